@@ -1,0 +1,234 @@
+"""What a run is: one typed, frozen schema for command line, form and stored JSON.
+
+An invalid configuration cannot be built; every refusal names the field, the value and the way
+out. Nothing here knows torch, files or the database.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from engine.errors import BadInputError
+
+TermName = Literal["adversarial", "l1", "perceptual", "total_variation"]
+Auto = Literal["auto"]
+Switch = Literal["auto", "on", "off"]
+
+Rate = Annotated[float, Field(gt=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
+
+
+class Frozen(BaseModel):
+    """The base of all settings: immutable, unknown keys and non-finite numbers refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Term(Frozen):
+    """One summand of the generator's loss."""
+
+    name: TermName
+    weight: Annotated[float, Field(ge=0, le=1e6)]
+
+
+class Recipe(Frozen):
+    """The generator's loss as data: the weighted sum of its terms."""
+
+    terms: Annotated[tuple[Term, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [term.name for term in self.terms]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the term {twice[0]} stands twice in the recipe; give it one weight")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the terms, in order."""
+        return tuple(term.name for term in self.terms)
+
+    def with_weight(self, name: TermName, weight: float) -> "Recipe":
+        """The same recipe with one term's weight changed, or the term added."""
+        term = Term(name=name, weight=weight)
+        if name not in self.names:
+            return Recipe(terms=(*self.terms, term))
+        return Recipe(terms=tuple(term if old.name == name else old for old in self.terms))
+
+    def __str__(self) -> str:
+        return " + ".join(
+            term.name if term.weight == 1 else f"{term.weight:g} {term.name}" for term in self.terms
+        )
+
+
+class Configuration(Frozen):
+    """What is compared: a loss recipe and its optimisers (Adam for both networks)."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    recipe: Recipe
+    lr_g: Rate
+    lr_d: Rate
+    beta1: Beta
+    beta2: Beta
+
+
+class Budget(Frozen):
+    """How much is spent, and on networks of which size.
+
+    Attributes:
+        px: side of the square pictures, a multiple of 32.
+        base_channels: width of both networks at their first layer.
+        generator: `unet` or `resnet18_unet`.
+        norm: `batch` (evaluation statistics at test time) or `instance`.
+        batch: pictures per step; an incomplete last batch is left out.
+        jitter: largest shift of a training picture, in pixels, drawn anew each epoch.
+        decay: the share of epochs, at the end, over which both rates fall linearly to 0.
+        ema: half-life of the generator's moving average, in pictures seen; 0: none.
+        n_train: at most so many pairs, None: all there are. n_val and n_test likewise.
+    """
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    px: Annotated[int, Field(ge=32, le=1024)]
+    base_channels: Annotated[int, Field(ge=1, le=512)]
+    generator: Literal["unet", "resnet18_unet"] = "unet"
+    norm: Literal["batch", "instance"] = "batch"
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch: Annotated[int, Field(ge=1, le=4096)]
+    jitter: Annotated[int, Field(ge=0, le=256)] = 0
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    ema: Annotated[float, Field(ge=0)] | Auto = "auto"
+    n_train: Count | None = None
+    n_val: Count | None = None
+    n_test: Count | None = None
+
+    @field_validator("px")
+    @classmethod
+    def _px_halves(cls, px: int) -> int:
+        if px % 32:
+            below, above = px // 32 * 32, px // 32 * 32 + 32
+            raise ValueError(
+                f"px must be a multiple of 32, not {px}: the U-Net halves the picture at every "
+                f"level. The nearest are {below} and {above}"
+            )
+        return px
+
+
+class Execution(Frozen):
+    """How the machine does it. `auto` is resolved once, at the run's first attempt, and stored.
+
+    Attributes:
+        device: `cuda`, `mps` or `cpu`.
+        precision: `bf16` (autocast, float32 weights) or `fp32`.
+        threads: CPU threads.
+        channels_last: the memory layout of pictures and weights.
+        compile: torch.compile for both networks.
+        record_every: every so-manyth step's losses are kept.
+        perceptual_features: the network behind the perceptual term.
+    """
+
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Auto = "auto"
+    channels_last: Switch = "auto"
+    compile: Switch = "auto"
+    record_every: Count | Auto = "auto"
+    perceptual_features: Literal["auto", "vgg19", "efficientnet_lite0"] = "auto"
+
+
+class RunConfig(Frozen):
+    """Everything that makes a run what it is."""
+
+    data: str
+    configuration: Configuration
+    budget: Budget
+    execution: Execution = Execution()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @property
+    def label(self) -> str:
+        """The run in a few words."""
+        return f"{self.configuration.name}, seed {self.seed}"
+
+
+# The keys of `--set`: where each lives. Any term's name sets that term's weight.
+CONFIGURATION_KEYS = ("lr_g", "lr_d", "beta1", "beta2")
+BUDGET_KEYS = ("epochs", "px", "batch", "base_channels", "ema", "jitter", "decay", "norm")
+EXECUTION_KEYS = (
+    "device",
+    "precision",
+    "threads",
+    "channels_last",
+    "compile",
+    "record_every",
+    "perceptual_features",
+)
+TERM_KEYS: tuple[TermName, ...] = ("adversarial", "l1", "perceptual", "total_variation")
+
+
+def explain(error: ValidationError) -> str:
+    """A schema's refusal as one sentence: the field, what is wrong, the value."""
+    fault = error.errors()[0]
+    field = str(fault["loc"][-1]) if fault["loc"] else "the configuration"
+    names = [str(part) for part in fault["loc"] if isinstance(part, str)]
+    if names and not names[-1].isidentifier():
+        names = names[:-1]
+    field = names[-1] if names else field
+    message = fault["msg"].removeprefix("Value error, ")
+    if message.startswith(field) or fault["type"] == "value_error":
+        return f"{message}."
+    if fault["type"] == "extra_forbidden":
+        return f"Unknown key {fault['loc'][-1]!r}."
+    message = message[:1].lower() + message[1:]
+    return f"{field} cannot be {fault['input']!r}: {message}."
+
+
+def build(model: type[ModelT], values: Mapping[str, Any]) -> ModelT:
+    """Builds a settings object or raises `BadInputError` with one clear sentence."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise BadInputError(explain(error)) from error
+
+
+def change(value: ModelT, changes: Mapping[str, Any]) -> ModelT:
+    """The same settings with some fields changed, validated again."""
+    return build(type(value), {**value.model_dump(), **changes}) if changes else value
+
+
+def parse_setting(text: str) -> tuple[str, str]:
+    """Splits `key=value` of a `--set` and checks the key."""
+    key, separator, value = text.partition("=")
+    known = (*BUDGET_KEYS, *CONFIGURATION_KEYS, *EXECUTION_KEYS, *TERM_KEYS)
+    if not separator or not value.strip():
+        raise BadInputError(f"--set takes key=value, not {text!r}; for example --set lr_g=1e-4.")
+    if key.strip() not in known:
+        raise BadInputError(f"--set does not know {key!r}. It takes {', '.join(known)}.")
+    return key.strip(), value.strip()
+
+
+def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
+    """The run with single values changed, as `--set` and the form do it."""
+    recipe = config.configuration.recipe
+    for name in TERM_KEYS:
+        if name in settings:
+            term = build(Term, {"name": name, "weight": settings[name]})
+            recipe = recipe.with_weight(name, term.weight)
+    chosen = {key: settings[key] for key in CONFIGURATION_KEYS if key in settings}
+    return config.model_copy(
+        update={
+            "configuration": change(config.configuration, {"recipe": recipe, **chosen}),
+            "budget": change(
+                config.budget, {key: settings[key] for key in BUDGET_KEYS if key in settings}
+            ),
+            "execution": change(
+                config.execution, {key: settings[key] for key in EXECUTION_KEYS if key in settings}
+            ),
+        }
+    )

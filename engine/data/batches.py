@@ -1,0 +1,121 @@
+"""Batches for training and evaluation: the only part of `data` that knows torch.
+
+Augmentation is one gather over both halves at once: a draw of mirror and shift picks rows and
+columns, and the same rows and columns are read from source and target. There is no way to touch
+one half alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.data.packing import PackedPairs
+from engine.errors import BadInputError
+
+
+def derive_seed(seed: int, epoch: int, stream: str) -> int:
+    """An independent seed for each (seed, epoch, stream): nothing random needs to be saved."""
+    words = [seed, epoch, *stream.encode()]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """One split's pairs, as bytes, where they are needed.
+
+    Attributes:
+        pixels: [N, 2, px, px, 3] uint8, on the training device if they fit there.
+        names: [N] names, in the same order.
+        device: where batches are delivered.
+    """
+
+    pixels: Tensor
+    names: tuple[str, ...]
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def load_pairs(
+    packed: PackedPairs, split: str, at_most: int | None, device: torch.device
+) -> PairSet:
+    """The pairs of a split; on a GPU they are put there when they take under a third of it."""
+    members = packed.members(split, at_most)
+    pixels = torch.from_numpy(packed.pixels[members])
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        pixels = pixels.to(device) if pixels.nbytes < free / 3 else pixels.pin_memory()
+    elif device.type != "cpu":
+        pixels = pixels.to(device)
+    return PairSet(pixels, tuple(packed.pairs[index].name for index in members), device)
+
+
+def training_batches(
+    pairs: PairSet, batch: int, jitter: int, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch in a fresh order, mirrored and shifted: (source, target) [N, 3, H, W] in [-1, 1].
+
+    An incomplete last batch is left out. All draws come from (seed, epoch) alone.
+
+    Raises:
+        BadInputError: there are fewer pairs than a batch holds.
+    """
+    if len(pairs) < batch:
+        raise BadInputError(
+            f"batch must be at most {len(pairs)}, the number of training pairs, not {batch}."
+        )
+    chance = torch.Generator().manual_seed(derive_seed(seed, epoch, "batches"))
+    order = torch.randperm(len(pairs), generator=chance)
+    mirrored = torch.rand(len(pairs), generator=chance) < 0.5
+    shifts = torch.randint(-jitter, jitter + 1, (len(pairs), 2), generator=chance)
+    for start in range(0, len(pairs) - batch + 1, batch):
+        chosen = order[start : start + batch]
+        yield gather(pairs, chosen, mirrored[chosen], shifts[chosen])
+
+
+def gather(
+    pairs: PairSet, chosen: Tensor, mirrored: Tensor, shifts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Reads pairs, both halves through the same rows and columns.
+
+    Args:
+        pairs: where to read.
+        chosen: [B] positions.
+        mirrored: [B] bool, left and right exchanged.
+        shifts: [B, 2] pixels down and right; the picture is reflected at its edges.
+
+    Returns:
+        (source, target), each [B, 3, H, W] float32 in [-1, 1].
+    """
+    side = pairs.pixels.shape[2]
+    rows = _reflect(torch.arange(side) - shifts[:, :1], side)  # [B, H]
+    columns = _reflect(torch.arange(side) - shifts[:, 1:], side)  # [B, W]
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    if pairs.pixels.device.type == "cpu":
+        both = pairs.pixels[chosen].to(pairs.device, non_blocking=True)
+        at = torch.arange(len(chosen), device=pairs.device)
+    else:
+        both = pairs.pixels
+        at = chosen.to(pairs.device, non_blocking=True)
+    rows, columns = rows.to(pairs.device), columns.to(pairs.device)
+    cut = both[at[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [B, H, W, 2, 3]
+    return _as_pictures(cut[..., 0, :]), _as_pictures(cut[..., 1, :])
+
+
+def evaluation_batches(pairs: PairSet, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """All pairs in order, as they are: (source, target) [N, 3, H, W] in [-1, 1]."""
+    for start in range(0, len(pairs), batch):
+        both = pairs.pixels[start : start + batch].to(pairs.device, non_blocking=True)
+        yield _as_pictures(both[:, 0]), _as_pictures(both[:, 1])
+
+
+def _as_pictures(pixels: Tensor) -> Tensor:
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div(127.5).sub(1)
+
+
+def _reflect(index: Tensor, side: int) -> Tensor:
+    return (side - 1) - ((side - 1) - index.abs()).abs()

@@ -1,0 +1,113 @@
+"""What this machine has, what it lacks, and how to mend it. Torch-free but for its version."""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+import psutil
+
+from engine import jobs, weights
+from engine.errors import EngineError
+from engine.settings import Settings
+from engine.store import Store
+
+DISK_GB = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: `missing` only limits, `broken` stops the work."""
+
+    about: str
+    state: Literal["good", "missing", "broken"]
+    found: str
+    way_out: str | None = None
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Looks at everything a study needs."""
+    return [
+        _python(),
+        _torch(),
+        _gpu(),
+        _compiler(),
+        _memory(),
+        _artifacts(settings),
+        _database(settings),
+        _supervisor(settings),
+        *(_weights(name, settings) for name in weights.CATALOG),
+    ]
+
+
+def _python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding("Python", "good", version)
+
+
+def _torch() -> Finding:
+    return Finding(
+        "torch",
+        "good",
+        f"{metadata.version('torch')}, torchvision {metadata.version('torchvision')}",
+    )
+
+
+def _gpu() -> Finding:
+    if shutil.which("nvidia-smi") is None:
+        return Finding("GPU", "missing", "none was found; training uses the CPU")
+    return Finding("GPU", "good", "NVIDIA driver is here")
+
+
+def _compiler() -> Finding:
+    found = shutil.which("cc") or shutil.which("gcc")
+    if found is None:
+        way_out = "Only `--set compile=on` needs one: `apt-get install gcc`."
+        return Finding("C compiler", "missing", "none", way_out)
+    return Finding("C compiler", "good", found)
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
+    return Finding("Machine", "good", f"{cores} cores, {memory.total / 2**30:.0f} GB of memory")
+
+
+def _artifacts(settings: Settings) -> Finding:
+    try:
+        settings.require_writable_artifacts()
+    except EngineError as error:
+        return Finding("Artifacts", "broken", str(error))
+    free = shutil.disk_usage(settings.artifacts).free / 2**30
+    if free < DISK_GB:
+        way_out = f"Free some space or set CHROMABENCH_ARTIFACTS to a disk with over {DISK_GB} GB."
+        return Finding("Artifacts", "missing", f"only {free:.1f} GB free", way_out)
+    return Finding("Artifacts", "good", f"{settings.artifacts} ({free:.0f} GB free)")
+
+
+def _database(settings: Settings) -> Finding:
+    try:
+        store = Store(settings.database_url)
+    except EngineError as error:
+        return Finding("Database", "broken", str(error))
+    runs = len(store.read_runs())
+    store.close()
+    return Finding("Database", "good", f"{settings.database_url} ({runs} runs)")
+
+
+def _supervisor(settings: Settings) -> Finding:
+    lives = jobs.supervisor_lives(settings)
+    return Finding("Supervisor", "good", "at work" if lives else "starts when there is work")
+
+
+def _weights(name: str, settings: Settings) -> Finding:
+    about = f"Weights {name}"
+    purpose = weights.CATALOG[name].purpose
+    if weights.find(name, settings) is None:
+        return Finding(about, "missing", f"not here; for {purpose}", weights.describe_way(name))
+    try:
+        path, digest = weights.require(name, settings)
+    except EngineError as error:
+        return Finding(about, "broken", str(error))
+    return Finding(about, "good", f"{path.name} (sha256 {digest[:8]}), for {purpose}")

@@ -1,0 +1,89 @@
+"""Sample pictures on the disk: strips and grids, each file the old one or the new one.
+
+A gallery reads these while they are written, so every file is replaced in one step. Small
+pictures are enlarged without blurring, for the eye.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pictures = NDArray[np.uint8]  # [N, H, W, 3]
+
+GUTTER = 4  # pixels between pictures, in the background's colour
+SMALLEST = 128  # sides below this are enlarged to at least this, by a whole factor
+BACKGROUND = 255
+
+
+@dataclass(frozen=True)
+class SampleFiles:
+    """The files of one epoch's samples."""
+
+    grid: Path
+    source: Path
+    target: Path
+    fake: Path
+    thumbnail: Path
+
+
+def save_samples(
+    folder: Path, epoch: int, source: Pictures, target: Pictures, fake: Pictures
+) -> SampleFiles:
+    """Writes an epoch's samples: a row per pair in the grid, and each of its columns alone.
+
+    Args:
+        folder: made if it is not there.
+        epoch: part of the files' names.
+        source: [N, H, W, 3] bytes.
+        target: likewise, the same pairs in the same order.
+        fake: likewise.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"epoch-{epoch:05d}"
+    files = SampleFiles(
+        grid=folder / f"{name}.png",
+        source=folder / "source.png",
+        target=folder / "target.png",
+        fake=folder / f"{name}-fake.png",
+        thumbnail=folder / f"{name}-small.png",
+    )
+    columns = [[*column] for column in (source, target, fake)]
+    save_png(tile(list(zip(*columns, strict=True))), files.grid)
+    for pictures, path in zip(columns, (files.source, files.target, files.fake), strict=True):
+        save_png(tile([[picture] for picture in pictures]), path)
+    save_png(tile([columns[2][:4]]), files.thumbnail)
+    return files
+
+
+def tile(rows: Sequence[Sequence[Pictures]]) -> Pictures:
+    """One picture of rows of pictures of equal size, [H, W, 3] each, with gutters between."""
+    side = rows[0][0].shape[0]
+    factor = max(1, -(-SMALLEST // side))
+    step = side * factor + GUTTER
+    height, width = len(rows) * step - GUTTER, len(rows[0]) * step - GUTTER
+    canvas = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
+    for down, row in enumerate(rows):
+        for across, picture in enumerate(row):
+            large = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+            top, left = down * step, across * step
+            canvas[top : top + side * factor, left : left + side * factor] = large
+    return canvas
+
+
+def save_png(picture: Pictures, path: Path) -> None:
+    """Writes a PNG so that readers see the old file or the new one, never a part."""
+    descriptor, partial = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            Image.fromarray(picture).save(file, format="PNG")
+        Path(partial).chmod(0o644)
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

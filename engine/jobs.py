@@ -1,0 +1,235 @@
+"""Submitting, cancelling and reaping: rows only. Nothing here trains or knows torch.
+
+The database is the queue. Any entrance may call `ensure_supervisor`; a lock file sees to it
+that only one lives.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from engine import processes, weights
+from engine.config import RunConfig, apply_settings, change
+from engine.data.packing import count_pairs
+from engine.data.sources import read_source
+from engine.errors import BadInputError
+from engine.presets import read_budget, read_configurations
+from engine.records import Job, Run, RunState, Study
+from engine.settings import PROJECT_ROOT, Settings
+from engine.store import LostJobError, Store
+
+MAX_SEEDS = 100
+MAX_NAME = 120
+UNCLAIMED_AFTER = timedelta(seconds=60)  # a claimed job without a process by then is lost
+
+
+def plan_study(
+    data: str,
+    budget: str,
+    configurations: Sequence[str],
+    seeds: int,
+    changes: Mapping[str, str],
+    settings: Settings,
+) -> list[RunConfig]:
+    """The runs of a study, checked as far as possible without starting anything.
+
+    The network behind a perceptual term is chosen here, so that it can be shown before Start.
+
+    Args:
+        data: a SOURCE.
+        budget: a budget's name.
+        configurations: names, in the order they are compared.
+        seeds: how many; they are 0 .. seeds - 1.
+        changes: `--set` keys and values, applied to every run.
+        settings: where weights are looked for.
+
+    Raises:
+        BadInputError: any of it is wrong; one sentence says what and the way out.
+        MissingWeightsError: chosen feature weights are not on this machine.
+    """
+    source = read_source(data)
+    spent = read_budget(budget)
+    if not 1 <= seeds <= MAX_SEEDS:
+        raise BadInputError(f"seeds must be from 1 to {MAX_SEEDS}, not {seeds}.")
+    configs = []
+    for configuration in read_configurations(configurations):
+        config = apply_settings(
+            RunConfig(data=data, configuration=configuration, budget=spent), changes
+        )
+        if "perceptual" in config.configuration.recipe.names:
+            asked = config.execution.perceptual_features
+            chosen = weights.resolve_perceptual(asked, settings)
+            execution = change(config.execution, {"perceptual_features": chosen})
+            config = config.model_copy(update={"execution": execution})
+        configs += [config.model_copy(update={"seed": seed}) for seed in range(seeds)]
+    if configs[0].execution.compile == "on" and not (shutil.which("cc") or shutil.which("gcc")):
+        raise BadInputError(
+            "compile=on needs a C compiler and there is none (cc, gcc): install one, for example "
+            "`apt-get install gcc`, or leave compile at auto."
+        )
+    counts = count_pairs(source, configs[0].budget)
+    if configs[0].budget.batch > counts["train"]:
+        raise BadInputError(
+            f"batch must be at most {counts['train']}, the number of training pairs, not "
+            f"{configs[0].budget.batch}."
+        )
+    if configs[0].budget.jitter >= configs[0].budget.px:
+        raise BadInputError(
+            f"jitter must be less than px ({configs[0].budget.px}), not {configs[0].budget.jitter}."
+        )
+    return configs
+
+
+def check_name(name: str) -> str:
+    """A study's name as it is stored, or `BadInputError`."""
+    name = name.strip()
+    if not name or len(name) > MAX_NAME or not name.isprintable():
+        raise BadInputError(
+            f"A study's name has 1 to {MAX_NAME} printable characters, not {name[:40]!r}."
+        )
+    return name
+
+
+def default_name(configs: Sequence[RunConfig]) -> str:
+    """What a study is called when nobody says: data and budget."""
+    return f"{configs[0].data} {configs[0].budget.name}"
+
+
+def submit(
+    store: Store,
+    settings: Settings,
+    configs: Sequence[RunConfig],
+    name: str,
+    key: str,
+    now: datetime,
+) -> tuple[Study, list[Run]]:
+    """Stores a study, queues its runs and makes sure that a supervisor lives.
+
+    The same key again gives the same study: Start pressed twice starts once.
+    """
+    settings.require_writable_artifacts()
+    study, runs = store.add_study(key, check_name(name), configs, now)
+    ensure_supervisor(settings)
+    return study, runs
+
+
+def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunState:
+    """Stops a queued run at once and asks a running one to stop; its last epoch is kept.
+
+    Raises:
+        BadInputError: there is no such run, or it has ended already.
+    """
+    run = store.read_run(run_id)
+    if run.state.is_finished():
+        raise BadInputError(f"Run {run_id} is {run.state} already; there is nothing to cancel.")
+    state = store.request_stop(run_id, now)
+    ensure_supervisor(settings)
+    return state
+
+
+def supervisor_lock(settings: Settings) -> FileLock:
+    """The lock that the one supervisor of a database holds."""
+    digest = hashlib.sha256(settings.database_url.encode()).hexdigest()[:12]
+    return FileLock(settings.artifacts / f"supervisor-{digest}.lock")
+
+
+def supervisor_lives(settings: Settings) -> bool:
+    """Whether somebody holds the supervisor's lock."""
+    if not settings.artifacts.is_dir():
+        return False
+    try:
+        with supervisor_lock(settings).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def ensure_supervisor(settings: Settings) -> None:
+    """Starts a detached supervisor; it leaves at once when another holds the lock."""
+    if supervisor_lives(settings):
+        return
+    processes.start_detached(
+        [sys.executable, "-m", "engine", "supervise"],
+        settings.artifacts / "supervisor.log",
+        worker_environment(settings),
+    )
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """The environment of processes we start: the same places, and threads that wait passively."""
+    slots = {"CHROMABENCH_SLOTS": str(settings.slots)} if settings.slots else {}
+    paths = [str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "CHROMABENCH_DATABASE_URL": settings.database_url,
+        "CHROMABENCH_ARTIFACTS": str(settings.artifacts),
+        **slots,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+def start_worker(job: Job, settings: Settings) -> subprocess.Popen[bytes]:
+    """Starts the detached process of one attempt; its output goes to the run's log."""
+    return processes.start_detached(
+        [sys.executable, "-m", "engine.worker", str(job.id), str(job.token)],
+        log_path(job.run_id, settings),
+        worker_environment(settings),
+    )
+
+
+def log_path(run_id: int, settings: Settings) -> Path:
+    """The log of a run."""
+    return settings.run_dir(run_id) / "run.log"
+
+
+def reap(store: Store, now: datetime, returncodes: Mapping[int, int] | None = None) -> None:
+    """Ends the jobs whose process is gone, with the reason as far as it can be known.
+
+    Args:
+        store: where the jobs are.
+        now: the present moment.
+        returncodes: job -> what its process returned, for the children of the caller.
+    """
+    for job in store.read_jobs(RunState.RUNNING, RunState.STOPPING):
+        returncode = (returncodes or {}).get(job.id)
+        if returncode is None and not _is_gone(job, now):
+            continue
+        # The worker may have ended the job itself since the list was read.
+        state, reason = _verdict(job, returncode)
+        try:
+            store.finish_job(job, state, reason, now)
+        except LostJobError:
+            continue
+
+
+def reap_unattended(store: Store, settings: Settings, now: datetime) -> None:
+    """Reaps for a reader when no supervisor lives that would."""
+    if store.read_jobs(RunState.RUNNING, RunState.STOPPING) and not supervisor_lives(settings):
+        reap(store, now)
+
+
+def _is_gone(job: Job, now: datetime) -> bool:
+    if job.process is None:
+        return job.heartbeat_at is not None and now - job.heartbeat_at > UNCLAIMED_AFTER
+    return processes.is_here(job.process) and not processes.is_alive(job.process)
+
+
+def _verdict(job: Job, returncode: int | None) -> tuple[RunState, str]:
+    if job.state == RunState.STOPPING:
+        return RunState.STOPPED, "stopped by the user"
+    if returncode is None:
+        return RunState.CRASHED, "its process is gone; the machine or somebody ended it"
+    if returncode == -9:
+        return RunState.CRASHED, "killed by the system, probably out of memory"
+    if returncode < 0:
+        return RunState.CRASHED, f"its process was ended by signal {-returncode}"
+    return RunState.CRASHED, f"its process ended with code {returncode}; the log says more"

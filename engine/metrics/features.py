@@ -1,0 +1,89 @@
+"""Feature matrices of pictures: the one part of the metrics that is not pure.
+
+An extractor knows its name, the hash of its weights and its resize rule, which is what a
+protocol must say of it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from engine import backbones
+
+LITE2_PX = 260
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A frozen network that turns pictures into features.
+
+    Attributes:
+        name: as it stands in protocols.
+        sha256: of its weights.
+        resize: the rule, in words.
+        n_features: columns of its matrices.
+        extract: [N, 3, H, W] uint8 -> [N, n_features].
+    """
+
+    name: str
+    sha256: str
+    resize: str
+    n_features: int
+    extract: Callable[[Tensor], Tensor]
+
+
+def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
+    """EfficientNet-Lite2 at its own 260 px: bicubic, antialiased, 1,280 pooled features."""
+    network = backbones.load_efficientnet_lite("efficientnet_lite2", path).to(device)
+
+    def extract(pictures: Tensor) -> Tensor:
+        resized = functional.interpolate(
+            pictures.to(device).float(), LITE2_PX, mode="bicubic", antialias=True
+        ).clamp(0, 255)
+        features: Tensor = network.extract_features((resized - 127) / 128)  # type: ignore[operator]
+        return features.mean((2, 3))
+
+    resize = f"bicubic, antialiased, {LITE2_PX} px"
+    return Extractor("efficientnet_lite2", sha256, resize, 1280, extract)
+
+
+def build_inception(path: Path, sha256: str, device: torch.device) -> Extractor:
+    """The standard Inception at 299 px: torch-fidelity's port and its own resize."""
+    network = backbones.load_inception(path).to(device)
+
+    def extract(pictures: Tensor) -> Tensor:
+        features: Tensor = network(pictures.to(device))[0]
+        return features
+
+    return Extractor("inception_v3", sha256, "torch-fidelity's bilinear, 299 px", 2048, extract)
+
+
+@torch.no_grad()
+def compute(extractor: Extractor, batches: Iterable[Tensor]) -> NDArray[np.float32]:
+    """[N, D] features of batches of uint8 pictures; memory is bounded by a batch.
+
+    Full float32 throughout, whatever the training's precision.
+    """
+    parts = [extractor.extract(batch).float().cpu().numpy() for batch in batches]
+    return np.concatenate(parts) if parts else np.empty((0, extractor.n_features), np.float32)
+
+
+def load_or_compute(
+    path: Path, extractor: Extractor, batches: Callable[[], Iterable[Tensor]]
+) -> NDArray[np.float32]:
+    """Features of a set that never changes, kept in a file whose name says what they are."""
+    if path.is_file():
+        kept: NDArray[np.float32] = np.load(path)
+        return kept
+    found = compute(extractor, batches())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, found)
+    partial.replace(path)
+    return found

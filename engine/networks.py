@@ -1,0 +1,178 @@
+"""The three networks: U-Net generator, ResNet-18 U-Net generator, PatchGAN discriminator.
+
+After Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks",
+section 6.1. Pictures are [N, 3, H, W] in [-1, 1].
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from engine.config import Budget
+
+MAX_WIDTH = 8  # no layer is wider than so many times the first
+
+
+def halvings(px: int) -> int:
+    """How often the U-Net halves a side: while it is even, at most 8 times (192 ends at 3)."""
+    count = 0
+    while px % 2 == 0 and count < 8:
+        px, count = px // 2, count + 1
+    return count
+
+
+class UNetGenerator(nn.Module):
+    """An encoder and a decoder of 4x4 convolutions with skips between equal resolutions.
+
+    No norm on the first layer nor at the bottleneck; dropout 0.5 in the three innermost decoder
+    blocks.
+
+    Args:
+        px: side of the pictures, a multiple of 32.
+        base_channels: width of the first layer.
+        norm: `batch` or `instance`.
+    """
+
+    def __init__(self, px: int, base_channels: int, norm: str) -> None:
+        super().__init__()
+        levels = halvings(px)
+        widths = [base_channels * min(2**level, MAX_WIDTH) for level in range(levels)]
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
+        for level in range(levels):
+            before = 3 if level == 0 else widths[level - 1]
+            inner, outermost = level == levels - 1, level == 0
+            layers: list[nn.Module] = [] if outermost else [nn.LeakyReLU(0.2)]
+            layers.append(nn.Conv2d(before, widths[level], 4, 2, 1))
+            if not inner and not outermost:
+                layers.append(_norm(norm, widths[level]))
+            self.down.append(nn.Sequential(*layers))
+        for level in reversed(range(levels)):
+            width = widths[level] * (1 if level == levels - 1 else 2)
+            layers = [nn.ReLU()]
+            if level == 0:
+                layers += [nn.ConvTranspose2d(width, 3, 4, 2, 1), nn.Tanh()]
+            else:
+                layers += [nn.ConvTranspose2d(width, widths[level - 1], 4, 2, 1)]
+                layers += [_norm(norm, widths[level - 1])]
+                if level >= max(levels - 3, 1):
+                    layers += [nn.Dropout(0.5)]
+            self.up.append(nn.Sequential(*layers))
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Source [N, 3, H, W] in [-1, 1] -> fake, likewise."""
+        skips = []
+        x = source
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        for block, skip in zip(self.up, [None, *skips[-2::-1]], strict=True):
+            x = block(x if skip is None else torch.cat([x, skip], dim=1))
+        return x
+
+
+class ResNetUNetGenerator(nn.Module):
+    """A U-Net decoder on a ResNet-18 encoder, as study 2 has it.
+
+    Args:
+        encoder: a torchvision ResNet-18, pretrained or not.
+        base_channels: width of the decoder's last layer.
+        norm: `batch` or `instance`, for the decoder.
+    """
+
+    def __init__(self, encoder: nn.Module, base_channels: int, norm: str) -> None:
+        super().__init__()
+        stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.relu)  # type: ignore[arg-type]
+        first = nn.Sequential(encoder.maxpool, encoder.layer1)  # type: ignore[arg-type]
+        self.down = nn.ModuleList([stem, first, encoder.layer2, encoder.layer3, encoder.layer4])
+        decoder = [base_channels * factor for factor in (4, 2, 1, 1, 1)]
+        before, skips = [512, *decoder[:-1]], [256, 128, 64, 64, 0]
+        self.up = nn.ModuleList(
+            nn.Sequential(
+                nn.ConvTranspose2d(inner, inner, 4, 2, 1),
+                _norm(norm, inner),
+                nn.ReLU(),
+            )
+            for inner in before
+        )
+        self.merge = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(inner + skip, width, 3, 1, 1),
+                _norm(norm, width),
+                nn.ReLU(),
+            )
+            for inner, skip, width in zip(before, skips, decoder, strict=True)
+        )
+        self.head = nn.Sequential(nn.Conv2d(base_channels, 3, 3, 1, 1), nn.Tanh())
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Source [N, 3, H, W] in [-1, 1] -> fake, likewise."""
+        skips = []
+        x = source
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        for up, merge, skip in zip(self.up, self.merge, [*skips[-2::-1], None], strict=True):
+            x = up(x)
+            x = merge(x if skip is None else torch.cat([x, skip], dim=1))
+        return cast(Tensor, self.head(x))
+
+
+class PatchDiscriminator(nn.Module):
+    """The 70x70 PatchGAN: judges overlapping patches of (source, picture) pairs.
+
+    Args:
+        base_channels: width of the first layer.
+        norm: `batch` or `instance`.
+    """
+
+    def __init__(self, base_channels: int, norm: str) -> None:
+        super().__init__()
+        widths = [base_channels * factor for factor in (1, 2, 4, 8)]
+        layers: list[nn.Module] = [nn.Conv2d(6, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        for before, width, stride in zip(widths[:-1], widths[1:], (2, 2, 1), strict=True):
+            layers += [nn.Conv2d(before, width, 4, stride, 1), _norm(norm, width)]
+            layers += [nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(widths[-1], 1, 4, 1, 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, source: Tensor, picture: Tensor) -> Tensor:
+        """Two [N, 3, H, W] in [-1, 1] -> logits [N, 1, h, w], one per patch."""
+        return cast(Tensor, self.layers(torch.cat([source, picture], dim=1)))
+
+
+def build_generator(budget: Budget, encoder: nn.Module | None = None) -> nn.Module:
+    """The budget's generator with fresh weights; `encoder` is the ResNet-18 where one is asked."""
+    if budget.generator == "resnet18_unet":
+        assert encoder is not None, "a resnet18_unet needs its encoder"
+        generator = ResNetUNetGenerator(encoder, budget.base_channels, budget.norm)
+        for part in (generator.up, generator.merge, generator.head):
+            part.apply(initialise)
+        return generator
+    return UNetGenerator(budget.px, budget.base_channels, budget.norm).apply(initialise)
+
+
+def build_discriminator(budget: Budget) -> PatchDiscriminator:
+    """The budget's discriminator with fresh weights."""
+    discriminator = PatchDiscriminator(budget.base_channels, budget.norm)
+    discriminator.apply(initialise)
+    return discriminator
+
+
+def initialise(module: nn.Module) -> None:
+    """Convolutions normal(0, 0.02), norm weights normal(1, 0.02), biases 0 (Isola et al. 6.2)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.affine:
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def _norm(name: str, channels: int) -> nn.Module:
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.InstanceNorm2d(channels, affine=True)

@@ -1,0 +1,83 @@
+"""The two tables: six published configurations and five budgets."""
+
+from collections.abc import Sequence
+
+from engine.config import Budget, Configuration, Recipe, Term, TermName
+from engine.errors import BadInputError
+
+
+def _recipe(**weights: float) -> Recipe:
+    names: tuple[TermName, ...] = ("adversarial", "l1", "perceptual", "total_variation")
+    return Recipe(
+        terms=tuple(Term(name=name, weight=weights[name]) for name in names if name in weights)
+    )
+
+
+# fmt: off
+_CONFIGURATION_ROWS = (
+    # name           recipe                                                    lr_g  lr_d  beta1 beta2
+    ("standard",    _recipe(adversarial=1, l1=100),                            2e-4, 2e-4, 0.5, 0.999),
+    ("perceptual",  _recipe(adversarial=1, l1=100, perceptual=10),             2e-4, 2e-4, 0.5, 0.999),
+    ("regularized", _recipe(adversarial=1, l1=100, total_variation=0.1),       2e-4, 2e-4, 0.5, 0.999),
+    ("gan",         _recipe(adversarial=1, l1=100),                            2e-4, 2e-4, 0.5, 0.999),
+    ("ganv2",       _recipe(adversarial=1, l1=50),                             1e-4, 3e-4, 0.6, 0.999),
+    ("ganv3",       _recipe(adversarial=1, l1=150),                            3e-4, 1e-4, 0.4, 0.995),
+)
+
+_BUDGET_ROWS = (
+    # name     px  width generator        norm       epochs batch jitter decay ema     n_train n_val n_test
+    ("smoke",   32,  8, "unet",           "batch",      1,    8,    2,   0.0, "auto",    64,    32,    32),
+    ("demo",    64, 32, "unet",           "batch",      4,   16,    0,   0.0, "auto",  2500,   300,   300),
+    ("study1", 192, 64, "unet",           "batch",     60,   16,    0,   0.0, 0.0,     8000,  1000,  1000),
+    ("study2", 256, 64, "resnet18_unet",  "batch",      5,   64,    0,   0.0, 0.0,     None,  None,  None),
+    ("paper",  256, 64, "unet",           "instance", 200,    1,   15,   0.5, 0.0,     None,  None,  None),
+)
+# fmt: on
+
+_CONFIGURATION_FIELDS = ("name", "recipe", "lr_g", "lr_d", "beta1", "beta2")
+_BUDGET_FIELDS = (
+    *("name", "px", "base_channels", "generator", "norm", "epochs", "batch", "jitter", "decay"),
+    *("ema", "n_train", "n_val", "n_test"),
+)
+
+CONFIGURATIONS: dict[str, Configuration] = {
+    str(row[0]): Configuration.model_validate(dict(zip(_CONFIGURATION_FIELDS, row, strict=True)))
+    for row in _CONFIGURATION_ROWS
+}
+BUDGETS: dict[str, Budget] = {
+    str(row[0]): Budget.model_validate(dict(zip(_BUDGET_FIELDS, row, strict=True)))
+    for row in _BUDGET_ROWS
+}
+BUDGET_PURPOSE = {
+    "smoke": "a few seconds, to see that everything works",
+    "demo": "a first look: three configurations in about 5 minutes on 2 CPU cores",
+    "study1": "the sketch study as published",
+    "study2": "the photograph study as published",
+    "paper": "the pix2pix paper's own recipe",
+}
+DEFAULT_CONFIGURATIONS = ("standard", "perceptual", "regularized")
+
+
+def read_configurations(names: Sequence[str]) -> tuple[Configuration, ...]:
+    """The named configurations, in order.
+
+    Raises:
+        BadInputError: a name is unknown or stands twice.
+    """
+    for name in names:
+        if name not in CONFIGURATIONS:
+            raise BadInputError(
+                f"There is no configuration {name!r}; there are {', '.join(CONFIGURATIONS)}."
+            )
+        if list(names).count(name) > 1:
+            raise BadInputError(f"The configuration {name!r} is named twice.")
+    if not names:
+        raise BadInputError("A study compares at least one configuration; none was named.")
+    return tuple(CONFIGURATIONS[name] for name in names)
+
+
+def read_budget(name: str) -> Budget:
+    """The named budget, or `BadInputError`."""
+    if name not in BUDGETS:
+        raise BadInputError(f"There is no budget {name!r}; there are {', '.join(BUDGETS)}.")
+    return BUDGETS[name]

@@ -1,0 +1,81 @@
+"""Who a process is: a pid alone lies, since pids come back and the dead may linger unreaped."""
+
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+
+
+def identify(pid: int) -> str:
+    """A process's identity, `host/boot/pid/start`, that no later process will share.
+
+    Raises:
+        psutil.NoSuchProcess: it is not there.
+    """
+    process = psutil.Process(pid)
+    return f"{socket.gethostname()}/{_boot_id()}/{pid}/{_start(process)}"
+
+
+def is_here(identity: str) -> bool:
+    """Whether the process was started on this host, so that its life can be looked up."""
+    return identity.split("/")[0] == socket.gethostname()
+
+
+def is_alive(identity: str) -> bool:
+    """Whether that very process still runs on this host; a zombie does not."""
+    _, boot, pid, start = identity.split("/")
+    if boot != _boot_id():
+        return False
+    try:
+        process = psutil.Process(int(pid))
+        return _start(process) == start and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def terminate(identity: str) -> None:
+    """Asks the process to end (SIGTERM), if it is still that process."""
+    if is_alive(identity):
+        psutil.Process(int(identity.split("/")[2])).terminate()
+
+
+def kill_tree(identity: str) -> None:
+    """Ends the process and all its descendants at once, if it is still that process."""
+    if not is_alive(identity):
+        return
+    process = psutil.Process(int(identity.split("/")[2]))
+    for member in [*process.children(recursive=True), process]:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def start_detached(
+    command: list[str], log: Path, environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    """Starts a process in its own session, its output appended to a log file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        )
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else str(int(psutil.boot_time()))
+
+
+def _start(process: psutil.Process) -> str:
+    stat = Path(f"/proc/{process.pid}/stat")
+    if stat.exists():
+        # Field 22, counted after the command's closing bracket: start time in clock ticks.
+        return stat.read_text().rpartition(")")[2].split()[19]
+    return str(int(process.create_time()))

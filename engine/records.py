@@ -1,0 +1,192 @@
+"""What is known of studies, runs and their results: frozen records, no rows, no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from engine.config import Budget, RunConfig
+
+
+class RunState(StrEnum):
+    """Where a run is in its life; the text is what commands and tables show."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    DIVERGED = "diverged"
+
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen to the run by itself."""
+        return self not in (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
+
+    def is_active(self) -> bool:
+        """Whether a process should be working on the run."""
+        return self in (RunState.RUNNING, RunState.STOPPING)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One question: these configurations, on this data, with this budget, over these seeds."""
+
+    id: int
+    name: str
+    data: str
+    budget: Budget
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one configuration with one seed.
+
+    Attributes:
+        reason: why it ended as it did, for a person; None when there is nothing to say.
+        phase: what it is doing while it runs: preparing data, training, evaluating.
+        config: as asked for; `resolved` with everything that was `auto` decided, once started.
+        epoch, epochs, step, steps: done and in all; `steps` is 0 until the data is known.
+        best_epoch: the epoch whose checkpoint validation chose so far.
+        environment: versions and machine of the first attempt.
+        attempt: how often a process has taken it up.
+    """
+
+    id: int
+    study_id: int
+    configuration: str
+    seed: int
+    state: RunState
+    reason: str | None
+    phase: str | None
+    config: RunConfig
+    resolved: RunConfig | None
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    best_epoch: int | None
+    attempt: int
+    environment: Mapping[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    progress_at: datetime | None
+
+    @property
+    def progress(self) -> float:
+        """The share of training done, 0 to 1."""
+        return self.step / self.steps if self.steps else 0.0
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One value of one curve; None with a reason where it was not finite. `id` is the cursor."""
+
+    run_id: int
+    step: int
+    epoch: int
+    name: str
+    value: float | None
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """The last and the extreme values of one curve."""
+
+    run_id: int
+    name: str
+    last: float | None
+    last_epoch: int
+    lowest: float | None
+    lowest_epoch: int
+    highest: float | None
+    highest_epoch: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One metric of one run on one split, with the protocol that makes it comparable.
+
+    Attributes:
+        value: None when `missing` says why there is none.
+        low, high: a 95 % interval over pictures, where the metric is measured per picture.
+        n_pictures: how many pictures the value rests on.
+        epoch: the checkpoint's.
+        note: a warning or mark that goes with the value.
+        protocol: split, extractor and hash of its weights, resize rule, px, checkpoint choice.
+    """
+
+    run_id: int
+    split: str
+    name: str
+    value: float | None
+    n_pictures: int
+    epoch: int
+    low: float | None = None
+    high: float | None = None
+    missing: str | None = None
+    note: str | None = None
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One metric of one picture of one run."""
+
+    run_id: int
+    split: str
+    picture: str
+    name: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The pictures of one epoch, the same validation pairs for every run of a study.
+
+    Paths are relative to the artifacts folder. `grid` has a row per pair: source, target, fake;
+    `source`, `target` and `fake` are its columns; `thumbnail` is a small cut of the fakes.
+    """
+
+    run_id: int
+    epoch: int
+    step: int
+    grid: str
+    source: str
+    target: str
+    fake: str
+    thumbnail: str
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved training state; the path is relative to the artifacts folder."""
+
+    run_id: int
+    epoch: int
+    path: str
+    sha256: str
+    n_bytes: int
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work in the queue. `token` belongs to one attempt: who holds it may write."""
+
+    id: int
+    kind: str
+    run_id: int
+    state: RunState
+    attempt: int
+    token: str | None
+    process: str | None
+    created_at: datetime
+    heartbeat_at: datetime | None
+    stop_requested_at: datetime | None

@@ -1,0 +1,69 @@
+"""From rows to records: nothing of SQLAlchemy leaves the store."""
+
+from sqlalchemy import RowMapping
+
+from engine.config import Budget, RunConfig
+from engine.records import (
+    Checkpoint,
+    Evaluation,
+    Job,
+    MetricPoint,
+    MetricSummary,
+    Run,
+    RunState,
+    Sample,
+    Study,
+)
+
+
+def study(row: RowMapping) -> Study:
+    """One row of `studies`."""
+    return Study(
+        id=row["id"],
+        name=row["name"],
+        data=row["data"],
+        budget=Budget.model_validate(row["budget"]),
+        created_at=row["created_at"],
+    )
+
+
+def run(row: RowMapping) -> Run:
+    """One row of `runs`."""
+    resolved = row["resolved"]
+    settings = {
+        "state": RunState(row["state"]),
+        "config": RunConfig.model_validate(row["config"]),
+        "resolved": RunConfig.model_validate(resolved) if resolved else None,
+    }
+    return Run(**{**row, **settings})
+
+
+def job(row: RowMapping) -> Job:
+    """One row of `jobs`."""
+    values = {key: value for key, value in row.items() if key != "priority"}
+    return Job(**{**values, "state": RunState(row["state"])})
+
+
+def metric_point(row: RowMapping) -> MetricPoint:
+    """One row of `metrics`."""
+    return MetricPoint(**row)
+
+
+def metric_summary(row: RowMapping) -> MetricSummary:
+    """One row of `metric_summaries`."""
+    return MetricSummary(**row)
+
+
+def evaluation(row: RowMapping) -> Evaluation:
+    """One row of `evaluations`."""
+    return Evaluation(**{key: value for key, value in row.items() if key != "id"})
+
+
+def sample(row: RowMapping) -> Sample:
+    """One row of `samples`."""
+    return Sample(**row)
+
+
+def checkpoint(row: RowMapping) -> Checkpoint:
+    """One row of `checkpoints`."""
+    return Checkpoint(**{key: value for key, value in row.items() if key != "id"})

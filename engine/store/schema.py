@@ -1,0 +1,185 @@
+"""The tables. Times are UTC, paths relative to the artifacts folder, settings JSON."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x43484252  # "CHBR", in the header of our SQLite files
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, stored as UTC without a zone and read back with one."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Into the database."""
+        return value.astimezone(UTC).replace(tzinfo=None) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Out of it."""
+        return value.replace(tzinfo=UTC) if value is not None else None
+
+
+metadata = MetaData()
+
+
+def _run_id() -> Column[Any]:
+    return Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False)
+
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String, nullable=False, unique=True),  # the same Start pressed twice is once
+    Column("name", String, nullable=False),
+    Column("data", String, nullable=False),
+    Column("budget", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("studies.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("configuration", String, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String),
+    Column("phase", String),
+    Column("config", JSON, nullable=False),
+    Column("resolved", JSON),
+    Column("epoch", Integer, nullable=False, default=0),
+    Column("epochs", Integer, nullable=False),
+    Column("step", Integer, nullable=False, default=0),
+    Column("steps", Integer, nullable=False, default=0),
+    Column("best_epoch", Integer),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("environment", JSON),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("progress_at", UtcDateTime),
+    UniqueConstraint("study_id", "configuration", "seed"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    _run_id(),
+    Column("state", String, nullable=False),
+    Column("priority", Integer, nullable=False, default=0),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("token", String),
+    Column("process", String),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("heartbeat_at", UtcDateTime),
+    Column("stop_requested_at", UtcDateTime),
+    Index("jobs_queue", "state", "priority", "id"),
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _run_id(),
+    Column("step", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("name", String, nullable=False),
+    Column("value", Float),
+    UniqueConstraint("run_id", "step", "name"),
+    Index("metrics_by_run", "run_id", "id"),
+)
+
+metric_summaries = Table(
+    "metric_summaries",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("last", Float),
+    Column("last_epoch", Integer, nullable=False),
+    Column("lowest", Float),
+    Column("lowest_epoch", Integer, nullable=False),
+    Column("highest", Float),
+    Column("highest_epoch", Integer, nullable=False),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _run_id(),
+    Column("split", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("value", Float),
+    Column("low", Float),
+    Column("high", Float),
+    Column("n_pictures", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("missing", String),
+    Column("note", String),
+    Column("protocol", JSON, nullable=False),
+    UniqueConstraint("run_id", "split", "name"),
+)
+
+image_scores = Table(
+    "image_scores",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _run_id(),
+    Column("split", String, nullable=False),
+    Column("picture", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("value", Float),
+    UniqueConstraint("run_id", "split", "picture", "name"),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _run_id(),
+    Column("epoch", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("grid", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("fake", String, nullable=False),
+    Column("thumbnail", String, nullable=False),
+    UniqueConstraint("run_id", "epoch"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _run_id(),
+    Column("epoch", Integer, nullable=False),
+    Column("path", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("n_bytes", Integer, nullable=False),
+    Column("is_best", Boolean, nullable=False),
+    UniqueConstraint("run_id", "epoch"),
+)

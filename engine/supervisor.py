@@ -1,0 +1,118 @@
+"""The supervisor: holds the lock, claims jobs, starts their processes, reaps them.
+
+There is one per database. It ends itself when there has been nothing to do for a while; any
+entrance starts it again. Its own end does not touch the runs: they are detached, and the next
+supervisor looks after them.
+"""
+
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+from filelock import Timeout
+
+from engine import jobs, processes
+from engine.records import Job, RunState
+from engine.settings import Settings
+from engine.store import LostJobError, Store, utc_now
+
+LOOK_EVERY_S = 0.3
+IDLE_S = 60.0
+TAKE_OVER_S = 3.0  # how long to wait for a supervisor that is just leaving
+STOP_GRACE_S = 60.0
+
+
+def count_slots(settings: Settings) -> int:
+    """How many runs may train at the same time: as configured, else one per GPU, else one."""
+    if settings.slots is not None:
+        return settings.slots
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 1
+    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
+    return max(1, sum(line.startswith("GPU ") for line in listed.stdout.splitlines()))
+
+
+def supervise(settings: Settings, drain: bool = False) -> bool:
+    """Works the queue until it has been idle for a while (`drain`: until it is empty).
+
+    Returns:
+        False when another supervisor lives already.
+    """
+    settings.require_writable_artifacts()
+    leave = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: leave.set())
+    lock = jobs.supervisor_lock(settings)
+    store = Store(settings.database_url)
+    try:
+        # Who submits while a supervisor leaves finds the lock taken: so look once more after.
+        while True:
+            try:
+                with lock.acquire(timeout=TAKE_OVER_S):
+                    _Supervisor(store, settings, leave).work(0.0 if drain else IDLE_S)
+            except Timeout:
+                return False
+            if leave.is_set() or not store.read_jobs(RunState.QUEUED):
+                return True
+    finally:
+        store.close()
+
+
+class _Supervisor:
+    """The state of one living supervisor: the processes it started."""
+
+    def __init__(self, store: Store, settings: Settings, leave: threading.Event) -> None:
+        self.store, self.settings, self.leave = store, settings, leave
+        self.slots = count_slots(settings)
+        self.children: dict[int, subprocess.Popen[bytes]] = {}
+        self.signalled: set[str] = set()
+
+    def work(self, idle_s: float) -> None:
+        """Looks after the queue until told to leave or idle for so long."""
+        busy_at = time.monotonic()
+        while not self.leave.is_set():
+            self.reap()
+            active = self.store.read_jobs(RunState.RUNNING, RunState.STOPPING)
+            self.stop_asked(active)
+            while len(active) < self.slots and (job := self.store.claim_job(utc_now())):
+                self.start(job)
+                active.append(job)
+            if active:
+                busy_at = time.monotonic()
+            elif time.monotonic() - busy_at >= idle_s:
+                return
+            self.leave.wait(LOOK_EVERY_S)
+
+    def start(self, job: Job) -> None:
+        """Starts a claimed job's process."""
+        child = jobs.start_worker(job, self.settings)
+        self.children[job.id] = child
+        try:
+            self.store.set_process(job, processes.identify(child.pid), utc_now())
+        except LostJobError:
+            return  # it has ended already
+
+    def reap(self) -> None:
+        """Ends the jobs of processes that are gone, our own children and others'."""
+        ended = {}
+        for job_id, child in list(self.children.items()):
+            returncode = child.poll()
+            if returncode is not None:
+                ended[job_id] = returncode
+                del self.children[job_id]
+        jobs.reap(self.store, utc_now(), ended)
+
+    def stop_asked(self, active: list[Job]) -> None:
+        """Passes on the wish to stop, once politely and after a grace by force."""
+        for job in active:
+            asked_at = job.stop_requested_at
+            if job.process is None or asked_at is None or not processes.is_here(job.process):
+                continue
+            if job.process not in self.signalled:
+                processes.terminate(job.process)
+                self.signalled.add(job.process)
+            elif (utc_now() - asked_at).total_seconds() > STOP_GRACE_S:
+                processes.kill_tree(job.process)

@@ -1,0 +1,207 @@
+"""What the commands print: tables, progress bars, announcements. No decisions."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from engine import jobs
+from engine.config import RunConfig, build
+from engine.doctor import Finding
+from engine.errors import BadInputError
+from engine.metrics.catalog import CATALOG
+from engine.presets import BUDGETS
+from engine.records import Run, RunState, Study
+from engine.report import Comparison
+from engine.settings import Settings
+from engine.store import Store, utc_now
+
+LOOK_EVERY_S = 0.5
+STATE_STYLES = {
+    RunState.DONE: "green",
+    RunState.RUNNING: "cyan",
+    RunState.STOPPING: "yellow",
+    RunState.STOPPED: "yellow",
+    RunState.FAILED: "red",
+    RunState.CRASHED: "red",
+    RunState.DIVERGED: "red",
+}
+
+
+def plain(text: str) -> str:
+    """Text in which nothing is taken for markup."""
+    return escape(text)
+
+
+def check_px(size: int) -> int:
+    """A picture size that the networks take, or `BadInputError`."""
+    try:
+        return build(type(BUDGETS["smoke"]), {**BUDGETS["smoke"].model_dump(), "px": size}).px
+    except BadInputError as error:
+        raise BadInputError(str(error).replace("px ", "--size ", 1)) from error
+
+
+def announce(console: Console, study: Study, configs: Sequence[RunConfig]) -> None:
+    """Says what was started, and which feature network will be used."""
+    runs = f"{len(configs)} run{'s' if len(configs) != 1 else ''}"
+    console.print(f"Study {study.id} “{plain(study.name)}”: {runs} queued.")
+    shown = set()
+    for config in configs:
+        if config.configuration.name in shown:
+            continue
+        shown.add(config.configuration.name)
+        line = f"  {config.configuration.name}: {config.configuration.recipe}"
+        if "perceptual" in config.configuration.recipe.names:
+            line += f" (features: {config.execution.perceptual_features})"
+        console.print(line, highlight=False)
+
+
+def watch(console: Console, store: Store, settings: Settings, study_id: int) -> list[Run]:
+    """Shows a progress bar for each run until all have ended; returns them."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[doing]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        bars: dict[int, TaskID] = {}
+        while True:
+            jobs.reap_unattended(store, settings, utc_now())
+            runs = store.read_runs(study_id)
+            if not all(run.state.is_finished() for run in runs):
+                jobs.ensure_supervisor(settings)
+            for run in runs:
+                if run.id not in bars:
+                    bars[run.id] = progress.add_task(
+                        run.config.label, total=None, doing="", start=False
+                    )
+                _show(progress, bars[run.id], run)
+            if all(run.state.is_finished() for run in runs):
+                return runs
+            time.sleep(LOOK_EVERY_S)
+
+
+def _show(progress: Progress, bar: TaskID, run: Run) -> None:
+    doing = str(run.state)
+    if run.state == RunState.RUNNING:
+        doing = f"{run.phase or ''}, epoch {run.epoch}/{run.epochs}"
+        if run.steps:
+            progress.start_task(bar)
+    progress.update(bar, completed=run.step, total=run.steps or None, doing=doing)
+    if run.state.is_finished():
+        progress.stop_task(bar)
+
+
+def print_runs(console: Console, runs: Sequence[Run]) -> None:
+    """Runs as a table."""
+    if not runs:
+        console.print("No runs yet. `python -m engine study --data openmoji --budget demo` starts.")
+        return
+    table = Table(box=None, header_style="bold")
+    for heading in ("run", "study", "configuration", "seed", "state", "epoch", "reason"):
+        table.add_column(heading)
+    for run in runs:
+        style = STATE_STYLES.get(run.state, "")
+        state = f"[{style}]{run.state}[/]" if style else str(run.state)
+        epoch = f"{run.epoch}/{run.epochs}"
+        cells = [str(run.id), str(run.study_id), run.configuration, str(run.seed), state, epoch]
+        table.add_row(*cells, plain(run.reason or ""))
+    console.print(table)
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """The comparison table, a metric per row so that it fits the terminal."""
+    study = comparison.study
+    heading = f"{study.name}: {study.data}, budget {study.budget.name}, test split"
+    table = Table(title=plain(heading), title_justify="left", box=None, header_style="bold")
+    table.add_column("metric")
+    for row in comparison.rows:
+        seeds = f"{row.seeds} seed{'s' if row.seeds != 1 else ''}"
+        table.add_column(f"{row.configuration}\n[dim]{seeds}[/]", justify="right")
+    reasons: dict[str, str] = {}
+    for name in comparison.metrics:
+        cells = []
+        for row in comparison.rows:
+            cell = row.cells[name]
+            text = CATALOG[name].format(cell.value)
+            if cell.low is not None and cell.high is not None:
+                text += f" [dim]± {CATALOG[name].format((cell.high - cell.low) / 2)}[/]"
+            if cell.rank is not None:
+                text += f" [cyan]#{cell.rank}[/]"
+            cells.append(text)
+            if note := cell.missing or cell.mark:
+                reasons[name] = note
+        table.add_row(CATALOG[name].heading, *cells)
+    best = [str(row.cells["psnr"].best_epoch or "—") for row in comparison.rows]
+    table.add_row("chosen epoch", *best)
+    console.print(table)
+    for name, reason in reasons.items():
+        console.print(f"{CATALOG[name].label}: {plain(reason)}.", style="dim", highlight=False)
+    for note in comparison.notes:
+        console.print(plain(note), style="dim", highlight=False)
+
+
+def print_sources(console: Console, sources: Sequence[dict[str, Any]]) -> None:
+    """Data sources as a table."""
+    table = Table(box=None, header_style="bold")
+    for heading in ("source", "train", "val", "test", "packed at", "about"):
+        table.add_column(heading)
+    for source in sources:
+        counts = [f"{source['pairs'][split]:,}" for split in ("train", "val", "test")]
+        packed = ", ".join(f"{px} px" for px in source["packed_px"]) or "—"
+        table.add_row(source["source"], *counts, packed, source["about"])
+    console.print(table)
+
+
+def print_weights(console: Console, found: Sequence[dict[str, Any]]) -> None:
+    """Feature weights as a table, with the way to those that are missing."""
+    table = Table(box=None, header_style="bold")
+    for heading in ("weights", "here", "for", "sha256", "where, or how to get them"):
+        table.add_column(heading, overflow="fold")
+    for entry in found:
+        here = "[green]yes[/]" if entry["path"] else "[yellow]no[/]"
+        where = entry["path"] or entry["way_out"]
+        digest = str(entry["sha256"])[:8]
+        table.add_row(entry["name"], here, entry["purpose"], digest, plain(where))
+    console.print(table)
+
+
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """What the doctor found."""
+    signs = {"good": "[green]✓[/]", "missing": "[yellow]-[/]", "broken": "[red]✗[/]"}
+    table = Table(box=None, show_header=False)
+    for finding in findings:
+        way_out = f"\n[dim]{plain(finding.way_out)}[/]" if finding.way_out else ""
+        table.add_row(signs[finding.state], finding.about, plain(finding.found) + way_out)
+    console.print(table)
+
+
+@contextmanager
+def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar for a download; yields what advances it."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console
+    ) as progress:
+        bar = progress.add_task(f"fetching {name}", total=None)
+
+        def advance(done: int, total: int | None) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        yield advance

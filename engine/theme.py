@@ -1,0 +1,42 @@
+"""How charts look: one plotly template, one colour per configuration for life.
+
+The colours are Okabe and Ito's, told apart with any colour vision.
+"""
+
+import hashlib
+
+COLOURS = {
+    "standard": "#0072B2",
+    "perceptual": "#D55E00",
+    "regularized": "#009E73",
+    "gan": "#56B4E9",
+    "ganv2": "#CC79A7",
+    "ganv3": "#E69F00",
+}
+OTHERS = ("#7F3C8D", "#A5AA00", "#8C564B", "#3969AC", "#008695", "#CF1C90")
+GREY = "#64748B"
+FONT = "Source Sans, Source Sans Pro, system-ui, sans-serif"
+
+
+def colour(configuration: str) -> str:
+    """A configuration's colour; one that a user wrote gets its own from its name."""
+    if configuration in COLOURS:
+        return COLOURS[configuration]
+    draw = hashlib.sha256(configuration.encode()).digest()[0]
+    return OTHERS[draw % len(OTHERS)]
+
+
+def layout(title: str, x_title: str, y_title: str) -> dict[str, object]:
+    """A plotly layout: no frame, a light grid, a transparent ground for either theme."""
+    axis = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "automargin": True}
+    return {
+        "title": {"text": title, "font": {"size": 15}, "x": 0, "xanchor": "left"},
+        "font": {"family": FONT, "size": 13, "color": GREY},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 8, "r": 8, "t": 36, "b": 8},
+        "xaxis": {**axis, "title": {"text": x_title}},
+        "yaxis": {**axis, "title": {"text": y_title}},
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        "hoverlabel": {"font": {"family": FONT}},
+    }
