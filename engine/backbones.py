@@ -6,8 +6,9 @@ never a stand-in. All come frozen and in evaluation mode, but for the encoder, w
 
 import tempfile
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 import efficientnet_lite_pytorch
 import torch
@@ -15,6 +16,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_fidelity import feature_extractor_inceptionv3 as inception_module
+from torchvision.models import ResNet
 
 from engine import weights
 from engine.errors import EngineError, MissingWeightsError
@@ -34,14 +36,14 @@ def load_vgg19(path: Path) -> nn.Module:
     """VGG19 up to relu5_1, as the perceptual term of study 1 reads it."""
     network = torchvision.models.vgg19(weights=None)
     network.load_state_dict(_load(path))
-    return _frozen(network.features[:30])
+    return _frozen(cast(nn.Sequential, network.features[:30]))
 
 
-def load_efficientnet_lite(name: str, path: Path) -> nn.Module:
+def load_efficientnet_lite(name: str, path: Path) -> efficientnet_lite_pytorch.EfficientNet:
     """EfficientNet-Lite0 or -Lite2 without its classifier's use; 1,280 features."""
     network = efficientnet_lite_pytorch.EfficientNet.from_name(name.replace("_", "-"))
     network.load_state_dict(_load(path))
-    return _frozen(network)
+    return network.eval().requires_grad_(False)
 
 
 def load_inception(path: Path) -> nn.Module:
@@ -54,9 +56,9 @@ def load_inception(path: Path) -> nn.Module:
     )
 
 
-def load_resnet18(path: Path | None) -> nn.Module:
+def load_resnet18(path: Path | None) -> ResNet:
     """ResNet-18, with ImageNet weights from a file or freshly initialised; trainable."""
-    network = torchvision.models.resnet18(weights=None)
+    network: ResNet = torchvision.models.resnet18(weights=None)
     if path is not None:
         network.load_state_dict(_load(path))
     return network
@@ -81,24 +83,25 @@ class PerceptualFeatures(nn.Module):
         path, self.sha256 = weights.require(name, settings)
         self.name = name
         if name == "vgg19":
-            self.network, mean, std = load_vgg19(path), IMAGENET_MEAN, IMAGENET_STD
+            stages: Iterable[nn.Module] = cast(nn.Sequential, load_vgg19(path))
+            self.stem: nn.Module = nn.Identity()
             self.layers: Sequence[int] = (1, 6, 11, 20, 29)
+            mean, std = IMAGENET_MEAN, IMAGENET_STD
         else:
-            self.network = load_efficientnet_lite(name, path)
+            network = load_efficientnet_lite(name, path)
+            stages = network._blocks
+            self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
+            self.layers = _last_blocks_of_each_resolution(network)
             mean, std = (127 / 255,) * 3, (128 / 255,) * 3
-            self.layers = _last_blocks_of_each_resolution(self.network)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.stages = nn.ModuleList(stages)
+        self.mean = nn.Buffer(torch.tensor(mean).view(1, 3, 1, 1))
+        self.std = nn.Buffer(torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """[N, 3, H, W] in [-1, 1] -> one map [N, C, h, w] per layer, shallow to deep."""
-        x = ((pictures + 1) / 2 - self.mean) / self.std
-        stages = self.network
-        if self.name != "vgg19":
-            x = self.network._swish(self.network._bn0(self.network._conv_stem(x)))
-            stages = self.network._blocks
+        x = self.stem(((pictures + 1) / 2 - self.mean) / self.std)
         maps = []
-        for index, stage in enumerate(stages):
+        for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in self.layers:
                 maps.append(x)
@@ -168,7 +171,9 @@ def _frozen(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _last_blocks_of_each_resolution(network: nn.Module) -> tuple[int, ...]:
+def _last_blocks_of_each_resolution(
+    network: efficientnet_lite_pytorch.EfficientNet,
+) -> tuple[int, ...]:
     strides = [int(block._depthwise_conv.stride[0]) for block in network._blocks]
     last = len(strides) - 1
     return (*(index - 1 for index in range(1, last + 1) if strides[index] == 2), last)

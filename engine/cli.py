@@ -266,13 +266,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: "argparse._SubParsersAction[_Parser]",
     name: str,
     run: Callable[[argparse.Namespace, Settings], int],
     about: str,
     json: bool = False,
 ) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    command = commands.add_parser(name, help=about, description=about)
     command.set_defaults(run=run)
     if json:
         command.add_argument("--json", action="store_true", help="one JSON document on stdout")

@@ -188,7 +188,7 @@ def _distances(
     real = features.load_or_compute(
         settings.features_dir / kept, extractor, lambda: (batch for _, batch in _targets(pairs))
     )
-    fake = features.compute(extractor, fakes.split(BATCH))
+    fake = features.compute(extractor, torch.split(fakes, BATCH))
     note = None
     if n < extractor.n_features:
         note = f"{n} pictures in {extractor.n_features:,} dimensions: biased upward"

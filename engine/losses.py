@@ -73,7 +73,7 @@ TERMS: dict[str, Callable[[Generated], Tensor]] = {
 
 def generator_loss(recipe: Recipe, generated: Generated) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of the recipe's terms, and each term before its weight."""
-    values = {term.name: TERMS[term.name](generated) for term in recipe.terms}
+    values: dict[str, Tensor] = {term.name: TERMS[term.name](generated) for term in recipe.terms}
     weighted = [term.weight * values[term.name] for term in recipe.terms]
     return torch.stack(weighted).sum(), values
 

@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import ResNet
 
 from engine.config import Budget
 
@@ -81,10 +82,10 @@ class ResNetUNetGenerator(nn.Module):
         norm: `batch` or `instance`, for the decoder.
     """
 
-    def __init__(self, encoder: nn.Module, base_channels: int, norm: str) -> None:
+    def __init__(self, encoder: ResNet, base_channels: int, norm: str) -> None:
         super().__init__()
-        stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.relu)  # type: ignore[arg-type]
-        first = nn.Sequential(encoder.maxpool, encoder.layer1)  # type: ignore[arg-type]
+        stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.relu)
+        first = nn.Sequential(encoder.maxpool, encoder.layer1)
         self.down = nn.ModuleList([stem, first, encoder.layer2, encoder.layer3, encoder.layer4])
         decoder = [base_channels * factor for factor in (4, 2, 1, 1, 1)]
         before, skips = [512, *decoder[:-1]], [256, 128, 64, 64, 0]
@@ -142,7 +143,7 @@ class PatchDiscriminator(nn.Module):
         return cast(Tensor, self.layers(torch.cat([source, picture], dim=1)))
 
 
-def build_generator(budget: Budget, encoder: nn.Module | None = None) -> nn.Module:
+def build_generator(budget: Budget, encoder: ResNet | None = None) -> nn.Module:
     """The budget's generator with fresh weights; `encoder` is the ResNet-18 where one is asked."""
     if budget.generator == "resnet18_unet":
         assert encoder is not None, "a resnet18_unet needs its encoder"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import ResNet
 
 from engine.config import Budget, RunConfig
 from engine.data.batches import PairSet, derive_seed, evaluation_batches, training_batches
@@ -109,7 +110,7 @@ def steps_per_epoch(budget: Budget, n_train: int) -> int:
 
 
 def build_state(
-    config: RunConfig, device: torch.device, encoder: nn.Module | None = None
+    config: RunConfig, device: torch.device, encoder: ResNet | None = None
 ) -> TrainingState:
     """Fresh networks and optimisers, initialised from the run's seed."""
     torch.manual_seed(derive_seed(config.seed, 0, "weights"))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 
 import torch
-from torch import nn
+from torchvision.models import ResNet
 
 from engine import backbones, checkpoint, evaluation, grids, hardware, training, weights
 from engine.config import RunConfig
@@ -132,7 +132,7 @@ class _Training:
         features = backbones.PerceptualFeatures(chosen, self.settings)
         return features.to(device)
 
-    def build_encoder(self, config: RunConfig) -> nn.Module | None:
+    def build_encoder(self, config: RunConfig) -> ResNet | None:
         """The ResNet-18 of study 2's generator: with ImageNet weights when they are here."""
         if config.budget.generator != "resnet18_unet":
             return None
@@ -204,7 +204,11 @@ class _Training:
             run_id=self.job.run_id,
             epoch=event.epoch,
             step=event.step,
-            **{name: self.settings.relative(path) for name, path in vars(files).items()},
+            grid=self.settings.relative(files.grid),
+            source=self.settings.relative(files.source),
+            target=self.settings.relative(files.target),
+            fake=self.settings.relative(files.fake),
+            thumbnail=self.settings.relative(files.thumbnail),
         )
         self.store.add_sample(self.job, sample, utc_now())
 

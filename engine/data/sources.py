@@ -14,8 +14,11 @@ class Source(Protocol):
     """What packing needs to know of a source of pairs."""
 
     name: str
-    version: str
     about: str
+
+    @property
+    def version(self) -> str:
+        """Changes when the pictures may have changed."""
 
     def names(self) -> Sequence[str]:
         """The names of all pairs, sorted."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["up", "down", "none"]
+Kind = Literal["training", "quality", "cost"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Metric:
     unit: str
     better: Direction
     digits: int
-    kind: Literal["training", "quality", "cost"]
+    kind: Kind
     about: str
 
     @property
@@ -42,7 +43,7 @@ class Metric:
 
 
 # fmt: off
-_ROWS = (
+_ROWS: tuple[tuple[str, str, str, Direction, int, Kind, str], ...] = (
     # name                  label                      unit    better digits kind
     ("psnr",               "PSNR",                     "dB",   "up",    2, "quality",  "Peak signal-to-noise ratio per picture, averaged."),
     ("ssim",               "SSIM",                     "",     "up",    3, "quality",  "Structural similarity per picture (Wang et al. 2004), averaged."),

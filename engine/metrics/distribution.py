@@ -32,10 +32,7 @@ def fid(real: ArrayLike, fake: ArrayLike) -> float:
     y = (y - y.mean(0)) / (len(y) - 1) ** 0.5
     if not np.any(x) or not np.any(y):
         raise RefusedMetricError("the features of one set are all the same: constant pictures")
-    if min(len(x), len(y)) < x.shape[1]:
-        product = x @ y.T
-    else:
-        product = np.linalg.qr(x, mode="r") @ np.linalg.qr(y, mode="r").T
+    product = x @ y.T if min(len(x), len(y)) < x.shape[1] else _triangle(x) @ _triangle(y).T
     nuclear = float(np.linalg.svd(product, compute_uv=False).sum())
     traces = float(np.sum(x * x)) + float(np.sum(y * y))
     return float(difference @ difference) + traces - 2 * nuclear
@@ -78,6 +75,11 @@ def kid(
         chosen_y = y[chance.choice(len(y), subset_size, replace=False)]
         estimates.append(_mmd(chosen_x, chosen_y))
     return float(np.mean(estimates))
+
+
+def _triangle(x: Matrix) -> Matrix:
+    """The factor R of x = QR."""
+    return np.asarray(np.linalg.qr(x, mode="r"), dtype=np.float64)
 
 
 def _mmd(x: Matrix, y: Matrix) -> float:

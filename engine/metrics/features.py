@@ -46,7 +46,7 @@ def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
         resized = functional.interpolate(
             pictures.to(device).float(), LITE2_PX, mode="bicubic", antialias=True
         ).clamp(0, 255)
-        features: Tensor = network.extract_features((resized - 127) / 128)  # type: ignore[operator]
+        features: Tensor = network.extract_features((resized - 127) / 128)
         return features.mean((2, 3))
 
     resize = f"bicubic, antialiased, {LITE2_PX} px"

@@ -387,6 +387,28 @@ class Store:
         found = self._rows(query.order_by(samples.c.epoch, samples.c.run_id))
         return [rows.sample(row) for row in found]
 
+    def read_newest_samples(self) -> list[Sample]:
+        """The last sample of every run that has one."""
+        newest = sa.select(sa.func.max(samples.c.id)).group_by(samples.c.run_id)
+        return [
+            rows.sample(it) for it in self._rows(sa.select(samples).where(samples.c.id.in_(newest)))
+        ]
+
+    def read_speeds(self) -> dict[tuple[str, int, int], float]:
+        """Measured training speeds: (configuration, px, base_channels) -> pictures per second."""
+        query = (
+            sa.select(runs, metric_summaries.c.last.label("speed"))
+            .join(metric_summaries, metric_summaries.c.run_id == runs.c.id)
+            .where(metric_summaries.c.name == "images_per_second")
+            .where(metric_summaries.c.last.is_not(None))
+            .order_by(runs.c.id)
+        )
+        found = {}
+        for row in self._rows(query):
+            budget = row["config"]["budget"]
+            found[row["configuration"], budget["px"], budget["base_channels"]] = row["speed"]
+        return found
+
     def read_checkpoints(self, run_id: int) -> list[Checkpoint]:
         """The checkpoints of a run, newest first."""
         query = sa.select(checkpoints).where(checkpoints.c.run_id == run_id)

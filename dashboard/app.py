@@ -1,0 +1,46 @@
+"""The navigation and nothing else."""
+
+from pathlib import Path
+
+import streamlit as st
+
+STATIC = Path(__file__).parent / "static"
+
+st.set_page_config(page_title="Chromabench", page_icon=STATIC / "icon.png", layout="wide")
+st.logo(STATIC / "logo.svg", size="large", icon_image=STATIC / "icon.png")
+
+st.navigation(
+    [
+        st.Page(
+            "app_pages/overview.py",
+            title="Overview",
+            icon=":material/dashboard:",
+            default=True,
+            help="All studies, and what is running now.",
+        ),
+        st.Page(
+            "app_pages/launch.py",
+            title="Launch",
+            icon=":material/rocket_launch:",
+            help="Start a comparison.",
+        ),
+        st.Page(
+            "app_pages/live.py",
+            title="Live",
+            icon=":material/monitoring:",
+            help="Curves and newest samples of a study as they move.",
+        ),
+        st.Page(
+            "app_pages/gallery.py",
+            title="Gallery",
+            icon=":material/photo_library:",
+            help="The same pictures through the epochs, side by side.",
+        ),
+        st.Page(
+            "app_pages/compare.py",
+            title="Compare",
+            icon=":material/table_chart:",
+            help="The comparison table and its CSV.",
+        ),
+    ]
+).run()

@@ -1,0 +1,39 @@
+"""What Start would start, before it is pressed."""
+
+import streamlit as st
+
+from dashboard.components.status import duration
+from dashboard.reads import Plan
+
+NETWORKS = {"vgg19": "VGG19", "efficientnet_lite0": "EfficientNet-Lite0"}
+
+
+def show_plan(plan: Plan) -> None:
+    """Runs, pairs, time and disk, and the feature networks that will be used."""
+    budget = plan.configs[0].budget
+    with st.container(border=True):
+        st.subheader("What Start will do", anchor=False)
+        runs = f"{len(plan.configs)} run{'s' if len(plan.configs) != 1 else ''}"
+        steps = plan.pairs["train"] // budget.batch * budget.epochs
+        basis = "by earlier runs here" if plan.estimate.is_measured else "a rough guess"
+        pairs = f"{plan.pairs['train']:,} / {plan.pairs['val']:,} / {plan.pairs['test']:,}"
+        st.table(
+            {
+                "Runs": f"{runs} of {budget.epochs} epochs, {steps:,} steps each",
+                "Pairs": f"{pairs} (train / val / test)",
+                "Pictures": f"{budget.px} x {budget.px} px, {budget.base_channels} channels",
+                "Time": f"about {duration(plan.estimate.seconds)} ({basis})",
+                "Disk": f"about {plan.estimate.disk_mb:,.0f} MB",
+            },
+            border="horizontal",
+        )
+        for config in {config.configuration.name: config for config in plan.configs}.values():
+            st.caption(f"**{config.configuration.name}**: {config.configuration.recipe}")
+        if plan.perceptual is not None:
+            st.caption(f"The perceptual term will use **{NETWORKS[plan.perceptual]}** features.")
+        if plan.could_fetch:
+            st.caption("For VGG19, as published: `python -m engine weights fetch vgg19`.")
+        for sentence in plan.absent:
+            st.caption(f"No FID: {sentence}.")
+        if not plan.is_packed:
+            st.caption("The pairs are drawn first, once for this size: some seconds.")

@@ -1,0 +1,162 @@
+"""What pages may read. With `actions`, the only file here that knows the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from engine import jobs, report, weights
+from engine.config import RunConfig
+from engine.data.packing import count_pairs, is_packed
+from engine.data.sources import read_source
+from engine.estimates import Estimate, estimate
+from engine.records import MetricPoint, MetricSummary, Run, RunState, Sample, Study
+from engine.settings import Settings
+from engine.store import Store, utc_now
+
+LOG_LINES = 60
+
+
+@st.cache_resource
+def settings() -> Settings:
+    """Where things live, as the server was started."""
+    return Settings.from_environment()
+
+
+@st.cache_resource
+def store() -> Store:
+    """The one store of this server."""
+    return Store(settings().database_url)
+
+
+@dataclass(frozen=True)
+class StudyCard:
+    """What the overview shows of a study."""
+
+    study: Study
+    runs: tuple[Run, ...]
+    thumbnail: str | None
+
+    @property
+    def progress(self) -> float:
+        """The share of training done, over all runs."""
+        return sum(_done(run) for run in self.runs) / max(1, len(self.runs))
+
+    def count(self, *states: RunState) -> int:
+        """How many runs are in any of the states."""
+        return sum(run.state in states for run in self.runs)
+
+
+def studies() -> list[Study]:
+    """All studies, newest first."""
+    return store().read_studies()
+
+
+def runs(study_id: int) -> list[Run]:
+    """The runs of a study; those whose process is gone are shown as what they are."""
+    jobs.reap_unattended(store(), settings(), utc_now())
+    return store().read_runs(study_id)
+
+
+def cards() -> list[StudyCard]:
+    """The studies with their runs and newest sample."""
+    jobs.reap_unattended(store(), settings(), utc_now())
+    everything = store().read_runs()
+    samples = {it.run_id: it for it in store().read_newest_samples()}
+    found = []
+    for study in store().read_studies():
+        members = tuple(run for run in everything if run.study_id == study.id)
+        thumbnails = [samples[run.id].thumbnail for run in members if run.id in samples]
+        path = artifact(thumbnails[0]) if thumbnails else None
+        found.append(StudyCard(study, members, path))
+    return found
+
+
+def new_points(run_ids: Sequence[int], name: str, after: int) -> list[MetricPoint]:
+    """The points of one curve that came after a cursor."""
+    return store().read_metrics(run_ids, after, [name])
+
+
+def summaries(run_ids: Sequence[int]) -> list[MetricSummary]:
+    """The last and extreme values of all curves."""
+    return store().read_metric_summaries(run_ids)
+
+
+def samples(run_ids: Sequence[int]) -> list[Sample]:
+    """All samples of some runs, by epoch."""
+    return store().read_samples(run_ids)
+
+
+def comparison(study_id: int) -> report.Comparison:
+    """The comparison table as it stands."""
+    return report.compare(store(), study_id)
+
+
+def artifact(path: str) -> str | None:
+    """The absolute path of a recorded file; None when it is gone."""
+    absolute = settings().artifacts / path
+    return str(absolute) if absolute.is_file() else None
+
+
+def log_tail(run_id: int) -> str:
+    """The last lines of a run's log."""
+    path = jobs.log_path(run_id, settings())
+    if not path.is_file():
+        return ""
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
+
+
+def log_file(run_id: int) -> Path:
+    """Where a run's log lies."""
+    return jobs.log_path(run_id, settings())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What Start would start.
+
+    Attributes:
+        perceptual: the network behind the perceptual term; None without such a term.
+        could_fetch: whether VGG19 would be used if its weights were fetched.
+        absent: sentences on metrics that will be missing, with the way out.
+    """
+
+    configs: tuple[RunConfig, ...]
+    pairs: dict[str, int]
+    is_packed: bool
+    estimate: Estimate
+    perceptual: str | None
+    could_fetch: bool
+    absent: tuple[str, ...]
+
+
+def plan(
+    data: str, budget: str, configurations: Sequence[str], seeds: int, changes: dict[str, str]
+) -> Plan:
+    """What a form's values amount to; raises `EngineError` with a sentence for the form."""
+    configs = jobs.plan_study(data, budget, configurations, seeds, changes, settings())
+    source, spent = read_source(data), configs[0].budget
+    pairs = count_pairs(source, spent)
+    perceptual = next(
+        (
+            config.execution.perceptual_features
+            for config in configs
+            if "perceptual" in config.configuration.recipe.names
+        ),
+        None,
+    )
+    absent = [] if weights.find("inception", settings()) else [weights.absence("inception")]
+    return Plan(
+        configs=tuple(configs),
+        pairs=pairs,
+        is_packed=is_packed(source, spent.px, settings()),
+        estimate=estimate(configs, pairs, store().read_speeds()),
+        perceptual=perceptual,
+        could_fetch=perceptual == "efficientnet_lite0",
+        absent=tuple(absent),
+    )
+
+
+def _done(run: Run) -> float:
+    return 1.0 if run.state.is_finished() else run.progress

@@ -1,0 +1,84 @@
+"""Real objects made small: a database in a temporary folder, pairs of 32 px, a tiny budget."""
+
+from datetime import UTC, datetime
+
+import pytest
+import torch
+
+from engine.config import RunConfig, apply_settings
+from engine.data import batches, packing
+from engine.data.sources import read_source
+from engine.presets import BUDGETS, CONFIGURATIONS
+from engine.settings import Settings
+from engine.store import Store
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(f"sqlite:///{tmp_path}/runs.db", tmp_path / "artifacts", slots=1)
+
+
+@pytest.fixture
+def store(settings):
+    opened = Store(settings.database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def packed_settings(tmp_path_factory) -> Settings:
+    """Settings whose artifacts hold the embedded pairs at 32 px, drawn once for all tests."""
+    folder = tmp_path_factory.mktemp("packed")
+    settings = Settings(f"sqlite:///{folder}/runs.db", folder / "artifacts", slots=1)
+    packing.prepare(read_source("openmoji"), 32, settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def packed(packed_settings):
+    return packing.load_packed(read_source("openmoji"), 32, packed_settings)
+
+
+@pytest.fixture
+def tiny_settings(settings, packed_settings):
+    """Fresh settings that share the drawn pairs."""
+    settings.artifacts.mkdir(parents=True)
+    settings.data_dir.symlink_to(packed_settings.data_dir)
+    return settings
+
+
+def tiny_config(configuration="standard", seed=0, **changes) -> RunConfig:
+    """A run of a second, with nothing left `auto`."""
+    config = RunConfig(
+        data="openmoji",
+        configuration=CONFIGURATIONS[configuration],
+        budget=BUDGETS["smoke"],
+        seed=seed,
+    )
+    decided = {
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": "2",
+        "channels_last": "off",
+        "compile": "off",
+        "record_every": "1",
+        "ema": "32",
+        "perceptual_features": "efficientnet_lite0",
+    }
+    return apply_settings(config, {**decided, **changes})
+
+
+def load(packed, split, count):
+    return batches.load_pairs(packed, split, count, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def few_pairs(packed):
+    return load(packed, "train", 16)
+
+
+@pytest.fixture(scope="session")
+def few_val_pairs(packed):
+    return load(packed, "val", 8)

@@ -1,0 +1,250 @@
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from engine.errors import BadInputError, StoreError
+from engine.records import Checkpoint, Evaluation, ImageScore, MetricPoint, RunState, Sample
+from engine.store import LostJobError, Store
+from tests.conftest import NOW, tiny_config
+
+
+@pytest.fixture
+def study(store):
+    found, _ = store.add_study("key", "a study", [tiny_config(), tiny_config("gan")], NOW)
+    return found
+
+
+@pytest.fixture
+def job(store, study):
+    return store.claim_job(NOW)
+
+
+def point(run_id, step, value, name="l1", epoch=1):
+    return MetricPoint(run_id, step, epoch, name, value)
+
+
+def test_a_study_comes_back_as_it_was_stored(store):
+    study, runs = store.add_study("key", "Ünïcode = <b>", [tiny_config(seed=4)], NOW)
+
+    assert store.read_study(study.id) == study
+    assert study.name == "Ünïcode = <b>"
+    assert study.created_at == NOW
+    assert runs[0].config == tiny_config(seed=4)
+    assert runs[0].state == RunState.QUEUED
+    assert store.read_run(runs[0].id) == runs[0]
+
+
+def test_the_same_key_again_is_the_same_study(store, study):
+    again, runs = store.add_study("key", "another name", [tiny_config()], NOW)
+
+    assert again == study
+    assert len(runs) == 2
+    assert len(store.read_studies()) == 1
+
+
+def test_what_is_not_there_is_refused(store):
+    with pytest.raises(BadInputError, match="no study 7"):
+        store.read_study(7)
+    with pytest.raises(BadInputError, match="no run 7"):
+        store.read_run(7)
+
+
+def test_jobs_are_claimed_in_the_order_of_their_submission(store, study):
+    first, second, third = (store.claim_job(NOW) for _ in range(3))
+
+    assert (first.run_id, second.run_id, third) == (1, 2, None)
+    assert first.token != second.token
+    assert store.read_run(1).state == RunState.RUNNING
+
+
+def test_no_two_workers_ever_claim_one_run(store, settings):
+    store.add_study("many", "many", [tiny_config(seed=seed) for seed in range(60)], NOW)
+    claimed = []
+
+    def work():
+        own = Store(settings.database_url)
+        while (job := own.claim_job(NOW)) is not None:
+            claimed.append(job.run_id)
+        own.close()
+
+    workers = [threading.Thread(target=work) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert sorted(claimed) == list(range(1, 61))
+
+
+def test_writing_a_metric_twice_is_the_same_as_once(store, job):
+    for _ in range(2):
+        store.add_metrics(job, 0, 2, [point(1, 1, 0.5), point(1, 2, 0.4)], NOW)
+
+    assert [(it.step, it.value) for it in store.read_metrics([1])] == [(1, 0.5), (2, 0.4)]
+
+
+def test_the_cursor_gives_only_what_is_new(store, job):
+    store.add_metrics(job, 0, 1, [point(1, 1, 0.5)], NOW)
+    cursor = store.read_metrics([1])[-1].id
+    store.add_metrics(job, 0, 2, [point(1, 2, 0.4), point(1, 2, 0.9, "g_loss")], NOW)
+
+    assert [it.step for it in store.read_metrics([1], cursor, ["l1"])] == [2]
+    assert store.read_metrics([2], cursor) == []
+
+
+def test_summaries_hold_the_last_and_the_extreme_values(store, job):
+    values = [0.5, 0.2, None, 0.4]
+    for epoch, value in enumerate(values, start=1):
+        store.add_metrics(job, epoch, epoch, [point(1, epoch, value, epoch=epoch)], NOW)
+
+    (summary,) = store.read_metric_summaries([1])
+
+    assert (summary.last, summary.last_epoch) == (0.4, 4)
+    assert (summary.lowest, summary.lowest_epoch) == (0.2, 2)
+    assert (summary.highest, summary.highest_epoch) == (0.5, 1)
+
+
+def test_a_value_that_is_missing_stays_missing(store, job):
+    store.add_metrics(job, 1, 1, [point(1, 1, None)], NOW)
+
+    assert store.read_metrics([1])[0].value is None
+
+
+def test_who_lost_the_job_writes_nothing(store, job):
+    stale = replace(job, token="another attempt")
+    evaluation = Evaluation(1, "test", "psnr", 10.0, 8, 1)
+
+    for write in (
+        lambda: store.add_metrics(stale, 1, 1, [point(1, 1, 0.5)], NOW),
+        lambda: store.add_evaluations(stale, [evaluation], [], NOW),
+        lambda: store.finish_job(stale, RunState.DONE, None, NOW),
+        lambda: store.set_phase(stale, "training", NOW),
+        lambda: store.beat(stale, NOW),
+    ):
+        with pytest.raises(LostJobError):
+            write()
+
+    assert store.read_metrics([1]) == []
+    assert store.read_run(1).state == RunState.RUNNING
+
+
+def test_an_ended_job_cannot_be_written_to(store, job):
+    store.finish_job(job, RunState.DONE, None, NOW)
+
+    with pytest.raises(LostJobError):
+        store.add_metrics(job, 1, 1, [point(1, 1, 0.5)], NOW)
+
+
+def test_a_queued_run_stops_at_once_and_is_never_claimed(store, study):
+    assert store.request_stop(1, NOW) == RunState.STOPPED
+
+    assert store.claim_job(NOW).run_id == 2
+    assert store.read_run(1).reason == "stopped by the user before it began"
+
+
+def test_a_running_run_is_asked_to_stop(store, job):
+    assert store.request_stop(1, NOW) == RunState.STOPPING
+
+    (asked,) = store.read_jobs(RunState.STOPPING)
+    assert asked.stop_requested_at == NOW
+    store.add_metrics(job, 1, 1, [point(1, 1, 0.5)], NOW)  # it may still write what it has
+
+
+def test_only_the_newest_and_the_best_checkpoint_are_kept(store, job):
+    def saved(epoch, is_best):
+        return Checkpoint(1, epoch, f"{epoch}.pt", "00", 1, is_best)
+
+    forgotten = [
+        [it.epoch for it in store.add_checkpoint(job, saved(epoch, is_best), NOW)]
+        for epoch, is_best in ((1, True), (2, True), (3, False), (4, False))
+    ]
+
+    assert forgotten == [[], [1], [], [3]]
+    assert [(it.epoch, it.is_best) for it in store.read_checkpoints(1)] == [(4, False), (2, True)]
+    assert store.read_run(1).best_epoch == 2
+
+
+def test_evaluations_replace_older_ones(store, study, job):
+    def measured(value):
+        return Evaluation(1, "test", "psnr", value, 8, 1, low=1.0, high=2.0, protocol={"px": 32})
+
+    score = ImageScore(1, "test", "1F600", "psnr", 9.0)
+    store.add_evaluations(job, [measured(1.0)], [score], NOW)
+    store.add_evaluations(job, [measured(2.0)], [score], NOW)
+
+    assert store.read_evaluations(study.id, "test") == [measured(2.0)]
+    assert store.read_evaluations(study.id, "val") == []
+
+
+def test_samples_come_by_epoch_and_the_newest_of_each_run_alone(store, job):
+    for epoch in (1, 2):
+        store.add_sample(job, Sample(1, epoch, epoch, "g", "s", "t", "f", "n"), NOW)
+
+    assert [it.epoch for it in store.read_samples([1])] == [1, 2]
+    assert [it.epoch for it in store.read_newest_samples()] == [2]
+
+
+def test_speeds_are_by_configuration_and_size(store, job):
+    store.add_metrics(job, 1, 1, [point(1, 1, 140.0, "images_per_second")], NOW)
+
+    assert store.read_speeds() == {("standard", 32, 8): 140.0}
+
+
+def test_lists_and_polls_never_scan_the_metrics(store, settings):
+    engine = sa.create_engine(settings.database_url)
+    with engine.connect() as connection:
+        plan = connection.exec_driver_sql(
+            "EXPLAIN QUERY PLAN SELECT * FROM metrics WHERE run_id IN (1, 2) AND id > 5 ORDER BY id"
+        ).all()
+    engine.dispose()
+
+    assert not [row for row in plan if "SCAN" in row[-1]]
+
+
+def test_a_reader_does_not_stop_a_writer(store, study, job, settings):
+    other = sa.create_engine(settings.database_url)
+    with other.connect() as reader:
+        reader.exec_driver_sql("BEGIN")
+        reader.exec_driver_sql("SELECT * FROM runs").all()
+        store.add_metrics(job, 1, 1, [point(1, 1, 0.5)], NOW + timedelta(seconds=1))
+    other.dispose()
+
+    assert len(store.read_metrics([1])) == 1
+
+
+def test_another_programs_database_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "theirs.db"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE cakes (id INTEGER)")
+    engine.dispose()
+
+    with pytest.raises(StoreError, match="another program's database"):
+        Store(f"sqlite:///{path}")
+
+    with sa.create_engine(f"sqlite:///{path}").connect() as connection:
+        assert sa.inspect(connection).get_table_names() == ["cakes"]
+
+
+def test_a_newer_database_is_refused(store, settings):
+    engine = sa.create_engine(settings.database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("PRAGMA user_version=99")
+    engine.dispose()
+
+    with pytest.raises(StoreError, match="newer Chromabench"):
+        Store(settings.database_url)
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "not an address"])
+def test_a_database_of_no_supported_kind_is_refused(url):
+    with pytest.raises(BadInputError):
+        Store(url)
+
+
+def test_a_database_where_none_can_be_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(f"sqlite:///{tmp_path}/no/such/folder/runs.db")

@@ -1,0 +1,80 @@
+import pytest
+from pydantic import ValidationError
+
+from engine.config import Budget, RunConfig, apply_settings, build, parse_setting
+from engine.errors import BadInputError
+from engine.presets import BUDGETS, CONFIGURATIONS
+from tests.conftest import tiny_config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("px", "100", "px must be a multiple of 32, not 100"),
+        ("px", "100", "The nearest are 96 and 128"),
+        ("lr_g", "nan", "lr_g cannot be 'nan'"),
+        ("lr_g", "inf", "lr_g cannot be 'inf'"),
+        ("lr_d", "-1e-4", "lr_d cannot be '-1e-4'"),
+        ("epochs", "0", "epochs cannot be '0'"),
+        ("epochs", "-3", "epochs cannot be '-3'"),
+        ("batch", "none", "batch cannot be 'none'"),
+        ("beta1", "1", "beta1 cannot be '1'"),
+        ("l1", "-1", "weight cannot be '-1'"),
+        ("norm", "layer", "norm cannot be 'layer'"),
+        ("precision", "fp16", "precision cannot be 'fp16'"),
+    ],
+)
+def test_a_bad_value_is_refused_by_field_and_value(key, value, sentence):
+    with pytest.raises(BadInputError) as refusal:
+        tiny_config(**{key: value})
+
+    assert sentence in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["lr_g", "lr_g=", "bogus=1", "=3"])
+def test_a_setting_that_is_no_known_key_with_a_value_is_refused(text):
+    with pytest.raises(BadInputError):
+        parse_setting(text)
+
+
+def test_single_values_change_and_nothing_else():
+    plain = tiny_config()
+
+    changed = apply_settings(plain, {"lr_g": "1e-4", "l1": "50", "epochs": "3"})
+
+    assert changed.configuration.lr_g == 1e-4
+    assert str(changed.configuration.recipe) == "adversarial + 50 l1"
+    assert changed.budget.epochs == 3
+    assert changed.configuration.lr_d == plain.configuration.lr_d
+    assert changed.budget.px == plain.budget.px
+
+
+def test_a_term_that_was_not_in_the_recipe_is_added():
+    changed = apply_settings(tiny_config(), {"total_variation": "0.5"})
+
+    assert str(changed.configuration.recipe) == "adversarial + 100 l1 + 0.5 total_variation"
+
+
+def test_unknown_keys_are_refused():
+    with pytest.raises(BadInputError, match="Unknown key 'colour'"):
+        build(Budget, {**BUDGETS["demo"].model_dump(), "colour": 1})
+
+
+def test_a_configuration_cannot_be_changed_in_place():
+    with pytest.raises(ValidationError):
+        CONFIGURATIONS["standard"].lr_g = 1.0
+
+
+def test_a_term_cannot_stand_twice_in_a_recipe():
+    document = CONFIGURATIONS["standard"].model_dump()
+    document["recipe"]["terms"] = [{"name": "l1", "weight": 1}, {"name": "l1", "weight": 2}]
+
+    with pytest.raises(BadInputError, match="l1 stands twice"):
+        build(type(CONFIGURATIONS["standard"]), document)
+
+
+def test_a_run_survives_its_way_through_json():
+    config = tiny_config("perceptual", seed=7)
+
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config

@@ -1,0 +1,191 @@
+import copy
+
+import pytest
+import torch
+
+from engine import checkpoint, training
+from engine.data.batches import evaluation_batches
+from engine.errors import DivergedError
+from engine.presets import CONFIGURATIONS
+from engine.training import EpochDone, StepsDone, build_state, rate_factor, train
+from tests.conftest import tiny_config
+
+CPU = torch.device("cpu")
+
+
+def maps(pictures):
+    """Feature maps that need no weights."""
+    return (pictures, torch.nn.functional.avg_pool2d(pictures, 4))
+
+
+def events_of(config, pairs, val_pairs, state=None):
+    state = state or build_state(config, CPU)
+    return list(train(config, state, pairs, val_pairs, maps)), state
+
+
+def losses_of(events):
+    return [
+        (one.step, one.losses)
+        for event in events
+        if isinstance(event, StepsDone)
+        for one in event.recorded
+    ]
+
+
+def test_one_batch_can_be_overfitted(few_pairs, few_val_pairs):
+    config = tiny_config(batch=16, epochs=120, jitter=0, base_channels=16, lr_g="2e-3", ema=0)
+    config = config.model_copy(
+        update={
+            "configuration": config.configuration.model_copy(
+                update={"recipe": config.configuration.recipe.with_weight("adversarial", 0.0)}
+            )
+        }
+    )
+
+    events, _ = events_of(config, few_pairs, few_val_pairs)
+
+    l1 = [losses["l1"] for _, losses in losses_of(events)]
+    assert l1[-1] < 0.25 * l1[0]
+
+
+def test_the_same_seed_gives_the_same_losses(few_pairs, few_val_pairs):
+    first, _ = events_of(tiny_config(epochs=2), few_pairs, few_val_pairs)
+    second, _ = events_of(tiny_config(epochs=2), few_pairs, few_val_pairs)
+
+    assert losses_of(first) == losses_of(second)
+    assert len(losses_of(first)) == 4
+
+
+def test_another_seed_gives_other_losses(few_pairs, few_val_pairs):
+    first, _ = events_of(tiny_config(), few_pairs, few_val_pairs)
+    second, _ = events_of(tiny_config(seed=1), few_pairs, few_val_pairs)
+
+    assert losses_of(first) != losses_of(second)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_every_configuration_takes_two_steps(name, few_pairs, few_val_pairs):
+    config = tiny_config(name)
+    state = build_state(config, CPU)
+    before = copy.deepcopy(state.generator.state_dict())
+
+    events, state = events_of(config, few_pairs, few_val_pairs, state)
+
+    recorded = losses_of(events)
+    assert [step for step, _ in recorded] == [1, 2]
+    assert set(recorded[0][1]) == {"g_loss", "d_loss", *config.configuration.recipe.names}
+    after = state.generator.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("name", ["standard", "perceptual", "ganv3"])
+def test_a_resumed_run_equals_an_uninterrupted_one(name, few_pairs, few_val_pairs, tmp_path):
+    config = tiny_config(name, epochs=3, decay=0.5)
+    whole, uninterrupted = events_of(config, few_pairs, few_val_pairs)
+
+    stopped = build_state(config, CPU)
+    for event in train(config, stopped, few_pairs, few_val_pairs, maps):
+        if isinstance(event, EpochDone):
+            sha256, _ = checkpoint.save(event.state.state_dict(), tmp_path / "one.pt")
+            break
+    resumed = build_state(tiny_config(name, seed=9, epochs=3), CPU)
+    resumed.load_state_dict(checkpoint.load(tmp_path / "one.pt", sha256))
+    rest, resumed = events_of(config, few_pairs, few_val_pairs, resumed)
+
+    assert losses_of(rest) == losses_of(whole)[2:]
+    expected, found = uninterrupted.state_dict(), resumed.state_dict()
+    for part in ("generator", "discriminator", "averaged"):
+        assert all(torch.equal(expected[part][key], found[part][key]) for key in expected[part])
+
+
+def test_the_generators_step_leaves_no_gradient_in_the_discriminator(few_pairs):
+    config = tiny_config()
+    state = build_state(config, CPU)
+    steps = training.Steps(config, state, maps)
+    source, target = next(evaluation_batches(few_pairs, 8))
+    gradients = []
+    state.g_optimiser.register_step_pre_hook(
+        lambda *_: gradients.append([it.grad.clone() for it in state.discriminator.parameters()])
+    )
+    state.d_optimiser.register_step_pre_hook(
+        lambda *_: gradients.append([it.grad.clone() for it in state.discriminator.parameters()])
+    )
+
+    steps.take(source, target)
+
+    own, after_generator = gradients
+    assert all(torch.equal(a, b) for a, b in zip(own, after_generator, strict=True))
+
+
+def test_recorded_steps_are_every_nth_whatever_the_clock(few_pairs, few_val_pairs, monkeypatch):
+    config = tiny_config(batch=4, epochs=2, record_every=3)
+    slow, _ = events_of(config, few_pairs, few_val_pairs)
+    monkeypatch.setattr(training, "READ_EVERY_S", 0.0)
+    eager, _ = events_of(config, few_pairs, few_val_pairs)
+
+    assert [step for step, _ in losses_of(slow)] == [3, 6]
+    assert losses_of(slow) == losses_of(eager)
+    assert len(eager) > len(slow)
+
+
+def test_an_epoch_reports_validation_speed_and_rates(few_pairs, few_val_pairs):
+    events, state = events_of(tiny_config(), few_pairs, few_val_pairs)
+
+    last = events[-1]
+    assert isinstance(last, EpochDone)
+    assert set(last.metrics) == {
+        *("val_g_loss", "val_psnr", "epoch_seconds", "images_per_second", "peak_memory_mb"),
+        *("lr_g", "lr_d"),
+    }
+    assert state.epoch == 1
+    assert state.pictures == 16
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_by_name_and_step(few_pairs, few_val_pairs):
+    config = tiny_config()
+    state = build_state(config, CPU)
+    with torch.no_grad():
+        state.generator.up[-1][1].bias.fill_(float("nan"))
+
+    with pytest.raises(DivergedError, match=r"d_loss became nan at step 1"):
+        list(train(config, state, few_pairs, few_val_pairs, maps))
+
+
+def test_the_average_follows_the_generator_by_its_half_life():
+    config = tiny_config(ema=80)
+    state = build_state(config, CPU)
+    with torch.no_grad():
+        for parameter in state.averaged.parameters():
+            parameter.fill_(0.0)
+        for parameter in state.generator.parameters():
+            parameter.fill_(1.0)
+
+    for _ in range(10):  # ten batches of 8 pictures: one half-life
+        training.update_average(state.averaged, state.generator, config.budget, seen=10**6)
+
+    assert next(state.averaged.parameters()).flatten()[0].item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_without_an_average_the_generator_itself_is_sampled():
+    state = build_state(tiny_config(ema=0), CPU)
+
+    assert state.averaged is None
+    assert state.sampler is state.generator
+
+
+@pytest.mark.parametrize(
+    ("epoch", "factor"), [(1, 1.0), (100, 1.0), (101, 1 - 1 / 101), (200, 1 - 100 / 101)]
+)
+def test_the_papers_rate_is_constant_then_falls_linearly(epoch, factor):
+    budget = tiny_config(epochs=200, decay=0.5).budget
+
+    assert rate_factor(budget, epoch) == pytest.approx(factor)
+
+
+@pytest.mark.slow
+def test_compiled_networks_train_to_nearly_the_same_losses(few_pairs, few_val_pairs):
+    plain, _ = events_of(tiny_config(), few_pairs, few_val_pairs)
+    compiled, _ = events_of(tiny_config(compile="on"), few_pairs, few_val_pairs)
+
+    for (_, expected), (_, found) in zip(losses_of(plain), losses_of(compiled), strict=True):
+        assert found == pytest.approx(expected, rel=1e-3)
