@@ -58,7 +58,7 @@ def study(chosen: argparse.Namespace, settings: Settings) -> int:
     names = chosen.configurations.split(",")
     changes = dict(parse_setting(text) for text in chosen.set)
     configs = jobs.plan_study(chosen.data, chosen.budget, names, chosen.seeds, changes, settings)
-    name = chosen.name if chosen.name is not None else jobs.default_name(configs)
+    name = jobs.check_name(chosen.name or jobs.default_name(configs))
     settings.require_writable_artifacts()
     store = Store(settings.database_url)
     stored, runs = jobs.submit(store, settings, configs, name, uuid.uuid4().hex, utc_now())

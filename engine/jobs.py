@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -157,11 +158,13 @@ def ensure_supervisor(settings: Settings) -> None:
     """Starts a detached supervisor; it leaves at once when another holds the lock."""
     if supervisor_lives(settings):
         return
-    processes.start_detached(
+    child = processes.start_detached(
         [sys.executable, "-m", "engine", "supervise"],
         settings.artifacts / "supervisor.log",
         worker_environment(settings),
     )
+    # Whoever started it outlives it or not; if so, it must not leave a zombie.
+    threading.Thread(target=child.wait, daemon=True).start()
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:

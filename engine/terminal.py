@@ -58,7 +58,7 @@ def check_px(size: int) -> int:
 def announce(console: Console, study: Study, configs: Sequence[RunConfig]) -> None:
     """Says what was started, and which feature network will be used."""
     runs = f"{len(configs)} run{'s' if len(configs) != 1 else ''}"
-    console.print(f"Study {study.id} “{plain(study.name)}”: {runs} queued.")
+    console.print(f"Study {study.id} “{plain(study.name)}”: {runs} queued.", soft_wrap=True)
     shown = set()
     for config in configs:
         if config.configuration.name in shown:
@@ -67,7 +67,7 @@ def announce(console: Console, study: Study, configs: Sequence[RunConfig]) -> No
         line = f"  {config.configuration.name}: {config.configuration.recipe}"
         if "perceptual" in config.configuration.recipe.names:
             line += f" (features: {config.execution.perceptual_features})"
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def watch(console: Console, store: Store, settings: Settings, study_id: int) -> list[Run]:

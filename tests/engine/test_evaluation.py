@@ -9,6 +9,7 @@ from engine import evaluation, weights
 from engine.data.batches import PairSet
 from engine.errors import RefusedMetricError
 from engine.metrics import distribution, features
+from engine.settings import Settings
 from tests.conftest import load, tiny_config
 
 CPU = torch.device("cpu")
@@ -26,19 +27,22 @@ def no_inception(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pairs(packed):
     return load(packed, "test", 20)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def question(packed):
     return evaluation.Question(tiny_config(), "test", packed.fingerprint, "the last")
 
 
-@pytest.fixture
-def values(question, pairs, tiny_settings, no_inception):
-    found = evaluation.evaluate(question, Repeater(), pairs, tiny_settings)
+@pytest.fixture(scope="module")
+def values(question, pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(folder))
+        found = evaluation.evaluate(question, Repeater(), pairs, Settings("", folder))
     return {value.name: value for value in found}
 
 

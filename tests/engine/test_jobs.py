@@ -1,0 +1,193 @@
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from engine import jobs, processes
+from engine.errors import BadInputError, EngineError
+from engine.presets import DEFAULT_CONFIGURATIONS
+from engine.records import RunState
+from tests.conftest import NOW, tiny_config
+
+
+def plan(settings, **changes):
+    asked = {
+        "data": "openmoji",
+        "budget": "smoke",
+        "configurations": DEFAULT_CONFIGURATIONS,
+        "seeds": 1,
+        "changes": {},
+        **changes,
+    }
+    return jobs.plan_study(**asked, settings=settings)
+
+
+@pytest.fixture
+def nobody_starts(monkeypatch):
+    """No supervisor is started; the test plays its part."""
+    monkeypatch.setattr(jobs, "ensure_supervisor", lambda settings: None)
+
+
+def test_a_plan_has_a_run_for_each_configuration_and_seed(settings):
+    configs = plan(settings, seeds=2)
+
+    assert [config.label for config in configs] == [
+        f"{name}, seed {seed}" for name in DEFAULT_CONFIGURATIONS for seed in (0, 1)
+    ]
+
+
+def test_the_perceptual_network_is_chosen_before_the_start(settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    configs = plan(settings, configurations=["perceptual"])
+
+    assert configs[0].execution.perceptual_features == "efficientnet_lite0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"data": "nowhere"}, "no data source 'nowhere'"),
+        ({"budget": "huge"}, "no budget 'huge'"),
+        ({"configurations": []}, "at least one configuration"),
+        ({"configurations": ["best"]}, "no configuration 'best'"),
+        ({"seeds": 0}, "seeds must be from 1 to 100, not 0"),
+        ({"changes": {"batch": "65"}}, "batch must be at most 64"),
+        ({"changes": {"jitter": "32"}}, r"jitter must be less than px \(32\)"),
+        ({"changes": {"lr_g": "nan"}}, "lr_g cannot be 'nan'"),
+    ],
+)
+def test_a_bad_plan_is_refused_in_a_sentence(settings, changes, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        plan(settings, **changes)
+
+    assert not settings.artifacts.exists()
+
+
+def test_compiling_without_a_compiler_is_refused_with_the_way_out(settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(BadInputError, match="needs a C compiler and there is none"):
+        plan(settings, changes={"compile": "on"})
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a" * 121, "two\nlines", "bell\a"])
+def test_a_name_that_is_no_name_is_refused(name):
+    with pytest.raises(BadInputError, match="printable"):
+        jobs.check_name(name)
+
+
+def test_start_pressed_twice_starts_once(store, settings, nobody_starts):
+    configs = plan(settings)
+
+    first = jobs.submit(store, settings, configs, "a", "key", NOW)
+    second = jobs.submit(store, settings, configs, "a", "key", NOW)
+
+    assert first == second
+    assert len(store.read_runs()) == 3
+
+
+def test_nothing_is_queued_when_the_artifacts_cannot_be_written(store, settings, nobody_starts):
+    settings.artifacts.mkdir(mode=0o555)
+
+    with pytest.raises(EngineError, match="cannot be written"):
+        jobs.submit(store, settings, plan(settings), "a", "key", NOW)
+
+    assert store.read_studies() == []
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled(store, settings, nobody_starts):
+    jobs.submit(store, settings, plan(settings), "a", "key", NOW)
+    jobs.cancel(store, settings, 1, NOW)
+
+    with pytest.raises(BadInputError, match="stopped already"):
+        jobs.cancel(store, settings, 1, NOW)
+
+
+def claimed(store, process):
+    store.add_study("key", "a", [tiny_config()], NOW)
+    job = store.claim_job(NOW)
+    if process:
+        store.set_process(job, process, NOW)
+    return job
+
+
+@pytest.fixture
+def ended_process():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    identity = processes.identify(child.pid)
+    child.kill()
+    child.wait()
+    return identity
+
+
+def test_a_run_whose_process_is_gone_is_crashed(store, ended_process):
+    claimed(store, ended_process)
+
+    jobs.reap(store, NOW)
+
+    assert store.read_run(1).state == RunState.CRASHED
+    assert "its process is gone" in store.read_run(1).reason
+
+
+@pytest.mark.parametrize(
+    ("returncode", "reason"),
+    [(-9, "probably out of memory"), (-11, "ended by signal 11"), (3, "ended with code 3")],
+)
+def test_the_reason_says_how_the_process_ended(store, ended_process, returncode, reason):
+    job = claimed(store, ended_process)
+
+    jobs.reap(store, NOW, {job.id: returncode})
+
+    assert reason in store.read_run(1).reason
+
+
+def test_a_run_that_was_asked_to_stop_and_is_gone_has_stopped(store, ended_process):
+    claimed(store, ended_process)
+    store.request_stop(1, NOW)
+
+    jobs.reap(store, NOW)
+
+    assert store.read_run(1).state == RunState.STOPPED
+
+
+def test_a_living_process_is_left_alone(store):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    claimed(store, processes.identify(child.pid))
+
+    jobs.reap(store, NOW + timedelta(days=1))
+
+    assert store.read_run(1).state == RunState.RUNNING
+    child.kill()
+    child.wait()
+
+
+def test_a_process_on_another_host_is_not_judged_from_here(store):
+    claimed(store, "another-host/boot/1/1")
+
+    jobs.reap(store, NOW)
+
+    assert store.read_run(1).state == RunState.RUNNING
+
+
+def test_a_claim_that_never_got_its_process_is_given_up_after_a_while(store):
+    claimed(store, None)
+
+    jobs.reap(store, NOW + timedelta(seconds=30))
+    assert store.read_run(1).state == RunState.RUNNING
+
+    jobs.reap(store, NOW + timedelta(seconds=90))
+    assert store.read_run(1).state == RunState.CRASHED
+
+
+def test_a_reader_reaps_only_when_no_supervisor_lives(store, settings, ended_process):
+    settings.require_writable_artifacts()
+    claimed(store, ended_process)
+
+    with jobs.supervisor_lock(settings).acquire():
+        jobs.reap_unattended(store, settings, NOW)
+        assert store.read_run(1).state == RunState.RUNNING
+
+    jobs.reap_unattended(store, settings, NOW)
+    assert store.read_run(1).state == RunState.CRASHED

@@ -1,0 +1,130 @@
+"""A whole job in this process: from a claimed row to the table and its CSV."""
+
+import csv
+import io
+
+import pytest
+import torch
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from engine import worker
+from engine.records import RunState
+from engine.report import compare, to_csv
+from tests.conftest import NOW, tiny_config
+from tests.engine.test_weights import stand_in
+
+
+def never():
+    return False
+
+
+def do_job(store, settings, config, should_stop=never):
+    store.add_study("key", "a", [config], NOW)
+    worker.run_job(store, settings, store.claim_job(NOW), should_stop)
+    return store.read_run(1)
+
+
+@pytest.fixture
+def done(store, tiny_settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return do_job(store, tiny_settings, tiny_config(epochs=2))
+
+
+def test_a_run_ends_done_with_everything_recorded(store, tiny_settings, done):
+    assert (done.state, done.reason, done.phase) == (RunState.DONE, None, None)
+    assert (done.epoch, done.step, done.steps) == (2, 16, 16)
+    assert done.environment["torch"]
+    names = {point.name for point in store.read_metrics([1])}
+    assert {"g_loss", "d_loss", "adversarial", "l1", "val_g_loss", "val_psnr", "lr_g"} <= names
+    assert [sample.epoch for sample in store.read_samples([1])] == [1, 2]
+    for path in vars(store.read_samples([1])[0]).values():
+        if isinstance(path, str):
+            assert (tiny_settings.artifacts / path).is_file()
+
+
+def test_paths_in_the_database_are_relative(store, done):
+    paths = [it.path for it in store.read_checkpoints(1)] + [store.read_samples([1])[0].grid]
+
+    assert not [path for path in paths if path.startswith("/")]
+
+
+def test_the_best_epoch_by_validation_is_what_test_reports(store, done):
+    points = [it for it in store.read_metrics([1]) if it.name == "val_psnr"]
+    best = max(points, key=lambda it: it.value).epoch
+
+    evaluations = store.read_evaluations(1, "test")
+    assert done.best_epoch == best
+    assert {it.epoch for it in evaluations} == {best}
+    assert {it.protocol["checkpoint"] for it in evaluations} == {"highest val_psnr of all epochs"}
+
+
+def test_only_checkpoints_that_are_recorded_stay_on_the_disk(store, tiny_settings, done):
+    recorded = {it.path.rpartition("/")[2] for it in store.read_checkpoints(1)}
+
+    folder = tiny_settings.run_dir(1) / "checkpoints"
+    assert {path.name for path in folder.iterdir()} == recorded
+
+
+def test_the_same_config_again_gives_the_same_numbers(store, tiny_settings, done):
+    store.add_study("again", "b", [tiny_config(epochs=2)], NOW)
+    worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
+
+    def numbers(run_id):
+        timed = ("epoch_seconds", "images_per_second", "peak_memory_mb")
+        found = store.read_metrics([run_id])
+        return [(it.step, it.name, it.value) for it in found if it.name not in timed]
+
+    assert numbers(2) == numbers(1)
+
+
+def test_a_stopped_run_keeps_its_last_epoch_and_says_so(store, tiny_settings):
+    asked = iter([False, False, True])
+
+    run = do_job(store, tiny_settings, tiny_config(epochs=5), lambda: next(asked))
+
+    assert run.state == RunState.STOPPED
+    assert run.reason == "stopped by the user at epoch 1"
+    assert [it.epoch for it in store.read_checkpoints(1)] == [1]
+
+
+def test_a_fault_becomes_the_runs_reason(store, tiny_settings):
+    run = do_job(store, tiny_settings, tiny_config(device="cuda"))
+
+    assert run.state == RunState.FAILED
+    assert "'cuda' is not on this machine" in run.reason
+
+
+def test_a_loss_that_is_not_finite_is_diverged(store, tiny_settings):
+    run = do_job(store, tiny_settings, tiny_config(lr_g="1", epochs=30, l1="1e6"))
+
+    assert run.state in (RunState.DIVERGED, RunState.DONE)
+    if run.state == RunState.DIVERGED:
+        assert "diverged: " in run.reason
+
+
+@pytest.mark.slow
+def test_an_fid_goes_from_inception_through_the_database_to_table_and_csv(
+    store, tiny_settings, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch:
+        # The constructor wants a file: give it none to read while the stand-in is made.
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_, **__: None)
+        patch.setattr(torch, "load", lambda *_, **__: {})
+        blank = FeatureExtractorInceptionV3(
+            "x", ["2048"], feature_extractor_weights_path=str(tmp_path / "none")
+        )
+    stand_in("inception", blank.state_dict(), tiny_settings, monkeypatch)
+
+    do_job(store, tiny_settings, tiny_config())
+
+    recorded = {it.name: it for it in store.read_evaluations(1, "test")}
+    assert recorded["fid"].value > 0
+    assert recorded["fid"].protocol["extractor"] == "inception_v3"
+    assert recorded["fid"].note == "32 pictures in 2,048 dimensions: biased upward"
+    assert recorded["kid"].value is not None
+    comparison = compare(store, 1)
+    assert comparison.rows[0].cells["fid"].value == recorded["fid"].value
+    (row,) = csv.DictReader(io.StringIO(to_csv(comparison)))
+    assert float(row["fid"]) == recorded["fid"].value
