@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from engine import jobs, report, weights
-from engine.config import RunConfig
+from engine.config import RunConfig, parse_setting
 from engine.data.packing import count_pairs, is_packed
 from engine.data.sources import read_source
 from engine.estimates import Estimate, estimate
@@ -132,10 +132,11 @@ class Plan:
 
 
 def plan(
-    data: str, budget: str, configurations: Sequence[str], seeds: int, changes: dict[str, str]
+    data: str, budget: str, configurations: Sequence[str], seeds: int, changes: Sequence[str]
 ) -> Plan:
     """What a form's values amount to; raises `EngineError` with a sentence for the form."""
-    configs = jobs.plan_study(data, budget, configurations, seeds, changes, settings())
+    parsed = dict(parse_setting(text) for text in changes)
+    configs = jobs.plan_study(data, budget, configurations, seeds, parsed, settings())
     source, spent = read_source(data), configs[0].budget
     pairs = count_pairs(source, spent)
     perceptual = next(

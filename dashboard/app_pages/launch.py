@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import actions, reads
 from dashboard.components.launch_form import changes_form
 from dashboard.components.plan import show_plan
+from dashboard.components.text import plain
 from engine import jobs
 from engine.data.sources import SOURCES
 from engine.errors import EngineError
@@ -54,7 +55,7 @@ with summary:
     try:
         plan = reads.plan(data, budget, configurations, int(seeds), changes)
     except EngineError as error:
-        st.error(str(error), title="This cannot be started yet", icon=":material/error:")
+        st.error(plain(str(error)), title="This cannot be started yet", icon=":material/error:")
     if plan is not None:
         show_plan(plan)
     key = st.session_state.setdefault("launch_key", uuid.uuid4().hex)
@@ -71,7 +72,7 @@ if pressed and plan is not None:
     try:
         study_id = actions.start_study(plan.configs, name or jobs.default_name(plan.configs), key)
     except EngineError as error:
-        summary.error(str(error), icon=":material/error:")
+        summary.error(plain(str(error)), icon=":material/error:")
         st.stop()
     del st.session_state["launch_key"]
     st.switch_page("app_pages/live.py", query_params={"study": str(study_id)})

@@ -5,6 +5,7 @@ import uuid
 import streamlit as st
 
 from dashboard import actions
+from dashboard.components.text import plain
 from engine.errors import EngineError
 
 
@@ -21,7 +22,7 @@ def no_studies() -> None:
             try:
                 study_id = actions.start_demo(key)
             except EngineError as error:
-                st.error(str(error))
+                st.error(plain(str(error)))
                 return
             del st.session_state["demo_key"]
             st.switch_page("app_pages/live.py", query_params={"study": str(study_id)})

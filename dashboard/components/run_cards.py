@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import actions, reads
 from dashboard.components.status import badge, doing
+from dashboard.components.text import plain
 from engine.errors import EngineError
 from engine.metrics.catalog import CATALOG
 from engine.records import Run, RunState
@@ -37,7 +38,7 @@ def _card(run: Run, now: datetime, speed: float | None) -> None:
         parts.append(f"{metric.format(speed)} {metric.unit}")
     st.caption(" · ".join(parts))
     if run.reason:
-        st.caption(run.reason)
+        st.caption(plain(run.reason))
 
 
 def _stop_button(run: Run) -> None:
@@ -46,4 +47,4 @@ def _stop_button(run: Run) -> None:
         try:
             actions.stop_run(run.id)
         except EngineError as error:
-            st.toast(str(error))
+            st.toast(plain(str(error)))

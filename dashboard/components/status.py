@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
+from dashboard.components.text import plain
 from engine.records import Run, RunState
 
 Colour = Literal["red", "orange", "blue", "green", "gray"]
@@ -25,7 +26,7 @@ BADGES: dict[RunState, tuple[Colour, str]] = {
 def badge(run: Run) -> None:
     """The run's state; the reason on hover."""
     colour, icon = BADGES[run.state]
-    st.badge(str(run.state), color=colour, icon=icon, help=run.reason)
+    st.badge(str(run.state), color=colour, icon=icon, help=plain(run.reason or "") or None)
 
 
 def doing(run: Run, now: datetime) -> str:

@@ -43,9 +43,7 @@ def show_samples(runs: Sequence[Run], samples: Sequence[Sample], epoch: int | No
             _strip(column, shown.fake, f"**{run.configuration}**{seed}", f"epoch {shown.epoch}")
 
 
-def _strip(
-    column: st.delta_generator.DeltaGenerator, path: str, label: str, detail: str
-) -> None:
+def _strip(column: st.delta_generator.DeltaGenerator, path: str, label: str, detail: str) -> None:
     column.caption(f"{label}  \n{detail}")
     found = reads.artifact(path)
     if found is None:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.components.status import badge, doing, moment
+from dashboard.components.text import plain
 from dashboard.reads import StudyCard
 from engine.records import RunState
 from engine.store import utc_now
@@ -20,7 +21,7 @@ def study_card(card: StudyCard) -> None:
     with st.container(border=True):
         words, picture = st.columns([3, 2], vertical_alignment="center")
         with words:
-            st.subheader(study.name, anchor=False)
+            st.subheader(plain(study.name), anchor=False)
             st.caption(
                 f"study {study.id} · {study.data} · budget {study.budget.name} · "
                 f"{study.budget.px} px · {moment(study.created_at)}"

@@ -1,0 +1,10 @@
+"""Words that people typed, shown as they typed them."""
+
+import re
+
+_MARKUP = re.compile(r"([\\`*_\[\]<>#!|~$])")
+
+
+def plain(text: str) -> str:
+    """The text with nothing in it taken for markup; markdown too can load a remote picture."""
+    return _MARKUP.sub(r"\\\1", text)
