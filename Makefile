@@ -26,7 +26,7 @@ check: $(READY)  ## format, lint, types, import contracts, tests: what CI runs
 	$(BIN)/python -m pytest
 
 bench: $(READY)  ## measure what is fast: page scripts, start-up, training against the plain loop
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -W ignore -m benchmarks.dashboard
 
 $(READY): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

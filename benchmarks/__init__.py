@@ -1,0 +1,1 @@
+"""What `make bench` measures. Figures, not tests: machines differ and are shared."""

@@ -1,0 +1,1 @@
+"""One script per page; each reads like the page it shows."""
