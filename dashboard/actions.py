@@ -19,7 +19,7 @@ def start_study(configs: Sequence[RunConfig], name: str, key: str) -> int:
 def start_demo(key: str) -> int:
     """The demo study, as `make demo` has it."""
     plan = reads.plan("openmoji", "demo", DEFAULT_CONFIGURATIONS, 1, ())
-    return start_study(plan.configs, jobs.default_name(plan.configs), key)
+    return start_study(plan.configs, plan.name, key)
 
 
 def stop_run(run_id: int) -> RunState:

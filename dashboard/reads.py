@@ -11,7 +11,7 @@ from engine.config import RunConfig, parse_setting
 from engine.data.packing import count_pairs, is_packed
 from engine.data.sources import read_source
 from engine.estimates import Estimate, estimate
-from engine.records import MetricPoint, MetricSummary, Run, RunState, Sample, Study
+from engine.records import Comparison, MetricPoint, MetricSummary, Run, RunState, Sample, Study
 from engine.settings import Settings
 from engine.store import Store, utc_now
 
@@ -88,7 +88,7 @@ def samples(run_ids: Sequence[int]) -> list[Sample]:
     return store().read_samples(run_ids)
 
 
-def comparison(study_id: int) -> report.Comparison:
+def comparison(study_id: int) -> Comparison:
     """The comparison table as it stands."""
     return report.compare(store(), study_id)
 
@@ -117,12 +117,14 @@ class Plan:
     """What Start would start.
 
     Attributes:
+        name: what the study is called when nobody says.
         perceptual: the network behind the perceptual term; None without such a term.
         could_fetch: whether VGG19 would be used if its weights were fetched.
         absent: sentences on metrics that will be missing, with the way out.
     """
 
     configs: tuple[RunConfig, ...]
+    name: str
     pairs: dict[str, int]
     is_packed: bool
     estimate: Estimate
@@ -150,6 +152,7 @@ def plan(
     absent = [] if weights.find("inception", settings()) else [weights.absence("inception")]
     return Plan(
         configs=tuple(configs),
+        name=jobs.default_name(configs),
         pairs=pairs,
         is_packed=is_packed(source, spent.px, settings()),
         estimate=estimate(configs, pairs, store().read_speeds()),

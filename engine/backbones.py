@@ -6,7 +6,7 @@ never a stand-in. All come frozen and in evaluation mode, but for the encoder, w
 
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -88,7 +88,7 @@ class PerceptualFeatures(nn.Module):
             self.layers: Sequence[int] = (1, 6, 11, 20, 29)
             mean, std = IMAGENET_MEAN, IMAGENET_STD
         else:
-            network = load_efficientnet_lite(name, path)
+            network = load_efficientnet_lite(name, path).to(memory_format=torch.channels_last)
             stages = network._blocks
             self.stem = nn.Sequential(network._conv_stem, network._bn0, network._swish)
             self.layers = _last_blocks_of_each_resolution(network)
@@ -99,15 +99,20 @@ class PerceptualFeatures(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """[N, 3, H, W] in [-1, 1] -> one map [N, C, h, w] per layer, shallow to deep."""
+        if self.name == "vgg19":
+            return tuple(self._maps(pictures))
+        # Depthwise convolutions gain nothing from bf16, and channels_last is their layout.
+        with torch.autocast(pictures.device.type, enabled=False):
+            pictures = pictures.float().contiguous(memory_format=torch.channels_last)
+            maps = list(self._maps(pictures))
+        return tuple(functional.normalize(x) * x.shape[1] ** 0.5 for x in maps)
+
+    def _maps(self, pictures: Tensor) -> Iterator[Tensor]:
         x = self.stem(((pictures + 1) / 2 - self.mean) / self.std)
-        maps = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in self.layers:
-                maps.append(x)
-        if self.name == "vgg19":
-            return tuple(maps)
-        return tuple(functional.normalize(x.float()) * x.shape[1] ** 0.5 for x in maps)
+                yield x
 
 
 def fetch(

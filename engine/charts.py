@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from engine import theme
 from engine.metrics.catalog import CATALOG
-from engine.report import Comparison
+from engine.records import Comparison
 
 
 def metric_bars(comparison: Comparison, name: str) -> go.Figure:

@@ -21,6 +21,7 @@ Count = Annotated[int, Field(ge=1)]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+MAX_SEEDS = 100  # of a study
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 
 

@@ -22,7 +22,7 @@ from engine.metrics.intervals import mean_interval
 from engine.settings import Settings
 from engine.training import autocast
 
-BATCH = 16  # pictures at a time; small batches are the faster ones on a CPU
+BATCH = 16  # pictures at a time through the generator and the pixel metrics
 PIXEL_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": pixel.mse,
     "mae": pixel.mae,
@@ -183,12 +183,14 @@ def _distances(
         "weights_sha256": extractor.sha256,
         "resize": extractor.resize,
     }
-    px, n = question.config.budget.px, len(pairs)
+    px, n, size = question.config.budget.px, len(pairs), features.batch_size(pairs.device)
     kept = f"{question.data_fingerprint}-{question.split}-{n}-{px}px-{extractor.sha256[:8]}.npy"
     real = features.load_or_compute(
-        settings.features_dir / kept, extractor, lambda: (batch for _, batch in _targets(pairs))
+        settings.features_dir / kept,
+        extractor,
+        lambda: (batch for _, batch in _targets(pairs, size)),
     )
-    fake = features.compute(extractor, torch.split(fakes, BATCH))
+    fake = features.compute(extractor, torch.split(fakes, size))
     note = None
     if n < extractor.n_features:
         note = f"{n} pictures in {extractor.n_features:,} dimensions: biased upward"
@@ -213,10 +215,10 @@ def _distance(
         return Value(name, None, 0, protocol, missing=str(refusal))
 
 
-def _targets(pairs: PairSet) -> Iterator[tuple[int, Tensor]]:
+def _targets(pairs: PairSet, size: int = BATCH) -> Iterator[tuple[int, Tensor]]:
     """The 8-bit targets in batches [B, 3, H, W], each with its first position."""
-    for start in range(0, len(pairs), BATCH):
-        yield start, pairs.pixels[start : start + BATCH, 1].permute(0, 3, 1, 2)
+    for start in range(0, len(pairs), size):
+        yield start, pairs.pixels[start : start + size, 1].permute(0, 3, 1, 2)
 
 
 def pictures_to_arrays(pictures: Tensor) -> NDArray[np.uint8]:

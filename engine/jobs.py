@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from engine import processes, weights
-from engine.config import RunConfig, apply_settings, change
+from engine.config import MAX_SEEDS, RunConfig, apply_settings, change
 from engine.data.packing import count_pairs
 from engine.data.sources import read_source
 from engine.errors import BadInputError
@@ -28,7 +28,6 @@ from engine.store import LostJobError, Store
 
 # Idle threads spin briefly, then sleep: nearly full speed alone, no collapse on a busy machine.
 SPIN_COUNT = "5000"
-MAX_SEEDS = 100
 MAX_NAME = 120
 UNCLAIMED_AFTER = timedelta(seconds=60)  # a claimed job without a process by then is lost
 

@@ -9,84 +9,24 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from engine.metrics.catalog import CATALOG, QUALITY
 from engine.metrics.intervals import Interval, mean_interval, ranks
-from engine.records import Evaluation, MetricSummary, Run, RunState, Study
+from engine.records import (
+    Cell,
+    Comparison,
+    Evaluation,
+    MetricSummary,
+    Row,
+    Run,
+    RunState,
+    Study,
+)
 from engine.store import Store
 
 REPORTED_SPLIT = "test"
 COSTS = ("images_per_second", "epoch_seconds", "peak_memory_mb")
 NOT_COMPARABLE = ("checkpoint", "n_pictures")  # parts of a protocol that may differ between runs
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one configuration.
-
-    Attributes:
-        value: mean over seeds on the reported split, with the chosen checkpoints; None when
-            `missing` says why.
-        low, high: 95 % interval, over seeds or, with one seed, over pictures.
-        rank: from 1, shared inside the noise; None where it cannot be told or is not fair.
-        best_epoch: the chosen checkpoint's, of the first seed.
-        last: the same metric of the last checkpoint, where it was measured.
-        mark: why the value needs care.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n_seeds: int = 0
-    n_pictures: int = 0
-    rank: int | None = None
-    best_epoch: int | None = None
-    last: float | None = None
-    missing: str | None = None
-    mark: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The cell as the `table --json` contract has it."""
-        return dict(vars(self))
-
-
-@dataclass(frozen=True)
-class Row:
-    """One configuration: how many seeds are done, and its cells by metric."""
-
-    configuration: str
-    seeds: int
-    runs: int
-    cells: Mapping[str, Cell]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The comparison table of a study.
-
-    Attributes:
-        unit: what the intervals are over: `seeds` or `pictures`.
-        notes: sentences that belong under the table.
-    """
-
-    study: Study
-    metrics: tuple[str, ...]
-    rows: tuple[Row, ...]
-    unit: str
-    notes: tuple[str, ...]
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """The table as the `table --json` contract has it."""
-        return [
-            {
-                "configuration": row.configuration,
-                "seeds": row.seeds,
-                "metrics": {name: cell.as_json() for name, cell in row.cells.items()},
-            }
-            for row in self.rows
-        ]
 
 
 def compare(store: Store, study_id: int) -> Comparison:

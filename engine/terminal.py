@@ -25,8 +25,7 @@ from engine.doctor import Finding
 from engine.errors import BadInputError
 from engine.metrics.catalog import CATALOG
 from engine.presets import BUDGETS
-from engine.records import Run, RunState, Study
-from engine.report import Comparison
+from engine.records import Comparison, Run, RunState, Study
 from engine.settings import Settings
 from engine.store import Store, utc_now
 

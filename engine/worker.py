@@ -21,6 +21,7 @@ from engine.data.sources import read_source
 from engine.errors import DivergedError, EngineError
 from engine.records import Checkpoint, Evaluation, ImageScore, Job, MetricPoint, RunState, Sample
 from engine.settings import Settings
+from engine.state import TrainingState, build_state
 from engine.store import LostJobError, Store, utc_now
 
 HEARTBEAT_S = 5.0
@@ -95,7 +96,7 @@ class _Training:
             )
         )
         extract = self.build_extract(config, device)
-        state = training.build_state(config, device, self.build_encoder(config))
+        state = build_state(config, device, self.build_encoder(config))
         self.load_latest(state)
 
         self.phase("training")
@@ -143,7 +144,7 @@ class _Training:
             print(f"{weights.absence('resnet18')}; the encoder starts untrained", flush=True)
         return backbones.load_resnet18(path)
 
-    def load_latest(self, state: training.TrainingState) -> None:
+    def load_latest(self, state: TrainingState) -> None:
         """Continues where an earlier attempt left a checkpoint."""
         for saved in self.store.read_checkpoints(self.job.run_id)[:1]:
             path = self.settings.artifacts / saved.path
@@ -215,7 +216,7 @@ class _Training:
     def evaluate(
         self,
         config: RunConfig,
-        state: training.TrainingState,
+        state: TrainingState,
         fingerprint: str,
         pairs: batches.PairSet,
     ) -> None:

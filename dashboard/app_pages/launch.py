@@ -8,7 +8,7 @@ from dashboard import actions, reads
 from dashboard.components.launch_form import changes_form
 from dashboard.components.plan import show_plan
 from dashboard.components.text import plain
-from engine import jobs
+from engine.config import MAX_SEEDS
 from engine.data.sources import SOURCES
 from engine.errors import EngineError
 from engine.presets import BUDGET_PURPOSE, BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
@@ -42,7 +42,7 @@ with form:
     seeds = st.number_input(
         "Seeds",
         min_value=1,
-        max_value=jobs.MAX_SEEDS,
+        max_value=MAX_SEEDS,
         value=1,
         key="launch_seeds",
         help="Runs per configuration. Three or more tell a difference from luck.",
@@ -70,7 +70,7 @@ with summary:
 
 if pressed and plan is not None:
     try:
-        study_id = actions.start_study(plan.configs, name or jobs.default_name(plan.configs), key)
+        study_id = actions.start_study(plan.configs, name or plan.name, key)
     except EngineError as error:
         summary.error(plain(str(error)), icon=":material/error:")
         st.stop()

@@ -1,5 +1,7 @@
 """Live: curves and newest samples of all runs of a study, as they move."""
 
+from datetime import UTC, datetime
+
 import streamlit as st
 
 from dashboard import reads
@@ -8,7 +10,6 @@ from dashboard.components.picker import pick_study
 from dashboard.components.run_cards import run_cards
 from dashboard.components.strips import newest_samples
 from engine.metrics.catalog import CATALOG, CURVES
-from engine.store import utc_now
 
 REFRESH_S = 1.0
 DEFAULT_CURVE = "l1"
@@ -38,7 +39,7 @@ def tick() -> None:
     """Everything that moves; asks only for rows that are new."""
     runs = reads.runs(study.id)
     live_chart(study.id, runs, view, reads.new_points)
-    run_cards(runs, utc_now())
+    run_cards(runs, datetime.now(UTC))
     newest_samples(runs, reads.samples([run.id for run in runs]))
     if all(run.state.is_finished() for run in runs) and not finished:
         st.rerun()

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from engine.metrics.catalog import CATALOG
-from engine.report import Cell, Comparison
+from engine.records import Cell, Comparison
 
 
 def comparison_table(comparison: Comparison) -> None:

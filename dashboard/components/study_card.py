@@ -1,12 +1,13 @@
 """A study in the overview: state of its runs, newest samples, ways into it."""
 
+from datetime import UTC, datetime
+
 import streamlit as st
 
 from dashboard.components.status import badge, doing, moment
 from dashboard.components.text import plain
 from dashboard.reads import StudyCard
 from engine.records import RunState
-from engine.store import utc_now
 
 PAGES = (
     ("live", "Live", ":material/monitoring:"),
@@ -32,7 +33,7 @@ def study_card(card: StudyCard) -> None:
                 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                     badge(run)
                     st.markdown(f"**{run.configuration}**, seed {run.seed}", width="content")
-                    st.caption(doing(run, utc_now()), width="content")
+                    st.caption(doing(run, datetime.now(UTC)), width="content")
             with st.container(horizontal=True):
                 for page, label, icon in PAGES:
                     link = {"study": str(study.id)}

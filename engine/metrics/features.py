@@ -19,6 +19,11 @@ from engine import backbones
 LITE2_PX = 260
 
 
+def batch_size(device: torch.device) -> int:
+    """Pictures at a time: few on a CPU, whose caches they then fit (twice as fast as 16)."""
+    return 4 if device.type == "cpu" else 64
+
+
 @dataclass(frozen=True)
 class Extractor:
     """A frozen network that turns pictures into features.
@@ -40,12 +45,14 @@ class Extractor:
 
 def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
     """EfficientNet-Lite2 at its own 260 px: bicubic, antialiased, 1,280 pooled features."""
-    network = backbones.load_efficientnet_lite("efficientnet_lite2", path).to(device)
+    network = backbones.load_efficientnet_lite("efficientnet_lite2", path)
+    network = network.to(device, memory_format=torch.channels_last)
 
     def extract(pictures: Tensor) -> Tensor:
         resized = functional.interpolate(
             pictures.to(device).float(), LITE2_PX, mode="bicubic", antialias=True
         ).clamp(0, 255)
+        resized = resized.contiguous(memory_format=torch.channels_last)
         features: Tensor = network.extract_features((resized - 127) / 128)
         return features.mean((2, 3))
 

@@ -1,5 +1,6 @@
 """What is recorded, and the only place that speaks SQL: `Store`."""
 
-from engine.store.store import LostJobError, Store, utc_now
+from engine.store.connected import LostJobError
+from engine.store.store import Store, utc_now
 
 __all__ = ["LostJobError", "Store", "utc_now"]

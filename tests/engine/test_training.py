@@ -7,7 +7,8 @@ from engine import checkpoint, training
 from engine.data.batches import evaluation_batches
 from engine.errors import DivergedError
 from engine.presets import CONFIGURATIONS
-from engine.training import EpochDone, StepsDone, build_state, rate_factor, train
+from engine.state import build_state
+from engine.training import EpochDone, StepsDone, rate_factor, train
 from tests.conftest import tiny_config
 
 CPU = torch.device("cpu")

@@ -1,0 +1,128 @@
+"""What everybody reads: no token, no waiting, records out."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from engine.errors import BadInputError
+from engine.records import (
+    Checkpoint,
+    Evaluation,
+    Job,
+    MetricPoint,
+    MetricSummary,
+    Run,
+    RunState,
+    Sample,
+    Study,
+)
+from engine.store import rows
+from engine.store.connected import Connected
+from engine.store.schema import (
+    checkpoints,
+    evaluations,
+    jobs,
+    metric_summaries,
+    metrics,
+    runs,
+    samples,
+    studies,
+)
+
+
+class Reading(Connected):
+    """Questions; each answers with records, in a stated order."""
+
+    def read_studies(self) -> list[Study]:
+        """All studies, newest first."""
+        return [rows.study(row) for row in self._rows(sa.select(studies).order_by(-studies.c.id))]
+
+    def read_study(self, study_id: int) -> Study:
+        """One study, or `BadInputError`."""
+        found = self._rows(sa.select(studies).where(studies.c.id == study_id))
+        if not found:
+            raise BadInputError(f"There is no study {study_id}.")
+        return rows.study(found[0])
+
+    def read_runs(self, study_id: int | None = None) -> list[Run]:
+        """The runs of a study, or all, in the order of their making."""
+        query = sa.select(runs).order_by(runs.c.id)
+        if study_id is not None:
+            query = query.where(runs.c.study_id == study_id)
+        return [rows.run(row) for row in self._rows(query)]
+
+    def read_run(self, run_id: int) -> Run:
+        """One run, or `BadInputError`."""
+        found = self._rows(sa.select(runs).where(runs.c.id == run_id))
+        if not found:
+            raise BadInputError(f"There is no run {run_id}.")
+        return rows.run(found[0])
+
+    def read_jobs(self, *states: RunState) -> list[Job]:
+        """The jobs in any of the given states, in the order of the queue."""
+        query = sa.select(jobs).where(jobs.c.state.in_(states))
+        return [rows.job(row) for row in self._rows(query.order_by(-jobs.c.priority, jobs.c.id))]
+
+    def read_job(self, job_id: int) -> Job:
+        """One job, or `BadInputError`."""
+        found = self._rows(sa.select(jobs).where(jobs.c.id == job_id))
+        if not found:
+            raise BadInputError(f"There is no job {job_id}.")
+        return rows.job(found[0])
+
+    def read_metrics(
+        self, run_ids: Sequence[int], after: int = 0, names: Sequence[str] | None = None
+    ) -> list[MetricPoint]:
+        """The curve points of some runs that came after a cursor, in the order they came."""
+        query = sa.select(metrics).where(metrics.c.run_id.in_(run_ids), metrics.c.id > after)
+        if names is not None:
+            query = query.where(metrics.c.name.in_(names))
+        return [rows.metric_point(row) for row in self._rows(query.order_by(metrics.c.id))]
+
+    def read_metric_summaries(self, run_ids: Sequence[int]) -> list[MetricSummary]:
+        """The last and extreme values of every curve of some runs."""
+        query = sa.select(metric_summaries).where(metric_summaries.c.run_id.in_(run_ids))
+        return [rows.metric_summary(row) for row in self._rows(query)]
+
+    def read_evaluations(self, study_id: int, split: str) -> list[Evaluation]:
+        """All metrics of a study's runs on a split."""
+        query = (
+            sa.select(evaluations)
+            .join(runs, runs.c.id == evaluations.c.run_id)
+            .where(runs.c.study_id == study_id, evaluations.c.split == split)
+            .order_by(evaluations.c.id)
+        )
+        return [rows.evaluation(row) for row in self._rows(query)]
+
+    def read_samples(self, run_ids: Sequence[int]) -> list[Sample]:
+        """The samples of some runs, by epoch."""
+        query = sa.select(samples).where(samples.c.run_id.in_(run_ids))
+        found = self._rows(query.order_by(samples.c.epoch, samples.c.run_id))
+        return [rows.sample(row) for row in found]
+
+    def read_newest_samples(self) -> list[Sample]:
+        """The last sample of every run that has one."""
+        newest = sa.select(sa.func.max(samples.c.id)).group_by(samples.c.run_id)
+        return [
+            rows.sample(it) for it in self._rows(sa.select(samples).where(samples.c.id.in_(newest)))
+        ]
+
+    def read_speeds(self) -> dict[tuple[str, int, int], float]:
+        """Measured training speeds: (configuration, px, base_channels) -> pictures per second."""
+        query = (
+            sa.select(runs, metric_summaries.c.last.label("speed"))
+            .join(metric_summaries, metric_summaries.c.run_id == runs.c.id)
+            .where(metric_summaries.c.name == "images_per_second")
+            .where(metric_summaries.c.last.is_not(None))
+            .order_by(runs.c.id)
+        )
+        found = {}
+        for row in self._rows(query):
+            budget = row["config"]["budget"]
+            found[row["configuration"], budget["px"], budget["base_channels"]] = row["speed"]
+        return found
+
+    def read_checkpoints(self, run_id: int) -> list[Checkpoint]:
+        """The checkpoints of a run, newest first."""
+        query = sa.select(checkpoints).where(checkpoints.c.run_id == run_id)
+        return [rows.checkpoint(row) for row in self._rows(query.order_by(-checkpoints.c.epoch))]
