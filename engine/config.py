@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_SEEDS = 100  # of a study
+MAX_LEVELS = 8  # of the U-Net
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 
 
@@ -119,6 +120,19 @@ class Budget(Frozen):
                 f"level. The nearest are {below} and {above}"
             )
         return px
+
+    @property
+    def levels(self) -> int:
+        """How often the U-Net halves a side: while it is even, at most 8 times (192 ends at 3)."""
+        px, count = self.px, 0
+        while px % 2 == 0 and count < MAX_LEVELS:
+            px, count = px // 2, count + 1
+        return count
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The U-Net's channels at each level."""
+        return tuple(self.base_channels * min(2**level, 8) for level in range(self.levels))
 
 
 class Execution(Frozen):

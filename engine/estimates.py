@@ -4,18 +4,21 @@ Speeds measured by earlier runs of the same configuration and size come first; b
 any, arithmetic from one measured machine, said to be rough.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.config import RunConfig
+from engine.config import Budget, RunConfig
 
 # Measured on 2 CPU cores at 64 px, 32 channels: pictures per second, and of the perceptual term.
 REFERENCE_SPEED = 140.0
 REFERENCE_PERCEPTUAL_SPEED = 65.0
 START_S = 12.0  # a process's start, and its part of the evaluation that does not grow
 JUDGED_PER_SECOND = 20.0  # test pictures through the evaluation
-BYTES_PER_WEIGHT = 16  # saved: weights, two moments, the moving average
-CHECKPOINTS_KEPT = 2
+CHECKPOINTS_KEPT = 2  # the newest and the best
+BYTES_PER_NUMBER = 4
+KERNEL = 4 * 4
+RESNET_UNET = 20_000_000  # ResNet-18 and its decoder, roughly
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,28 @@ def estimate(
         seconds += START_S + budget.epochs * pairs["train"] / speed
         seconds += pairs["test"] / JUDGED_PER_SECOND
     budget = configs[0].budget
-    weights = 14_000 * budget.base_channels**2  # U-Net and PatchGAN at 256 px
-    checkpoints = len(configs) * CHECKPOINTS_KEPT * weights * BYTES_PER_WEIGHT
+    checkpoints = len(configs) * CHECKPOINTS_KEPT * checkpoint_bytes(budget)
     packed = sum(pairs.values()) * 2 * 3 * budget.px**2
     return Estimate(seconds, measured, (checkpoints + packed) / 2**20)
+
+
+def checkpoint_bytes(budget: Budget) -> int:
+    """The size of a checkpoint: weights and two moments of both networks, and the average."""
+    generator, discriminator = count_weights(budget)
+    copies = 3 if budget.ema == 0 else 4
+    return (generator * copies + discriminator * 3) * BYTES_PER_NUMBER
+
+
+def count_weights(budget: Budget) -> tuple[int, int]:
+    """Convolution weights of generator and discriminator; norms and biases are under 1 %."""
+    base, widths = budget.base_channels, budget.widths
+    pairs = list(itertools.pairwise(widths))
+    down = 3 * widths[0] + sum(before * after for before, after in pairs)
+    up = sum(2 * before * after for before, after in pairs[:-1])
+    up += widths[-1] * widths[-2] + 2 * widths[0] * 3
+    unet = KERNEL * (down + up)
+    patch = KERNEL * (6 * base + 2 * base**2 + 8 * base**2 + 32 * base**2 + 8 * base)
+    return (RESNET_UNET if budget.generator == "resnet18_unet" else unet), patch
 
 
 def _guess_speed(config: RunConfig) -> float:

@@ -16,6 +16,7 @@ from PIL import Image
 
 Pictures = NDArray[np.uint8]  # [N, H, W, 3]
 
+ACROSS = 6  # pictures in a thumbnail: sketches above, fakes below
 GUTTER = 4  # pixels between pictures, in the background's colour
 SMALLEST = 128  # sides below this are enlarged to at least this, by a whole factor
 BACKGROUND = 255
@@ -57,7 +58,7 @@ def save_samples(
     save_png(tile(list(zip(*columns, strict=True))), files.grid)
     for pictures, path in zip(columns, (files.source, files.target, files.fake), strict=True):
         save_png(tile([[picture] for picture in pictures]), path)
-    save_png(tile([columns[2][:4]]), files.thumbnail)
+    save_png(tile([columns[0][:ACROSS], columns[2][:ACROSS]]), files.thumbnail)
     return files
 
 

@@ -4,6 +4,7 @@ After Isola et al. 2017, "Image-to-Image Translation with Conditional Adversaria
 section 6.1. Pictures are [N, 3, H, W] in [-1, 1].
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -11,16 +12,6 @@ from torch import Tensor, nn
 from torchvision.models import ResNet
 
 from engine.config import Budget
-
-MAX_WIDTH = 8  # no layer is wider than so many times the first
-
-
-def halvings(px: int) -> int:
-    """How often the U-Net halves a side: while it is even, at most 8 times (192 ends at 3)."""
-    count = 0
-    while px % 2 == 0 and count < 8:
-        px, count = px // 2, count + 1
-    return count
 
 
 class UNetGenerator(nn.Module):
@@ -30,15 +21,13 @@ class UNetGenerator(nn.Module):
     blocks.
 
     Args:
-        px: side of the pictures, a multiple of 32.
-        base_channels: width of the first layer.
+        widths: channels at each level, outermost first; each level halves the side.
         norm: `batch` or `instance`.
     """
 
-    def __init__(self, px: int, base_channels: int, norm: str) -> None:
+    def __init__(self, widths: Sequence[int], norm: str) -> None:
         super().__init__()
-        levels = halvings(px)
-        widths = [base_channels * min(2**level, MAX_WIDTH) for level in range(levels)]
+        levels = len(widths)
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
         for level in range(levels):
@@ -151,7 +140,7 @@ def build_generator(budget: Budget, encoder: ResNet | None = None) -> nn.Module:
         for part in (generator.up, generator.merge, generator.head):
             part.apply(initialise)
         return generator
-    return UNetGenerator(budget.px, budget.base_channels, budget.norm).apply(initialise)
+    return UNetGenerator(budget.widths, budget.norm).apply(initialise)
 
 
 def build_discriminator(budget: Budget) -> PatchDiscriminator:

@@ -150,7 +150,7 @@ class Sample:
     """The pictures of one epoch, the same validation pairs for every run of a study.
 
     Paths are relative to the artifacts folder. `grid` has a row per pair: source, target, fake;
-    `source`, `target` and `fake` are its columns; `thumbnail` is a small cut of the fakes.
+    `source`, `target` and `fake` are its columns; `thumbnail` has a few sources above their fakes.
     """
 
     run_id: int

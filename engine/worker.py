@@ -190,9 +190,7 @@ class _Training:
         self, config: RunConfig, event: training.EpochDone, val_pairs: batches.PairSet
     ) -> None:
         """Draws the same validation pairs every epoch, in every run of a study."""
-        few = batches.PairSet(
-            val_pairs.pixels[:N_SAMPLES], val_pairs.names[:N_SAMPLES], val_pairs.device
-        )
+        few = batches.colourful(val_pairs, N_SAMPLES)
         fakes = evaluation.generate(config, event.state.sampler, few)
         files = grids.save_samples(
             self.folder / "samples",

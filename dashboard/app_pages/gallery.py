@@ -31,6 +31,7 @@ if not shown:
     nothing_here("Choose at least one run.")
     st.stop()
 st.caption(
-    "Validation pairs, the same in every row. A run that is not as far shows its latest epoch."
+    "Each row is one validation pair, taken from the more colourful half, the same for all runs. "
+    "A run that is not as far shows its latest epoch."
 )
 show_samples(shown, samples, epoch)

@@ -5,6 +5,8 @@ import streamlit as st
 from engine.metrics.catalog import CATALOG
 from engine.records import Cell, Comparison
 
+SPACE = "\N{NO-BREAK SPACE}"  # keeps a value, its interval and its rank on one line
+
 
 def comparison_table(comparison: Comparison) -> None:
     """A row per metric, a column per configuration; the reasons beside."""
@@ -33,9 +35,9 @@ def _text(name: str, cell: Cell) -> str:
     metric = CATALOG[name]
     text = metric.format(cell.value)
     if cell.low is not None and cell.high is not None:
-        text += f" :gray[± {metric.format((cell.high - cell.low) / 2)}]"
+        text += f"{SPACE}:gray[±{SPACE}{metric.format((cell.high - cell.low) / 2)}]"
     if cell.rank is not None:
-        text += f" :blue-badge[{cell.rank}]"
+        text += f"{SPACE}:blue-badge[#{cell.rank}]"
     return text
 
 

@@ -54,6 +54,19 @@ def load_pairs(
     return PairSet(pixels, tuple(packed.pairs[index].name for index in members), device)
 
 
+def colourful(pairs: PairSet, count: int) -> PairSet:
+    """A few pairs to look at: spread evenly over the more colourful half of the targets.
+
+    The same for every run on the same pairs; ties keep the pairs' order.
+    """
+    targets = pairs.pixels[:, 1].cpu().float()
+    spread = (targets.amax(-1) - targets.amin(-1)).mean((1, 2))  # [N]
+    ranked = spread.argsort(descending=True, stable=True)[: max(count, len(pairs) // 2)]
+    chosen = ranked[torch.linspace(0, len(ranked) - 1, min(count, len(ranked))).long()]
+    names = tuple(pairs.names[index] for index in chosen.tolist())
+    return PairSet(pairs.pixels[chosen.to(pairs.pixels.device)], names, pairs.device)
+
+
 def training_batches(
     pairs: PairSet, batch: int, jitter: int, seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -6,6 +6,7 @@ import sys
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.components.comparison_table import SPACE
 from dashboard.components.text import plain
 from engine.records import RunState
 from engine.settings import PROJECT_ROOT
@@ -147,7 +148,7 @@ def test_compare_shows_values_with_intervals_and_a_reason_where_none_is(finished
     table = app.table[0].value
     psnr = table[table["Metric"].str.contains("PSNR")].iloc[0]
     fid = table[table["Metric"].str.contains("FID")].iloc[0]
-    assert psnr["standard"] == "16.00 :gray[± 0.50] :blue-badge[1]"
+    assert psnr["standard"].replace(SPACE, " ") == "16.00 :gray[± 0.50] :blue-badge[#1]"
     assert fid["standard"] == "—"
     assert fid["Note"] == "no weights here"
 

@@ -25,7 +25,7 @@ def test_columns_and_a_thumbnail_stand_in_files_of_their_own(tmp_path):
 
     assert np.asarray(Image.open(files.fake)).shape == (5 * 132 - 4, 128, 3)
     assert np.asarray(Image.open(files.target))[0, 0].tolist() == [20] * 3
-    assert np.asarray(Image.open(files.thumbnail)).shape == (128, 4 * 132 - 4, 3)
+    assert np.asarray(Image.open(files.thumbnail)).shape == (2 * 132 - 4, 5 * 132 - 4, 3)
 
 
 def test_small_pictures_are_enlarged_without_blurring():

@@ -2,15 +2,18 @@ import pytest
 import torch
 import torchvision
 
+from engine.config import change
 from engine.networks import (
     PatchDiscriminator,
     ResNetUNetGenerator,
-    UNetGenerator,
     build_discriminator,
     build_generator,
-    halvings,
 )
 from engine.presets import BUDGETS
+
+
+def budget_of(px, base_channels, **changes):
+    return change(BUDGETS["paper"], {"px": px, "base_channels": base_channels, **changes})
 
 
 def count_weights(network):
@@ -19,7 +22,7 @@ def count_weights(network):
 
 @pytest.mark.parametrize("px", [32, 64, 96, 160, 192, 256])
 def test_the_generator_keeps_any_multiple_of_32(px):
-    generator = UNetGenerator(px, 2, "batch").eval()
+    generator = build_generator(budget_of(px, 2)).eval()
 
     fake = generator(torch.zeros(1, 3, px, px))
 
@@ -29,8 +32,8 @@ def test_the_generator_keeps_any_multiple_of_32(px):
 
 @pytest.mark.parametrize(("px", "levels"), [(32, 5), (96, 5), (192, 6), (256, 8), (512, 8)])
 def test_the_unet_halves_while_the_side_is_even_at_most_8_times(px, levels):
-    assert halvings(px) == levels
-    assert len(UNetGenerator(px, 1, "batch").down) == levels
+    assert budget_of(px, 1).levels == levels
+    assert len(build_generator(budget_of(px, 1)).down) == levels
 
 
 def test_at_256_px_the_networks_have_the_published_size():
@@ -62,7 +65,7 @@ def test_weights_start_normal_with_deviation_0_02():
 
 
 def test_the_first_layer_and_the_bottleneck_have_no_norm():
-    generator = UNetGenerator(64, 4, "batch")
+    generator = build_generator(budget_of(64, 4))
 
     kinds = [[type(layer).__name__ for layer in block] for block in generator.down]
     assert "BatchNorm2d" not in kinds[0]
@@ -71,7 +74,7 @@ def test_the_first_layer_and_the_bottleneck_have_no_norm():
 
 
 def test_dropout_stands_in_the_three_innermost_decoder_blocks():
-    generator = UNetGenerator(256, 1, "batch")
+    generator = build_generator(budget_of(256, 1))
 
     with_dropout = [
         any(isinstance(layer, torch.nn.Dropout) for layer in block) for block in generator.up
@@ -82,7 +85,7 @@ def test_dropout_stands_in_the_three_innermost_decoder_blocks():
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 def test_in_evaluation_a_picture_does_not_depend_on_its_neighbours(norm):
     torch.manual_seed(0)
-    generator = UNetGenerator(32, 4, norm).eval()
+    generator = build_generator(budget_of(32, 4, norm=norm)).eval()
     pictures = torch.randn(4, 3, 32, 32)
 
     together, alone = generator(pictures)[:1], generator(pictures[:1])

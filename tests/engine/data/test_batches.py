@@ -3,12 +3,14 @@ import torch
 
 from engine.data.batches import (
     PairSet,
+    colourful,
     derive_seed,
     evaluation_batches,
     gather,
     training_batches,
 )
 from engine.errors import BadInputError
+from tests.conftest import load
 
 CPU = torch.device("cpu")
 
@@ -112,3 +114,18 @@ def test_streams_of_chance_are_independent():
     }
 
     assert len(seeds) == 48
+
+
+def test_pairs_to_look_at_are_colourful_and_always_the_same(few_val_pairs, packed):
+    pairs = load(packed, "val", 40)
+
+    few = colourful(pairs, 8)
+
+    def spread(pixels):
+        values = pixels[:, 1].float()
+        return (values.amax(-1) - values.amin(-1)).mean((1, 2))
+
+    assert few.names == colourful(pairs, 8).names
+    assert len(set(few.names)) == 8
+    assert spread(few.pixels).min() >= spread(pairs.pixels).median()
+    assert len(colourful(few_val_pairs, 20)) == 8

@@ -1,0 +1,40 @@
+import pytest
+import torchvision
+
+from engine import estimates
+from engine.networks import build_discriminator, build_generator
+from engine.presets import BUDGETS
+from tests.conftest import tiny_config
+
+PAIRS = {"train": 1600, "val": 200, "test": 200}
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_weights_are_counted_without_building_the_networks(name):
+    budget = BUDGETS[name]
+    encoder = torchvision.models.resnet18(weights=None)
+
+    counted = estimates.count_weights(budget)
+
+    for network, found in zip(
+        (build_generator(budget, encoder), build_discriminator(budget)), counted, strict=True
+    ):
+        assert found == pytest.approx(sum(it.numel() for it in network.parameters()), rel=0.1)
+
+
+def test_measured_speeds_come_first():
+    config = tiny_config(epochs=10)
+    speeds = {("standard", 32, 8): 100.0}
+
+    guessed = estimates.estimate([config], PAIRS, {})
+    measured = estimates.estimate([config], PAIRS, speeds)
+
+    assert (guessed.is_measured, measured.is_measured) == (False, True)
+    assert measured.seconds == pytest.approx(10 * 1600 / 100 + estimates.START_S + 10)
+
+
+def test_runs_one_after_the_other_add_up():
+    one = estimates.estimate([tiny_config()], PAIRS, {})
+    two = estimates.estimate([tiny_config(), tiny_config(seed=1)], PAIRS, {})
+
+    assert two.seconds == pytest.approx(2 * one.seconds)
