@@ -26,6 +26,7 @@ def save(state: dict[str, object], path: Path) -> tuple[str, int]:
             n_bytes = file.tell()
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        Path(partial).chmod(0o644)
         Path(partial).replace(path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)

@@ -65,7 +65,7 @@ def test_weights_start_normal_with_deviation_0_02():
 
 
 def test_the_first_layer_and_the_bottleneck_have_no_norm():
-    generator = build_generator(budget_of(64, 4))
+    generator = build_generator(budget_of(64, 4, norm="batch"))
 
     kinds = [[type(layer).__name__ for layer in block] for block in generator.down]
     assert "BatchNorm2d" not in kinds[0]
