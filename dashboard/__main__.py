@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import socket
 import sys
@@ -12,6 +13,7 @@ import plotly
 
 from engine.errors import EngineError
 from engine.settings import Settings
+from engine.store import Store
 
 FOLDER = Path(__file__).resolve().parent
 ADDRESS = "127.0.0.1"
@@ -20,21 +22,27 @@ ADDRESS = "127.0.0.1"
 def main() -> NoReturn:
     """Starts the server in this process's place, or says in a sentence why it cannot."""
     parser = argparse.ArgumentParser(prog="python -m dashboard", description="Open the dashboard.")
-    parser.add_argument("--port", type=int, default=8501)
+    parser.add_argument("--port", default="8501", help="from 1 to 65535")
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
     chosen = parser.parse_args()
     try:
-        Settings.from_environment().require_writable_artifacts()
+        settings = Settings.from_environment()
+        settings.require_writable_artifacts()
+        Store(settings.database_url).close()
     except EngineError as error:
-        _refuse(str(error))
-    if not _is_free(chosen.port):
+        _refuse(str(error), error.exit_code)
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", chosen.port) or int(chosen.port) > 65535:
+        _refuse(f"The port must be a number from 1 to 65535, not {chosen.port[:40]!r}.", 2)
+    port = int(chosen.port)
+    if not _is_free(port):
         _refuse(
-            f"Port {chosen.port} is taken, perhaps by another dashboard. "
-            f"Choose another: make app PORT={chosen.port + 1}."
+            f"Port {port} is taken, perhaps by another dashboard. "
+            f"Choose another: make app PORT={port % 65535 + 1}.",
+            1,
         )
     place_plotly()
     command = [sys.executable, "-m", "streamlit", "run", str(FOLDER / "app.py")]
-    command += ["--server.port", str(chosen.port), "--server.address", ADDRESS]
+    command += ["--server.port", str(port), "--server.address", ADDRESS]
     command += ["--server.headless", str(chosen.headless).lower()]
     os.execv(sys.executable, command)
 
@@ -55,14 +63,14 @@ def _is_free(port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((ADDRESS, port))
-        except (OSError, OverflowError):
+        except OSError:
             return False
     return True
 
 
-def _refuse(sentence: str) -> NoReturn:
+def _refuse(sentence: str, status: int) -> NoReturn:
     sys.stderr.write(f"error: {sentence}\n")
-    sys.exit(1)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

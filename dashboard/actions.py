@@ -1,5 +1,6 @@
 """What pages may do. With `reads`, the only file here that knows the store."""
 
+import hashlib
 from collections.abc import Sequence
 
 from dashboard import reads
@@ -11,8 +12,10 @@ from engine.store import utc_now
 
 
 def start_study(configs: Sequence[RunConfig], name: str, key: str) -> int:
-    """Stores a study and queues its runs; the same key again is the same study."""
-    study, _ = jobs.submit(reads.store(), reads.settings(), configs, name, key, utc_now())
+    """Stores a study and queues its runs; the same press on the same form is the same study."""
+    form = "".join(config.model_dump_json() for config in configs) + name
+    press = f"{key}-{hashlib.sha256(form.encode()).hexdigest()[:16]}"
+    study, _ = jobs.submit(reads.store(), reads.settings(), configs, name, press, utc_now())
     return study.id
 
 

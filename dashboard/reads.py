@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import streamlit as st
 
 from engine import jobs, report, weights
-from engine.config import RunConfig, parse_setting
+from engine.config import RunConfig, parse_settings
 from engine.data.packing import count_pairs, is_packed
 from engine.data.sources import read_source
 from engine.estimates import Estimate, estimate
@@ -43,6 +42,11 @@ class StudyCard:
         """The share of training done, over all runs."""
         return sum(_done(run) for run in self.runs) / max(1, len(self.runs))
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether any run has not ended."""
+        return any(not run.state.is_finished() for run in self.runs)
+
     def count(self, *states: RunState) -> int:
         """How many runs are in any of the states."""
         return sum(run.state in states for run in self.runs)
@@ -55,13 +59,13 @@ def studies() -> list[Study]:
 
 def runs(study_id: int) -> list[Run]:
     """The runs of a study; those whose process is gone are shown as what they are."""
-    jobs.reap_unattended(store(), settings(), utc_now())
+    jobs.attend(store(), settings(), utc_now())
     return store().read_runs(study_id)
 
 
 def cards() -> list[StudyCard]:
     """The studies with their runs and newest sample."""
-    jobs.reap_unattended(store(), settings(), utc_now())
+    jobs.attend(store(), settings(), utc_now())
     everything = store().read_runs()
     samples = {it.run_id: it for it in store().read_newest_samples()}
     found = []
@@ -107,11 +111,6 @@ def log_tail(run_id: int) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
 
 
-def log_file(run_id: int) -> Path:
-    """Where a run's log lies."""
-    return jobs.log_path(run_id, settings())
-
-
 @dataclass(frozen=True)
 class Plan:
     """What Start would start.
@@ -137,7 +136,7 @@ def plan(
     data: str, budget: str, configurations: Sequence[str], seeds: int, changes: Sequence[str]
 ) -> Plan:
     """What a form's values amount to; raises `EngineError` with a sentence for the form."""
-    parsed = dict(parse_setting(text) for text in changes)
+    parsed = parse_settings(changes)
     configs = jobs.plan_study(data, budget, configurations, seeds, parsed, settings())
     source, spent = read_source(data), configs[0].budget
     pairs = count_pairs(source, spent)

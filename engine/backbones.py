@@ -136,8 +136,11 @@ def fetch(
     if name not in _ADDRESSES:
         raise MissingWeightsError(f"{weights.absence(name)}.")
     settings.require_writable_artifacts()
-    settings.weights_dir.mkdir(parents=True, exist_ok=True)
     by_hand = f"By hand: put {entry.file} into {settings.weights_dir}."
+    try:
+        settings.weights_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(f"{settings.weights_dir} cannot be made ({error.strerror}).") from error
     with tempfile.TemporaryDirectory(dir=settings.weights_dir) as folder:
         partial = Path(folder) / entry.file
         try:

@@ -6,7 +6,12 @@ the others answer at once.
 """
 
 import argparse
+import io
 import json
+import os
+import re
+import sys
+import textwrap
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,15 +21,15 @@ from rich.console import Console
 from rich.progress import track
 
 from engine import doctor, jobs, terminal, weights
-from engine.config import parse_setting
+from engine.config import parse_settings
 from engine.data import packing
 from engine.data.sources import SOURCES, read_source
-from engine.errors import BadInputError, EngineError
+from engine.errors import BadInputError, EngineError, MissingWeightsError
 from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS, read_budget
 from engine.records import Run, RunState
 from engine.report import compare, to_csv
 from engine.settings import Settings
-from engine.store import Store, utc_now
+from engine.store import Store, is_absent, utc_now
 
 stderr = Console(stderr=True)
 
@@ -39,14 +44,23 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str]) -> int:
     """Runs a command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         chosen = build_parser().parse_args(arguments)
         status: int = chosen.run(chosen, Settings.from_environment())
+        sys.stdout.flush()
         return status
+    except BrokenPipeError:
+        # Who read has enough; nothing may be flushed into the closed pipe at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"error: {error}.\n")
+        return 1
     except EngineError as error:
-        stderr.print(
-            f"[bold red]error:[/] {terminal.plain(str(error))}", highlight=False, soft_wrap=True
-        )
+        sys.stderr.write(f"error: {textwrap.shorten(str(error), 800)}\n")
         return error.exit_code
     except KeyboardInterrupt:
         stderr.print("Left. Runs that were started go on; `python -m engine runs` shows them.")
@@ -56,10 +70,11 @@ def main(arguments: Sequence[str]) -> int:
 def study(chosen: argparse.Namespace, settings: Settings) -> int:
     """Stores a study, queues its runs, and with --wait sees them through."""
     names = chosen.configurations.split(",")
-    changes = dict(parse_setting(text) for text in chosen.set)
+    changes = parse_settings(chosen.set)
     configs = jobs.plan_study(chosen.data, chosen.budget, names, chosen.seeds, changes, settings)
-    name = jobs.check_name(chosen.name or jobs.default_name(configs))
-    settings.require_writable_artifacts()
+    name = jobs.default_name(configs) if chosen.name is None else chosen.name
+    name = jobs.check_name(name)
+    settings.check_artifacts()
     store = Store(settings.database_url)
     stored, runs = jobs.submit(store, settings, configs, name, uuid.uuid4().hex, utc_now())
     terminal.announce(stderr, stored, configs)
@@ -78,11 +93,13 @@ def study(chosen: argparse.Namespace, settings: Settings) -> int:
 
 def runs(chosen: argparse.Namespace, settings: Settings) -> int:
     """Lists runs with their states."""
-    store = Store(settings.database_url)
-    jobs.reap_unattended(store, settings, utc_now())
-    if chosen.study is not None:
-        store.read_study(chosen.study)
-    found = store.read_runs(chosen.study)
+    found: list[Run] = []
+    if chosen.study is not None or not is_absent(settings.database_url):
+        store = _open_existing(settings)
+        jobs.attend(store, settings, utc_now())
+        if chosen.study is not None:
+            store.read_study(chosen.study)
+        found = store.read_runs(chosen.study)
     if chosen.json:
         print(json.dumps([_run_as_json(run) for run in found], indent=2))
     else:
@@ -101,14 +118,14 @@ def supervise(chosen: argparse.Namespace, settings: Settings) -> int:
 
 def cancel(chosen: argparse.Namespace, settings: Settings) -> int:
     """Stops a run."""
-    state = jobs.cancel(Store(settings.database_url), settings, chosen.run_id, utc_now())
+    state = jobs.cancel(_open_existing(settings), settings, chosen.run_id, utc_now())
     print(f"run {chosen.run_id} is {state}")
     return 0
 
 
 def table(chosen: argparse.Namespace, settings: Settings) -> int:
     """The comparison table."""
-    comparison = compare(Store(settings.database_url), chosen.study)
+    comparison = compare(_open_existing(settings), chosen.study)
     if chosen.json:
         print(json.dumps(comparison.as_json(), indent=2))
     elif chosen.csv:
@@ -120,8 +137,10 @@ def table(chosen: argparse.Namespace, settings: Settings) -> int:
 
 def export(chosen: argparse.Namespace, settings: Settings) -> int:
     """Writes the summary CSV into a folder."""
-    comparison = compare(Store(settings.database_url), chosen.study)
-    target = Path(chosen.out) / "comparison.csv"
+    comparison = compare(_open_existing(settings), chosen.study)
+    if not chosen.out.strip():
+        raise BadInputError("--out must name a folder, not nothing.")
+    target = Path(chosen.out).expanduser() / "comparison.csv"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(to_csv(comparison), encoding="utf-8")
@@ -194,13 +213,18 @@ def weights_fetch(chosen: argparse.Namespace, settings: Settings) -> int:
 
 def weights_check(chosen: argparse.Namespace, settings: Settings) -> int:
     """Verifies the hash of every file of weights that is here."""
+    faults = 0
     for name in weights.CATALOG:
         if weights.find(name, settings) is None:
             print(weights.absence(name))
-        else:
+            continue
+        try:
             path, digest = weights.require(name, settings)
             print(f"{name} is whole: {path} (sha256 {digest[:8]})")
-    return 0
+        except MissingWeightsError as error:
+            faults += 1
+            print(error)
+    return 1 if faults else 0
 
 
 def examine(chosen: argparse.Namespace, settings: Settings) -> int:
@@ -234,16 +258,16 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--wait", action="store_true", help="show progress to the end")
 
     command = _add(commands, "runs", runs, "list runs and their states", json=True)
-    command.add_argument("--study", type=int, help="only this study's")
+    command.add_argument("--study", type=_identity, help="only this study's")
     command = _add(commands, "supervise", supervise, "work the queue in the foreground")
     command.add_argument("--drain", action="store_true", help="end when the queue is empty")
     command = _add(commands, "cancel", cancel, "stop a run")
-    command.add_argument("run_id", type=int, metavar="RUN")
+    command.add_argument("run_id", type=_identity, metavar="RUN")
     command = _add(commands, "table", table, "the comparison table", json=True)
-    command.add_argument("study", type=int, metavar="STUDY")
+    command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--csv", action="store_true", help="as CSV")
     command = _add(commands, "export", export, "write the summary CSV")
-    command.add_argument("study", type=int, metavar="STUDY")
+    command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
 
     group = commands.add_parser("data", help="data sources").add_subparsers(
@@ -277,6 +301,23 @@ def _add(
     if json:
         command.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return command
+
+
+def _identity(text: str) -> int:
+    """The number of a study or run."""
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
+        raise argparse.ArgumentTypeError(f"a number from 1 up is meant, not {text[:40]!r}")
+    return int(text)
+
+
+def _open_existing(settings: Settings) -> Store:
+    """The store, or `BadInputError` where there is none yet: questions make no database."""
+    if is_absent(settings.database_url):
+        raise BadInputError(
+            "There are no studies yet. `python -m engine study --data openmoji --budget demo` "
+            "starts one."
+        )
+    return Store(settings.database_url)
 
 
 def _run_as_json(run: Run) -> dict[str, Any]:

@@ -4,7 +4,7 @@ An invalid configuration cannot be built; every refusal names the field, the val
 out. Nothing here knows torch, files or the database.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,7 +17,7 @@ Switch = Literal["auto", "on", "off"]
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -50,6 +50,8 @@ class Recipe(Frozen):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"the term {twice[0]} stands twice in the recipe; give it one weight")
+        if not any(term.weight for term in self.terms):
+            raise ValueError("all weights of the recipe are 0; give at least one term a weight")
         return self
 
     @property
@@ -57,12 +59,11 @@ class Recipe(Frozen):
         """The names of the terms, in order."""
         return tuple(term.name for term in self.terms)
 
-    def with_weight(self, name: TermName, weight: float) -> "Recipe":
-        """The same recipe with one term's weight changed, or the term added."""
-        term = Term(name=name, weight=weight)
-        if name not in self.names:
-            return Recipe(terms=(*self.terms, term))
-        return Recipe(terms=tuple(term if old.name == name else old for old in self.terms))
+    def with_terms(self, changed: Mapping[str, Term]) -> "Recipe":
+        """The same recipe with some terms' weights changed, or terms added."""
+        kept = [changed.get(term.name, term) for term in self.terms]
+        added = [term for name, term in changed.items() if name not in self.names]
+        return build(Recipe, {"terms": (*kept, *added)})
 
     def __str__(self) -> str:
         return " + ".join(
@@ -121,6 +122,20 @@ class Budget(Frozen):
             )
         return px
 
+    @model_validator(mode="after")
+    def _statistics_have_two_values(self) -> Self:
+        if self.generator == "resnet18_unet" and self.px == 32 and self.batch == 1:
+            raise ValueError(
+                "batch must be at least 2 at px 32: the ResNet-18 encoder ends at a single value, "
+                "of which there are no statistics"
+            )
+        return self
+
+    @property
+    def work(self) -> str:
+        """What a training step costs, in a word: runs with the same are equally fast."""
+        return f"{self.generator} {self.px} px {self.base_channels} channels batch {self.batch}"
+
     @property
     def levels(self) -> int:
         """How often the U-Net halves a side: while it is even, at most 8 times (192 ends at 3)."""
@@ -146,6 +161,7 @@ class Execution(Frozen):
         compile: torch.compile for both networks.
         record_every: every so-manyth step's losses are kept.
         perceptual_features: the network behind the perceptual term.
+        encoder_weights: how a ResNet-18 encoder starts.
     """
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -154,7 +170,8 @@ class Execution(Frozen):
     channels_last: Switch = "auto"
     compile: Switch = "auto"
     record_every: Count | Auto = "auto"
-    perceptual_features: Literal["auto", "vgg19", "efficientnet_lite0"] = "auto"
+    perceptual_features: Literal["auto", "vgg19", "efficientnet_lite0", "none"] = "auto"
+    encoder_weights: Literal["auto", "imagenet", "none"] = "auto"
 
 
 class RunConfig(Frozen):
@@ -183,6 +200,7 @@ EXECUTION_KEYS = (
     "compile",
     "record_every",
     "perceptual_features",
+    "encoder_weights",
 )
 TERM_KEYS: tuple[TermName, ...] = ("adversarial", "l1", "perceptual", "total_variation")
 
@@ -201,7 +219,7 @@ def explain(error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         return f"Unknown key {fault['loc'][-1]!r}."
     message = message[:1].lower() + message[1:]
-    return f"{field} cannot be {fault['input']!r}: {message}."
+    return f"{field} cannot be {str(fault['input'])[:60]!r}: {message}."
 
 
 def build(model: type[ModelT], values: Mapping[str, Any]) -> ModelT:
@@ -222,19 +240,34 @@ def parse_setting(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     known = (*BUDGET_KEYS, *CONFIGURATION_KEYS, *EXECUTION_KEYS, *TERM_KEYS)
     if not separator or not value.strip():
-        raise BadInputError(f"--set takes key=value, not {text!r}; for example --set lr_g=1e-4.")
+        raise BadInputError(
+            f"--set takes key=value, not {text[:60]!r}; for example --set lr_g=1e-4."
+        )
     if key.strip() not in known:
-        raise BadInputError(f"--set does not know {key!r}. It takes {', '.join(known)}.")
+        raise BadInputError(f"--set does not know {key[:60]!r}. It takes {', '.join(known)}.")
     return key.strip(), value.strip()
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, str]:
+    """All `--set key=value` of a command; none may stand twice."""
+    pairs = [parse_setting(text) for text in texts]
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise BadInputError(f"--set {twice[0]} stands twice; give it one value.")
+    return dict(pairs)
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
     """The run with single values changed, as `--set` and the form do it."""
-    recipe = config.configuration.recipe
+    terms = {}
     for name in TERM_KEYS:
         if name in settings:
-            term = build(Term, {"name": name, "weight": settings[name]})
-            recipe = recipe.with_weight(name, term.weight)
+            try:
+                terms[name] = build(Term, {"name": name, "weight": settings[name]})
+            except BadInputError as error:
+                raise BadInputError(str(error).replace("weight", name, 1)) from error
+    recipe = config.configuration.recipe.with_terms(terms)
     chosen = {key: settings[key] for key in CONFIGURATION_KEYS if key in settings}
     return config.model_copy(
         update={

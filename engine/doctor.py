@@ -11,7 +11,7 @@ import psutil
 from engine import jobs, weights
 from engine.errors import EngineError
 from engine.settings import Settings
-from engine.store import Store
+from engine.store import Store, is_absent
 
 DISK_GB = 5
 
@@ -76,10 +76,11 @@ def _memory() -> Finding:
 
 def _artifacts(settings: Settings) -> Finding:
     try:
-        settings.require_writable_artifacts()
+        settings.check_artifacts()
     except EngineError as error:
         return Finding("Artifacts", "broken", str(error))
-    free = shutil.disk_usage(settings.artifacts).free / 2**30
+    place = next(it for it in (settings.artifacts, *settings.artifacts.parents) if it.exists())
+    free = shutil.disk_usage(place).free / 2**30
     if free < DISK_GB:
         way_out = f"Free some space or set CHROMABENCH_ARTIFACTS to a disk with over {DISK_GB} GB."
         return Finding("Artifacts", "missing", f"only {free:.1f} GB free", way_out)
@@ -88,16 +89,21 @@ def _artifacts(settings: Settings) -> Finding:
 
 def _database(settings: Settings) -> Finding:
     try:
+        if is_absent(settings.database_url):
+            return Finding("Database", "good", "made with the first study")
         store = Store(settings.database_url)
+        runs = len(store.read_runs())
     except EngineError as error:
         return Finding("Database", "broken", str(error))
-    runs = len(store.read_runs())
     store.close()
-    return Finding("Database", "good", f"{settings.database_url} ({runs} runs)")
+    return Finding("Database", "good", f"{runs} runs")
 
 
 def _supervisor(settings: Settings) -> Finding:
-    lives = jobs.supervisor_lives(settings)
+    try:
+        lives = jobs.supervisor_lives(settings)
+    except EngineError as error:
+        return Finding("Supervisor", "broken", str(error))
     return Finding("Supervisor", "good", "at work" if lives else "starts when there is work")
 
 

@@ -39,19 +39,19 @@ class Estimate:
 def estimate(
     configs: Sequence[RunConfig],
     pairs: Mapping[str, int],
-    speeds: Mapping[tuple[str, int, int], float],
+    speeds: Mapping[tuple[str, str], float],
 ) -> Estimate:
     """Estimates a study.
 
     Args:
         configs: one per run.
         pairs: how many of each split.
-        speeds: (configuration, px, base_channels) -> pictures per second, measured.
+        speeds: (configuration, `Budget.work`) -> pictures per second, measured.
     """
     seconds, measured = 0.0, True
     for config in configs:
         budget = config.budget
-        key = (config.configuration.name, budget.px, budget.base_channels)
+        key = (config.configuration.name, budget.work)
         measured = measured and key in speeds
         speed = speeds.get(key) or _guess_speed(config)
         seconds += START_S + budget.epochs * pairs["train"] / speed

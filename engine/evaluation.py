@@ -69,6 +69,7 @@ class Question:
             "n_pictures": n_pictures,
             "px": self.config.budget.px,
             "pictures": "8-bit",
+            "precision": self.config.execution.precision,
             "checkpoint": self.checkpoint,
         }
 

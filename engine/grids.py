@@ -4,8 +4,6 @@ A gallery reads these while they are written, so every file is replaced in one s
 pictures are enlarged without blurring, for the eye.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from engine.files import replacing
 
 Pictures = NDArray[np.uint8]  # [N, H, W, 3]
 
@@ -45,7 +45,6 @@ def save_samples(
         target: likewise, the same pairs in the same order.
         fake: likewise.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     name = f"epoch-{epoch:05d}"
     files = SampleFiles(
         grid=folder / f"{name}.png",
@@ -78,13 +77,6 @@ def tile(rows: Sequence[Sequence[Pictures]]) -> Pictures:
 
 
 def save_png(picture: Pictures, path: Path) -> None:
-    """Writes a PNG so that readers see the old file or the new one, never a part."""
-    descriptor, partial = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            Image.fromarray(picture).save(file, format="PNG")
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    """Writes a PNG in the old file's place."""
+    with replacing(path) as file:
+        Image.fromarray(picture).save(file, format="PNG")

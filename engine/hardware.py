@@ -7,6 +7,7 @@ measured once per machine and kept, so that all runs of a study decide alike.
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from importlib import metadata
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import nn
 
-from engine import weights
 from engine.config import Budget, Execution, RunConfig, change
 from engine.errors import EngineError
+from engine.files import replacing
 from engine.settings import PROJECT_ROOT, Settings
 
 MAX_ROWS = 20_000  # step losses kept per name and run
@@ -59,7 +61,6 @@ def resolve(config: RunConfig, n_train: int, settings: Settings) -> RunConfig:
     # One picture at a time is slower in channels_last, more are faster.
     fast_layout = "on" if device.type in ("cuda", "cpu") and budget.batch > 1 else "off"
     steps = n_train // budget.batch * budget.epochs
-    perceptual = "perceptual" in config.configuration.recipe.names
     execution = change(
         asked,
         {
@@ -69,9 +70,6 @@ def resolve(config: RunConfig, n_train: int, settings: Settings) -> RunConfig:
             "channels_last": fast_layout if asked.channels_last == "auto" else asked.channels_last,
             "compile": "off" if asked.compile == "auto" else asked.compile,
             "record_every": _record_every(asked, steps),
-            "perceptual_features": weights.resolve_perceptual(asked.perceptual_features, settings)
-            if perceptual
-            else asked.perceptual_features,
         },
     )
     ema = _ema(budget, n_train)
@@ -119,14 +117,26 @@ def _bf16_pays(device: torch.device, settings: Settings) -> bool:
         return False
     path = settings.artifacts / "machine.json"
     key = f"{platform.node()} {_cpu_name()} torch {torch.__version__}"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if key not in known:
-        known[key] = measure_bf16()
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(known, indent=2), encoding="utf-8")
-        partial.replace(path)
+    # One process measures, so that runs which start together decide alike.
+    with FileLock(settings.artifacts / "machine.lock"):
+        known = _read_measurements(path)
+        if key not in known:
+            known[key] = measure_bf16()
+            with replacing(path) as file:
+                file.write(json.dumps(known, indent=2).encode())
     measured = known[key]
     return bool(measured["speed_ratio"] >= BF16_GAIN and measured["error"] <= BF16_ERROR)
+
+
+def _read_measurements(path: Path) -> dict[str, dict[str, float]]:
+    """What was measured before; a file that cannot be read is measured anew."""
+    if not path.is_file():
+        return {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def measure_bf16() -> dict[str, float]:
@@ -161,6 +171,8 @@ def _cpu_name() -> str:
 
 
 def _git_commit() -> str | None:
+    if shutil.which("git") is None:
+        return None
     found = subprocess.run(
         ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"],
         capture_output=True,

@@ -20,7 +20,7 @@ from engine import processes, weights
 from engine.config import MAX_SEEDS, RunConfig, apply_settings, change
 from engine.data.packing import count_pairs
 from engine.data.sources import read_source
-from engine.errors import BadInputError
+from engine.errors import BadInputError, EngineError
 from engine.presets import read_budget, read_configurations
 from engine.records import Job, Run, RunState, Study
 from engine.settings import PROJECT_ROOT, Settings
@@ -30,6 +30,7 @@ from engine.store import LostJobError, Store
 SPIN_COUNT = "5000"
 MAX_NAME = 120
 UNCLAIMED_AFTER = timedelta(seconds=60)  # a claimed job without a process by then is lost
+UNHEARD_AFTER = timedelta(minutes=5)  # one on another host without a heartbeat by then
 
 
 def plan_study(
@@ -42,7 +43,7 @@ def plan_study(
 ) -> list[RunConfig]:
     """The runs of a study, checked as far as possible without starting anything.
 
-    The network behind a perceptual term is chosen here, so that it can be shown before Start.
+    Feature weights are chosen here, so that they can be shown before Start.
 
     Args:
         data: a SOURCE.
@@ -65,11 +66,7 @@ def plan_study(
         config = apply_settings(
             RunConfig(data=data, configuration=configuration, budget=spent), changes
         )
-        if "perceptual" in config.configuration.recipe.names:
-            asked = config.execution.perceptual_features
-            chosen = weights.resolve_perceptual(asked, settings)
-            execution = change(config.execution, {"perceptual_features": chosen})
-            config = config.model_copy(update={"execution": execution})
+        config = choose_weights(config, settings)
         configs += [config.model_copy(update={"seed": seed}) for seed in range(seeds)]
     if configs[0].execution.compile == "on" and not (shutil.which("cc") or shutil.which("gcc")):
         raise BadInputError(
@@ -87,6 +84,22 @@ def plan_study(
             f"jitter must be less than px ({configs[0].budget.px}), not {configs[0].budget.jitter}."
         )
     return configs
+
+
+def choose_weights(config: RunConfig, settings: Settings) -> RunConfig:
+    """The run with the feature weights it will use, where it uses any."""
+    asked, chosen = config.execution, {}
+    if "perceptual" in config.configuration.recipe.names:
+        network = weights.resolve_perceptual(asked.perceptual_features, settings)
+        chosen["perceptual_features"] = network
+    else:
+        chosen["perceptual_features"] = "none"
+    if config.budget.generator == "resnet18_unet":
+        start = weights.resolve_encoder(asked.encoder_weights, settings)
+        chosen["encoder_weights"] = start
+    else:
+        chosen["encoder_weights"] = "none"
+    return config.model_copy(update={"execution": change(asked, chosen)})
 
 
 def check_name(name: str) -> str:
@@ -117,6 +130,7 @@ def submit(
     The same key again gives the same study: Start pressed twice starts once.
     """
     settings.require_writable_artifacts()
+    supervisor_lives(settings)  # says now what would stand in the way of starting one
     study, runs = store.add_study(key, check_name(name), configs, now)
     ensure_supervisor(settings)
     return study, runs
@@ -131,6 +145,7 @@ def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunS
     run = store.read_run(run_id)
     if run.state.is_finished():
         raise BadInputError(f"Run {run_id} is {run.state} already; there is nothing to cancel.")
+    settings.require_writable_artifacts()
     state = store.request_stop(run_id, now)
     ensure_supervisor(settings)
     return state
@@ -144,24 +159,29 @@ def supervisor_lock(settings: Settings) -> FileLock:
 
 def supervisor_lives(settings: Settings) -> bool:
     """Whether somebody holds the supervisor's lock."""
-    if not settings.artifacts.is_dir():
+    lock = supervisor_lock(settings)
+    if not Path(lock.lock_file).exists():
         return False
     try:
-        with supervisor_lock(settings).acquire(timeout=0):
+        with lock.acquire(timeout=0):
             return False
     except Timeout:
         return True
+    except OSError as error:
+        raise EngineError(f"{lock.lock_file} cannot be locked ({error.strerror}).") from error
 
 
 def ensure_supervisor(settings: Settings) -> None:
     """Starts a detached supervisor; it leaves at once when another holds the lock."""
     if supervisor_lives(settings):
         return
-    child = processes.start_detached(
-        [sys.executable, "-m", "engine", "supervise"],
-        settings.artifacts / "supervisor.log",
-        worker_environment(settings),
-    )
+    log = settings.artifacts / "supervisor.log"
+    try:
+        child = processes.start_detached(
+            [sys.executable, "-m", "engine", "supervise"], log, worker_environment(settings)
+        )
+    except OSError as error:
+        raise EngineError(f"No supervisor could be started ({error}); runs wait.") from error
     # Whoever started it outlives it or not; if so, it must not leave a zombie.
     threading.Thread(target=child.wait, daemon=True).start()
 
@@ -180,12 +200,18 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def start_worker(job: Job, settings: Settings) -> subprocess.Popen[bytes]:
-    """Starts the detached process of one attempt; its output goes to the run's log."""
+def start_worker(job: Job, settings: Settings, gpu: str | None) -> subprocess.Popen[bytes]:
+    """Starts the detached process of one attempt; its output goes to the run's log.
+
+    Args:
+        job: claimed.
+        settings: the places it works in.
+        gpu: the one GPU that it may see, by index or id; None: as its parent does.
+    """
     return processes.start_detached(
         [sys.executable, "-m", "engine.worker", str(job.id), str(job.token)],
         log_path(job.run_id, settings),
-        worker_environment(settings),
+        worker_environment(settings) | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
     )
 
 
@@ -214,16 +240,22 @@ def reap(store: Store, now: datetime, returncodes: Mapping[int, int] | None = No
             continue
 
 
-def reap_unattended(store: Store, settings: Settings, now: datetime) -> None:
-    """Reaps for a reader when no supervisor lives that would."""
-    if store.read_jobs(RunState.RUNNING, RunState.STOPPING) and not supervisor_lives(settings):
-        reap(store, now)
+def attend(store: Store, settings: Settings, now: datetime) -> None:
+    """For a reader who finds work and no supervisor: reaps, and starts one for what waits."""
+    unfinished = store.read_jobs(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
+    if not unfinished or supervisor_lives(settings):
+        return
+    reap(store, now)
+    ensure_supervisor(settings)
 
 
 def _is_gone(job: Job, now: datetime) -> bool:
+    silent = now - job.heartbeat_at if job.heartbeat_at is not None else timedelta.max
     if job.process is None:
-        return job.heartbeat_at is not None and now - job.heartbeat_at > UNCLAIMED_AFTER
-    return processes.is_here(job.process) and not processes.is_alive(job.process)
+        return silent > UNCLAIMED_AFTER
+    if not processes.is_here(job.process):
+        return silent > UNHEARD_AFTER
+    return not processes.is_alive(job.process)
 
 
 def _verdict(job: Job, returncode: int | None) -> tuple[RunState, str]:

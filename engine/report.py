@@ -9,6 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from engine.metrics.catalog import CATALOG, QUALITY
 from engine.metrics.intervals import Interval, mean_interval, ranks
@@ -49,7 +50,7 @@ def build_comparison(
     measured = {(it.run_id, it.name): it for it in evaluations}
     cells: dict[str, dict[str, Cell]] = {name: {} for name in names}
     for metric in QUALITY:
-        column = [_quality_cell(members[name], metric, measured) for name in names]
+        column = _of_one_unit([_quality_cell(members[name], metric, measured) for name in names])
         fair = len({_comparable(measured, run.id, metric) for run in runs} - {None}) <= 1
         for name, cell in zip(names, _ranked(column, metric, fair), strict=True):
             cells[name][metric] = cell
@@ -121,20 +122,24 @@ def _quality_cell(
     )
 
 
+def _of_one_unit(column: Sequence[Cell]) -> list[Cell]:
+    """Intervals over seeds and over pictures do not mix: beside seeds, one seed has none."""
+    if not any(cell.n_seeds > 1 for cell in column):
+        return list(column)
+    return [replace(cell, low=None, high=None) if cell.n_seeds == 1 else cell for cell in column]
+
+
 def _ranked(column: Sequence[Cell], metric: str, fair: bool) -> list[Cell]:
     """The cells with their ranks, where the values may be compared."""
     known = [cell for cell in column if cell.value is not None]
     if not fair:
         mark = "not ranked: the protocols differ"
-        return [Cell(**{**vars(cell), "mark": mark}) for cell in column]
+        return [replace(cell, mark=mark) for cell in column]
     if len(known) < 2:
         return list(column)
     intervals = [Interval(cell.value or 0.0, cell.low, cell.high) for cell in known]
     found = iter(ranks(intervals, CATALOG[metric].better == "up"))
-    return [
-        cell if cell.value is None else Cell(**{**vars(cell), "rank": next(found)})
-        for cell in column
-    ]
+    return [cell if cell.value is None else replace(cell, rank=next(found)) for cell in column]
 
 
 def _comparable(

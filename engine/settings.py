@@ -1,6 +1,7 @@
 """Where things live: read from the environment once, at the edge, and passed on as a value."""
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,13 +32,20 @@ class Settings:
         database = (
             environment.get("CHROMABENCH_DATABASE_URL") or f"sqlite:///{PROJECT_ROOT}/runs.db"
         )
-        artifacts = environment.get("CHROMABENCH_ARTIFACTS") or str(PROJECT_ROOT / "artifacts")
         slots = environment.get("CHROMABENCH_SLOTS")
-        if slots is not None and (not slots.isdigit() or int(slots) < 1):
+        if slots is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", slots):
             raise BadInputError(
-                f"CHROMABENCH_SLOTS must be a whole number of at least 1, not {slots!r}."
+                f"CHROMABENCH_SLOTS must be a whole number from 1 to 9999, not {slots[:40]!r}."
             )
-        return cls(database, Path(artifacts).expanduser().resolve(), int(slots) if slots else None)
+        folder = environment.get("CHROMABENCH_ARTIFACTS") or str(PROJECT_ROOT / "artifacts")
+        try:
+            artifacts = Path(folder).expanduser().resolve()
+            artifacts.exists()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise BadInputError(
+                f"CHROMABENCH_ARTIFACTS is no folder's name: {folder[:80]!r} ({error})."
+            ) from error
+        return cls(database, artifacts, int(slots) if slots else None)
 
     @property
     def data_dir(self) -> Path:
@@ -54,11 +62,6 @@ class Settings:
         """Features of real splits, computed once."""
         return self.artifacts / "features"
 
-    @property
-    def supervisor_lock(self) -> Path:
-        """Held by the one living supervisor of this artifacts folder."""
-        return self.artifacts / "supervisor.lock"
-
     def run_dir(self, run_id: int) -> Path:
         """The folder of one run: log, checkpoints, samples."""
         return self.artifacts / "runs" / f"{run_id:06d}"
@@ -67,18 +70,27 @@ class Settings:
         """The path as the database holds it: relative to the artifacts folder."""
         return path.relative_to(self.artifacts).as_posix()
 
+    def check_artifacts(self) -> None:
+        """Raises `EngineError` unless the artifacts folder is, or could be made, writable."""
+        place = next(it for it in (self.artifacts, *self.artifacts.parents) if it.exists())
+        if not place.is_dir():
+            raise self._unwritable(f"{place} is not a folder")
+        # The superuser can write anywhere; a folder marked read-only is meant all the same.
+        if not place.stat().st_mode & 0o222 or not os.access(place, os.W_OK):
+            raise self._unwritable(f"{place} is read-only")
+
     def require_writable_artifacts(self) -> None:
-        """Raises `EngineError` unless a file can be made in the artifacts folder."""
-        way_out = "Make it writable or set CHROMABENCH_ARTIFACTS to a folder that is."
+        """Makes the artifacts folder; raises `EngineError` unless a file can be made in it."""
+        self.check_artifacts()
         try:
             self.artifacts.mkdir(parents=True, exist_ok=True)
-            # The superuser can write anywhere; a folder marked read-only is meant all the same.
-            if not self.artifacts.stat().st_mode & 0o222:
-                raise PermissionError("it is marked read-only")
             with tempfile.TemporaryFile(dir=self.artifacts):
                 pass
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise EngineError(
-                f"The artifacts folder {self.artifacts} cannot be written ({reason}). {way_out}"
-            ) from error
+            raise self._unwritable(error.strerror or str(error)) from error
+
+    def _unwritable(self, reason: str) -> EngineError:
+        return EngineError(
+            f"The artifacts folder {self.artifacts} cannot be written ({reason}). "
+            "Make it writable or set CHROMABENCH_ARTIFACTS to a folder that is."
+        )

@@ -5,6 +5,7 @@ entrance starts it again. Its own end does not touch the runs: they are detached
 supervisor looks after them.
 """
 
+import os
 import shutil
 import signal
 import subprocess
@@ -24,15 +25,17 @@ TAKE_OVER_S = 3.0  # how long to wait for a supervisor that is just leaving
 STOP_GRACE_S = 60.0
 
 
-def count_slots(settings: Settings) -> int:
-    """How many runs may train at the same time: as configured, else one per GPU, else one."""
-    if settings.slots is not None:
-        return settings.slots
+def find_gpus() -> list[str]:
+    """The GPUs that may be used: those that the environment names, else all there are."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [gpu for gpu in named.split(",") if gpu]
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return 1
+        return []
     listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
-    return max(1, sum(line.startswith("GPU ") for line in listed.stdout.splitlines()))
+    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return [str(index) for index in range(count)]
 
 
 def supervise(settings: Settings, drain: bool = False) -> bool:
@@ -66,9 +69,11 @@ class _Supervisor:
 
     def __init__(self, store: Store, settings: Settings, leave: threading.Event) -> None:
         self.store, self.settings, self.leave = store, settings, leave
-        self.slots = count_slots(settings)
+        self.gpus = find_gpus()
+        self.slots = settings.slots or max(1, len(self.gpus))
         self.children: dict[int, subprocess.Popen[bytes]] = {}
-        self.signalled: set[str] = set()
+        self.gpu_of: dict[int, str] = {}
+        self.signalled_at: dict[str, float] = {}
 
     def work(self, idle_s: float) -> None:
         """Looks after the queue until told to leave or idle for so long."""
@@ -88,8 +93,12 @@ class _Supervisor:
 
     def start(self, job: Job) -> None:
         """Starts a claimed job's process."""
-        child = jobs.start_worker(job, self.settings)
+        in_use = [gpu for job_id, gpu in self.gpu_of.items() if job_id in self.children]
+        gpu = min(self.gpus, key=in_use.count, default=None)
+        child = jobs.start_worker(job, self.settings, gpu)
         self.children[job.id] = child
+        if gpu is not None:
+            self.gpu_of[job.id] = gpu
         try:
             self.store.set_process(job, processes.identify(child.pid), utc_now())
         except LostJobError:
@@ -108,11 +117,11 @@ class _Supervisor:
     def stop_asked(self, active: list[Job]) -> None:
         """Passes on the wish to stop, once politely and after a grace by force."""
         for job in active:
-            asked_at = job.stop_requested_at
-            if job.process is None or asked_at is None or not processes.is_here(job.process):
+            asked, process = job.stop_requested_at is not None, job.process
+            if not asked or process is None or not processes.is_here(process):
                 continue
-            if job.process not in self.signalled:
-                processes.terminate(job.process)
-                self.signalled.add(job.process)
-            elif (utc_now() - asked_at).total_seconds() > STOP_GRACE_S:
-                processes.kill_tree(job.process)
+            if process not in self.signalled_at:
+                processes.terminate(process)
+                self.signalled_at[process] = time.monotonic()
+            elif time.monotonic() - self.signalled_at[process] > STOP_GRACE_S:
+                processes.kill_tree(process)

@@ -1,5 +1,6 @@
 """What the commands print: tables, progress bars, announcements. No decisions."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from engine.settings import Settings
 from engine.store import Store, utc_now
 
 LOOK_EVERY_S = 0.5
+ATTEND_EVERY = 10  # looks between asking whether a supervisor lives
 STATE_STYLES = {
     RunState.DONE: "green",
     RunState.RUNNING: "cyan",
@@ -66,6 +68,8 @@ def announce(console: Console, study: Study, configs: Sequence[RunConfig]) -> No
         line = f"  {config.configuration.name}: {config.configuration.recipe}"
         if "perceptual" in config.configuration.recipe.names:
             line += f" (features: {config.execution.perceptual_features})"
+        if config.budget.generator == "resnet18_unet":
+            line += f" (encoder weights: {config.execution.encoder_weights})"
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -81,11 +85,10 @@ def watch(console: Console, store: Store, settings: Settings, study_id: int) -> 
     )
     with Progress(*columns, console=console) as progress:
         bars: dict[int, TaskID] = {}
-        while True:
-            jobs.reap_unattended(store, settings, utc_now())
+        for look in itertools.count():
+            if look % ATTEND_EVERY == 0:
+                jobs.attend(store, settings, utc_now())
             runs = store.read_runs(study_id)
-            if not all(run.state.is_finished() for run in runs):
-                jobs.ensure_supervisor(settings)
             for run in runs:
                 if run.id not in bars:
                     bars[run.id] = progress.add_task(
@@ -95,6 +98,7 @@ def watch(console: Console, store: Store, settings: Settings, study_id: int) -> 
             if all(run.state.is_finished() for run in runs):
                 return runs
             time.sleep(LOOK_EVERY_S)
+    raise AssertionError("counting never ends")
 
 
 def _show(progress: Progress, bar: TaskID, run: Run) -> None:
@@ -196,7 +200,11 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
 def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar for a download; yields what advances it."""
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        console=console,
+        transient=True,
     ) as progress:
         bar = progress.add_task(f"fetching {name}", total=None)
 

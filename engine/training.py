@@ -26,6 +26,7 @@ from engine.state import TrainingState
 Extract = Callable[[Tensor], FeatureMaps]
 
 READ_EVERY_S = 1.0  # losses wait on the device about so long before they are read together
+PSNR_CEILING = 54.15  # dB: half a grey level off everywhere; what is nearer is as good as equal
 EMA_RAMP_UP = 0.05  # the average never looks back further than this share of the pictures seen
 
 
@@ -207,7 +208,8 @@ def validate(
                 config.configuration.recipe, Generated(target, fake, logits, extract)
             )
         total += float(loss) * len(source)
-        psnr.append(pixel.psnr((fake + 1) / 2, (target + 1) / 2))
+        exact = pixel.psnr((fake + 1) / 2, (target + 1) / 2)
+        psnr.append(exact.clamp(max=PSNR_CEILING))
     val_psnr = torch.cat(psnr).mean().item()
     metrics = {"val_g_loss": total / len(pairs), "val_psnr": val_psnr}
     for name, value in metrics.items():

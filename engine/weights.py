@@ -155,6 +155,20 @@ def describe(name: str, settings: Settings) -> dict[str, str | None]:
     }
 
 
+def resolve_encoder(choice: str, settings: Settings) -> str:
+    """How a ResNet-18 encoder starts: from ImageNet where those weights are, else untrained.
+
+    Raises:
+        MissingWeightsError: ImageNet's were asked for and are not on this machine.
+    """
+    here = find("resnet18", settings) is not None
+    if choice == "auto":
+        return "imagenet" if here else "none"
+    if choice == "imagenet" and not here:
+        raise MissingWeightsError(f"{absence('resnet18')}.")
+    return choice
+
+
 def resolve_perceptual(choice: str, settings: Settings) -> str:
     """The network behind the perceptual term: VGG19 where its weights are, else Lite0.
 

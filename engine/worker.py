@@ -18,7 +18,7 @@ from engine import backbones, checkpoint, evaluation, grids, hardware, training,
 from engine.config import RunConfig
 from engine.data import batches, packing
 from engine.data.sources import read_source
-from engine.errors import DivergedError, EngineError
+from engine.errors import DivergedError, EngineError, StoreError
 from engine.records import Checkpoint, Evaluation, ImageScore, Job, MetricPoint, RunState, Sample
 from engine.settings import Settings
 from engine.state import TrainingState, build_state
@@ -69,7 +69,10 @@ def run_job(store: Store, settings: Settings, job: Job, should_stop: ShouldStop)
         state, reason = RunState.FAILED, f"{type(error).__name__}: {error}"
         traceback.print_exc()
     print(f"run {job.run_id} {state}" + (f": {reason}" if reason else ""), flush=True)
-    store.finish_job(job, state, reason, utc_now())
+    try:
+        store.finish_job(job, state, reason, utc_now())
+    except LostJobError:
+        print(f"job {job.id} was ended by somebody else", flush=True)
 
 
 class _Training:
@@ -106,11 +109,17 @@ class _Training:
             else:
                 self.record_steps(event)
             if should_stop() and state.epoch < config.budget.epochs:
-                return RunState.STOPPED, f"stopped by the user at epoch {state.epoch}"
+                return self.stopped(state.epoch)
 
         self.phase("evaluating")
         self.evaluate(config, state, packed.fingerprint, test_pairs)
         return RunState.DONE, None
+
+    def stopped(self, epoch: int) -> tuple[RunState, str]:
+        """Who asked: the user by a row, or the system by a signal alone."""
+        if self.store.read_job(self.job.id).stop_requested_at is not None:
+            return RunState.STOPPED, f"stopped by the user at epoch {epoch}"
+        return RunState.CRASHED, f"ended by the system at epoch {epoch}, perhaps a shutdown"
 
     def resolve(self, n_train: int) -> RunConfig:
         """Decides what is `auto` at the first attempt; later ones use what was decided."""
@@ -134,15 +143,12 @@ class _Training:
         return features.to(device)
 
     def build_encoder(self, config: RunConfig) -> ResNet | None:
-        """The ResNet-18 of study 2's generator: with ImageNet weights when they are here."""
+        """The ResNet-18 of study 2's generator, starting as was chosen before the start."""
         if config.budget.generator != "resnet18_unet":
             return None
-        path = weights.find("resnet18", self.settings)
-        if path is not None:
-            path = weights.require("resnet18", self.settings)[0]
-        else:
-            print(f"{weights.absence('resnet18')}; the encoder starts untrained", flush=True)
-        return backbones.load_resnet18(path)
+        if config.execution.encoder_weights == "none":
+            return backbones.load_resnet18(None)
+        return backbones.load_resnet18(weights.require("resnet18", self.settings)[0])
 
     def load_latest(self, state: TrainingState) -> None:
         """Continues where an earlier attempt left a checkpoint."""
@@ -274,6 +280,8 @@ def _beat(store: Store, job: Job, stop: threading.Event) -> None:
         except LostJobError:
             stop.set()
             return
+        except StoreError as error:
+            print(f"no heartbeat this time: {error}", flush=True)
 
 
 if __name__ == "__main__":

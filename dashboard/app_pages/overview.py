@@ -8,6 +8,7 @@ from dashboard.components.study_card import study_card
 from engine.records import RunState
 
 REFRESH_S = 2.0
+IDLE_REFRESH_S = 15.0  # somebody may start a study elsewhere
 
 st.title("Overview", anchor=False)
 
@@ -31,7 +32,9 @@ def show() -> None:
             st.metric(label, count, border=True)
     for card in cards:
         study_card(card)
+    if any(card.is_unfinished for card in cards) != unfinished:
+        st.rerun()
 
 
-unfinished = any(not run.state.is_finished() for card in cards for run in card.runs)
-st.fragment(show, run_every=REFRESH_S if unfinished else None)()
+unfinished = any(card.is_unfinished for card in cards)
+st.fragment(show, run_every=REFRESH_S if unfinished else IDLE_REFRESH_S)()

@@ -123,4 +123,9 @@ export default function (component) {
     .catch((error) => {
       node.textContent = `The chart cannot be drawn: ${error.message}. Reload the page.`
     })
+
+  return () => {
+    charts.delete(parentElement)
+    window.Plotly?.purge(node)
+  }
 }

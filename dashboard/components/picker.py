@@ -23,7 +23,7 @@ def pick_study() -> Study:
     asked = st.query_params.get("study", "")
     if asked != shown or "study" not in st.session_state:
         wanted = asked or shown or str(found[0].id)
-        known = wanted.isdigit() and int(wanted) in names
+        known = wanted.isdecimal() and int(wanted) in names
         st.session_state["study"] = int(wanted) if known else None
     chosen = st.selectbox(
         "Study",

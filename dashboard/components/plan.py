@@ -31,6 +31,10 @@ def show_plan(plan: Plan) -> None:
             st.caption(f"**{config.configuration.name}**: {config.configuration.recipe}")
         if plan.perceptual is not None:
             st.caption(f"The perceptual term will use **{NETWORKS[plan.perceptual]}** features.")
+        if budget.generator == "resnet18_unet":
+            start = plan.configs[0].execution.encoder_weights
+            starts = {"imagenet": "from **ImageNet** weights", "none": "**untrained**"}
+            st.caption(f"The ResNet-18 encoder will start {starts[start]}.")
         if plan.could_fetch:
             st.caption("For VGG19, as published: `python -m engine weights fetch vgg19`.")
         for sentence in plan.absent:

@@ -7,7 +7,6 @@ import streamlit as st
 from dashboard.components.status import badge, doing, moment
 from dashboard.components.text import plain
 from dashboard.reads import StudyCard
-from engine.records import RunState
 
 PAGES = (
     ("live", "Live", ":material/monitoring:"),
@@ -27,7 +26,7 @@ def study_card(card: StudyCard) -> None:
                 f"study {study.id} · {study.data} · budget {study.budget.name} · "
                 f"{study.budget.px} px · {moment(study.created_at)}"
             )
-            if card.count(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING):
+            if card.is_unfinished:
                 st.progress(card.progress, f"{card.progress:.0%} of training")
             for run in card.runs:
                 with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engine.config import Budget
 from engine.data.index import SPLITS, Pair, draw_order, split_of
 from engine.data.sources import Source
+from engine.errors import EngineError
 from engine.settings import Settings
 
 FORMAT = 1  # raised when packed folders of before must not be used any more
@@ -75,7 +76,9 @@ def packed_sizes(source: Source, settings: Settings) -> list[int]:
         f"{packed_dir(source, 0, settings).name.replace('-0px-', '-*px-')}"
     )
     sizes = (folder.name.removeprefix(f"{source.name}-").partition("px")[0] for folder in folders)
-    return sorted(int(size) for size in sizes if is_packed(source, int(size), settings))
+    return sorted(
+        int(size) for size in sizes if size.isdecimal() and is_packed(source, int(size), settings)
+    )
 
 
 def prepare(
@@ -95,24 +98,33 @@ def prepare(
     folder = packed_dir(source, px, settings)
     if not is_packed(source, px, settings):
         settings.require_writable_artifacts()
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not is_packed(source, px, settings):
-                _pack(source, px, folder, track)
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{folder}.lock"):
+                if not is_packed(source, px, settings):
+                    _pack(source, px, folder, track)
+        except OSError as error:
+            raise EngineError(f"The pairs could not be packed into {folder} ({error}).") from error
     return load_packed(source, px, settings)
 
 
 def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
     """Opens a packed folder; the pixels stay on the disk until they are read."""
     folder = packed_dir(source, px, settings)
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    return PackedPairs(
-        source=source.name,
-        px=px,
-        fingerprint=index["fingerprint"],
-        pairs=tuple(Pair(**pair) for pair in index["pairs"]),
-        pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
-    )
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        return PackedPairs(
+            source=source.name,
+            px=px,
+            fingerprint=index["fingerprint"],
+            pairs=tuple(Pair(**pair) for pair in index["pairs"]),
+            pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EngineError(
+            f"The packed pairs in {folder} are damaged ({error}). "
+            "Remove that folder; they are drawn again."
+        ) from error
 
 
 def _pack(

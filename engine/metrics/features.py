@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine import backbones
+from engine.files import replacing
 
 LITE2_PX = 260
 
@@ -71,13 +72,25 @@ def build_inception(path: Path, sha256: str, device: torch.device) -> Extractor:
     return Extractor("inception_v3", sha256, "torch-fidelity's bilinear, 299 px", 2048, extract)
 
 
+def _read_kept(path: Path) -> NDArray[np.float32] | None:
+    """Kept features; None where there are none, or none that can be read: then they are new."""
+    if not path.is_file():
+        return None
+    try:
+        kept: NDArray[np.float32] = np.load(path)
+    except (ValueError, EOFError):
+        return None
+    return kept
+
+
 @torch.no_grad()
 def compute(extractor: Extractor, batches: Iterable[Tensor]) -> NDArray[np.float32]:
     """[N, D] features of batches of uint8 pictures; memory is bounded by a batch.
 
-    Full float32 throughout, whatever the training's precision.
+    Full float32 throughout (no TF32), whatever the training's precision.
     """
-    parts = [extractor.extract(batch).float().cpu().numpy() for batch in batches]
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        parts = [extractor.extract(batch).float().cpu().numpy() for batch in batches]
     return np.concatenate(parts) if parts else np.empty((0, extractor.n_features), np.float32)
 
 
@@ -85,12 +98,9 @@ def load_or_compute(
     path: Path, extractor: Extractor, batches: Callable[[], Iterable[Tensor]]
 ) -> NDArray[np.float32]:
     """Features of a set that never changes, kept in a file whose name says what they are."""
-    if path.is_file():
-        kept: NDArray[np.float32] = np.load(path)
+    if (kept := _read_kept(path)) is not None:
         return kept
     found = compute(extractor, batches())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npy")
-    np.save(partial, found)
-    partial.replace(path)
+    with replacing(path) as file:
+        np.save(file, found)
     return found

@@ -10,12 +10,12 @@ from torch.nn import functional
 
 def mse(fake: Tensor, target: Tensor) -> Tensor:
     """Mean squared error per picture, 0 at best."""
-    return (fake.double() - target.double()).square().flatten(1).mean(1)
+    return (_exact(fake) - _exact(target)).square().flatten(1).mean(1)
 
 
 def mae(fake: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error per picture, 0 at best."""
-    return (fake.double() - target.double()).abs().flatten(1).mean(1)
+    return (_exact(fake) - _exact(target)).abs().flatten(1).mean(1)
 
 
 def psnr(fake: Tensor, target: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def ssim(fake: Tensor, target: Tensor) -> Tensor:
     11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), population covariance, borders cropped,
     mean over positions and channels.
     """
-    x, y = fake.double(), target.double()
+    x, y = _exact(fake), _exact(target)
     window = _gaussian_window(x)
     mean_x, mean_y = _blur(x, window), _blur(y, window)
     var_x = _blur(x * x, window) - mean_x**2
@@ -39,6 +39,11 @@ def ssim(fake: Tensor, target: Tensor) -> Tensor:
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (var_x + var_y + c2)
     return (luminance * structure).flatten(1).mean(1)
+
+
+def _exact(pictures: Tensor) -> Tensor:
+    """In float64, on the CPU where the device has none (mps)."""
+    return (pictures.cpu() if pictures.device.type == "mps" else pictures).double()
 
 
 def _gaussian_window(like: Tensor) -> Tensor:

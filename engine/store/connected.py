@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from engine.errors import EngineError
+from engine.errors import EngineError, StoreError
 from engine.records import Job, RunState
 from engine.store.connection import connect
 from engine.store.schema import jobs
@@ -40,17 +40,23 @@ class Connected:
 
     @contextmanager
     def _held(self, job: Job, now: datetime) -> Iterator[Connection]:
-        """A transaction that its job's token opens."""
-        with self._writer.begin() as connection:
-            renew = (
-                sa.update(jobs)
-                .where(jobs.c.id == job.id, jobs.c.token == job.token, jobs.c.state.in_(ACTIVE))
-                .values(heartbeat_at=now)
-            )
-            if not connection.execute(renew).rowcount:
-                raise LostJobError(f"Job {job.id} belongs to another attempt by now.")
-            yield connection
+        """A transaction that its job's token opens; a database fault is a `StoreError`."""
+        renew = (
+            sa.update(jobs)
+            .where(jobs.c.id == job.id, jobs.c.token == job.token, jobs.c.state.in_(ACTIVE))
+            .values(heartbeat_at=now)
+        )
+        try:
+            with self._writer.begin() as connection:
+                if not connection.execute(renew).rowcount:
+                    raise LostJobError(f"Job {job.id} belongs to another attempt by now.")
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise StoreError(f"The database did not take a write: {error.orig}.") from error
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
-        with self._engine.begin() as connection:
-            return connection.execute(query).mappings().all()
+        try:
+            with self._engine.begin() as connection:
+                return connection.execute(query).mappings().all()
+        except sa.exc.DBAPIError as error:
+            raise StoreError(f"The database cannot be read: {error.orig}.") from error

@@ -1,5 +1,7 @@
 """Opening the database: pragmas, transactions, and whether the file is ours to write."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, make_url
@@ -20,42 +22,58 @@ def connect(url: str) -> Engine:
         StoreError: the file belongs to another program or to a newer version.
         BadInputError: the URL is of no kind that is supported.
     """
-    kind = _read_kind(url)
+    kind = check_address(url)
+    shown = sa.make_url(url).render_as_string(hide_password=True)
     try:
         engine = sa.create_engine(url)
         if kind == "sqlite":
             event.listen(engine, "connect", _configure)
             event.listen(engine, "begin", _begin)
             _claim_file(engine)
+            _write_ahead(engine)
         metadata.create_all(engine.execution_options(immediate=True))
     except sa.exc.DBAPIError as error:
-        raise StoreError(f"The database {url} cannot be opened: {error.orig}.") from error
+        raise StoreError(f"The database {shown} cannot be opened: {error.orig}.") from error
+    except (ImportError, sa.exc.ArgumentError) as error:
+        raise BadInputError(f"The database {shown} cannot be reached: {error}.") from error
     return engine
 
 
-def _read_kind(url: str) -> str:
+def check_address(url: str) -> str:
+    """The kind of a database address: `sqlite` or `postgresql`; touches nothing.
+
+    Raises:
+        BadInputError: it is no address, or of a kind that is not supported.
+    """
     try:
-        kind = make_url(url).get_backend_name()
-    except sa.exc.ArgumentError as error:
+        parsed = make_url(url)
+        kind = parsed.get_backend_name()
+    except (sa.exc.ArgumentError, ValueError) as error:
         raise BadInputError(
-            f"CHROMABENCH_DATABASE_URL is not a database address: {url!r}. "
+            f"CHROMABENCH_DATABASE_URL is not a database address: {url[:80]!r}. "
             "One is sqlite:////folder/runs.db."
         ) from error
     if kind not in ("sqlite", "postgresql"):
         raise BadInputError(f"The database must be SQLite or PostgreSQL, not {kind!r}.")
+    if kind == "sqlite" and (parsed.database in (None, "", ":memory:") or parsed.query):
+        raise BadInputError(
+            f"The database needs a plain file that all processes share, not {url[:80]!r}. "
+            "One is sqlite:////folder/runs.db."
+        )
     return kind
+
+
+def is_absent(url: str) -> bool:
+    """Whether the address is that of a SQLite file that is not there yet."""
+    file = sa.make_url(url).database
+    return check_address(url) == "sqlite" and not Path(str(file)).exists()
 
 
 def _configure(connection: DBAPIConnection, _record: object) -> None:
     # Transactions begin where we say so, not where the driver guesses.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (
-        "busy_timeout=30000",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
+    for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -83,3 +101,10 @@ def _claim_file(engine: Engine) -> None:
         if not tables:
             connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
             connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _write_ahead(engine: Engine) -> None:
+    """Turns the write-ahead log on: kept in the file, so only once it is known to be ours."""
+    raw = engine.raw_connection()
+    raw.cursor().execute("PRAGMA journal_mode=WAL")
+    raw.close()

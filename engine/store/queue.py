@@ -132,6 +132,17 @@ class Queue(Reading):
                 connection.execute(stopping.values(state=RunState.STOPPING))
         return self.read_run(run_id).state
 
+    def requeue(self, run_id: int, now: datetime) -> None:
+        """Queues an ended run again; its next attempt continues from the newest checkpoint."""
+        with self._writer.begin() as connection:
+            again = {"state": RunState.QUEUED, "reason": None, "ended_at": None}
+            finished = [state for state in RunState if state.is_finished()]
+            ended = (runs.c.id == run_id, runs.c.state.in_(finished))
+            if connection.execute(sa.update(runs).where(*ended).values(again)).rowcount:
+                job = {"state": RunState.QUEUED, "stop_requested_at": None, "process": None}
+                of_run = (jobs.c.run_id == run_id, jobs.c.kind == "train")
+                connection.execute(sa.update(jobs).where(*of_run).values(job))
+
     def finish_job(self, job: Job, state: RunState, reason: str | None, now: datetime) -> None:
         """Ends a job and its run together."""
         with self._held(job, now) as connection:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from engine.config import Budget
 from engine.errors import BadInputError
 from engine.records import (
     Checkpoint,
@@ -107,8 +108,8 @@ class Reading(Connected):
             rows.sample(it) for it in self._rows(sa.select(samples).where(samples.c.id.in_(newest)))
         ]
 
-    def read_speeds(self) -> dict[tuple[str, int, int], float]:
-        """Measured training speeds: (configuration, px, base_channels) -> pictures per second."""
+    def read_speeds(self) -> dict[tuple[str, str], float]:
+        """Measured speeds: (configuration, size of the work) -> training pictures per second."""
         query = (
             sa.select(runs, metric_summaries.c.last.label("speed"))
             .join(metric_summaries, metric_summaries.c.run_id == runs.c.id)
@@ -118,8 +119,8 @@ class Reading(Connected):
         )
         found = {}
         for row in self._rows(query):
-            budget = row["config"]["budget"]
-            found[row["configuration"], budget["px"], budget["base_channels"]] = row["speed"]
+            budget = Budget.model_validate(row["config"]["budget"])
+            found[row["configuration"], budget.work] = row["speed"]
         return found
 
     def read_checkpoints(self, run_id: int) -> list[Checkpoint]:

@@ -110,7 +110,7 @@ metrics = Table(
     Column("name", String, nullable=False),
     Column("value", Float),
     UniqueConstraint("run_id", "step", "name"),
-    Index("metrics_by_run", "run_id", "id"),
+    Index("metrics_by_curve", "run_id", "name", "id"),
 )
 
 metric_summaries = Table(

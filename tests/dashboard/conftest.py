@@ -1,10 +1,12 @@
 """The app on a store of the test's own, in each state that a page may meet."""
 
+import os
+
 import numpy as np
 import pytest
 import streamlit as st
 
-from engine import grids, jobs
+from engine import grids, jobs, processes
 from engine.records import Checkpoint, Evaluation, MetricPoint, RunState, Sample
 from tests.conftest import NOW, tiny_config
 
@@ -86,7 +88,7 @@ def queued(app_settings, store):
 def running(app_settings, store):
     add_study(store)
     job = train(store, app_settings, epochs=2)
-    store.set_process(job, "another-host/boot/1/1", NOW)
+    store.set_process(job, processes.identify(os.getpid()), NOW)
     return store
 
 

@@ -206,6 +206,21 @@ def test_a_zoom_survives_new_points(dashboard, page):
     assert page.evaluate(range_of) == zoomed
 
 
+@pytest.mark.parametrize("port", ["-1", "0", "99999", "x"])
+def test_a_port_that_is_none_is_refused(app_settings, port):
+    done = subprocess.run(
+        [sys.executable, "-m", "dashboard", f"--port={port}"],
+        env=jobs.worker_environment(app_settings),
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == f"error: The port must be a number from 1 to 65535, not {port!r}.\n"
+
+
 def test_a_taken_port_is_one_sentence_with_the_way_out(app_settings):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

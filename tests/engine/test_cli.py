@@ -41,6 +41,13 @@ STUDY = ["study", "--data", "openmoji", "--budget", "smoke"]
         ["data", "prepare", "openmoji", "--size", "50"],
         ["data", "prepare", "nowhere"],
         ["weights", "fetch", "bert"],
+        ["cancel", "1" + "0" * 30],
+        ["table", "-1"],
+        ["export", "1", "--out", "x"],
+        [*STUDY, "--name", ""],
+        [*STUDY, "--set", "epochs=2", "--set", "epochs=3"],
+        [*STUDY, "--configurations", "standard", "--set", "l1=0", "--set", "adversarial=0"],
+        [*STUDY, "--set", "l1=" + "9" * 5000],
     ],
 )
 def test_bad_use_gives_one_sentence_and_exit_2_and_writes_nothing(places, capsys, arguments):
@@ -52,7 +59,38 @@ def test_bad_use_gives_one_sentence_and_exit_2_and_writes_nothing(places, capsys
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
     assert "Traceback" not in captured.err
-    assert not places.artifacts.exists()
+    assert len(captured.err) < 900
+    assert list(places.artifacts.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CHROMABENCH_SLOTS", "²"),
+        ("CHROMABENCH_ARTIFACTS", "~nosuchuser/x"),
+        ("CHROMABENCH_ARTIFACTS", "/tmp/" + "x" * 300),
+        ("CHROMABENCH_DATABASE_URL", "sqlite://"),
+        ("CHROMABENCH_DATABASE_URL", "garbage"),
+    ],
+)
+def test_a_bad_environment_gives_one_sentence(places, capsys, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+
+    assert cli.main(STUDY) == 2
+
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(places.artifacts.parent.iterdir()) == []
+
+
+def test_a_pipe_that_is_closed_early_is_no_fault(places, store):
+    store.add_study("key", "a", [tiny_config()], NOW)
+    command = f"{sys.executable} -m engine table 1 --csv | true; exit ${{PIPESTATUS[0]}}"
+
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=PROJECT_ROOT, capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_artifacts_that_cannot_be_written_are_exit_1_and_nothing_is_queued(places, capsys):

@@ -24,7 +24,7 @@ def test_weights_are_counted_without_building_the_networks(name):
 
 def test_measured_speeds_come_first():
     config = tiny_config(epochs=10)
-    speeds = {("standard", 32, 8): 100.0}
+    speeds = {("standard", config.budget.work): 100.0}
 
     guessed = estimates.estimate([config], PAIRS, {})
     measured = estimates.estimate([config], PAIRS, speeds)

@@ -96,6 +96,19 @@ def test_features_of_the_real_split_are_computed_once(question, pairs, tiny_sett
     assert kept.stat().st_mtime_ns == written
 
 
+def test_kept_features_that_cannot_be_read_are_computed_anew(
+    question, pairs, tiny_settings, no_inception, values
+):
+    evaluation.evaluate(question, Repeater(), pairs, tiny_settings)
+    (kept,) = tiny_settings.features_dir.iterdir()
+    kept.write_bytes(b"junk")
+
+    again = evaluation.evaluate(question, Repeater(), pairs, tiny_settings)
+
+    found = {value.name: value.value for value in again}
+    assert found["fd_lite2"] == values["fd_lite2"].value
+
+
 def test_no_pictures_are_refused(question, tiny_settings):
     nothing = PairSet(torch.empty(0, 2, 32, 32, 3, dtype=torch.uint8), (), CPU)
 

@@ -6,6 +6,7 @@ import torch
 from engine import hardware
 from engine.config import RunConfig, apply_settings
 from engine.errors import EngineError
+from engine.jobs import choose_weights
 from engine.presets import BUDGETS, CONFIGURATIONS
 
 
@@ -19,7 +20,7 @@ def asked():
 def test_nothing_is_left_auto(asked, settings):
     settings.require_writable_artifacts()
 
-    resolved = hardware.resolve(asked, 1656, settings)
+    resolved = hardware.resolve(choose_weights(asked, settings), 1656, settings)
 
     assert "auto" not in resolved.model_dump_json()
 
@@ -67,6 +68,16 @@ def test_whether_bf16_pays_is_measured_once_per_machine(asked, settings, monkeyp
     for ratio, precision in ((2.0, "bf16"), (0.9, "fp32")):
         path.write_text(json.dumps({key: {"speed_ratio": ratio, "error": 0.001}}))
         assert hardware.resolve(asked, 1656, settings).execution.precision == precision
+
+
+@pytest.mark.parametrize("junk", ["{bro", "[]", ""])
+def test_measurements_that_cannot_be_read_are_made_anew(asked, settings, junk):
+    settings.require_writable_artifacts()
+    (settings.artifacts / "machine.json").write_text(junk)
+
+    hardware.resolve(asked, 1656, settings)
+
+    assert json.loads((settings.artifacts / "machine.json").read_text())
 
 
 def test_bf16_that_is_too_far_off_is_not_used(asked, settings):

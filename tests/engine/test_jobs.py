@@ -163,12 +163,14 @@ def test_a_living_process_is_left_alone(store):
     child.wait()
 
 
-def test_a_process_on_another_host_is_not_judged_from_here(store):
+def test_a_process_on_another_host_is_judged_by_its_heartbeat_alone(store):
     claimed(store, "another-host/boot/1/1")
 
-    jobs.reap(store, NOW)
-
+    jobs.reap(store, NOW + timedelta(minutes=4))
     assert store.read_run(1).state == RunState.RUNNING
+
+    jobs.reap(store, NOW + timedelta(minutes=6))
+    assert store.read_run(1).state == RunState.CRASHED
 
 
 def test_a_claim_that_never_got_its_process_is_given_up_after_a_while(store):
@@ -181,13 +183,28 @@ def test_a_claim_that_never_got_its_process_is_given_up_after_a_while(store):
     assert store.read_run(1).state == RunState.CRASHED
 
 
-def test_a_reader_reaps_only_when_no_supervisor_lives(store, settings, ended_process):
+def test_a_reader_starts_a_supervisor_for_what_waits_in_vain(store, settings, monkeypatch):
+    started = []
+    monkeypatch.setattr(jobs, "ensure_supervisor", started.append)
+    settings.require_writable_artifacts()
+    jobs.attend(store, settings, NOW)
+    assert started == []
+
+    store.add_study("key", "a", [tiny_config()], NOW)
+    jobs.attend(store, settings, NOW)
+
+    assert started == [settings]
+
+
+def test_a_reader_reaps_only_when_no_supervisor_lives(
+    store, settings, ended_process, nobody_starts
+):
     settings.require_writable_artifacts()
     claimed(store, ended_process)
 
     with jobs.supervisor_lock(settings).acquire():
-        jobs.reap_unattended(store, settings, NOW)
+        jobs.attend(store, settings, NOW)
         assert store.read_run(1).state == RunState.RUNNING
 
-    jobs.reap_unattended(store, settings, NOW)
+    jobs.attend(store, settings, NOW)
     assert store.read_run(1).state == RunState.CRASHED

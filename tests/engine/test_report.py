@@ -50,6 +50,18 @@ def test_with_one_seed_the_interval_is_over_pictures_and_labelled_so(store):
     assert any("these weights only" in note for note in comparison.notes)
 
 
+def test_intervals_over_seeds_and_over_pictures_are_not_ranked_together(store):
+    study, runs = study_of(store, seeds=2)
+    values = [measured(run, 10.0 * run.id, low=0.0, high=1.0) for run in runs[:3]]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    assert cell(comparison, "standard").n_seeds == 2
+    assert cell(comparison, "perceptual").n_seeds == 1
+    assert cell(comparison, "perceptual").low is None
+    assert cell(comparison, "standard").rank is None
+
+
 def test_ranks_are_shared_inside_the_noise(store):
     study, runs = study_of(store, seeds=1)
     spans = [(10, 9, 11), (10.5, 9.5, 11.5), (5, 4, 6)]

@@ -24,7 +24,7 @@ def test_the_variables_are_taken(tmp_path):
     assert settings == Settings("sqlite:///x.db", tmp_path, 3)
 
 
-@pytest.mark.parametrize("slots", ["0", "-1", "many", "1.5"])
+@pytest.mark.parametrize("slots", ["0", "-1", "many", "1.5", "²", "9" * 30])
 def test_slots_must_be_a_whole_number_of_at_least_one(slots):
     with pytest.raises(BadInputError, match="CHROMABENCH_SLOTS"):
         Settings.from_environment({"CHROMABENCH_SLOTS": slots})
@@ -38,6 +38,16 @@ def test_a_folder_that_is_marked_read_only_is_refused(tmp_path):
         Settings("sqlite://", folder).require_writable_artifacts()
 
     assert refusal.value.exit_code == 1
+    assert not list(folder.iterdir())
+
+
+def test_nothing_is_made_inside_a_folder_that_is_marked_read_only(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+
+    with pytest.raises(EngineError, match="cannot be written"):
+        Settings("sqlite://", folder / "artifacts").require_writable_artifacts()
+
     assert not list(folder.iterdir())
 
 

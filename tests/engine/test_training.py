@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from engine import checkpoint, training
+from engine.config import Term
 from engine.data.batches import evaluation_batches
 from engine.errors import DivergedError
 from engine.presets import CONFIGURATIONS
@@ -38,7 +39,11 @@ def test_one_batch_can_be_overfitted(few_pairs, few_val_pairs):
     config = config.model_copy(
         update={
             "configuration": config.configuration.model_copy(
-                update={"recipe": config.configuration.recipe.with_weight("adversarial", 0.0)}
+                update={
+                    "recipe": config.configuration.recipe.with_terms(
+                        {"adversarial": Term(name="adversarial", weight=0.0)}
+                    )
+                }
             )
         }
     )

@@ -26,6 +26,12 @@ def do_job(store, settings, config, should_stop=never):
     return store.read_run(1)
 
 
+def numbers(store, run_id):
+    timed = ("epoch_seconds", "images_per_second", "peak_memory_mb")
+    found = store.read_metrics([run_id])
+    return [(it.step, it.name, it.value) for it in found if it.name not in timed]
+
+
 @pytest.fixture
 def done(store, tiny_settings, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -71,22 +77,44 @@ def test_the_same_config_again_gives_the_same_numbers(store, tiny_settings, done
     store.add_study("again", "b", [tiny_config(epochs=2)], NOW)
     worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
 
-    def numbers(run_id):
-        timed = ("epoch_seconds", "images_per_second", "peak_memory_mb")
-        found = store.read_metrics([run_id])
-        return [(it.step, it.name, it.value) for it in found if it.name not in timed]
-
-    assert numbers(2) == numbers(1)
+    assert numbers(store, 2) == numbers(store, 1)
 
 
 def test_a_stopped_run_keeps_its_last_epoch_and_says_so(store, tiny_settings):
-    asked = iter([False, False, True])
+    def after_an_epoch():
+        asked = bool(store.read_checkpoints(1))
+        if asked:
+            store.request_stop(1, NOW)
+        return asked
 
-    run = do_job(store, tiny_settings, tiny_config(epochs=5), lambda: next(asked))
+    run = do_job(store, tiny_settings, tiny_config(epochs=5), after_an_epoch)
 
     assert run.state == RunState.STOPPED
     assert run.reason == "stopped by the user at epoch 1"
     assert [it.epoch for it in store.read_checkpoints(1)] == [1]
+
+
+def test_a_signal_that_no_user_sent_is_the_systems(store, tiny_settings):
+    run = do_job(store, tiny_settings, tiny_config(epochs=5), lambda: True)
+
+    assert run.state == RunState.CRASHED
+    assert run.reason.startswith("ended by the system")
+
+
+def test_a_stopped_run_continues_from_its_checkpoint_as_if_it_had_not_stopped(
+    store, tiny_settings, done
+):
+    store.add_study("again", "b", [tiny_config(epochs=2)], NOW)
+    first = store.claim_job(NOW)
+    worker.run_job(store, tiny_settings, first, lambda: bool(store.read_checkpoints(2)))
+    assert store.read_run(2).epoch == 1
+
+    store.requeue(2, NOW)
+    worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
+
+    run = store.read_run(2)
+    assert (run.state, run.attempt) == (RunState.DONE, 2)
+    assert numbers(store, 2) == numbers(store, 1)
 
 
 def test_a_fault_becomes_the_runs_reason(store, tiny_settings):

@@ -6,7 +6,7 @@ import pytest
 from engine.data import packing
 from engine.data.index import draw_order, split_of
 from engine.data.sources import read_source
-from engine.errors import BadInputError
+from engine.errors import BadInputError, EngineError
 from engine.presets import BUDGETS
 
 
@@ -57,6 +57,16 @@ def test_interrupted_packing_leaves_nothing_half_made(settings):
 
     assert not packing.is_packed(Squares(), 32, settings)
     assert [path for path in settings.data_dir.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(("file", "keep"), [("index.json", 40), ("pixels.npy", 500)])
+def test_a_damaged_folder_is_said_with_the_way_out(settings, file, keep):
+    packing.prepare(Squares(), 32, settings)
+    path = packing.packed_dir(Squares(), 32, settings) / file
+    path.write_bytes(path.read_bytes()[:keep])
+
+    with pytest.raises(EngineError, match=r"damaged .* Remove that folder"):
+        packing.prepare(Squares(), 32, settings)
 
 
 def test_adding_pictures_moves_none_to_another_split(settings):

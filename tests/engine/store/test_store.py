@@ -190,18 +190,21 @@ def test_samples_come_by_epoch_and_the_newest_of_each_run_alone(store, job):
 def test_speeds_are_by_configuration_and_size(store, job):
     store.add_metrics(job, 1, 1, [point(1, 1, 140.0, "images_per_second")], NOW)
 
-    assert store.read_speeds() == {("standard", 32, 8): 140.0}
+    work = tiny_config().budget.work
+    assert store.read_speeds() == {("standard", work): 140.0}
 
 
 def test_lists_and_polls_never_scan_the_metrics(store, settings):
     engine = sa.create_engine(settings.database_url)
     with engine.connect() as connection:
         plan = connection.exec_driver_sql(
-            "EXPLAIN QUERY PLAN SELECT * FROM metrics WHERE run_id IN (1, 2) AND id > 5 ORDER BY id"
+            "EXPLAIN QUERY PLAN SELECT * FROM metrics"
+            " WHERE run_id IN (1, 2) AND id > 5 AND name IN ('l1') ORDER BY id"
         ).all()
     engine.dispose()
 
     assert not [row for row in plan if "SCAN" in row[-1]]
+    assert "metrics_by_curve (run_id=? AND name=? AND id>?)" in plan[0][-1]
 
 
 def test_a_reader_does_not_stop_a_writer(store, study, job, settings):
@@ -222,11 +225,13 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path):
         connection.exec_driver_sql("CREATE TABLE cakes (id INTEGER)")
     engine.dispose()
 
+    content = path.read_bytes()
+
     with pytest.raises(StoreError, match="another program's database"):
         Store(f"sqlite:///{path}")
 
-    with sa.create_engine(f"sqlite:///{path}").connect() as connection:
-        assert sa.inspect(connection).get_table_names() == ["cakes"]
+    assert path.read_bytes() == content
+    assert [it.name for it in tmp_path.iterdir()] == ["theirs.db"]
 
 
 def test_a_newer_database_is_refused(store, settings):
@@ -239,7 +244,13 @@ def test_a_newer_database_is_refused(store, settings):
         Store(settings.database_url)
 
 
-@pytest.mark.parametrize("url", ["mysql://host/db", "not an address"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("mysql://host/db", "not an address", "sqlite://", "sqlite:///:memory:"),
+        *("sqlite:////tmp/x.db?mode=ro", "postgresql://host:notaport/x", "sqlite+nope:////x.db"),
+    ],
+)
 def test_a_database_of_no_supported_kind_is_refused(url):
     with pytest.raises(BadInputError):
         Store(url)
