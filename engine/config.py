@@ -260,7 +260,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, str]:
 
 def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
     """The run with single values changed, as `--set` and the form do it."""
-    terms = {}
+    terms: dict[str, Term] = {}
     for name in TERM_KEYS:
         if name in settings:
             try:
