@@ -1,37 +1,23 @@
 """The commands: `python -m engine COMMAND`.
 
 Exit 0 on success, 1 when the work failed, 2 on bad use; an error is a sentence on stderr. With
-`--json`, stdout holds exactly one JSON document. Commands that need torch import it themselves:
-the others answer at once.
+`--json`, stdout holds exactly one JSON document. What they do is in `commands`.
 """
 
 import argparse
 import io
-import json
 import os
 import re
 import sys
 import textwrap
-import uuid
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from rich.console import Console
-from rich.progress import track
-
-from engine import doctor, jobs, terminal, weights
-from engine.config import parse_settings
-from engine.data import packing
-from engine.data.sources import SOURCES, read_source
-from engine.errors import BadInputError, EngineError, MissingWeightsError
-from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS, read_budget
-from engine.records import Run, RunState
-from engine.report import compare, to_csv
+from engine import commands, weights
+from engine.data.sources import SOURCES
+from engine.errors import BadInputError, EngineError
+from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 from engine.settings import Settings
-from engine.store import Store, is_absent, utc_now
-
-stderr = Console(stderr=True)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,186 +49,16 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"error: {textwrap.shorten(str(error), 800)}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        stderr.print("Left. Runs that were started go on; `python -m engine runs` shows them.")
+        sys.stderr.write("Left. Started runs go on; `python -m engine runs` shows them.\n")
         return 130
-
-
-def study(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Stores a study, queues its runs, and with --wait sees them through."""
-    names = chosen.configurations.split(",")
-    changes = parse_settings(chosen.set)
-    configs = jobs.plan_study(chosen.data, chosen.budget, names, chosen.seeds, changes, settings)
-    name = jobs.default_name(configs) if chosen.name is None else chosen.name
-    name = jobs.check_name(name)
-    settings.check_artifacts()
-    store = Store(settings.database_url)
-    stored, runs = jobs.submit(store, settings, configs, name, uuid.uuid4().hex, utc_now())
-    terminal.announce(stderr, stored, configs)
-    if chosen.json:
-        print(json.dumps({"study": stored.id, "runs": [run.id for run in runs]}))
-    if not chosen.wait:
-        return 0
-    ended = terminal.watch(stderr, store, settings, stored.id)
-    for run in ended:
-        if run.state != RunState.DONE:
-            stderr.print(f"run {run.id} ({run.config.label}) {run.state}: {run.reason}")
-    if not chosen.json:
-        terminal.print_comparison(Console(), compare(store, stored.id))
-    return 0 if all(run.state == RunState.DONE for run in ended) else 1
-
-
-def runs(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lists runs with their states."""
-    found: list[Run] = []
-    if chosen.study is not None or not is_absent(settings.database_url):
-        store = _open_existing(settings)
-        jobs.attend(store, settings, utc_now())
-        if chosen.study is not None:
-            store.read_study(chosen.study)
-        found = store.read_runs(chosen.study)
-    if chosen.json:
-        print(json.dumps([_run_as_json(run) for run in found], indent=2))
-    else:
-        terminal.print_runs(Console(), found)
-    return 0
-
-
-def supervise(chosen: argparse.Namespace, settings: Settings) -> int:
-    """The supervisor in the foreground."""
-    from engine import supervisor
-
-    if not supervisor.supervise(settings, chosen.drain):
-        stderr.print("Another supervisor is at work already; this one leaves.")
-    return 0
-
-
-def cancel(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Stops a run."""
-    state = jobs.cancel(_open_existing(settings), settings, chosen.run_id, utc_now())
-    print(f"run {chosen.run_id} is {state}")
-    return 0
-
-
-def table(chosen: argparse.Namespace, settings: Settings) -> int:
-    """The comparison table."""
-    comparison = compare(_open_existing(settings), chosen.study)
-    if chosen.json:
-        print(json.dumps(comparison.as_json(), indent=2))
-    elif chosen.csv:
-        print(to_csv(comparison), end="")
-    else:
-        terminal.print_comparison(Console(), comparison)
-    return 0
-
-
-def export(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Writes the summary CSV into a folder."""
-    comparison = compare(_open_existing(settings), chosen.study)
-    if not chosen.out.strip():
-        raise BadInputError("--out must name a folder, not nothing.")
-    target = Path(chosen.out).expanduser() / "comparison.csv"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(to_csv(comparison), encoding="utf-8")
-    except OSError as error:
-        raise EngineError(f"{target} cannot be written ({error.strerror}).") from error
-    print(target)
-    return 0
-
-
-def data_list(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lists the data sources."""
-    everything = read_budget("paper")
-    found = [
-        {
-            "source": name,
-            "about": source.about,
-            "pairs": packing.count_pairs(source, everything),
-            "packed_px": packing.packed_sizes(source, settings),
-        }
-        for name, source in SOURCES.items()
-    ]
-    if chosen.json:
-        print(json.dumps(found, indent=2))
-    else:
-        terminal.print_sources(Console(), found)
-    return 0
-
-
-def data_prepare(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Packs a source at a size."""
-    source = read_source(chosen.source)
-    size = terminal.check_px(chosen.size)
-
-    def tracked(names: Iterable[str], total: int) -> Iterable[str]:
-        label = f"drawing {source.name} at {size} px"
-        return track(names, label, total, console=stderr)
-
-    packed = packing.prepare(source, size, settings, tracked)
-    document = {
-        "source": packed.source,
-        "px": packed.px,
-        "pairs": len(packed.pairs),
-        "fingerprint": packed.fingerprint,
-    }
-    message = f"{packed.source}: {len(packed.pairs)} pairs at {packed.px} px are packed"
-    print(json.dumps(document) if chosen.json else message)
-    return 0
-
-
-def weights_list(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lists feature weights: which are here, what they are for, how to get the others."""
-    found = [weights.describe(name, settings) for name in weights.CATALOG]
-    if chosen.json:
-        print(json.dumps(found, indent=2))
-    else:
-        terminal.print_weights(Console(), found)
-    return 0
-
-
-def weights_fetch(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Downloads weights."""
-    from engine import backbones
-
-    weights.read_weights(chosen.name)
-    with terminal.download_bar(stderr, chosen.name) as advance:
-        path = backbones.fetch(chosen.name, settings, advance)
-    print(path)
-    return 0
-
-
-def weights_check(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Verifies the hash of every file of weights that is here."""
-    faults = 0
-    for name in weights.CATALOG:
-        if weights.find(name, settings) is None:
-            print(weights.absence(name))
-            continue
-        try:
-            path, digest = weights.require(name, settings)
-            print(f"{name} is whole: {path} (sha256 {digest[:8]})")
-        except MissingWeightsError as error:
-            faults += 1
-            print(error)
-    return 1 if faults else 0
-
-
-def examine(chosen: argparse.Namespace, settings: Settings) -> int:
-    """What the machine has, what is missing, how to mend it."""
-    findings = doctor.examine(settings)
-    if chosen.json:
-        print(json.dumps([vars(finding) for finding in findings], indent=2))
-    else:
-        terminal.print_findings(Console(), findings)
-    return 0 if all(finding.state != "broken" for finding in findings) else 1
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
     parser = _Parser(prog="python -m engine", description="Train and compare colorization GANs.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    command = _add(commands, "study", study, "start a comparison", json=True)
+    command = _add(verbs, "study", commands.study, "start a comparison", json=True)
     command.add_argument("--data", required=True, help=f"a data source: {', '.join(SOURCES)}")
     command.add_argument("--budget", required=True, help=", ".join(BUDGETS))
     command.add_argument(
@@ -257,46 +73,46 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--wait", action="store_true", help="show progress to the end")
 
-    command = _add(commands, "runs", runs, "list runs and their states", json=True)
+    command = _add(verbs, "runs", commands.runs, "list runs and their states", json=True)
     command.add_argument("--study", type=_identity, help="only this study's")
-    command = _add(commands, "supervise", supervise, "work the queue in the foreground")
+    command = _add(verbs, "supervise", commands.supervise, "work the queue in the foreground")
     command.add_argument("--drain", action="store_true", help="end when the queue is empty")
-    command = _add(commands, "cancel", cancel, "stop a run")
+    command = _add(verbs, "cancel", commands.cancel, "stop a run")
     command.add_argument("run_id", type=_identity, metavar="RUN")
-    command = _add(commands, "table", table, "the comparison table", json=True)
+    command = _add(verbs, "table", commands.table, "the comparison table", json=True)
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--csv", action="store_true", help="as CSV")
-    command = _add(commands, "export", export, "write the summary CSV")
+    command = _add(verbs, "export", commands.export, "write the summary CSV")
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
 
-    group = commands.add_parser("data", help="data sources").add_subparsers(
+    group = verbs.add_parser("data", help="data sources").add_subparsers(
         required=True, metavar="ACTION", parser_class=_Parser
     )
-    _add(group, "list", data_list, "the sources", json=True)
-    command = _add(group, "prepare", data_prepare, "pack a source at a size", json=True)
+    _add(group, "list", commands.data_list, "the sources", json=True)
+    command = _add(group, "prepare", commands.data_prepare, "pack a source at a size", json=True)
     command.add_argument("source", metavar="SOURCE")
     command.add_argument("--size", type=int, default=BUDGETS["demo"].px, metavar="PX")
 
-    group = commands.add_parser("weights", help="feature weights").add_subparsers(
+    group = verbs.add_parser("weights", help="feature weights").add_subparsers(
         required=True, metavar="ACTION", parser_class=_Parser
     )
-    _add(group, "list", weights_list, "what is here and what is missing", json=True)
-    command = _add(group, "fetch", weights_fetch, "download weights")
+    _add(group, "list", commands.weights_list, "what is here and what is missing", json=True)
+    command = _add(group, "fetch", commands.weights_fetch, "download weights")
     command.add_argument("name", metavar="NAME", help=", ".join(weights.CATALOG))
-    _add(group, "check", weights_check, "verify the files that are here")
-    _add(commands, "doctor", examine, "what the machine has and lacks", json=True)
+    _add(group, "check", commands.weights_check, "verify the files that are here")
+    _add(verbs, "doctor", commands.examine, "what the machine has and lacks", json=True)
     return parser
 
 
 def _add(
-    commands: "argparse._SubParsersAction[_Parser]",
+    verbs: "argparse._SubParsersAction[_Parser]",
     name: str,
     run: Callable[[argparse.Namespace, Settings], int],
     about: str,
     json: bool = False,
 ) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=about, description=about)
+    command = verbs.add_parser(name, help=about, description=about)
     command.set_defaults(run=run)
     if json:
         command.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -308,29 +124,3 @@ def _identity(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
         raise argparse.ArgumentTypeError(f"a number from 1 up is meant, not {text[:40]!r}")
     return int(text)
-
-
-def _open_existing(settings: Settings) -> Store:
-    """The store, or `BadInputError` where there is none yet: questions make no database."""
-    if is_absent(settings.database_url):
-        raise BadInputError(
-            "There are no studies yet. `python -m engine study --data openmoji --budget demo` "
-            "starts one."
-        )
-    return Store(settings.database_url)
-
-
-def _run_as_json(run: Run) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "study": run.study_id,
-        "configuration": run.configuration,
-        "seed": run.seed,
-        "state": run.state,
-        "epoch": run.epoch,
-        "epochs": run.epochs,
-        "step": run.step,
-        "steps": run.steps,
-        "reason": run.reason,
-        "attempt": run.attempt,
-    }

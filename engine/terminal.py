@@ -59,7 +59,8 @@ def check_px(size: int) -> int:
 def announce(console: Console, study: Study, configs: Sequence[RunConfig]) -> None:
     """Says what was started, and which feature network will be used."""
     runs = f"{len(configs)} run{'s' if len(configs) != 1 else ''}"
-    console.print(f"Study {study.id} “{plain(study.name)}”: {runs} queued.", soft_wrap=True)
+    heading = f"Study {study.id} “{study.name}”: {runs} queued."
+    console.print(heading, markup=False, highlight=False, soft_wrap=True)
     shown = set()
     for config in configs:
         if config.configuration.name in shown:
@@ -70,7 +71,7 @@ def announce(console: Console, study: Study, configs: Sequence[RunConfig]) -> No
             line += f" (features: {config.execution.perceptual_features})"
         if config.budget.generator == "resnet18_unet":
             line += f" (encoder weights: {config.execution.encoder_weights})"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def watch(console: Console, store: Store, settings: Settings, study_id: int) -> list[Run]:
