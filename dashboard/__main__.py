@@ -6,10 +6,15 @@ import re
 import shutil
 import socket
 import sys
+import threading
+import time
+import urllib.request
+import webbrowser
 from pathlib import Path
 from typing import NoReturn
 
 import plotly
+from streamlit.web import cli as streamlit_cli
 
 from engine.errors import EngineError
 from engine.settings import Settings
@@ -17,10 +22,12 @@ from engine.store import Store
 
 FOLDER = Path(__file__).resolve().parent
 ADDRESS = "127.0.0.1"
+READY_TRIES = 100
+READY_WAIT_S = 0.2
 
 
 def main() -> NoReturn:
-    """Starts the server in this process's place, or says in a sentence why it cannot."""
+    """Becomes the server, or says in a sentence why it cannot."""
     parser = argparse.ArgumentParser(prog="python -m dashboard", description="Open the dashboard.")
     parser.add_argument("--port", default="8501", help="from 1 to 65535")
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
@@ -41,10 +48,13 @@ def main() -> NoReturn:
             1,
         )
     place_plotly()
-    command = [sys.executable, "-m", "streamlit", "run", str(FOLDER / "app.py")]
-    command += ["--server.port", str(port), "--server.address", ADDRESS]
-    command += ["--server.headless", str(chosen.headless).lower()]
-    os.execv(sys.executable, command)
+    if not chosen.headless and _has_screen():
+        address = f"http://{ADDRESS}:{port}"
+        threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
+    # Headless, for otherwise Streamlit advertises itself over the page.
+    command = ["streamlit", "run", str(FOLDER / "app.py"), "--server.headless", "true"]
+    sys.argv = [*command, "--server.port", str(port), "--server.address", ADDRESS]
+    sys.exit(streamlit_cli.main())
 
 
 def place_plotly() -> None:
@@ -56,6 +66,23 @@ def place_plotly() -> None:
         partial = target.with_suffix(f".{os.getpid()}")
         shutil.copyfile(source, partial)
         partial.replace(target)
+
+
+def _has_screen() -> bool:
+    return sys.platform != "linux" or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+
+
+def _open_when_ready(address: str) -> None:
+    """Opens the reader's browser once the server answers."""
+    for _ in range(READY_TRIES):
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+                break
+        except OSError:
+            time.sleep(READY_WAIT_S)
+    webbrowser.open(address)
 
 
 def _is_free(port: int) -> bool:

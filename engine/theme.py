@@ -37,6 +37,7 @@ def layout(title: str, x_title: str, y_title: str) -> dict[str, object]:
         "margin": {"l": 8, "r": 8, "t": 36, "b": 8},
         "xaxis": {**axis, "title": {"text": x_title}},
         "yaxis": {**axis, "title": {"text": y_title}},
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": "#0B5CAD"},
         "hoverlabel": {"font": {"family": FONT}},
     }

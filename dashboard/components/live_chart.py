@@ -104,5 +104,5 @@ def _view(study_id: int, view: View) -> dict[str, object]:
         "log": view.log,
         "height": HEIGHT_PX,
         "revision": f"{study_id} {view.metric} {view.axis} {view.log}",
-        "layout": theme.layout(metric.heading, view.axis, f"{metric.label}{unit}"),
+        "layout": theme.layout("", view.axis, f"{metric.label}{unit}"),
     }

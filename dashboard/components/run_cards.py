@@ -29,21 +29,22 @@ def _card(run: Run, now: datetime, speed: float | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{run.configuration}**, seed {run.seed}", width="stretch")
         badge(run)
-        if run.state in (RunState.QUEUED, RunState.RUNNING):
-            _stop_button(run)
     st.progress(1.0 if run.state == RunState.DONE else run.progress)
     parts = [doing(run, now)]
     if speed is not None:
         metric = CATALOG["images_per_second"]
         parts.append(f"{metric.format(speed)} {metric.unit}")
-    st.caption(" · ".join(parts))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(" · ".join(parts), width="stretch")
+        if run.state in (RunState.QUEUED, RunState.RUNNING):
+            _stop_button(run)
     if run.reason:
         st.caption(plain(run.reason))
 
 
 def _stop_button(run: Run) -> None:
     help_text = "Stop this run; its last finished epoch is kept."
-    if st.button("", icon=":material/stop:", key=f"stop_{run.id}", help=help_text):
+    if st.button("Stop", type="tertiary", key=f"stop_{run.id}", help=help_text):
         try:
             actions.stop_run(run.id)
         except EngineError as error:
