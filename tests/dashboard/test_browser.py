@@ -25,7 +25,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
-PATIENCE_MS = 120_000
+PATIENCE_MS = 300_000
 
 if CHROMIUM is None and not os.environ.get("CHROMABENCH_REQUIRE_BROWSER"):
     pytest.skip("there is no chromium on this machine", allow_module_level=True)
@@ -48,7 +48,7 @@ def start_dashboard(settings, log):
             cwd=log.parent,
         )
     address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline and server.poll() is None:
         try:
             with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
@@ -60,7 +60,7 @@ def start_dashboard(settings, log):
 
 def end(server):
     server.send_signal(signal.SIGTERM)
-    server.wait(timeout=20)
+    server.wait(timeout=60)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_two_dashboards_start_one_supervisor_and_their_end_stops_no_run(
         expect(page.get_by_role("heading", name="Live")).to_be_visible()
     wait_for(lambda: len(store.read_runs()) == 6)
     wait_for(lambda: any(run.state.is_active() for run in store.read_runs()))
-    wait_for(lambda: len(supervisors(app_settings)) == 1, patience_s=10)
+    wait_for(lambda: len(supervisors(app_settings)) == 1, patience_s=30)
 
     for server, _, _ in servers:
         end(server)
