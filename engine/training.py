@@ -98,7 +98,9 @@ def train(
         state.discriminator.train()
 
         # Train on every pair once; the losses stay on the device until they are read together.
-        started, read_at = time.monotonic(), time.monotonic()
+        # What the caller does with an event is not training time.
+        away = 0.0
+        started = read_at = time.monotonic()
         waiting: list[tuple[int, Tensor]] = []
         first = state.step
         for source, target in training_batches(
@@ -111,12 +113,14 @@ def train(
                 waiting.append((state.step, losses))
             if time.monotonic() - read_at >= READ_EVERY_S:
                 recorded = _read(waiting, ("g_loss", "d_loss", *recipe.names))
+                left = time.monotonic()
                 yield StepsDone(epoch, state.step, state.pictures, recorded)
                 waiting, read_at = [], time.monotonic()
+                away += read_at - left
         recorded = _read(waiting, ("g_loss", "d_loss", *recipe.names))
         if pairs.device.type == "cuda":
             torch.cuda.synchronize(pairs.device)
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - started - away
         yield StepsDone(epoch, state.step, state.pictures, recorded)
 
         # Validate with the weights that would be used, and hand the state over.
