@@ -19,7 +19,7 @@ def save(state: dict[str, object], path: Path) -> tuple[str, int]:
         torch.save(state, file)
         n_bytes = file.tell()
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return digest, n_bytes
 
 

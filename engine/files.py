@@ -4,12 +4,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
-from typing import IO
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[BufferedRandom]:
     """Opens a file that takes `path`'s place when the block ends without an error.
 
     It is on the disk before it is visible (fsync of file and folder), so neither a killed process

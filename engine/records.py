@@ -84,7 +84,7 @@ class Run:
 
 @dataclass(frozen=True)
 class MetricPoint:
-    """One value of one curve; None with a reason where it was not finite. `id` is the cursor."""
+    """One value of one curve, None where there is none. `id` is the cursor."""
 
     run_id: int
     step: int

@@ -84,8 +84,7 @@ class Settings:
         self.check_artifacts()
         try:
             self.artifacts.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.artifacts):
-                pass
+            tempfile.TemporaryFile(dir=self.artifacts).close()
         except OSError as error:
             raise self._unwritable(error.strerror or str(error)) from error
 

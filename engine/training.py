@@ -253,8 +253,10 @@ def _read(waiting: list[tuple[int, Tensor]], names: tuple[str, ...]) -> tuple[St
         return ()
     rows = torch.stack([losses for _, losses in waiting]).tolist()
     for (step, _), row in zip(waiting, rows, strict=True):
-        for name, value in zip(names, row, strict=True):
-            if name != "g_loss" and not math.isfinite(value):
+        # The terms come before their sum, so that the first culprit is named.
+        first, *others = zip(names, row, strict=True)
+        for name, value in (*others, first):
+            if not math.isfinite(value):
                 raise DivergedError(f"{name} became {value} at step {step}")
     return tuple(
         StepLosses(step, dict(zip(names, row, strict=True)))

@@ -25,7 +25,6 @@ class Weights:
         file: the file's name in the weights folders.
         sha256: the file's hash, or its first digits where only those are published.
         package: the package that carries the file; None: it is fetched.
-        subfolder: where the file lies inside that package.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Weights:
     file: str
     sha256: str
     package: str | None = None
-    subfolder: str = "models"
 
 
 CATALOG: dict[str, Weights] = {
@@ -89,7 +87,7 @@ def folders(
     if weights.package is not None:
         found = importlib.util.find_spec(weights.package)
         origin = found.origin if found else None
-        return [Path(origin).parent / weights.subfolder] if origin else []
+        return [Path(origin).parent / "models"] if origin else []
     cache = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     torch_home = Path(environment.get("TORCH_HOME") or Path(cache) / "torch")
     return [settings.weights_dir, torch_home / "hub" / "checkpoints"]

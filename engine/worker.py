@@ -7,6 +7,7 @@ token; a worker that has lost its job leaves without a word in the database.
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from types import FrameType
@@ -274,7 +275,8 @@ class _Training:
 
 def _beat(store: Store, job: Job, stop: threading.Event) -> None:
     """Says every few seconds that this process lives; asks it to leave when it lost the job."""
-    while not threading.Event().wait(HEARTBEAT_S):
+    while True:
+        time.sleep(HEARTBEAT_S)
         try:
             store.beat(job, utc_now())
         except LostJobError:

@@ -1,5 +1,6 @@
 """Real objects made small: a database in a temporary folder, pairs of 32 px, a tiny budget."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,7 @@ from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.settings import Settings
 from engine.store import Store
 
+PATIENCE_S = 300  # for what real processes do; machines are shared and slow at times
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -68,6 +70,16 @@ def tiny_config(configuration="standard", seed=0, **changes) -> RunConfig:
         "perceptual_features": "efficientnet_lite0",
     }
     return apply_settings(config, {**decided, **changes})
+
+
+def wait_for(condition, patience_s=PATIENCE_S):
+    """What the condition gives once it is true."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
 
 
 def load(packed, split, count):

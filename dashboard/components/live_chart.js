@@ -95,13 +95,12 @@ export default function (component) {
 
   let chart = charts.get(parentElement)
   if (!chart || chart.stream !== data.stream) {
-    chart = { stream: data.stream, have: 0, points: new Map(), series: [], asked: 0 }
+    chart = { stream: data.stream, have: 0, points: new Map(), series: [] }
     charts.set(parentElement, chart)
   }
   chart.series = data.series
 
   if (data.from > chart.have) {
-    chart.asked += 1
     setStateValue("ask", `${data.stream} ${chart.have} ${Date.now()}`)
   } else {
     // [id, step, epoch, value, series]

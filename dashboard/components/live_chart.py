@@ -53,7 +53,7 @@ def live_chart(study_id: int, runs: Sequence[Run], view: View, fetch: Fetch) -> 
         fetch: (run ids, metric, cursor) -> the points that came after the cursor.
     """
     key = f"live_chart_{study_id}"
-    stream = f"{study_id}-{view.metric}-{st.session_state.setdefault('chart_session', 1)}"
+    stream = f"{study_id}-{view.metric}"
     sent = st.session_state.setdefault("live_chart_sent", {})
     cursor = _answer(st.session_state.get(key), stream, sent.get(stream, 0))
     points = fetch([run.id for run in runs], view.metric, cursor)

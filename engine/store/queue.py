@@ -107,7 +107,7 @@ class Queue(Reading):
     def beat(self, job: Job, now: datetime) -> None:
         """Says that the job's worker lives."""
         with self._held(job, now):
-            pass
+            return  # opening the transaction renews the heartbeat
 
     def request_stop(self, run_id: int, now: datetime) -> RunState:
         """Stops a queued run at once; asks a running one to stop. Returns the run's state."""

@@ -18,6 +18,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from engine import jobs
 from engine.settings import PROJECT_ROOT
+from tests.conftest import PATIENCE_S, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -25,7 +26,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
-PATIENCE_MS = 300_000
+PATIENCE_MS = PATIENCE_S * 1000
 
 if CHROMIUM is None and not os.environ.get("CHROMABENCH_REQUIRE_BROWSER"):
     pytest.skip("there is no chromium on this machine", allow_module_level=True)
@@ -115,15 +116,6 @@ def drawn_points(page):
     return int(page.locator(".live-chart").get_attribute("data-points") or 0)
 
 
-def wait_for(condition, patience_s=PATIENCE_MS / 1000):
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
-
-
 def test_a_study_is_started_watched_and_taken_home(dashboard, page):
     _, address, log = dashboard()
     choose_smoke(page, address)
@@ -206,16 +198,21 @@ def test_a_zoom_survives_new_points(dashboard, page):
     assert page.evaluate(range_of) == zoomed
 
 
-@pytest.mark.parametrize("port", ["-1", "0", "99999", "x"])
-def test_a_port_that_is_none_is_refused(app_settings, port):
-    done = subprocess.run(
+def try_port(settings, port):
+    """Starts a dashboard that is expected to refuse."""
+    return subprocess.run(
         [sys.executable, "-m", "dashboard", f"--port={port}"],
-        env=jobs.worker_environment(app_settings),
+        env=jobs.worker_environment(settings),
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("port", ["-1", "0", "99999", "x"])
+def test_a_port_that_is_none_is_refused(app_settings, port):
+    done = try_port(app_settings, port)
 
     assert done.returncode == 2
     assert done.stderr == f"error: The port must be a number from 1 to 65535, not {port!r}.\n"
@@ -227,14 +224,7 @@ def test_a_taken_port_is_one_sentence_with_the_way_out(app_settings):
         taken.listen()
         port = taken.getsockname()[1]
 
-        done = subprocess.run(
-            [sys.executable, "-m", "dashboard", "--port", str(port)],
-            env=jobs.worker_environment(app_settings),
-            cwd=PROJECT_ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = try_port(app_settings, port)
 
     assert done.returncode == 1
     assert done.stderr == (

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 
 import psutil
 import pytest
@@ -11,18 +10,9 @@ from engine import jobs, processes
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import RunState
 from engine.store import utc_now
+from tests.conftest import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 300
-
-
-def wait_for(condition, patience_s=PATIENCE_S):
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
 
 
 @pytest.fixture

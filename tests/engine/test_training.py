@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from engine import checkpoint, training
+from engine import checkpoint, losses, training
 from engine.data.batches import evaluation_batches
 from engine.errors import DivergedError
 from engine.presets import CONFIGURATIONS
@@ -144,6 +144,15 @@ def test_a_loss_that_is_not_finite_ends_the_run_by_name_and_step(few_pairs, few_
 
     with pytest.raises(DivergedError, match=r"d_loss became nan at step 1"):
         list(train(config, state, few_pairs, few_val_pairs, maps))
+
+
+def test_a_sum_that_overflows_though_its_terms_are_finite_is_a_divergence(
+    few_pairs, few_val_pairs, monkeypatch
+):
+    monkeypatch.setitem(losses.TERMS, "l1", lambda generated: generated.fake.mean() * 0 + 3e38)
+
+    with pytest.raises(DivergedError, match=r"g_loss became inf at step 1"):
+        events_of(tiny_config(), few_pairs, few_val_pairs)
 
 
 def test_the_average_follows_the_generator_by_its_half_life():
