@@ -45,7 +45,8 @@ def study(chosen: argparse.Namespace, settings: Settings) -> int:
     ended = terminal.watch(stderr, store, settings, stored.id)
     for run in ended:
         if run.state != RunState.DONE:
-            stderr.print(f"run {run.id} ({run.config.label}) {run.state}: {run.reason}")
+            line = f"run {run.id} ({run.config.label}) {run.state}: {run.reason}"
+            stderr.print(line, markup=False, soft_wrap=True)
     if not chosen.json:
         terminal.print_comparison(Console(), compare(store, stored.id))
     return 0 if all(run.state == RunState.DONE for run in ended) else 1
