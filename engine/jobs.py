@@ -220,17 +220,19 @@ def log_path(run_id: int, settings: Settings) -> Path:
     return settings.run_dir(run_id) / "run.log"
 
 
-def reap(store: Store, now: datetime, returncodes: Mapping[int, int] | None = None) -> None:
+def reap(store: Store, now: datetime, returncodes: Mapping[int, int | None] | None = None) -> None:
     """Ends the jobs whose process is gone, with the reason as far as it can be known.
 
     Args:
         store: where the jobs are.
         now: the present moment.
-        returncodes: job -> what its process returned, for the children of the caller.
+        returncodes: job -> what its process returned, for the children of the caller; None while
+            it has not. Only its parent knows how a process ended, so it alone judges it.
     """
+    children = returncodes or {}
     for job in store.read_jobs(RunState.RUNNING, RunState.STOPPING):
-        returncode = (returncodes or {}).get(job.id)
-        if returncode is None and not _is_gone(job, now):
+        returncode = children.get(job.id)
+        if returncode is None and (job.id in children or not _is_gone(job, now)):
             continue
         # The worker may have ended the job itself since the list was read.
         state, reason = _verdict(job, returncode)

@@ -106,13 +106,11 @@ class _Supervisor:
 
     def reap(self) -> None:
         """Ends the jobs of processes that are gone, our own children and others'."""
-        ended = {}
-        for job_id, child in list(self.children.items()):
-            returncode = child.poll()
+        returncodes = {job_id: child.poll() for job_id, child in self.children.items()}
+        jobs.reap(self.store, utc_now(), returncodes)
+        for job_id, returncode in returncodes.items():
             if returncode is not None:
-                ended[job_id] = returncode
                 del self.children[job_id]
-        jobs.reap(self.store, utc_now(), ended)
 
     def stop_asked(self, active: list[Job]) -> None:
         """Passes on the wish to stop, once politely and after a grace by force."""

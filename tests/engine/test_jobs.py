@@ -143,6 +143,16 @@ def test_the_reason_says_how_the_process_ended(store, ended_process, returncode,
     assert reason in store.read_run(1).reason
 
 
+def test_a_dead_child_is_judged_by_its_parent_once_that_knows_how_it_ended(store, ended_process):
+    job = claimed(store, ended_process)
+
+    jobs.reap(store, NOW, {job.id: None})
+    assert store.read_run(1).state == RunState.RUNNING
+
+    jobs.reap(store, NOW, {job.id: -9})
+    assert "probably out of memory" in store.read_run(1).reason
+
+
 def test_a_run_that_was_asked_to_stop_and_is_gone_has_stopped(store, ended_process):
     claimed(store, ended_process)
     store.request_stop(1, NOW)
