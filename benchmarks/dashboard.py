@@ -23,7 +23,7 @@ from streamlit.testing.v1 import AppTest
 from engine import grids, jobs
 from engine.config import RunConfig
 from engine.presets import BUDGETS, CONFIGURATIONS
-from engine.records import Checkpoint, Evaluation, MetricPoint, RunState, Sample
+from engine.records import Checkpoint, Evaluation, Judgement, MetricPoint, RunState, Sample
 from engine.settings import PROJECT_ROOT, Settings
 from engine.store import Store, utc_now
 
@@ -82,9 +82,10 @@ def fill(settings: Settings) -> None:
             files = grids.save_samples(folder, epoch, pictures, pictures, pictures)
             paths = {name: settings.relative(path) for name, path in vars(files).items()}
             store.add_sample(job, Sample(run_id, epoch, last, **paths), utc_now())
-        store.add_checkpoint(job, Checkpoint(run_id, N_EPOCHS, "x", "0", 1, True), utc_now())
+        store.add_checkpoint(job, Checkpoint(run_id, N_EPOCHS, "x", "0", 1, False), utc_now())
+        store.choose_checkpoint(job, N_EPOCHS, utc_now())
         value = Evaluation(run_id, "test", "psnr", 16.0, 232, N_EPOCHS, 15.0, 17.0)
-        store.add_evaluations(job, [value], [], utc_now())
+        store.add_judgement(job, Judgement((value,)), utc_now())
         store.finish_job(job, RunState.DONE, None, utc_now())
     store.close()
 

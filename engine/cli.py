@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     command = _add(verbs, "table", commands.table, "the comparison table", json=True)
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--csv", action="store_true", help="as CSV")
+    command.add_argument("--markdown", action="store_true", help="as Markdown")
     command = _add(verbs, "export", commands.export, "write the summary CSV")
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")

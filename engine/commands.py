@@ -13,14 +13,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from engine import doctor, jobs, terminal, weights
+from engine import doctor, jobs, tables, terminal, weights
 from engine.config import parse_settings
 from engine.data import packing
 from engine.data.sources import SOURCES, read_source
 from engine.errors import BadInputError, EngineError, MissingWeightsError
 from engine.presets import read_budget
 from engine.records import Run, RunState
-from engine.report import compare, to_csv
+from engine.report import compare
 from engine.settings import Settings
 from engine.store import Store, is_absent, utc_now
 
@@ -90,7 +90,9 @@ def table(chosen: argparse.Namespace, settings: Settings) -> int:
     if chosen.json:
         print(json.dumps(comparison.as_json(), indent=2))
     elif chosen.csv:
-        print(to_csv(comparison), end="")
+        print(tables.to_csv(comparison), end="")
+    elif chosen.markdown:
+        print(tables.to_markdown(comparison), end="")
     else:
         terminal.print_comparison(Console(), comparison)
     return 0
@@ -104,7 +106,7 @@ def export(chosen: argparse.Namespace, settings: Settings) -> int:
     target = Path(chosen.out).expanduser() / "comparison.csv"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(to_csv(comparison), encoding="utf-8")
+        target.write_text(tables.to_csv(comparison), encoding="utf-8")
     except OSError as error:
         raise EngineError(f"{target} cannot be written ({error.strerror}).") from error
     print(target)

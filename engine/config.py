@@ -14,6 +14,7 @@ from engine.errors import BadInputError
 TermName = Literal["adversarial", "l1", "perceptual", "total_variation"]
 Auto = Literal["auto"]
 Switch = Literal["auto", "on", "off"]
+ChoiceMetric = Literal["kd_lite2", "fd_lite2", "kid", "fid", "psnr", "ssim", "mae", "delta_e"]
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -94,6 +95,9 @@ class Budget(Frozen):
         jitter: largest shift of a training picture, in pixels, drawn anew each epoch.
         decay: the share of epochs, at the end, over which both rates fall linearly to 0.
         ema: half-life of the generator's moving average, in pictures seen; 0: none.
+        evaluations: at so many epochs, evenly spread and ending with the last, the checkpoint is
+            judged on the validation split.
+        choose_by: the metric by which the best of these checkpoints is chosen.
         n_train: at most so many pairs, None: all there are. n_val and n_test likewise.
     """
 
@@ -107,6 +111,8 @@ class Budget(Frozen):
     jitter: Annotated[int, Field(ge=0, le=256)] = 0
     decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     ema: Annotated[float, Field(ge=0)] | Auto = "auto"
+    evaluations: Annotated[int, Field(ge=1, le=1000)] = 1
+    choose_by: ChoiceMetric = "kd_lite2"
     n_train: Count | None = None
     n_val: Count | None = None
     n_test: Count | None = None
@@ -135,6 +141,12 @@ class Budget(Frozen):
     def work(self) -> str:
         """What a training step costs, in a word: runs with the same are equally fast."""
         return f"{self.generator} {self.px} px {self.base_channels} channels batch {self.batch}"
+
+    @property
+    def evaluated_epochs(self) -> tuple[int, ...]:
+        """The epochs after which the checkpoint is judged."""
+        count = min(self.evaluations, self.epochs)
+        return tuple(-(-self.epochs * part // count) for part in range(1, count + 1))
 
     @property
     def levels(self) -> int:
@@ -191,7 +203,10 @@ class RunConfig(Frozen):
 
 # The keys of `--set`: where each lives. Any term's name sets that term's weight.
 CONFIGURATION_KEYS = ("lr_g", "lr_d", "beta1", "beta2")
-BUDGET_KEYS = ("epochs", "px", "batch", "base_channels", "ema", "jitter", "decay", "norm")
+BUDGET_KEYS = (
+    *("epochs", "px", "batch", "base_channels", "ema", "jitter", "decay", "norm"),
+    *("evaluations", "choose_by"),
+)
 EXECUTION_KEYS = (
     "device",
     "precision",

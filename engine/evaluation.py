@@ -1,11 +1,12 @@
 """A generator and a split's pairs -> metric values, each with its protocol.
 
+Pictures stream through: the generator makes a batch, every meter looks at it, and it is gone.
 What has no honest value is not a number but the reason why.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,38 +18,30 @@ from engine import weights
 from engine.config import RunConfig
 from engine.data.batches import PairSet, evaluation_batches
 from engine.errors import MissingWeightsError, RefusedMetricError
-from engine.metrics import distribution, features, pixel
-from engine.metrics.intervals import mean_interval
+from engine.meters.census import Census
+from engine.meters.distances import Distances, Family
+from engine.meters.pictures import Adversary, picture_meters
+from engine.meters.values import Batch, Meter, Missing, Value, absent
+from engine.metrics import features
 from engine.settings import Settings
 from engine.training import autocast
 
-BATCH = 16  # pictures at a time through the generator and the pixel metrics
-PIXEL_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": pixel.mse,
-    "mae": pixel.mae,
-    "psnr": pixel.psnr,
-    "ssim": pixel.ssim,
-}
+BATCH = 16  # pictures at a time through the generator
+SLACK = 1e-3  # how far outside [-1, 1] rounding may bring a generator's value
+
+FAMILIES = (
+    Family("fid", "kid", ("is_mean", "is_std"), "inception", features.build_inception),
+    Family("fd_lite2", "kd_lite2", (), "efficientnet_lite2", features.build_lite2),
+)
 
 
 @dataclass(frozen=True)
-class Value:
-    """One metric of one split.
+class Judge:
+    """A family of distances and its network, or why that is not here."""
 
-    Attributes:
-        value: None when `missing` says why.
-        per_picture: [N], None for metrics of a whole set; None inside where not finite.
-    """
-
-    name: str
-    value: float | None
-    n_pictures: int
-    protocol: Mapping[str, Any]
-    low: float | None = None
-    high: float | None = None
-    missing: str | None = None
-    note: str | None = None
-    per_picture: Sequence[float | None] | None = None
+    family: Family
+    extractor: features.Extractor | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,6 @@ class Question:
     config: RunConfig
     split: str
     data_fingerprint: str
-    checkpoint: str
 
     def protocol(self, n_pictures: int) -> dict[str, Any]:
         """The common part of the protocol."""
@@ -70,16 +62,39 @@ class Question:
             "px": self.config.budget.px,
             "pictures": "8-bit",
             "precision": self.config.execution.precision,
-            "checkpoint": self.checkpoint,
         }
+
+
+def load_judges(settings: Settings, device: torch.device, asked: str = "all") -> list[Judge]:
+    """The feature networks that are on this machine, and the reasons for those that are not.
+
+    Args:
+        settings: where weights are.
+        device: where they compute.
+        asked: `all`, `none`, or the name of one network's weights.
+    """
+    judges = []
+    for family in FAMILIES:
+        if asked not in ("all", family.weights):
+            continue
+        try:
+            extractor = family.build(*weights.require(family.weights, settings), device)
+            judges.append(Judge(family, extractor))
+        except MissingWeightsError as absence:
+            judges.append(Judge(family, None, str(absence)))
+    return judges
 
 
 def evaluate(
     question: Question,
     generator: nn.Module,
     pairs: PairSet,
-    settings: Settings,
-    on_metric: Callable[[str], None] = lambda name: None,
+    judges: Sequence[Judge],
+    features_dir: Path,
+    discriminator: nn.Module | None = None,
+    keep: NDArray[np.uint8] | None = None,
+    thorough: bool = True,
+    on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[Value]:
     """All metrics of a generator on a split.
 
@@ -87,33 +102,68 @@ def evaluate(
         question: what is judged.
         generator: in evaluation mode from here on.
         pairs: the split.
-        settings: where weights and kept features are.
-        on_metric: told the name of each metric before it is computed, for a progress display.
+        judges: the feature networks.
+        features_dir: where features of real splits are kept.
+        discriminator: also asked, if it is given; in evaluation mode from here on.
+        keep: [N, px, px, 3] bytes that the fakes are written into, for instance a memory map.
+        thorough: also measure Frechet distances on random halves, which takes longest.
+        on_progress: told the pictures done so far.
 
     Raises:
-        RefusedMetricError: there are no pictures at all.
+        RefusedMetricError: there are no pictures at all, or no target that could be judged by.
     """
     if not len(pairs):
         raise RefusedMetricError(f"the {question.split} split has no pictures to evaluate")
-    on_metric("psnr")
-    fakes = generate(question.config, generator, pairs)
-    values = _pixel_values(question, fakes, pairs)
-    for family in FAMILIES:
-        on_metric(family.frechet)
-        values += _distances(family, question, fakes, pairs, settings)
+    protocol = question.protocol(len(pairs))
+    census, meters = Census(), picture_meters()
+    if discriminator is not None:
+        meters.append(Adversary(discriminator))
+    meters += [
+        _distances(judge, question, pairs, census, features_dir, thorough) for judge in judges
+    ]
+    names = [name for meter in meters for name in meter.names]
+    done = 0
+    try:
+        for batch in generate(question.config, generator, pairs):
+            census.add(batch)
+            for meter in meters:
+                meter.add(batch)
+            if keep is not None:
+                keep[done : done + len(batch.source)] = as_arrays(batch.fake_bytes)
+            done += len(batch.source)
+            on_progress(done)
+    except RefusedMetricError as refusal:
+        return absent(names, protocol, str(refusal))
+    if fault := census.fault("target"):
+        raise RefusedMetricError(f"{fault}: nothing can be judged by them")
+    values = [value for meter in meters for value in meter.values(protocol)]
+    if fault := census.fault("generated"):
+        values = [value.with_note(fault) for value in values]
     return values
 
 
 @torch.no_grad()
-def generate(config: RunConfig, generator: nn.Module, pairs: PairSet) -> Tensor:
-    """The generator's 8-bit pictures for all sources: [N, 3, H, W] uint8 on the CPU."""
+def generate(config: RunConfig, generator: nn.Module, pairs: PairSet) -> Iterator[Batch]:
+    """The generator's pictures for all sources, batch after batch.
+
+    Raises:
+        RefusedMetricError: the generator gives values that no picture has.
+    """
     generator.eval()
-    parts = []
-    for source, _ in evaluation_batches(pairs, BATCH):
+    for source, target in evaluation_batches(pairs, BATCH):
         with autocast(config, source.device.type):
-            fake = generator(source)
-        parts.append(to_bytes(fake.float()).cpu())
-    return torch.cat(parts)
+            fake = generator(source).float()
+        low, high = (float(value) for value in fake.aminmax())
+        if not (low >= -1 - SLACK and high <= 1 + SLACK):
+            raise RefusedMetricError(
+                f"a generator's values must be in [-1, 1]; these reach from {low:.4g} to {high:.4g}"
+            )
+        yield Batch(source, target, fake, to_bytes(target), to_bytes(fake))
+
+
+def predict(config: RunConfig, generator: nn.Module, pairs: PairSet) -> NDArray[np.uint8]:
+    """The generator's pictures for a few sources: [N, px, px, 3] bytes."""
+    return np.concatenate([as_arrays(it.fake_bytes) for it in generate(config, generator, pairs)])
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
@@ -121,107 +171,31 @@ def to_bytes(pictures: Tensor) -> Tensor:
     return pictures.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def _pixel_values(question: Question, fakes: Tensor, pairs: PairSet) -> list[Value]:
-    columns: dict[str, list[Tensor]] = {name: [] for name in PIXEL_METRICS}
-    for start, targets in _targets(pairs):
-        target = targets.to(pairs.device).float() / 255
-        fake = fakes[start : start + len(targets)].to(pairs.device).float() / 255
-        for name, metric in PIXEL_METRICS.items():
-            columns[name].append(metric(fake, target).cpu())
-    return [_pixel_value(name, torch.cat(parts), question) for name, parts in columns.items()]
-
-
-def _pixel_value(name: str, column: Tensor, question: Question) -> Value:
-    per_picture = [value if math.isfinite(value) else None for value in column.tolist()]
-    known = [value for value in per_picture if value is not None]
-    protocol = question.protocol(len(known))
-    if not known:
-        reason = "no picture has a finite value"
-        return Value(name, None, 0, protocol, missing=reason, per_picture=per_picture)
-    perfect = len(per_picture) - len(known)
-    note = f"{perfect} perfect pictures have no finite value and are left out" if perfect else None
-    interval = mean_interval(known)
-    return Value(
-        name=name,
-        value=interval.mean,
-        n_pictures=len(known),
-        protocol=protocol,
-        low=interval.low,
-        high=interval.high,
-        note=note,
-        per_picture=per_picture,
-    )
-
-
-@dataclass(frozen=True)
-class Family:
-    """Two distances that rest on one feature network."""
-
-    frechet: str
-    kernel: str
-    weights: str
-    build: Callable[..., features.Extractor]
-
-
-FAMILIES = (
-    Family("fid", "kid", "inception", features.build_inception),
-    Family("fd_lite2", "kd_lite2", "efficientnet_lite2", features.build_lite2),
-)
+def as_arrays(pictures: Tensor) -> NDArray[np.uint8]:
+    """[N, 3, H, W] uint8 -> [N, H, W, 3] arrays on the CPU, for files and drawing."""
+    arrays: NDArray[np.uint8] = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return arrays
 
 
 def _distances(
-    family: Family, question: Question, fakes: Tensor, pairs: PairSet, settings: Settings
-) -> list[Value]:
-    """Frechet and kernel distance in one network's features, or why they are absent."""
-    names = (family.frechet, family.kernel)
-    protocol = question.protocol(len(fakes))
-    try:
-        extractor = family.build(*weights.require(family.weights, settings), pairs.device)
-    except MissingWeightsError as absent:
-        return [Value(name, None, 0, protocol, missing=str(absent)) for name in names]
-    protocol |= {
-        "extractor": extractor.name,
-        "weights_sha256": extractor.sha256,
-        "resize": extractor.resize,
-    }
-    px, n, size = question.config.budget.px, len(pairs), features.batch_size(pairs.device)
-    kept = f"{question.data_fingerprint}-{question.split}-{n}-{px}px-{extractor.sha256[:8]}.npy"
-    real = features.load_or_compute(
-        settings.features_dir / kept,
-        extractor,
-        lambda: (batch for _, batch in _targets(pairs, size)),
+    judge: Judge,
+    question: Question,
+    pairs: PairSet,
+    census: Census,
+    features_dir: Path,
+    thorough: bool,
+) -> Meter:
+    if judge.extractor is None:
+        return Missing(judge.family.names, judge.reason or "")
+    extractor = judge.extractor
+    kept = (
+        f"{question.data_fingerprint}-{question.split}-{len(pairs)}-"
+        f"{question.config.budget.px}px-{extractor.sha256[:8]}.npy"
     )
-    fake = features.compute(extractor, torch.split(fakes, size))
-    note = None
-    if n < extractor.n_features:
-        note = f"{n} pictures in {extractor.n_features:,} dimensions: biased upward"
-    return [
-        _distance(family.frechet, protocol, note, n, lambda: distribution.fid(real, fake)),
-        _distance(
-            family.kernel,
-            {**protocol, "estimator": "unbiased, all pictures at once"},
-            None,
-            n,
-            lambda: distribution.kid(real, fake, subset_size=None),
-        ),
-    ]
 
+    def load_real() -> NDArray[np.float32]:
+        pixels = pairs.pixels[: Distances.LIMIT, 1]
+        targets = (it.permute(0, 3, 1, 2) for it in torch.split(pixels, BATCH))
+        return features.load_or_compute(features_dir / kept, extractor, lambda: targets)
 
-def _distance(
-    name: str, protocol: Mapping[str, Any], note: str | None, n: int, measure: Callable[[], float]
-) -> Value:
-    try:
-        return Value(name, measure(), n, protocol, note=note)
-    except RefusedMetricError as refusal:
-        return Value(name, None, 0, protocol, missing=str(refusal))
-
-
-def _targets(pairs: PairSet, size: int = BATCH) -> Iterator[tuple[int, Tensor]]:
-    """The 8-bit targets in batches [B, 3, H, W], each with its first position."""
-    for start in range(0, len(pairs), size):
-        yield start, pairs.pixels[start : start + size, 1].permute(0, 3, 1, 2)
-
-
-def pictures_to_arrays(pictures: Tensor) -> NDArray[np.uint8]:
-    """[N, 3, H, W] uint8 -> [N, H, W, 3] arrays, for drawing."""
-    return pictures.permute(0, 2, 3, 1).contiguous().numpy()
+    return Distances(judge.family, extractor, census, load_real, thorough)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
 
+import numpy as np
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BufferedRandom]:
@@ -32,3 +34,18 @@ def replacing(path: Path) -> Iterator[BufferedRandom]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def replacing_array(path: Path, shape: tuple[int, ...], kind: type) -> Iterator[np.memmap]:
+    """A memory-mapped .npy file that takes `path`'s place when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=kind, shape=shape)
+        yield array
+        array.flush()
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -114,11 +114,14 @@ class Evaluation:
 
     Attributes:
         value: None when `missing` says why there is none.
-        low, high: a 95 % interval over pictures, where the metric is measured per picture.
+        low, high: a 95 % interval over pictures.
         n_pictures: how many pictures the value rests on.
         epoch: the checkpoint's.
         note: a warning or mark that goes with the value.
-        protocol: split, extractor and hash of its weights, resize rule, px, checkpoint choice.
+        reference: the same figure of the targets, where it has a meaning.
+        protocol: split, extractor and hash of its weights, resize rule, px, precision.
+        halves: float32 values on random halves of the pictures, the same halves for every run:
+            what a difference of two runs with one seed is judged by.
     """
 
     run_id: int
@@ -131,7 +134,25 @@ class Evaluation:
     high: float | None = None
     missing: str | None = None
     note: str | None = None
+    reference: float | None = None
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    halves: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The fakes of a split, made by one checkpoint.
+
+    Attributes:
+        path: [N, px, px, 3] bytes as an .npy file, relative to the artifacts folder.
+        names: [N] of the pairs, in the file's order.
+    """
+
+    run_id: int
+    split: str
+    epoch: int
+    path: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -140,9 +161,19 @@ class ImageScore:
 
     run_id: int
     split: str
+    epoch: int
     picture: str
     name: str
     value: float | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that one checkpoint was found worth on one split; recorded whole or not at all."""
+
+    evaluations: tuple[Evaluation, ...]
+    scores: tuple[ImageScore, ...] = ()
+    predictions: Predictions | None = None
 
 
 @dataclass(frozen=True)
@@ -200,10 +231,16 @@ class Cell:
         value: mean over seeds on the reported split, with the chosen checkpoints; None when
             `missing` says why.
         low, high: 95 % interval, over seeds or, with one seed, over pictures.
+        n_seeds: how many seeds the value is the mean of.
+        n_pictures: how many pictures each seed's value rests on.
         rank: from 1, shared inside the noise; None where it cannot be told or is not fair.
         best_epoch: the chosen checkpoint's, of the first seed.
         last: the same metric of the last checkpoint, where it was measured.
+        reference: the same figure of the targets, where it has a meaning.
         mark: why the value needs care.
+        incomparable: why it must not be compared with the rest of its column.
+        protocol: how the value was made.
+        by_seed: each seed's value.
     """
 
     value: float | None
@@ -214,12 +251,21 @@ class Cell:
     rank: int | None = None
     best_epoch: int | None = None
     last: float | None = None
+    reference: float | None = None
     missing: str | None = None
     mark: str | None = None
+    incomparable: str | None = None
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the interval, as it stands behind a plus-minus sign."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     def as_json(self) -> dict[str, Any]:
         """The cell as the `table --json` contract has it."""
-        return dict(vars(self))
+        return {**vars(self), "protocol": dict(self.protocol), "by_seed": dict(self.by_seed)}
 
 
 @dataclass(frozen=True)
@@ -233,11 +279,40 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """Whether two configurations differ in a metric.
+
+    Attributes:
+        mean: one's value less the other's, over what they have in common.
+        low, high: its 95 % interval, not corrected for the number of pairs.
+        p: of no difference; `p_holm` is corrected for all pairs of the same metric.
+        n: how many seeds, or how many halves of the pictures, it rests on.
+    """
+
+    metric: str
+    one: str
+    other: str
+    mean: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    unit: str
+    n: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is more than noise, at 5 % for all pairs of the metric together."""
+        return self.p_holm < 0.05
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The comparison table of a study.
 
     Attributes:
         unit: what the intervals are over: `seeds` or `pictures`.
+        contrasts: every pair of configurations in every ranked metric, where it could be tested.
         notes: sentences that belong under the table.
     """
 
@@ -245,7 +320,13 @@ class Comparison:
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
     unit: str
+    contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no run has been evaluated yet."""
+        return not any(cell.value is not None for row in self.rows for cell in row.cells.values())
 
     def as_json(self) -> list[dict[str, Any]]:
         """The table as the `table --json` contract has it."""

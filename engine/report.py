@@ -1,23 +1,27 @@
-"""A study -> its comparison table, as records, as JSON, as CSV. Torch-free.
+"""A study -> its comparison: means, intervals, differences, ranks. Torch-free.
 
-Two or more seeds: the seed is the unit, with a t-interval of the mean over seeds. One seed: the
-interval over pictures, which speaks of these weights only. Values whose protocols differ are
-never ranked against each other.
+Two or more seeds: the seed is the unit, with a t-interval of the mean and paired differences of
+runs that share a seed. One seed: random halves of the pictures, which speak of these weights only.
+Values whose protocols differ are never compared.
 """
 
-import csv
-import io
+import itertools
 import json
+import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from engine.metrics.catalog import CATALOG, QUALITY
-from engine.metrics.intervals import Interval, mean_interval, ranks
+import numpy as np
+
+from engine.metrics import intervals
+from engine.metrics.catalog import CATALOG, COMPARED, COSTS, QUALITY
 from engine.records import (
     Cell,
     Comparison,
+    Contrast,
     Evaluation,
-    MetricSummary,
+    MetricPoint,
     Row,
     Run,
     RunState,
@@ -26,152 +30,243 @@ from engine.records import (
 from engine.store import Store
 
 REPORTED_SPLIT = "test"
-COSTS = ("images_per_second", "epoch_seconds", "peak_memory_mb")
-NOT_COMPARABLE = ("checkpoint", "n_pictures")  # parts of a protocol that may differ between runs
+EPOCH_COSTS = ("images_per_second", "epoch_seconds", "peak_memory_mb")
 
 
 def compare(store: Store, study_id: int) -> Comparison:
-    """The comparison table of a study as it stands now."""
+    """The comparison of a study as it stands now."""
     study, runs = store.read_study(study_id), store.read_runs(study_id)
-    evaluations = store.read_evaluations(study_id, REPORTED_SPLIT)
-    summaries = store.read_metric_summaries([run.id for run in runs])
-    return build_comparison(study, runs, evaluations, summaries)
+    ids = [run.id for run in runs]
+    evaluations = store.read_evaluations(ids, REPORTED_SPLIT)
+    return build_comparison(study, runs, evaluations, store.read_metrics(ids, names=EPOCH_COSTS))
 
 
 def build_comparison(
     study: Study,
     runs: Sequence[Run],
     evaluations: Sequence[Evaluation],
-    summaries: Sequence[MetricSummary],
+    costs: Sequence[MetricPoint],
 ) -> Comparison:
-    """The table from its records; configurations in the order of their first runs."""
+    """The comparison from its records; configurations in the order of their first runs."""
     names = list(dict.fromkeys(run.configuration for run in runs))
     members = {name: [run for run in runs if run.configuration == name] for name in names}
-    measured = {(it.run_id, it.name): it for it in evaluations}
+    measured = _Measured.of(runs, evaluations)
+    done = {name: sum(it.state == RunState.DONE for it in members[name]) for name in names}
+    unit = "seeds" if max(done.values(), default=0) > 1 else "pictures"
     cells: dict[str, dict[str, Cell]] = {name: {} for name in names}
-    for metric in QUALITY:
-        column = _of_one_unit([_quality_cell(members[name], metric, measured) for name in names])
-        fair = len({_comparable(measured, run.id, metric) for run in runs} - {None}) <= 1
-        for name, cell in zip(names, _ranked(column, metric, fair), strict=True):
+    contrasts: list[Contrast] = []
+    for metric in COMPARED:
+        if metric in COSTS:
+            column = [_cost_cell(members[name], metric, measured, costs) for name in names]
+        else:
+            usual = measured.usual_protocol(metric)
+            column = [_cell(members[name], metric, measured, usual, unit) for name in names]
+            if metric in QUALITY and CATALOG[metric].better != "none":
+                named = dict(zip(names, column, strict=True))
+                halves = {name: _halves(members[name], metric, measured) for name in names}
+                found = _contrasts(metric, named, halves, unit)
+                contrasts += found
+                column = _ranked(named, metric, found)
+        for name, cell in zip(names, column, strict=True):
             cells[name][metric] = cell
-    lasts = {(it.run_id, it.name): it.last for it in summaries}
-    for metric in COSTS:
-        for name in names:
-            cells[name][metric] = _cost_cell(members[name], metric, lasts)
-    rows = tuple(
-        Row(name, sum(run.state == RunState.DONE for run in members[name]), len(members[name]), it)
-        for name, it in cells.items()
-    )
-    most = max((row.seeds for row in rows), default=0)
-    unit = "seeds" if most > 1 else "pictures"
-    return Comparison(study, (*QUALITY, *COSTS), rows, unit, _notes(runs, unit, rows))
+    rows = tuple(Row(name, done[name], len(members[name]), cells[name]) for name in names)
+    notes = _notes(runs, unit, done)
+    return Comparison(study, COMPARED, rows, unit, tuple(contrasts), notes)
 
 
-def to_csv(comparison: Comparison) -> str:
-    """The table as CSV: a row per configuration; value, interval and rank of each metric."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    parts = ("", "_low", "_high", "_rank", "_n_pictures", "_missing")
-    quality = [name for name in comparison.metrics if CATALOG[name].kind == "quality"]
-    costs = [name for name in comparison.metrics if CATALOG[name].kind == "cost"]
-    heads = [f"{name}{part}" for name in quality for part in parts]
-    writer.writerow(
-        ["study", "configuration", "seeds", "split", "interval_over", "best_epoch", *heads, *costs]
-    )
-    for row in comparison.rows:
-        cells = [row.cells[name] for name in quality]
-        best = next((cell.best_epoch for cell in cells if cell.best_epoch is not None), None)
-        values: list[object] = []
-        for cell in cells:
-            values += [cell.value, cell.low, cell.high, cell.rank, cell.n_pictures]
-            values += [guard(cell.missing)]
-        values += [row.cells[name].value for name in costs]
-        fixed = [guard(comparison.study.name), row.configuration, row.seeds, REPORTED_SPLIT]
-        writer.writerow([*fixed, comparison.unit, best, *values])
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class _Measured:
+    """Evaluations by what they are of: (run, metric), of the chosen and of the last checkpoint."""
+
+    chosen: Mapping[tuple[int, str], Evaluation]
+    last: Mapping[tuple[int, str], Evaluation]
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> "_Measured":
+        newest: dict[int, int] = {}
+        for it in evaluations:
+            newest[it.run_id] = max(it.epoch, newest.get(it.run_id, 0))
+        best = {run.id: run.best_epoch or newest.get(run.id) for run in runs}
+        return cls(
+            {(it.run_id, it.name): it for it in evaluations if it.epoch == best.get(it.run_id)},
+            {(it.run_id, it.name): it for it in evaluations if it.epoch == newest[it.run_id]},
+        )
+
+    def usual_protocol(self, metric: str) -> str | None:
+        """The protocol that most values of a metric have, the first of equals."""
+        found = [
+            protocol_key(it)
+            for (_, name), it in self.chosen.items()
+            if name == metric and it.value is not None
+        ]
+        return Counter(found).most_common(1)[0][0] if found else None
 
 
-def guard(text: str | None) -> str | None:
-    """A text cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text and text[0] in "=+-@\t\r" else text
+def protocol_key(evaluation: Evaluation) -> str:
+    """What must be equal for two values to be compared."""
+    return json.dumps(dict(evaluation.protocol), sort_keys=True, default=str)
 
 
-def _quality_cell(
-    runs: Sequence[Run], metric: str, measured: Mapping[tuple[int, str], Evaluation]
+def _cell(
+    runs: Sequence[Run], metric: str, measured: _Measured, usual: str | None, unit: str
 ) -> Cell:
-    found = [measured[run.id, metric] for run in runs if (run.id, metric) in measured]
-    known = [(it, it.value) for it in found if it.value is not None]
+    found = {run.seed: it for run in runs if (it := measured.chosen.get((run.id, metric)))}
+    known = {seed: it for seed, it in found.items() if it.value is not None}
     if not known:
-        reason = next((it.missing for it in found if it.missing), "not evaluated yet")
+        reason = next((it.missing for it in found.values() if it.missing), "not evaluated yet")
         return Cell(None, missing=reason)
-    interval = mean_interval([value for _, value in known])
-    first = known[0][0]
-    if len(known) == 1:
-        interval = Interval(interval.mean, first.low, first.high)
-    against = {run.resolved.execution.perceptual_features for run in runs if run.resolved}
-    trained = first.protocol.get("extractor") in against
-    mark = "judged by a network it was trained against" if trained else first.note
+    alike = {seed: it for seed, it in known.items() if protocol_key(it) == usual}
+    incomparable, used = None, alike or known
+    if len(alike) < len(known):
+        odd = next(it for seed, it in known.items() if seed not in alike)
+        incomparable = f"other protocol: {_deviation(odd, json.loads(usual or '{}'))}"
+    by_seed = {seed: it.value for seed, it in used.items() if it.value is not None}
+    first = next(iter(used.values()))
+    interval = intervals.mean_interval(list(by_seed.values()))
+    if len(by_seed) == 1 and unit == "pictures":
+        interval = intervals.Interval(interval.mean, first.low, first.high)
+    marks = [first.note, _judged_by_its_teacher(runs, first)]
+    if alike and incomparable:
+        marks.append(f"{len(known) - len(alike)} of {len(known)} seeds left out ({incomparable})")
+        incomparable = None
+    lasts = [it.value for run in runs if (it := measured.last.get((run.id, metric)))]
+    values = [value for value in lasts if value is not None]
     return Cell(
         value=interval.mean,
         low=interval.low,
         high=interval.high,
-        n_seeds=len(known),
+        n_seeds=len(by_seed),
         n_pictures=first.n_pictures,
         best_epoch=first.epoch,
-        mark=mark,
+        last=statistics.fmean(values) if values else None,
+        reference=first.reference,
+        mark="; ".join(filter(None, marks)) or None,
+        incomparable=incomparable,
+        protocol=first.protocol,
+        by_seed=by_seed,
     )
 
 
-def _of_one_unit(column: Sequence[Cell]) -> list[Cell]:
-    """Intervals over seeds and over pictures do not mix: beside seeds, one seed has none."""
-    if not any(cell.n_seeds > 1 for cell in column):
-        return list(column)
-    return [replace(cell, low=None, high=None) if cell.n_seeds == 1 else cell for cell in column]
+def _deviation(evaluation: Evaluation, usual: Mapping[str, object]) -> str:
+    """In which parts a protocol differs, in words."""
+    parts = [
+        f"{key} {evaluation.protocol.get(key)}, not {usual.get(key)}"
+        for key in sorted({*usual, *evaluation.protocol})
+        if usual.get(key) != evaluation.protocol.get(key)
+    ]
+    return "; ".join(parts)
 
 
-def _ranked(column: Sequence[Cell], metric: str, fair: bool) -> list[Cell]:
-    """The cells with their ranks, where the values may be compared."""
-    known = [cell for cell in column if cell.value is not None]
-    if not fair:
-        mark = "not ranked: the protocols differ"
-        return [replace(cell, mark=mark) for cell in column]
-    if len(known) < 2:
-        return list(column)
-    intervals = [Interval(cell.value or 0.0, cell.low, cell.high) for cell in known]
-    found = iter(ranks(intervals, CATALOG[metric].better == "up"))
-    return [cell if cell.value is None else replace(cell, rank=next(found)) for cell in column]
+def _judged_by_its_teacher(runs: Sequence[Run], evaluation: Evaluation) -> str | None:
+    teachers = {run.resolved.execution.perceptual_features for run in runs if run.resolved}
+    if evaluation.protocol.get("extractor") in teachers:
+        return "judged by a network it was trained against"
+    return None
 
 
-def _comparable(
-    measured: Mapping[tuple[int, str], Evaluation], run_id: int, metric: str
-) -> str | None:
-    """What must be equal for two values to be compared; None where there is no value."""
-    found = measured.get((run_id, metric))
-    if found is None or found.value is None:
-        return None
-    kept = {key: it for key, it in found.protocol.items() if key not in NOT_COMPARABLE}
-    return json.dumps(kept, sort_keys=True)
+def _contrasts(
+    metric: str,
+    column: Mapping[str, Cell],
+    halves: Mapping[str, intervals.Array | None],
+    unit: str,
+) -> list[Contrast]:
+    """Every pair of comparable configurations that can be tested."""
+    comparable = {
+        name: cell
+        for name, cell in column.items()
+        if cell.value is not None and cell.incomparable is None
+    }
+    found = []
+    for (one, a), (other, b) in itertools.combinations(comparable.items(), 2):
+        if unit == "seeds":
+            shared = sorted(set(a.by_seed) & set(b.by_seed))
+            n = len(shared)
+            difference = intervals.paired_difference(
+                [a.by_seed[seed] for seed in shared], [b.by_seed[seed] for seed in shared]
+            )
+        else:
+            mine, theirs = halves[one], halves[other]
+            if mine is None or theirs is None or len(mine) != len(theirs):
+                continue
+            n = len(mine)
+            means = (a.value or 0.0, b.value or 0.0)
+            difference = intervals.sampled_difference(*means, mine, theirs)
+        if difference is not None:
+            mean, low, high, p = difference.mean, difference.low, difference.high, difference.p
+            found.append(Contrast(metric, one, other, mean, low, high, p, p, unit, n))
+    adjusted = intervals.holm([it.p for it in found])
+    return [replace(it, p_holm=p) for it, p in zip(found, adjusted, strict=True)]
+
+
+def _halves(runs: Sequence[Run], metric: str, measured: _Measured) -> intervals.Array | None:
+    """What the one seed that was evaluated gave on random halves of the pictures."""
+    found = [it for run in runs if (it := measured.chosen.get((run.id, metric)))]
+    kept = [it.halves for it in found if it.halves is not None]
+    return np.frombuffer(kept[0], "<f4").astype(np.float64) if kept else None
+
+
+def _ranked(column: Mapping[str, Cell], metric: str, contrasts: Sequence[Contrast]) -> list[Cell]:
+    """The cells with their ranks: one more than the number of those that are clearly better.
+
+    No rank where not every pair of comparable cells could be tested.
+    """
+    comparable = [
+        name
+        for name, cell in column.items()
+        if cell.value is not None and cell.incomparable is None
+    ]
+    if len(comparable) < 2 or len(contrasts) < len(comparable) * (len(comparable) - 1) / 2:
+        return list(column.values())
+    sign = 1 if CATALOG[metric].better == "up" else -1
+    losses = Counter(it.other if sign * it.mean > 0 else it.one for it in contrasts if it.is_clear)
+    return [
+        replace(cell, rank=1 + losses[name]) if name in comparable else cell
+        for name, cell in column.items()
+    ]
 
 
 def _cost_cell(
-    runs: Sequence[Run], metric: str, lasts: Mapping[tuple[int, str], float | None]
+    runs: Sequence[Run], metric: str, measured: _Measured, points: Sequence[MetricPoint]
 ) -> Cell:
-    known = [value for run in runs if (value := lasts.get((run.id, metric))) is not None]
-    if not known:
-        return Cell(None, missing="not measured yet")
-    return Cell(value=mean_interval(known).mean, n_seeds=len(known))
+    """What it takes, mean over seeds: of training from the epochs, of use as it was measured."""
+    by_seed: dict[int, float] = {}
+    evaluated = [it for run in runs if (it := measured.chosen.get((run.id, metric)))]
+    for run in runs:
+        name = "epoch_seconds" if metric == "training_seconds" else metric
+        values = [it.value for it in points if it.run_id == run.id and it.name == name and it.value]
+        if metric == "training_seconds" and len(values) == run.epochs:
+            by_seed[run.seed] = sum(values)
+        elif metric in ("images_per_second", "epoch_seconds") and values:
+            by_seed[run.seed] = statistics.median(values)
+        elif metric == "peak_memory_mb" and values:
+            by_seed[run.seed] = max(values)
+        elif (it := measured.chosen.get((run.id, metric))) and it.value is not None:
+            by_seed[run.seed] = it.value
+    if not by_seed:
+        reason = next((it.missing for it in evaluated if it.missing), "not measured yet")
+        return Cell(None, missing=reason)
+    first = evaluated[0] if evaluated else None
+    return Cell(
+        value=statistics.fmean(by_seed.values()),
+        n_seeds=len(by_seed),
+        mark=first.note if first else None,
+        protocol=first.protocol if first else {},
+        by_seed=by_seed,
+    )
 
 
-def _notes(runs: Sequence[Run], unit: str, rows: Sequence[Row]) -> tuple[str, ...]:
+def _notes(runs: Sequence[Run], unit: str, done: Mapping[str, int]) -> tuple[str, ...]:
     notes = []
-    if any(row.seeds for row in rows):
+    if any(done.values()):
         notes.append(
-            "Intervals are 95 %, over seeds."
+            "± is half of a 95 % interval over seeds (Student's t). Ranks come from paired "
+            "differences of runs with the same seed, corrected for the number of pairs (Holm, "
+            "5 %); what does not differ clearly shares a rank."
             if unit == "seeds"
-            else "Intervals are 95 %, over the test pictures: they speak of these weights only. "
-            "Another seed may differ by more; `--seeds 3` tells."
+            else "± is half of a 95 % interval over the test pictures: these weights only. Ranks "
+            "come from differences on the same random halves of the pictures, corrected for the "
+            "number of pairs (Holm, 5 %). Another seed may differ by more; `--seeds 3` tells."
         )
-        notes.append("Whose intervals touch share a rank; without an interval there is no rank.")
     unfinished = [run for run in runs if run.state != RunState.DONE]
     if unfinished:
         states = ", ".join(

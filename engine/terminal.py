@@ -20,11 +20,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from engine import jobs
+from engine import jobs, tables
 from engine.config import RunConfig, build
 from engine.doctor import Finding
 from engine.errors import BadInputError
-from engine.metrics.catalog import CATALOG
+from engine.metrics.catalog import CATALOG, GROUPS
 from engine.presets import BUDGETS
 from engine.records import Comparison, Run, RunState, Study
 from engine.settings import Settings
@@ -131,35 +131,51 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """The comparison table, a metric per row so that it fits the terminal."""
+    """The comparison: a table for each group of metrics, a row per configuration."""
     study = comparison.study
     heading = f"{study.name}: {study.data}, budget {study.budget.name}, test split"
-    table = Table(title=plain(heading), title_justify="left", box=None, header_style="bold")
-    table.add_column("metric")
+    console.print(plain(heading), style="bold", highlight=False)
+    for group in tables.SHOWN:
+        names = tables.shown_metrics(comparison, group)
+        known = [
+            name
+            for name in names
+            if any(row.cells[name].value is not None for row in comparison.rows)
+        ]
+        if known:
+            console.print()
+            console.print(_group_table(comparison, GROUPS[group], known))
+        for name, why in tables.reasons(comparison, names).items():
+            line = f"{CATALOG[name].label}: {plain(why)}."
+            console.print(line, style="dim", highlight=False, soft_wrap=True)
+    console.print()
     for row in comparison.rows:
-        seeds = f"{row.seeds} seed{'s' if row.seeds != 1 else ''}"
-        table.add_column(f"{row.configuration}\n[dim]{seeds}[/]", justify="right")
-    reasons: dict[str, str] = {}
-    for name in comparison.metrics:
-        cells = []
-        for row in comparison.rows:
-            cell = row.cells[name]
-            text = CATALOG[name].format(cell.value)
-            if cell.low is not None and cell.high is not None:
-                text += f" [dim]± {CATALOG[name].format((cell.high - cell.low) / 2)}[/]"
-            if cell.rank is not None:
-                text += f" [cyan]#{cell.rank}[/]"
-            cells.append(text)
-            if note := cell.missing or cell.mark:
-                reasons[name] = note
-        table.add_row(CATALOG[name].heading, *cells)
-    best = [str(row.cells["psnr"].best_epoch or "—") for row in comparison.rows]
-    table.add_row("chosen epoch", *best)
-    console.print(table)
-    for name, reason in reasons.items():
-        console.print(f"{CATALOG[name].label}: {plain(reason)}.", style="dim", highlight=False)
+        epoch = tables.best_epoch(row)
+        chosen = f", checkpoint of epoch {epoch} chosen" if epoch else ""
+        done = f"{row.configuration}: {row.seeds} of {row.runs} runs done{chosen}."
+        console.print(done, style="dim", highlight=False)
     for note in comparison.notes:
         console.print(plain(note), style="dim", highlight=False)
+
+
+def _group_table(comparison: Comparison, title: str, names: Sequence[str]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(title, no_wrap=True)
+    for name in names:
+        heading = tables.heading(CATALOG[name], comparison)
+        table.add_column(heading, justify="right", no_wrap=len(names) < 5)
+    for row in comparison.rows:
+        cells = []
+        for name in names:
+            cell = row.cells[name]
+            text = CATALOG[name].format(cell.value)
+            if cell.half_width is not None:
+                text += f" [dim]± {CATALOG[name].format(cell.half_width)}[/]"
+            if cell.rank is not None:
+                text += f" [cyan]#{cell.rank}[/]"
+            cells.append(f"[dim]{text}[/]" if cell.incomparable else text)
+        table.add_row(row.configuration, *cells)
+    return table
 
 
 def print_sources(console: Console, sources: Sequence[dict[str, Any]]) -> None:

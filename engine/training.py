@@ -5,6 +5,7 @@ Every random draw of an epoch comes from (seed, epoch), so a state saved at an e
 continues exactly as if it had never stopped.
 """
 
+import itertools
 import math
 import resource
 import sys
@@ -26,13 +27,14 @@ from engine.state import TrainingState
 Extract = Callable[[Tensor], FeatureMaps]
 
 READ_EVERY_S = 1.0  # losses wait on the device about so long before they are read together
+GRADIENTS_EVERY = 10  # steps; a norm reads every weight, about 1 % of a small step
 PSNR_CEILING = 54.15  # dB: half a grey level off everywhere; what is nearer is as good as equal
 EMA_RAMP_UP = 0.05  # the average never looks back further than this share of the pictures seen
 
 
 @dataclass(frozen=True)
 class StepLosses:
-    """The losses of one recorded step: `g_loss`, `d_loss` and each term before its weight."""
+    """One recorded step: `g_loss`, `d_loss`, each term before its weight, and what else is told."""
 
     step: int
     losses: dict[str, float]
@@ -85,8 +87,7 @@ def train(
         DivergedError: a recorded loss was not finite.
         BadInputError: there are fewer pairs than a batch holds.
     """
-    budget, recipe = config.budget, config.configuration.recipe
-    steps = Steps(config, state, extract)
+    budget, steps = config.budget, Steps(config, state, extract)
     while state.epoch < budget.epochs:
         # Every random stream of this epoch is derived, none is carried over.
         epoch = state.epoch + 1
@@ -110,14 +111,16 @@ def train(
             state.step += 1
             state.pictures += len(source)
             if state.step % int(config.execution.record_every) == 0:
+                if state.step % GRADIENTS_EVERY == 0:
+                    losses = torch.cat([losses, steps.gradient_norms()])
                 waiting.append((state.step, losses))
             if time.monotonic() - read_at >= READ_EVERY_S:
-                recorded = _read(waiting, ("g_loss", "d_loss", *recipe.names))
+                recorded = _read(waiting, steps.names)
                 left = time.monotonic()
                 yield StepsDone(epoch, state.step, state.pictures, recorded)
                 waiting, read_at = [], time.monotonic()
                 away += read_at - left
-        recorded = _read(waiting, ("g_loss", "d_loss", *recipe.names))
+        recorded = _read(waiting, steps.names)
         if pairs.device.type == "cuda":
             torch.cuda.synchronize(pairs.device)
         seconds = time.monotonic() - started - away
@@ -146,9 +149,11 @@ class Steps:
             if config.execution.channels_last == "on"
             else torch.contiguous_format
         )
+        terms = config.configuration.recipe.names
+        self.names = ("g_loss", "d_loss", *terms, "d_train_accuracy", "g_grad_norm", "d_grad_norm")
 
     def take(self, source: Tensor, target: Tensor) -> Tensor:
-        """One step on a batch -> [2 + terms] losses, still on the device."""
+        """One step on a batch -> [3 + terms] figures as `names` has them, still on the device."""
         state, recipe = self.state, self.config.configuration.recipe
         device = source.device.type
         source = source.contiguous(memory_format=self.layout)
@@ -178,7 +183,17 @@ class Steps:
         if state.averaged is not None:
             seen = state.pictures + len(source)
             update_average(state.averaged, state.generator, self.config.budget, seen)
-        return torch.stack([loss.detach() for loss in (g_loss, d_loss, *terms.values())])
+        right = (logits_real > 0).float().mean() + (logits_fake < 0).float().mean()
+        figures = (g_loss, d_loss, *terms.values(), right / 2)
+        return torch.stack([figure.detach() for figure in figures])
+
+    def gradient_norms(self) -> Tensor:
+        """Norms of the last step's gradients, generator and discriminator -> [2]."""
+        networks = (self.state.generator, self.state.discriminator)
+        gradients = [
+            [it.grad for it in net.parameters() if it.grad is not None] for net in networks
+        ]
+        return torch.stack([nn.utils.get_total_norm(each) for each in gradients])
 
 
 def update_average(averaged: nn.Module, generator: nn.Module, budget: Budget, seen: int) -> None:
@@ -207,6 +222,10 @@ def validate(
     for source, target in evaluation_batches(pairs, max(config.budget.batch, 16)):
         with autocast(config, source.device.type):
             fake = sampler(source).float()
+            if not fake.isfinite().all():
+                raise DivergedError(
+                    f"the generator's values were not finite at epoch {state.epoch}"
+                )
             logits = state.discriminator(source, fake)
             loss, _ = generator_loss(
                 config.configuration.recipe, Generated(target, fake, logits, extract)
@@ -248,20 +267,22 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def _read(waiting: list[tuple[int, Tensor]], names: tuple[str, ...]) -> tuple[StepLosses, ...]:
-    """Fetches the waiting losses in one transfer; refuses those that are not finite."""
+    """Fetches the waiting figures in one transfer; refuses those that are not finite.
+
+    A row may be shorter than the names: gradients are not measured at every step.
+    """
     if not waiting:
         return ()
-    rows = torch.stack([losses for _, losses in waiting]).tolist()
-    for (step, _), row in zip(waiting, rows, strict=True):
+    flat = iter(torch.cat([figures for _, figures in waiting]).tolist())
+    recorded = []
+    for step, figures in waiting:
+        row = dict(zip(names, itertools.islice(flat, len(figures)), strict=False))
         # The terms come before their sum, so that the first culprit is named.
-        first, *others = zip(names, row, strict=True)
-        for name, value in (*others, first):
-            if not math.isfinite(value):
-                raise DivergedError(f"{name} became {value} at step {step}")
-    return tuple(
-        StepLosses(step, dict(zip(names, row, strict=True)))
-        for (step, _), row in zip(waiting, rows, strict=True)
-    )
+        for name in (*list(row)[1:], "g_loss"):
+            if not math.isfinite(row[name]):
+                raise DivergedError(f"{name} became {row[name]} at step {step}")
+        recorded.append(StepLosses(step, row))
+    return tuple(recorded)
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

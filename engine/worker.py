@@ -9,23 +9,26 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 import torch
 from torchvision.models import ResNet
 
-from engine import backbones, checkpoint, evaluation, grids, hardware, training, weights
+from engine import backbones, checkpoint, evaluation, grids, hardware, judging, training, weights
 from engine.config import RunConfig
 from engine.data import batches, packing
+from engine.data.batches import PairSet
 from engine.data.sources import read_source
 from engine.errors import DivergedError, EngineError, StoreError
-from engine.records import Checkpoint, Evaluation, ImageScore, Job, MetricPoint, RunState, Sample
+from engine.judging import Court
+from engine.records import Checkpoint, Job, MetricPoint, RunState, Sample
 from engine.settings import Settings
 from engine.state import TrainingState, build_state
 from engine.store import LostJobError, Store, utc_now
 
 HEARTBEAT_S = 5.0
+PROGRESS_S = 2.0  # between two words on how far an evaluation is
 N_SAMPLES = 8
 REPORTED_SPLIT = "test"
 
@@ -91,6 +94,13 @@ class _Training:
         packed = packing.prepare(read_source(config.data), config.budget.px, self.settings)
         config = self.resolve(len(packed.members("train", config.budget.n_train)))
         device = hardware.choose_device(config.execution.device)
+        court = Court(
+            self.settings,
+            self.job.run_id,
+            config,
+            packed.fingerprint,
+            evaluation.load_judges(self.settings, device),
+        )
         pairs, val_pairs, test_pairs = (
             batches.load_pairs(packed, split, limit, device)
             for split, limit in (
@@ -104,16 +114,18 @@ class _Training:
         self.load_latest(state)
 
         self.phase("training")
+        if state.epoch:
+            self.validate(state, court, val_pairs)  # where the last attempt was cut off before it
         for event in training.train(config, state, pairs, val_pairs, extract):
             if isinstance(event, training.EpochDone):
-                self.record_epoch(config, event, val_pairs)
+                self.record_epoch(event, court, val_pairs)
             else:
                 self.record_steps(event)
             if should_stop() and state.epoch < config.budget.epochs:
                 return self.stopped(state.epoch)
 
         self.phase("evaluating")
-        self.evaluate(config, state, packed.fingerprint, test_pairs)
+        self.evaluate(state, court, test_pairs)
         return RunState.DONE, None
 
     def stopped(self, epoch: int) -> tuple[RunState, str]:
@@ -167,19 +179,15 @@ class _Training:
         ]
         self.store.add_metrics(self.job, event.epoch - 1, event.step, points, utc_now())
 
-    def record_epoch(
-        self, config: RunConfig, event: training.EpochDone, val_pairs: batches.PairSet
-    ) -> None:
-        """Commits the metrics, then the samples, then the checkpoint."""
+    def record_epoch(self, event: training.EpochDone, court: Court, val_pairs: PairSet) -> None:
+        """Commits the metrics, then the samples, then the checkpoint, then what it is worth."""
         run_id = self.job.run_id
         points = [
             MetricPoint(run_id, event.step, event.epoch, name, value)
             for name, value in event.metrics.items()
         ]
         self.store.add_metrics(self.job, event.epoch, event.step, points, utc_now())
-        self.save_samples(config, event, val_pairs)
-        summaries = self.store.read_metric_summaries([run_id])
-        best_epoch = next(it.highest_epoch for it in summaries if it.name == "val_psnr")
+        self.save_samples(court.config, event, val_pairs)
         path = self.folder / "checkpoints" / f"epoch-{event.epoch:05d}.pt"
         sha256, n_bytes = checkpoint.save(event.state.state_dict(), path)
         saved = Checkpoint(
@@ -188,23 +196,46 @@ class _Training:
             path=self.settings.relative(path),
             sha256=sha256,
             n_bytes=n_bytes,
-            is_best=best_epoch == event.epoch,
+            is_best=False,
         )
-        for forgotten in self.store.add_checkpoint(self.job, saved, utc_now()):
-            (self.settings.artifacts / forgotten.path).unlink(missing_ok=True)
+        self.forget(self.store.add_checkpoint(self.job, saved, utc_now()))
+        self.validate(event.state, court, val_pairs)
+
+    def validate(self, state: TrainingState, court: Court, val_pairs: PairSet) -> None:
+        """Judges the checkpoint where that is due and chooses the best so far."""
+        run_id, budget = self.job.run_id, court.config.budget
+        judged = self.store.read_evaluations([run_id], "val")
+        due = state.epoch in budget.evaluated_epochs
+        if not due or any(it.epoch == state.epoch for it in judged):
+            return
+        tell = self.progress(f"judging epoch {state.epoch}", len(val_pairs))
+        judgement = court.validate(state, val_pairs, tell)
+        self.store.add_judgement(self.job, judgement, utc_now())
+        best = judging.choose([*judged, *judgement.evaluations], budget.choose_by)
+        if best is None and state.epoch == budget.epochs:
+            best = state.epoch
+            print(f"no epoch has a {budget.choose_by}: the last is taken", flush=True)
+        if best is not None:
+            self.forget(self.store.choose_checkpoint(self.job, best, utc_now()))
+        self.phase("training")
+
+    def forget(self, forgotten: Sequence[Checkpoint]) -> None:
+        """Removes the files of checkpoints that the store has forgotten."""
+        for saved in forgotten:
+            (self.settings.artifacts / saved.path).unlink(missing_ok=True)
 
     def save_samples(
-        self, config: RunConfig, event: training.EpochDone, val_pairs: batches.PairSet
+        self, config: RunConfig, event: training.EpochDone, val_pairs: PairSet
     ) -> None:
         """Draws the same validation pairs every epoch, in every run of a study."""
         few = batches.colourful(val_pairs, N_SAMPLES)
-        fakes = evaluation.generate(config, event.state.sampler, few)
+        fakes = evaluation.predict(config, event.state.sampler, few)
         files = grids.save_samples(
             self.folder / "samples",
             event.epoch,
             few.pixels[:, 0].cpu().numpy(),
             few.pixels[:, 1].cpu().numpy(),
-            evaluation.pictures_to_arrays(fakes),
+            fakes,
         )
         sample = Sample(
             run_id=self.job.run_id,
@@ -218,54 +249,30 @@ class _Training:
         )
         self.store.add_sample(self.job, sample, utc_now())
 
-    def evaluate(
-        self,
-        config: RunConfig,
-        state: TrainingState,
-        fingerprint: str,
-        pairs: batches.PairSet,
-    ) -> None:
-        """Measures the checkpoint that validation chose on the split that is reported."""
-        best = next(
-            saved for saved in self.store.read_checkpoints(self.job.run_id) if saved.is_best
-        )
-        if best.epoch != state.epoch:
-            path = self.settings.artifacts / best.path
-            state.load_state_dict(checkpoint.load(path, best.sha256))
-        question = evaluation.Question(
-            config, REPORTED_SPLIT, fingerprint, "highest val_psnr of all epochs"
-        )
-        values = evaluation.evaluate(
-            question,
-            state.sampler,
-            pairs,
-            self.settings,
-            on_metric=lambda name: self.phase(f"evaluating {name}"),
-        )
-        run_id, split = self.job.run_id, REPORTED_SPLIT
-        found = [
-            Evaluation(
-                run_id=run_id,
-                split=split,
-                name=value.name,
-                value=value.value,
-                n_pictures=value.n_pictures,
-                epoch=best.epoch,
-                low=value.low,
-                high=value.high,
-                missing=value.missing,
-                note=value.note,
-                protocol=value.protocol,
-            )
-            for value in values
-        ]
-        scores = [
-            ImageScore(run_id, split, picture, value.name, score)
-            for value in values
-            if value.per_picture is not None
-            for picture, score in zip(pairs.names, value.per_picture, strict=True)
-        ]
-        self.store.add_evaluations(self.job, found, scores, utc_now())
+    def evaluate(self, state: TrainingState, court: Court, pairs: PairSet) -> None:
+        """Measures the last checkpoint and the chosen one on the split that is reported."""
+        machine = hardware.describe(pairs.device)
+        for saved in self.store.read_checkpoints(self.job.run_id):
+            role = "chosen" if saved.is_best else "last"
+            if saved.epoch != state.epoch:
+                path = self.settings.artifacts / saved.path
+                state.load_state_dict(checkpoint.load(path, saved.sha256))
+            tell = self.progress(f"evaluating the {role} epoch, {saved.epoch}", len(pairs))
+            judgement = court.judge(state, REPORTED_SPLIT, pairs, machine, tell)
+            self.store.add_judgement(self.job, judgement, utc_now())
+
+    def progress(self, doing: str, n_pictures: int) -> Callable[[int], None]:
+        """Says that it is doing something with pictures; what is returned says how far it is."""
+        self.phase(doing)
+        told = time.monotonic()
+
+        def tell(done: int) -> None:
+            nonlocal told
+            if time.monotonic() - told > PROGRESS_S:
+                told = time.monotonic()
+                self.store.set_phase(self.job, f"{doing}: {done} of {n_pictures}", utc_now())
+
+        return tell
 
     def phase(self, phase: str) -> None:
         """Says what the run is doing."""

@@ -8,7 +8,7 @@ from dashboard.components.empty import nothing_here
 from dashboard.components.picker import pick_study
 from engine import charts
 from engine.metrics.catalog import CATALOG, QUALITY
-from engine.report import to_csv
+from engine.tables import to_csv
 
 st.title("Compare", anchor=False)
 study = pick_study()

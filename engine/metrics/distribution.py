@@ -4,20 +4,45 @@ The Frechet distance goes by the nuclear norm of products of the centred feature
 where routes through eigenvalues of a product of covariances lose seven digits.
 """
 
+import itertools
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from engine.errors import RefusedMetricError
 
 Matrix = NDArray[np.float64]
+
+WELL_CONDITIONED = 1e-11  # smallest to largest eigenvalue from which a square root loses no digit
+
+
+@dataclass(frozen=True)
+class KernelDistance:
+    """A kernel distance and how far it may be off by the choice of pictures."""
+
+    value: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class InceptionScore:
+    """Mean and population standard deviation over the splits."""
+
+    mean: float
+    std: float
 
 
 def fid(real: ArrayLike, fake: ArrayLike) -> float:
     """Frechet distance of two Gaussians fitted to features (Heusel et al. 2017, equation 6).
 
     |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2), with covariances of divisor N - 1. The last
-    trace is the nuclear norm of X1 X2^T (centred, scaled), taken directly when there are fewer
-    rows than columns, and of R1 R2^T of their QR factors otherwise.
+    trace is the nuclear norm of X1 X2^T (centred, scaled), taken directly where there are fewer
+    rows than columns. Otherwise it is the sum of the roots of the eigenvalues of L^T S2 L with
+    S1 = L L^T, where those are well away from 0, and the nuclear norm of R1 R2^T of the QR
+    factors where they are not.
 
     Args:
         real: [N, D] features.
@@ -27,15 +52,57 @@ def fid(real: ArrayLike, fake: ArrayLike) -> float:
         RefusedMetricError: fewer than two rows, constant or non-finite features.
     """
     x, y = _checked(real, "target"), _checked(fake, "generated")
+    _alike(x, y)
     difference = x.mean(0) - y.mean(0)
     x = (x - x.mean(0)) / (len(x) - 1) ** 0.5
     y = (y - y.mean(0)) / (len(y) - 1) ** 0.5
     if not np.any(x) or not np.any(y):
         raise RefusedMetricError("the features of one set are all the same: constant pictures")
-    product = x @ y.T if min(len(x), len(y)) < x.shape[1] else _triangle(x) @ _triangle(y).T
-    nuclear = float(np.linalg.svd(product, compute_uv=False).sum())
+    one, other = torch.from_numpy(x), torch.from_numpy(y)
+    if min(x.shape[0], y.shape[0]) <= x.shape[1]:
+        shared = _nuclear_norm(one @ other.T)
+    else:
+        shared = _root_trace(one, other)
     traces = float(np.sum(x * x)) + float(np.sum(y * y))
-    return float(difference @ difference) + traces - 2 * nuclear
+    return float(difference @ difference) + traces - 2 * shared
+
+
+def fid_from_statistics(
+    real_mean: ArrayLike,
+    real_covariance: ArrayLike,
+    fake_mean: ArrayLike,
+    fake_covariance: ArrayLike,
+) -> float:
+    """The same distance from stored means [D] and covariances [D, D].
+
+    Less exact than from features where a covariance is singular: what is null there is known
+    only to half the digits. By the nuclear norm of the product of both symmetric roots.
+
+    Raises:
+        RefusedMetricError: shapes that do not match, non-finite values, a covariance that is
+            not symmetric and non-negative.
+    """
+    means = [_vector(real_mean, "target"), _vector(fake_mean, "generated")]
+    roots, traces = [], 0.0
+    for given, mean, label in (
+        (real_covariance, means[0], "target"),
+        (fake_covariance, means[1], "generated"),
+    ):
+        covariance = _covariance(given, len(mean), label)
+        values, vectors = torch.linalg.eigh(covariance)
+        floor = len(mean) * torch.finfo(torch.float64).eps * float(values.abs().max())
+        if float(values.min()) < -1e3 * floor:
+            raise RefusedMetricError(
+                f"the covariance of the {label} pictures has the negative eigenvalue "
+                f"{float(values.min()):.3g}"
+            )
+        kept = values > floor
+        roots.append(vectors[:, kept] * values[kept].sqrt())
+        traces += float(covariance.trace())
+    if len(means[0]) != len(means[1]):
+        raise RefusedMetricError(f"{len(means[0])} and {len(means[1])} dimensions do not compare")
+    difference = means[0] - means[1]
+    return float(difference @ difference) + traces - 2 * _nuclear_norm(roots[0].T @ roots[1])
 
 
 def kid(
@@ -61,50 +128,181 @@ def kid(
         RefusedMetricError: fewer than two rows, or than `subset_size`; non-finite features.
     """
     x, y = _checked(real, "target"), _checked(fake, "generated")
+    _alike(x, y)
     if subset_size is None:
-        return _mmd(x, y)
-    if subset_size > min(len(x), len(y)):
+        return _mmd(polynomial_kernel(x, x), polynomial_kernel(y, y), polynomial_kernel(x, y))
+    if not 2 <= subset_size <= min(len(x), len(y)):
         raise RefusedMetricError(
-            f"subset_size must be at most {min(len(x), len(y))}, the number of pictures, not "
+            f"subset_size must be from 2 to {min(len(x), len(y))}, the number of pictures, not "
             f"{subset_size}; None uses them all at once"
         )
+    if subsets < 1:
+        raise RefusedMetricError(f"subsets must be at least 1, not {subsets}")
     chance = np.random.RandomState(seed)
     estimates = []
     for _ in range(subsets):
         chosen_x = x[chance.choice(len(x), subset_size, replace=False)]
         chosen_y = y[chance.choice(len(y), subset_size, replace=False)]
-        estimates.append(_mmd(chosen_x, chosen_y))
+        kernels = (polynomial_kernel(a, b) for a, b in _pairs(chosen_x, chosen_y))
+        estimates.append(_mmd(*kernels))
     return float(np.mean(estimates))
 
 
-def _triangle(x: Matrix) -> Matrix:
-    """The factor R of x = QR."""
-    return np.asarray(np.linalg.qr(x, mode="r"), dtype=np.float64)
+def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
+    """The unbiased kernel distance of pictures and the fakes made for them, row by row.
+
+    A fake resembles its own target more than another's, so the pairs themselves are left out
+    (Gretton et al. 2012, equation 4). `kid`, meant for independent sets, keeps them and is biased
+    low here, by 2 / N times what a pair's kernel exceeds a stranger's.
+
+    Args:
+        real: [N, D] features of the targets.
+        fake: [N, D] features of the fakes, in the same order.
+
+    Returns:
+        The distance and its standard error over pictures, the delete-one jackknife's (Efron and
+        Stein 1981).
+
+    Raises:
+        RefusedMetricError: fewer than three rows, or not as many; non-finite features.
+    """
+    x, y = _checked(real, "target"), _checked(fake, "generated")
+    _alike(x, y)
+    n = len(x)
+    if len(y) != n or n < 3:
+        raise RefusedMetricError(f"{n} targets and {len(y)} fakes: three or more pairs are needed")
+    kernel = paired_kernel(x, y)
+    total = float(kernel.sum())
+    without = (total - 2 * kernel.sum(1)) / ((n - 1) * (n - 2))
+    error = np.sqrt((n - 1) * np.var(without))
+    return KernelDistance(total / (n * (n - 1)), float(error))
 
 
-def _mmd(x: Matrix, y: Matrix) -> float:
-    n, m = len(x), len(y)
-    within_x, within_y, between = _kernel(x, x), _kernel(y, y), _kernel(x, y)
-    first = (within_x.sum() - np.trace(within_x)) / (n * (n - 1))
-    second = (within_y.sum() - np.trace(within_y)) / (m * (m - 1))
-    return float(first + second - 2 * between.mean())
+def inception_score(logits: ArrayLike, splits: int = 10, seed: int | None = 2020) -> InceptionScore:
+    """How sure and how varied the classes are: exp of the mean KL (Salimans et al. 2016).
+
+    Biased low by short splits: 1,000 perfect pictures of 10 classes give 9.52 in 10 splits.
+
+    Args:
+        logits: [N, K] class scores before the softmax.
+        splits: parts that are measured for themselves.
+        seed: of the shuffle before splitting; None: as they come.
+
+    Raises:
+        RefusedMetricError: fewer than two pictures or than splits; non-finite scores.
+    """
+    scores = _checked(logits, "generated")
+    if not 1 <= splits <= len(scores):
+        raise RefusedMetricError(
+            f"splits must be from 1 to {len(scores)}, the number of pictures, not {splits}"
+        )
+    if seed is not None:
+        scores = scores[np.random.RandomState(seed).permutation(len(scores))]
+    log_p = torch.from_numpy(scores).log_softmax(1)
+    bounds = [part * len(scores) // splits for part in range(splits + 1)]
+    found = []
+    for start, end in itertools.pairwise(bounds):
+        part = log_p[start:end]
+        marginal = (part.logsumexp(0, keepdim=True) - np.log(end - start)).clamp(min=-1e300)
+        divergence = (part.exp() * (part - marginal)).nan_to_num(0.0).sum(1)
+        found.append(float(divergence.mean().exp()))
+    return InceptionScore(float(np.mean(found)), float(np.std(found)))
 
 
-def _kernel(x: Matrix, y: Matrix) -> Matrix:
+def polynomial_kernel(x: Matrix, y: Matrix) -> Matrix:
+    """(x.y / D + 1)^3 of all pairs of rows -> [N, M]."""
     cubed: Matrix = (x @ y.T / x.shape[1] + 1) ** 3
     return cubed
 
 
+def paired_kernel(x: Matrix, y: Matrix) -> Matrix:
+    """What each two pairs add to the kernel distance -> symmetric [N, N], 0 on the diagonal."""
+    between = polynomial_kernel(x, y)
+    found = polynomial_kernel(x, x) + polynomial_kernel(y, y) - between - between.T
+    np.fill_diagonal(found, 0.0)
+    return found
+
+
+def _pairs(x: Matrix, y: Matrix) -> tuple[tuple[Matrix, Matrix], ...]:
+    return (x, x), (y, y), (x, y)
+
+
+def _mmd(of_x: Matrix, of_y: Matrix, between: Matrix) -> float:
+    n, m = between.shape
+    within = _off_diagonal(of_x) / (n * (n - 1)) + _off_diagonal(of_y) / (m * (m - 1))
+    return float(within - 2 * between.mean())
+
+
+def _off_diagonal(kernel: Matrix) -> float:
+    return float(kernel.sum() - np.trace(kernel))
+
+
+def _root_trace(one: Tensor, other: Tensor) -> float:
+    """The trace of (S1 S2)^(1/2): by Cholesky, or by QR where an eigenvalue is too near 0."""
+    factor, failed = torch.linalg.cholesky_ex(one.T @ one)
+    if not int(failed):
+        values = torch.linalg.eigvalsh(factor.T @ (other.T @ other) @ factor)
+        if float(values[0]) > WELL_CONDITIONED * float(values[-1]):
+            return float(values.sqrt().sum())
+    return _nuclear_norm(_triangle(one) @ _triangle(other).T)
+
+
+def _triangle(x: Tensor) -> Tensor:
+    """The factor R of x = QR."""
+    factor: Tensor = torch.linalg.qr(x, mode="r").R
+    return factor
+
+
+def _nuclear_norm(matrix: Tensor) -> float:
+    return float(torch.linalg.svdvals(matrix).sum())
+
+
 def _checked(features: ArrayLike, label: str) -> Matrix:
     """As float64 [N, D] on the CPU, or the reason why no distance can rest on it."""
-    values = features.detach().cpu().numpy() if hasattr(features, "detach") else features
-    array: Matrix = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2:
+    array = _float64(features)
+    if array.ndim != 2 or not array.shape[1]:
         raise RefusedMetricError(
             f"features must be [pictures, dimensions], not of shape {array.shape}"
         )
     if len(array) < 2:
         raise RefusedMetricError(f"{len(array)} {label} pictures: a distance needs at least two")
+    _finite(array, label)
+    return array
+
+
+def _vector(mean: ArrayLike, label: str) -> Matrix:
+    array = _float64(mean)
+    if array.ndim != 1 or not len(array):
+        raise RefusedMetricError(f"a mean must be [dimensions], not of shape {array.shape}")
+    _finite(array, label)
+    return array
+
+
+def _covariance(given: ArrayLike, n_dimensions: int, label: str) -> Tensor:
+    array = _float64(given)
+    if array.shape != (n_dimensions, n_dimensions):
+        raise RefusedMetricError(
+            f"the covariance of the {label} pictures must be of shape "
+            f"{(n_dimensions, n_dimensions)} as their mean has it, not {array.shape}"
+        )
+    _finite(array, label)
+    if not np.allclose(array, array.T, rtol=1e-8, atol=1e-12 * float(np.abs(array).max())):
+        raise RefusedMetricError(f"the covariance of the {label} pictures is not symmetric")
+    return torch.from_numpy((array + array.T) / 2)
+
+
+def _float64(values: ArrayLike) -> Matrix:
+    there = values.detach().cpu() if isinstance(values, Tensor) else values
+    return np.asarray(there, dtype=np.float64)
+
+
+def _finite(array: Matrix, label: str) -> None:
     if not np.isfinite(array).all():
         raise RefusedMetricError(f"the features of the {label} pictures are not finite")
-    return array
+
+
+def _alike(x: Matrix, y: Matrix) -> None:
+    if x.shape[1] != y.shape[1]:
+        raise RefusedMetricError(
+            f"features of {x.shape[1]} and {y.shape[1]} dimensions come from different networks"
+        )

@@ -33,15 +33,18 @@ class Extractor:
         name: as it stands in protocols.
         sha256: of its weights.
         resize: the rule, in words.
-        n_features: columns of its matrices.
-        extract: [N, 3, H, W] uint8 -> [N, n_features].
+        n_features: columns of its feature matrices.
+        device: where it computes.
+        extract: [N, 3, H, W] uint8 -> [N, n_features] features and, where the network has classes
+            that count, [N, K] logits.
     """
 
     name: str
     sha256: str
     resize: str
     n_features: int
-    extract: Callable[[Tensor], Tensor]
+    device: torch.device
+    extract: Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
 def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
@@ -49,27 +52,28 @@ def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
     network = backbones.load_efficientnet_lite("efficientnet_lite2", path)
     network = network.to(device, memory_format=torch.channels_last)
 
-    def extract(pictures: Tensor) -> Tensor:
+    def extract(pictures: Tensor) -> tuple[Tensor, None]:
         resized = functional.interpolate(
             pictures.to(device).float(), LITE2_PX, mode="bicubic", antialias=True
         ).clamp(0, 255)
         resized = resized.contiguous(memory_format=torch.channels_last)
         features: Tensor = network.extract_features((resized - 127) / 128)
-        return features.mean((2, 3))
+        return features.mean((2, 3)), None
 
     resize = f"bicubic, antialiased, {LITE2_PX} px"
-    return Extractor("efficientnet_lite2", sha256, resize, 1280, extract)
+    return Extractor("efficientnet_lite2", sha256, resize, 1280, device, extract)
 
 
 def build_inception(path: Path, sha256: str, device: torch.device) -> Extractor:
     """The standard Inception at 299 px: torch-fidelity's port and its own resize."""
     network = backbones.load_inception(path).to(device)
 
-    def extract(pictures: Tensor) -> Tensor:
-        features: Tensor = network(pictures.to(device))[0]
-        return features
+    def extract(pictures: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = network(pictures.to(device))
+        return features, logits
 
-    return Extractor("inception_v3", sha256, "torch-fidelity's bilinear, 299 px", 2048, extract)
+    resize = "torch-fidelity's bilinear, 299 px"
+    return Extractor("inception_v3", sha256, resize, 2048, device, extract)
 
 
 def _read_kept(path: Path) -> NDArray[np.float32] | None:
@@ -83,15 +87,46 @@ def _read_kept(path: Path) -> NDArray[np.float32] | None:
     return kept
 
 
-@torch.no_grad()
-def compute(extractor: Extractor, batches: Iterable[Tensor]) -> NDArray[np.float32]:
-    """[N, D] features of batches of uint8 pictures; memory is bounded by a batch.
+class FeatureRows:
+    """Features of pictures as they come, batch after batch: only the rows are kept."""
 
-    Full float32 throughout (no TF32), whatever the training's precision.
-    """
-    with torch.backends.cudnn.flags(allow_tf32=False):
-        parts = [extractor.extract(batch).float().cpu().numpy() for batch in batches]
-    return np.concatenate(parts) if parts else np.empty((0, extractor.n_features), np.float32)
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor = extractor
+        self._features: list[NDArray[np.float32]] = []
+        self._logits: list[NDArray[np.float32]] = []
+
+    @torch.no_grad()
+    def add(self, pictures: Tensor) -> None:
+        """Takes [N, 3, H, W] uint8 in; full float32 (no TF32), whatever the training's precision.
+
+        Pictures go through the network in pieces of a size that its device likes.
+        """
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            for piece in torch.split(pictures, batch_size(self.extractor.device)):
+                features, logits = self.extractor.extract(piece)
+                self._features.append(features.float().cpu().numpy())
+                if logits is not None:
+                    self._logits.append(logits.float().cpu().numpy())
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """[N, n_features] of all pictures so far."""
+        if not self._features:
+            return np.empty((0, self.extractor.n_features), np.float32)
+        return np.concatenate(self._features)
+
+    @property
+    def logits(self) -> NDArray[np.float32] | None:
+        """[N, K] of all pictures so far; None where the network has none that count."""
+        return np.concatenate(self._logits) if self._logits else None
+
+
+def compute(extractor: Extractor, batches: Iterable[Tensor]) -> NDArray[np.float32]:
+    """[N, n_features] features of batches of uint8 pictures."""
+    rows = FeatureRows(extractor)
+    for batch in batches:
+        rows.add(batch)
+    return rows.features
 
 
 def load_or_compute(

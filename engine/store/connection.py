@@ -98,6 +98,12 @@ def _claim_file(engine: Engine) -> None:
                 f"{engine.url.database} was written by a newer Chromabench (schema {version}, "
                 f"this one knows {SCHEMA_VERSION}); it was left as it is. Update Chromabench."
             )
+        if tables and version < SCHEMA_VERSION:
+            raise StoreError(
+                f"{engine.url.database} was written before the first release (schema {version}, "
+                f"now {SCHEMA_VERSION}); it was left as it is. Move it away or set "
+                "CHROMABENCH_DATABASE_URL to another file."
+            )
         if not tables:
             connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
             connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")

@@ -9,9 +9,11 @@ from engine.errors import BadInputError
 from engine.records import (
     Checkpoint,
     Evaluation,
+    ImageScore,
     Job,
     MetricPoint,
     MetricSummary,
+    Predictions,
     Run,
     RunState,
     Sample,
@@ -22,9 +24,11 @@ from engine.store.connected import Connected
 from engine.store.schema import (
     checkpoints,
     evaluations,
+    image_scores,
     jobs,
     metric_summaries,
     metrics,
+    predictions,
     runs,
     samples,
     studies,
@@ -85,15 +89,54 @@ class Reading(Connected):
         query = sa.select(metric_summaries).where(metric_summaries.c.run_id.in_(run_ids))
         return [rows.metric_summary(row) for row in self._rows(query)]
 
-    def read_evaluations(self, study_id: int, split: str) -> list[Evaluation]:
-        """All metrics of a study's runs on a split."""
-        query = (
-            sa.select(evaluations)
-            .join(runs, runs.c.id == evaluations.c.run_id)
-            .where(runs.c.study_id == study_id, evaluations.c.split == split)
-            .order_by(evaluations.c.id)
+    def read_evaluations(
+        self, run_ids: Sequence[int], split: str | None = None
+    ) -> list[Evaluation]:
+        """What the checkpoints of some runs are worth, on one split or on all."""
+        query = sa.select(evaluations).where(evaluations.c.run_id.in_(run_ids))
+        if split is not None:
+            query = query.where(evaluations.c.split == split)
+        return [rows.evaluation(row) for row in self._rows(query.order_by(evaluations.c.id))]
+
+    def read_scores(
+        self, run_ids: Sequence[int], split: str, names: Sequence[str] | None = None
+    ) -> list[ImageScore]:
+        """What single pictures are worth, picture by picture in the split's order."""
+        query = sa.select(image_scores).where(
+            image_scores.c.run_id.in_(run_ids), image_scores.c.split == split
         )
-        return [rows.evaluation(row) for row in self._rows(query)]
+        if names is not None:
+            query = query.where(image_scores.c.name.in_(names))
+        return [rows.image_score(row) for row in self._rows(query.order_by(image_scores.c.id))]
+
+    def read_predictions(self, run_ids: Sequence[int], split: str) -> list[Predictions]:
+        """Where the fakes of some runs lie."""
+        query = sa.select(predictions).where(
+            predictions.c.run_id.in_(run_ids), predictions.c.split == split
+        )
+        return [rows.prediction(row) for row in self._rows(query.order_by(predictions.c.id))]
+
+    def read_epoch_means(
+        self, run_ids: Sequence[int], names: Sequence[str]
+    ) -> dict[tuple[int, str], list[tuple[int, float]]]:
+        """Curves thinned to one value an epoch: (run, name) -> [(epoch, mean of its points)]."""
+        query = (
+            sa.select(
+                metrics.c.run_id,
+                metrics.c.name,
+                metrics.c.epoch,
+                sa.func.avg(metrics.c.value).label("mean"),
+            )
+            .where(metrics.c.run_id.in_(run_ids), metrics.c.name.in_(names))
+            .where(metrics.c.value.is_not(None))
+            .group_by(metrics.c.run_id, metrics.c.name, metrics.c.epoch)
+            .order_by(metrics.c.run_id, metrics.c.name, metrics.c.epoch)
+        )
+        found: dict[tuple[int, str], list[tuple[int, float]]] = {}
+        for row in self._rows(query):
+            curve = found.setdefault((row["run_id"], row["name"]), [])
+            curve.append((row["epoch"], row["mean"]))
+        return found
 
     def read_samples(self, run_ids: Sequence[int]) -> list[Sample]:
         """The samples of some runs, by epoch."""

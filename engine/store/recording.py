@@ -8,14 +8,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from engine import weights
 from engine.config import RunConfig
+from engine.errors import BadInputError
+from engine.metrics.catalog import CATALOG
 from engine.records import (
     Checkpoint,
     Evaluation,
-    ImageScore,
     Job,
+    Judgement,
     MetricPoint,
     MetricSummary,
+    RunState,
     Sample,
 )
 from engine.store import rows
@@ -26,6 +30,7 @@ from engine.store.schema import (
     image_scores,
     metric_summaries,
     metrics,
+    predictions,
     runs,
     samples,
 )
@@ -104,42 +109,89 @@ class Recording(Connected):
             The forgotten checkpoints, whose files may go.
         """
         values = asdict(checkpoint)
-        of_run = checkpoints.c.run_id == checkpoint.run_id
         with self._held(job, now) as connection:
             insert = self._insert(checkpoints).values(values)
             connection.execute(
                 insert.on_conflict_do_update(index_elements=["run_id", "epoch"], set_=values)
             )
-            others = of_run & (checkpoints.c.epoch != checkpoint.epoch)
-            if checkpoint.is_best:
-                connection.execute(sa.update(checkpoints).where(others).values(is_best=False))
-                best = sa.update(runs).where(runs.c.id == checkpoint.run_id)
-                connection.execute(best.values(best_epoch=checkpoint.epoch))
-            gone = sa.delete(checkpoints).where(others, sa.not_(checkpoints.c.is_best))
-            forgotten = connection.execute(gone.returning(checkpoints)).mappings().all()
-        return [rows.checkpoint(row) for row in forgotten]
+            return self._forget(connection, checkpoint.run_id)
 
-    def add_evaluations(
-        self, job: Job, found: Sequence[Evaluation], scores: Sequence[ImageScore], now: datetime
-    ) -> None:
-        """Adds the metrics of a split and their values per picture, replacing older ones."""
+    def choose_checkpoint(self, job: Job, epoch: int, now: datetime) -> list[Checkpoint]:
+        """Makes an epoch's checkpoint the run's best; returns those that are forgotten for it."""
+        of_run = checkpoints.c.run_id == job.run_id
         with self._held(job, now) as connection:
-            for evaluation in found:
-                values = {**asdict(evaluation), "protocol": dict(evaluation.protocol)}
-                insert = self._insert(evaluations).values(values)
-                connection.execute(
-                    insert.on_conflict_do_update(
-                        index_elements=["run_id", "split", "name"], set_=values
-                    )
-                )
-            splits = {score.split for score in scores}
+            chosen = sa.update(checkpoints).where(of_run)
+            connection.execute(chosen.values(is_best=checkpoints.c.epoch == epoch))
+            best = sa.update(runs).where(runs.c.id == job.run_id)
+            connection.execute(best.values(best_epoch=epoch))
+            return self._forget(connection, job.run_id)
+
+    def _forget(self, connection: Connection, run_id: int) -> list[Checkpoint]:
+        """Drops all checkpoints but the best and the newest."""
+        of_run = checkpoints.c.run_id == run_id
+        newest = sa.select(sa.func.max(checkpoints.c.epoch)).where(of_run).scalar_subquery()
+        others = of_run & (checkpoints.c.epoch != newest) & sa.not_(checkpoints.c.is_best)
+        gone = connection.execute(sa.delete(checkpoints).where(others).returning(checkpoints))
+        return [rows.checkpoint(row) for row in gone.mappings()]
+
+    def add_judgement(self, job: Job, judgement: Judgement, now: datetime) -> None:
+        """Adds what a checkpoint is worth on a split, replacing what was there."""
+        with self._held(job, now) as connection:
+            self._judge(connection, judgement)
+
+    def repeat_judgement(self, run_id: int, judgement: Judgement) -> None:
+        """The same for a run that has ended and belongs to no job.
+
+        Raises:
+            BadInputError: the run is queued or at work.
+        """
+        with self._writer.begin() as connection:
+            state = connection.execute(sa.select(runs.c.state).where(runs.c.id == run_id)).scalar()
+            if state is None or not RunState(state).is_finished():
+                raise BadInputError(f"Run {run_id} is {state}; it can be evaluated when it ended.")
+            self._judge(connection, judgement)
+
+    def _judge(self, connection: Connection, judgement: Judgement) -> None:
+        keys = ["run_id", "split", "epoch"]
+        for evaluation in judgement.evaluations:
+            refuse_impossible(evaluation)
+            values = {**asdict(evaluation), "protocol": dict(evaluation.protocol)}
+            insert = self._insert(evaluations).values(values)
             connection.execute(
-                sa.delete(image_scores).where(
-                    image_scores.c.run_id == job.run_id, image_scores.c.split.in_(splits)
-                )
+                insert.on_conflict_do_update(index_elements=[*keys, "name"], set_=values)
             )
-            if scores:
-                connection.execute(sa.insert(image_scores), [asdict(score) for score in scores])
+        if judgement.scores:
+            scores = [asdict(score) for score in judgement.scores]
+            replaced = {(it["run_id"], it["split"], it["epoch"], it["name"]) for it in scores}
+            for key in replaced:
+                columns = (image_scores.c[name] for name in (*keys, "name"))
+                same = (column == value for column, value in zip(columns, key, strict=True))
+                connection.execute(sa.delete(image_scores).where(*same))
+            connection.execute(sa.insert(image_scores), scores)
+        if judgement.predictions is not None:
+            values = {**asdict(judgement.predictions), "names": list(judgement.predictions.names)}
+            insert = self._insert(predictions).values(values)
+            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values))
+
+
+def refuse_impossible(evaluation: Evaluation) -> None:
+    """The last gate before a number is stored: one that cannot be a number of its metric is ours.
+
+    Raises:
+        ValueError: the value is not finite, outside its metric's range, or was made with other
+            weights than those that define the metric.
+    """
+    metric, value = CATALOG[evaluation.name], evaluation.value
+    if value is None:
+        if not evaluation.missing:
+            raise ValueError(f"{metric.name} has neither a value nor a reason")
+        return
+    if not metric.allows(value):
+        raise ValueError(f"{metric.name} cannot be {value}")
+    if metric.network:
+        digest = str(evaluation.protocol.get("weights_sha256", ""))
+        if not digest.startswith(weights.CATALOG[metric.network].sha256):
+            raise ValueError(f"{metric.name} was made with other weights: {digest[:8]!r}")
 
 
 def _summary_with(known: MetricSummary | None, point: MetricPoint) -> MetricSummary:

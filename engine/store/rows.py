@@ -6,9 +6,11 @@ from engine.config import Budget, RunConfig
 from engine.records import (
     Checkpoint,
     Evaluation,
+    ImageScore,
     Job,
     MetricPoint,
     MetricSummary,
+    Predictions,
     Run,
     RunState,
     Sample,
@@ -57,6 +59,17 @@ def metric_summary(row: RowMapping) -> MetricSummary:
 def evaluation(row: RowMapping) -> Evaluation:
     """One row of `evaluations`."""
     return Evaluation(**{key: value for key, value in row.items() if key != "id"})
+
+
+def image_score(row: RowMapping) -> ImageScore:
+    """One row of `image_scores`."""
+    return ImageScore(**{key: value for key, value in row.items() if key != "id"})
+
+
+def prediction(row: RowMapping) -> Predictions:
+    """One row of `predictions`."""
+    values = {key: value for key, value in row.items() if key != "id"}
+    return Predictions(**{**values, "names": tuple(values["names"])})
 
 
 def sample(row: RowMapping) -> Sample:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x43484252  # "CHBR", in the header of our SQLite files
 
 
@@ -140,8 +141,22 @@ evaluations = Table(
     Column("epoch", Integer, nullable=False),
     Column("missing", String),
     Column("note", String),
+    Column("reference", Float),
     Column("protocol", JSON, nullable=False),
-    UniqueConstraint("run_id", "split", "name"),
+    Column("halves", LargeBinary),
+    UniqueConstraint("run_id", "split", "epoch", "name"),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _run_id(),
+    Column("split", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("path", String, nullable=False),
+    Column("names", JSON, nullable=False),
+    UniqueConstraint("run_id", "split", "epoch"),
 )
 
 image_scores = Table(
@@ -150,10 +165,11 @@ image_scores = Table(
     Column("id", Integer, primary_key=True),
     _run_id(),
     Column("split", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
     Column("picture", String, nullable=False),
     Column("name", String, nullable=False),
     Column("value", Float),
-    UniqueConstraint("run_id", "split", "picture", "name"),
+    UniqueConstraint("run_id", "split", "epoch", "name", "picture"),
 )
 
 samples = Table(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from engine import grids, jobs, processes
-from engine.records import Checkpoint, Evaluation, MetricPoint, RunState, Sample
+from engine import grids, jobs, processes, weights
+from engine.records import Checkpoint, Evaluation, Judgement, MetricPoint, RunState, Sample
 from tests.conftest import NOW, tiny_config
 
 NAMES = ("standard", "perceptual", "regularized")
@@ -60,17 +60,19 @@ def record_epoch(store, settings, job, epoch):
     files = grids.save_samples(folder, epoch, grey, grey, grey)
     paths = {name: settings.relative(path) for name, path in vars(files).items()}
     store.add_sample(job, Sample(run_id, epoch, last, **paths), NOW)
-    store.add_checkpoint(job, Checkpoint(run_id, epoch, "x.pt", "00", 1, True), NOW)
+    store.add_checkpoint(job, Checkpoint(run_id, epoch, "x.pt", "00", 1, False), NOW)
+    store.choose_checkpoint(job, epoch, NOW)
 
 
 def record_evaluation(store, job, epoch):
     fixed = {"data_fingerprint": "a", "px": 32}
-    found = [
+    judged = {**fixed, "weights_sha256": weights.CATALOG["efficientnet_lite2"].sha256}
+    found = (
         Evaluation(job.run_id, "test", "psnr", 16.0, 32, epoch, 15.5, 16.5, protocol=fixed),
-        Evaluation(job.run_id, "test", "kd_lite2", 0.05, 32, epoch, protocol=fixed),
+        Evaluation(job.run_id, "test", "kd_lite2", 0.05, 32, epoch, protocol=judged),
         Evaluation(job.run_id, "test", "fid", None, 0, epoch, missing="no weights here"),
-    ]
-    store.add_evaluations(job, found, [], NOW)
+    )
+    store.add_judgement(job, Judgement(found), NOW)
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from engine import evaluation, weights
-from engine.data.batches import PairSet
-from engine.errors import RefusedMetricError
-from engine.metrics import distribution, features
+from engine.metrics import distribution, features, pixel
+from engine.metrics.catalog import QUALITY, members
+from engine.networks import build_discriminator
 from engine.settings import Settings
 from tests.conftest import load, tiny_config
 
@@ -22,11 +22,6 @@ class Repeater(nn.Module):
         return source
 
 
-@pytest.fixture
-def no_inception(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-
-
 @pytest.fixture(scope="module")
 def pairs(packed):
     return load(packed, "test", 20)
@@ -34,25 +29,50 @@ def pairs(packed):
 
 @pytest.fixture(scope="module")
 def question(packed):
-    return evaluation.Question(tiny_config(), "test", packed.fingerprint, "the last")
+    return evaluation.Question(tiny_config(), "test", packed.fingerprint)
+
+
+def judges_of(folder):
+    """Lite2 and, in an empty folder, no Inception."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(folder))
+        return evaluation.load_judges(Settings("", folder), CPU)
 
 
 @pytest.fixture(scope="module")
-def values(question, pairs, tmp_path_factory):
+def judges(tmp_path_factory):
+    return judges_of(tmp_path_factory.mktemp("nothing"))
+
+
+@pytest.fixture(scope="module")
+def values(question, pairs, judges, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluation")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCH_HOME", str(folder))
-        found = evaluation.evaluate(question, Repeater(), pairs, Settings("", folder))
+    adversary = build_discriminator(question.config.budget)
+    found = evaluation.evaluate(question, Repeater(), pairs, judges, folder, adversary)
     return {value.name: value for value in found}
 
 
+def test_every_quality_metric_is_measured_or_says_why_not(values):
+    inception = {"fid", "kid", "is_mean", "is_std"}
+
+    assert set(values) == {*QUALITY, *members("adversary")}
+    assert {name for name, value in values.items() if value.value is None} == {
+        *inception,
+        "ab_divergence",
+    }
+    for name in inception:
+        assert "python -m engine weights fetch inception" in values[name].missing
+    assert values["ab_divergence"].missing == "the generated pictures have no colour to compare"
+
+
 def test_pixel_metrics_are_kept_per_picture_with_an_interval(values):
-    for name in ("mse", "mae", "psnr", "ssim"):
+    for name in ("mse", "mae", "psnr", "ssim", "delta_e", "colorfulness_gap", "d_accuracy"):
         value = values[name]
         assert len(value.per_picture) == 20
         known = [score for score in value.per_picture if score is not None]
         assert value.value == pytest.approx(np.mean(known))
         assert value.low < value.value < value.high
+        assert len(value.halves) == 1000
 
 
 def test_every_value_has_its_protocol(values, packed):
@@ -66,69 +86,71 @@ def test_every_value_has_its_protocol(values, packed):
     assert "bicubic" in lite2["resize"]
 
 
-def test_fid_is_absent_with_its_reason_and_not_replaced(values):
-    for name in ("fid", "kid"):
-        assert values[name].value is None
-        assert "python -m engine weights fetch inception" in values[name].missing
-
-
 def test_a_distance_from_few_pictures_carries_a_warning(values):
-    assert values["fd_lite2"].note == "20 pictures in 1,280 dimensions: biased upward"
-    assert values["kd_lite2"].note is None
+    assert "20 pictures in 1,280 dimensions: biased upward" in values["fd_lite2"].note
+    assert "biased" not in (values["kd_lite2"].note or "")
 
 
-def test_the_distance_is_that_of_the_features(values, pairs, settings):
+def test_the_distances_are_those_of_the_features(values, pairs, settings):
     extractor = features.build_lite2(*weights.require("efficientnet_lite2", settings), CPU)
     halves = [pairs.pixels[:, half].permute(0, 3, 1, 2) for half in (0, 1)]
     fake, real = (features.compute(extractor, [half]) for half in halves)
 
     assert values["fd_lite2"].value == pytest.approx(distribution.fid(real, fake), rel=1e-3)
+    wanted = distribution.kernel_distance(real, fake).value
+    assert values["kd_lite2"].value == pytest.approx(wanted, rel=1e-3)
+    assert values["kd_lite2"].low < wanted < values["kd_lite2"].high
 
 
-def test_features_of_the_real_split_are_computed_once(question, pairs, tiny_settings, no_inception):
-    evaluation.evaluate(question, Repeater(), pairs, tiny_settings)
-    (kept,) = tiny_settings.features_dir.iterdir()
+def test_the_targets_own_colourfulness_stands_beside_that_of_the_fakes(values, pairs):
+    targets = pairs.pixels[:, 1].permute(0, 3, 1, 2).float() / 255
+
+    assert values["colorfulness"].reference == pytest.approx(pixel.colorfulness(targets).mean())
+    assert values["colorfulness"].value == pytest.approx(0, abs=0.5)  # the sketches are grey
+
+
+def test_features_of_the_real_split_are_computed_once(question, pairs, judges, tmp_path):
+    evaluation.evaluate(question, Repeater(), pairs, judges, tmp_path)
+    (kept,) = tmp_path.iterdir()
     written = kept.stat().st_mtime_ns
 
-    evaluation.evaluate(question, Repeater(), pairs, tiny_settings)
+    evaluation.evaluate(question, Repeater(), pairs, judges, tmp_path)
 
-    assert [it.name for it in tiny_settings.features_dir.iterdir()] == [kept.name]
+    assert [it.name for it in tmp_path.iterdir()] == [kept.name]
     assert kept.stat().st_mtime_ns == written
 
 
 def test_kept_features_that_cannot_be_read_are_computed_anew(
-    question, pairs, tiny_settings, no_inception, values
+    question, pairs, judges, tmp_path, values
 ):
-    evaluation.evaluate(question, Repeater(), pairs, tiny_settings)
-    (kept,) = tiny_settings.features_dir.iterdir()
+    evaluation.evaluate(question, Repeater(), pairs, judges, tmp_path)
+    (kept,) = tmp_path.iterdir()
     kept.write_bytes(b"junk")
 
-    again = evaluation.evaluate(question, Repeater(), pairs, tiny_settings)
+    again = evaluation.evaluate(question, Repeater(), pairs, judges, tmp_path)
 
     found = {value.name: value.value for value in again}
     assert found["fd_lite2"] == values["fd_lite2"].value
 
 
-def test_no_pictures_are_refused(question, tiny_settings):
-    nothing = PairSet(torch.empty(0, 2, 32, 32, 3, dtype=torch.uint8), (), CPU)
+def test_the_fakes_are_written_where_they_are_asked_for(question, pairs, tmp_path):
+    kept = np.zeros((20, 32, 32, 3), np.uint8)
 
-    with pytest.raises(RefusedMetricError, match="no pictures"):
-        evaluation.evaluate(question, Repeater(), nothing, tiny_settings)
+    evaluation.evaluate(question, Repeater(), pairs, [], tmp_path, keep=kept)
+
+    assert np.array_equal(kept, pairs.pixels[:, 0].numpy())
 
 
-def test_a_perfect_picture_is_left_out_of_the_mean_psnr_and_said(
-    question, pairs, tiny_settings, no_inception
-):
+def test_a_perfect_picture_is_left_out_of_the_mean_psnr_and_said(question, pairs, tmp_path):
     pixels = pairs.pixels.clone()
     pixels[0, 1] = pixels[0, 0]
     changed = replace(pairs, pixels=pixels)
-    other = replace(question, data_fingerprint="changed")
 
-    found = evaluation.evaluate(other, Repeater(), changed, tiny_settings)
+    found = evaluation.evaluate(question, Repeater(), changed, [], tmp_path)
 
     psnr = next(value for value in found if value.name == "psnr")
     assert psnr.per_picture[0] is None
-    assert psnr.n_pictures == psnr.protocol["n_pictures"] < 20
+    assert psnr.n_pictures < psnr.protocol["n_pictures"] == 20
     assert "perfect" in psnr.note
     assert np.isfinite(psnr.value)
 
@@ -137,3 +159,10 @@ def test_pictures_are_rounded_to_bytes():
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
 
     assert torch.equal(evaluation.to_bytes(levels.float() / 127.5 - 1), levels)
+
+
+def test_one_networks_distances_can_be_asked_for_alone(settings):
+    (judge,) = evaluation.load_judges(settings, CPU, "efficientnet_lite2")
+
+    assert judge.family.names == ("fd_lite2", "kd_lite2")
+    assert evaluation.load_judges(settings, CPU, "none") == []

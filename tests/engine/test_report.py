@@ -1,24 +1,34 @@
-import csv
-import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from engine.records import Evaluation, RunState
-from engine.report import build_comparison, guard, to_csv
+from engine.records import Evaluation, MetricPoint, RunState
+from engine.report import build_comparison
 from tests.conftest import NOW, tiny_config
 
 NAMES = ("standard", "perceptual", "regularized")
 
 
-def measured(run, value, name="psnr", low=None, high=None, **protocol):
-    fixed = {"data_fingerprint": "a", "px": 32, **protocol}
-    return Evaluation(run.id, "test", name, value, 32, 3, low=low, high=high, protocol=fixed)
+def measured(run, value, name="psnr", epoch=3, halves=None, **protocol):
+    """A value of one run on the test split, with what random halves of the pictures gave."""
+    return Evaluation(
+        run_id=run.id,
+        split="test",
+        name=name,
+        value=value,
+        n_pictures=32,
+        epoch=epoch,
+        low=None if halves is None else value - 1,
+        high=None if halves is None else value + 1,
+        protocol={"data_fingerprint": "a", "px": 32, **protocol},
+        halves=None if halves is None else np.asarray(halves, "<f4").tobytes(),
+    )
 
 
 def study_of(store, seeds):
     configs = [tiny_config(name, seed) for name in NAMES for seed in range(seeds)]
-    study, runs = store.add_study(f"key {seeds}", "=SUM(A1)", configs, NOW)
+    study, runs = store.add_study(f"key {seeds}", "a study", configs, NOW)
     return study, [replace(run, state=RunState.DONE) for run in runs]
 
 
@@ -26,22 +36,45 @@ def cell(comparison, name, metric="psnr"):
     return next(row.cells[metric] for row in comparison.rows if row.configuration == name)
 
 
+def by_run(runs, values):
+    return [measured(run, value) for run, value in zip(runs, values, strict=True)]
+
+
+def noise(seed=0):
+    return np.random.default_rng(seed).standard_normal(200)
+
+
 def test_with_seeds_the_seed_is_the_unit(store):
     study, runs = study_of(store, seeds=2)
-    values = [measured(run, 10.0 + run.id, low=0.0, high=50.0) for run in runs]
 
-    comparison = build_comparison(study, runs, values, [])
+    comparison = build_comparison(study, runs, by_run(runs, [11, 12, 13, 14, 15, 16]), [])
 
     found = cell(comparison, "standard")
     assert comparison.unit == "seeds"
-    assert found.value == 11.5
-    assert found.n_seeds == 2
+    assert (found.value, found.n_seeds, found.by_seed) == (11.5, 2, {0: 11, 1: 12})
     assert found.low == pytest.approx(11.5 - 12.706 * 0.5, abs=1e-2)
+
+
+def test_runs_that_share_a_seed_are_compared_pair_by_pair(store):
+    study, runs = study_of(store, seeds=3)
+    luck = np.array([-2.0, 0.0, 2.0])  # far more than what the configurations differ by
+    values = [*(16 + luck), *(16.5 + luck + [0, 0.01, -0.01]), *(16 + luck + [0.1, -0.1, 0])]
+
+    comparison = build_comparison(study, runs, by_run(runs, values), [])
+
+    found = {(it.one, it.other): it for it in comparison.contrasts}
+    first = found["standard", "perceptual"]
+    assert first.mean == pytest.approx(-0.5)
+    assert (first.unit, first.n) == ("seeds", 3)
+    assert first.is_clear
+    assert first.p < first.p_holm
+    assert not found["standard", "regularized"].is_clear
+    assert [cell(comparison, name).rank for name in NAMES] == [2, 1, 2]
 
 
 def test_with_one_seed_the_interval_is_over_pictures_and_labelled_so(store):
     study, runs = study_of(store, seeds=1)
-    values = [measured(run, 10.0, low=9.0, high=11.0) for run in runs]
+    values = [measured(run, 10.0, halves=noise()) for run in runs]
 
     comparison = build_comparison(study, runs, values, [])
 
@@ -50,9 +83,35 @@ def test_with_one_seed_the_interval_is_over_pictures_and_labelled_so(store):
     assert any("these weights only" in note for note in comparison.notes)
 
 
-def test_intervals_over_seeds_and_over_pictures_are_not_ranked_together(store):
+def test_with_one_seed_differences_on_the_same_halves_make_the_ranks(store):
+    study, runs = study_of(store, seeds=1)
+    shared = noise()
+    values = [
+        measured(runs[0], 10.0, halves=10 + shared),
+        measured(runs[1], 10.5, halves=10.5 + shared + 0.01 * noise(1)),
+        measured(runs[2], 10.5, halves=10.5 + shared + 0.01 * noise(2)),
+    ]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    # Each mean's own interval is wide; the differences are not.
+    assert [cell(comparison, name).rank for name in NAMES] == [3, 1, 1]
+    assert comparison.contrasts[0].low == pytest.approx(-0.5, abs=0.05)
+
+
+def test_where_a_pair_cannot_be_tested_nobody_has_a_rank(store):
+    study, runs = study_of(store, seeds=1)
+    values = [measured(run, 10.0 * run.id, halves=noise() if run.id < 3 else None) for run in runs]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    assert [cell(comparison, name).rank for name in NAMES] == [None] * 3
+    assert len(comparison.contrasts) == 1
+
+
+def test_intervals_over_seeds_and_over_pictures_are_not_mixed(store):
     study, runs = study_of(store, seeds=2)
-    values = [measured(run, 10.0 * run.id, low=0.0, high=1.0) for run in runs[:3]]
+    values = [measured(run, 10.0 * run.id, halves=noise()) for run in runs[:3]]
 
     comparison = build_comparison(study, runs, values, [])
 
@@ -62,30 +121,51 @@ def test_intervals_over_seeds_and_over_pictures_are_not_ranked_together(store):
     assert cell(comparison, "standard").rank is None
 
 
-def test_ranks_are_shared_inside_the_noise(store):
+def test_a_value_of_another_protocol_is_greyed_and_never_compared(store):
     study, runs = study_of(store, seeds=1)
-    spans = [(10, 9, 11), (10.5, 9.5, 11.5), (5, 4, 6)]
-    values = [
-        measured(run, *span[:1], low=span[1], high=span[2])
-        for run, span in zip(runs, spans, strict=True)
-    ]
+    values = [measured(run, 10.0 * run.id, halves=noise(), px=32) for run in runs[:2]]
+    values.append(measured(runs[2], 99.0, halves=noise(), px=64))
 
     comparison = build_comparison(study, runs, values, [])
 
-    assert [cell(comparison, name).rank for name in NAMES] == [1, 1, 3]
+    odd = cell(comparison, "regularized")
+    assert odd.value == 99.0
+    assert odd.incomparable == "other protocol: px 64, not 32"
+    assert odd.rank is None
+    assert {cell(comparison, name).rank for name in NAMES[:2]} == {1, 2}
+    assert not [it for it in comparison.contrasts if "regularized" in (it.one, it.other)]
 
 
-def test_values_of_different_protocols_are_never_ranked(store):
+def test_a_different_number_of_pictures_is_a_different_protocol(store):
     study, runs = study_of(store, seeds=1)
-    values = [
-        measured(run, 10.0 * run.id, low=9.0 * run.id, high=11.0 * run.id, px=32 * run.id)
-        for run in runs
-    ]
+    values = [measured(run, 1.0, "fd_lite2", n_pictures=30 + (run.id == 2)) for run in runs]
 
     comparison = build_comparison(study, runs, values, [])
 
-    assert [cell(comparison, name).rank for name in NAMES] == [None] * 3
-    assert cell(comparison, "standard").mark == "not ranked: the protocols differ"
+    odd = cell(comparison, "perceptual", "fd_lite2")
+    assert odd.incomparable == "other protocol: n_pictures 31, not 30"
+
+
+def test_a_seed_of_another_protocol_is_left_out_of_the_mean_and_said(store):
+    study, runs = study_of(store, seeds=2)
+    values = [measured(run, 10.0, precision="fp32") for run in runs[1:]]
+    values.append(measured(runs[0], 99.0, precision="bf16"))
+
+    comparison = build_comparison(study, runs, values, [])
+
+    found = cell(comparison, "standard")
+    assert (found.value, found.n_seeds) == (10.0, 1)
+    assert "1 of 2 seeds left out (other protocol: precision bf16, not fp32)" in found.mark
+
+
+def test_the_chosen_checkpoint_is_reported_and_the_last_stands_beside_it(store):
+    study, runs = study_of(store, seeds=1)
+    runs = [replace(run, best_epoch=2) for run in runs]
+    values = [measured(run, 10.0 + epoch, epoch=epoch) for run in runs for epoch in (2, 4)]
+
+    found = cell(build_comparison(study, runs, values, []), "standard")
+
+    assert (found.value, found.best_epoch, found.last) == (12.0, 2, 14.0)
 
 
 def test_a_network_that_was_trained_against_is_marked_as_judge(store):
@@ -107,41 +187,36 @@ def test_fid_is_always_a_column_and_says_why_it_is_empty(store):
     assert cell(comparison, "standard", "fid").missing == "no weights"
     assert cell(comparison, "perceptual", "fid").missing == "not evaluated yet"
     assert cell(comparison, "standard", "fid").value is None
+    assert comparison.is_empty
 
 
-def test_costs_have_no_rank(store):
+def test_costs_come_from_the_epochs_and_have_no_rank(store):
     study, runs = study_of(store, seeds=1)
+    runs = [replace(run, epochs=3) for run in runs]
+    points = [
+        MetricPoint(runs[0].id, epoch, epoch, name, value)
+        for name, values in (
+            ("images_per_second", (90.0, 140.0, 130.0)),
+            ("epoch_seconds", (9.0, 5.0, 6.0)),
+            ("peak_memory_mb", (500.0, 800.0, 700.0)),
+        )
+        for epoch, value in enumerate(values, start=1)
+    ]
 
-    comparison = build_comparison(study, runs, [], [])
+    comparison = build_comparison(study, runs, [], points)
 
-    assert {row.cells["images_per_second"].rank for row in comparison.rows} == {None}
+    costs = {name: cell(comparison, "standard", name).value for name in ("images_per_second",)}
+    assert costs == {"images_per_second": 130.0}
+    assert cell(comparison, "standard", "training_seconds").value == 20.0
+    assert cell(comparison, "standard", "peak_memory_mb").value == 800.0
+    assert cell(comparison, "perceptual", "training_seconds").missing == "not measured yet"
+    assert cell(comparison, "standard", "images_per_second").rank is None
 
 
-def test_the_csv_has_a_row_per_configuration_and_guards_text(store):
+def test_what_has_no_better_direction_has_no_rank(store):
     study, runs = study_of(store, seeds=1)
-    values = [measured(run, 10.0, low=9.0, high=11.0) for run in runs]
+    values = [measured(run, run.id * 9.0, "colorfulness", halves=noise()) for run in runs]
 
-    rows = list(csv.DictReader(io.StringIO(to_csv(build_comparison(study, runs, values, [])))))
+    comparison = build_comparison(study, runs, values, [])
 
-    assert [row["configuration"] for row in rows] == list(NAMES)
-    assert rows[0]["study"] == "'=SUM(A1)"
-    assert float(rows[0]["psnr"]) == 10.0
-    assert rows[0]["fid"] == ""
-    assert rows[0]["fid_missing"] == "not evaluated yet"
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", "\tx"])
-def test_a_cell_that_a_spreadsheet_would_run_is_guarded(text):
-    assert guard(text) == f"'{text}"
-
-
-def test_the_json_has_the_agreed_keys(store):
-    study, runs = study_of(store, seeds=1)
-
-    (first, *_) = build_comparison(study, runs, [], []).as_json()
-
-    assert set(first) == {"configuration", "seeds", "metrics"}
-    assert set(first["metrics"]["fid"]) >= {
-        *("value", "low", "high", "n_seeds", "n_pictures", "rank", "best_epoch", "last"),
-        *("missing", "mark"),
-    }
+    assert {cell(comparison, name, "colorfulness").rank for name in NAMES} == {None}

@@ -5,13 +5,15 @@ import io
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from engine import losses, worker
+from engine import judging, losses, worker
 from engine.records import RunState
-from engine.report import compare, to_csv
+from engine.report import compare
+from engine.tables import to_csv
 from tests.conftest import NOW, tiny_config
 from tests.engine.test_weights import stand_in
 
@@ -56,14 +58,47 @@ def test_paths_in_the_database_are_relative(store, done):
     assert not [path for path in paths if path.startswith("/")]
 
 
-def test_the_best_epoch_by_validation_is_what_test_reports(store, done):
-    points = [it for it in store.read_metrics([1]) if it.name == "val_psnr"]
-    best = max(points, key=lambda it: it.value).epoch
+def test_the_best_epoch_by_validation_is_what_test_reports_beside_the_last(store, tiny_settings):
+    config = tiny_config(epochs=3, evaluations=2, choose_by="ssim")
 
-    evaluations = store.read_evaluations(1, "test")
-    assert done.best_epoch == best
-    assert {it.epoch for it in evaluations} == {best}
-    assert {it.protocol["checkpoint"] for it in evaluations} == {"highest val_psnr of all epochs"}
+    run = do_job(store, tiny_settings, config)
+
+    judged = {it.epoch: it.value for it in store.read_evaluations([1], "val") if it.name == "ssim"}
+    assert set(judged) == {2, 3}
+    assert run.best_epoch == max(judged, key=judged.get)
+    assert {it.epoch for it in store.read_evaluations([1], "test")} == {run.best_epoch, 3}
+    assert {it.epoch for it in store.read_predictions([1], "test")} == {run.best_epoch, 3}
+
+
+def test_an_attempt_that_was_cut_off_before_the_judging_catches_up(
+    store, tiny_settings, done, monkeypatch
+):
+    store.add_study("again", "b", [tiny_config(epochs=2)], NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(judging.Court, "validate", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
+    assert store.read_run(2).state == RunState.FAILED
+    assert store.read_evaluations([2]) == []
+
+    store.requeue(2, NOW)
+    worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
+
+    assert store.read_run(2).best_epoch == 2
+    first, second = (
+        [(it.name, it.value) for it in store.read_evaluations([run_id], "val")] for run_id in (1, 2)
+    )
+    assert first == second
+
+
+def test_the_fakes_of_the_test_split_are_kept(store, tiny_settings, done):
+    (kept,) = store.read_predictions([1], "test")
+
+    fakes = np.load(tiny_settings.artifacts / kept.path)
+    assert fakes.shape == (32, 32, 32, 3)
+    assert fakes.std() > 0
+    assert len(kept.names) == 32
+    scores = store.read_scores([1], "test", ["psnr"])
+    assert [it.picture for it in scores] == list(kept.names)
 
 
 def test_only_checkpoints_that_are_recorded_stay_on_the_disk(store, tiny_settings, done):
@@ -151,11 +186,12 @@ def test_an_fid_goes_from_inception_through_the_database_to_table_and_csv(
 
     do_job(store, tiny_settings, tiny_config())
 
-    recorded = {it.name: it for it in store.read_evaluations(1, "test")}
+    recorded = {it.name: it for it in store.read_evaluations([1], "test")}
     assert recorded["fid"].value > 0
     assert recorded["fid"].protocol["extractor"] == "inception_v3"
     assert recorded["fid"].note == "32 pictures in 2,048 dimensions: biased upward"
     assert recorded["kid"].value is not None
+    assert recorded["is_mean"].value > 1
     comparison = compare(store, 1)
     assert comparison.rows[0].cells["fid"].value == recorded["fid"].value
     (row,) = csv.DictReader(io.StringIO(to_csv(comparison)))

@@ -5,6 +5,7 @@ from engine.metrics.catalog import CATALOG, CURVES
 def test_every_curve_that_training_records_is_in_the_catalog():
     recorded = {"g_loss", "d_loss", *TERMS, "val_g_loss", "val_psnr", "epoch_seconds"}
     recorded |= {"images_per_second", "peak_memory_mb", "lr_g", "lr_d"}
+    recorded |= {"d_train_accuracy", "g_grad_norm", "d_grad_norm"}
 
     assert recorded == set(CURVES)
 

@@ -97,5 +97,5 @@ def test_constant_features_are_refused():
 
 
 def test_a_subset_larger_than_the_set_is_refused():
-    with pytest.raises(RefusedMetricError, match="at most 50"):
+    with pytest.raises(RefusedMetricError, match="from 2 to 50"):
         kid(recipes.base(1, 50, 8), recipes.base(2, 60, 8))

@@ -1,3 +1,4 @@
+import math
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -6,8 +7,18 @@ import pytest
 import sqlalchemy as sa
 
 from engine.errors import BadInputError, StoreError
-from engine.records import Checkpoint, Evaluation, ImageScore, MetricPoint, RunState, Sample
+from engine.records import (
+    Checkpoint,
+    Evaluation,
+    ImageScore,
+    Judgement,
+    MetricPoint,
+    Predictions,
+    RunState,
+    Sample,
+)
 from engine.store import LostJobError, Store
+from engine.weights import CATALOG
 from tests.conftest import NOW, tiny_config
 
 
@@ -119,7 +130,7 @@ def test_who_lost_the_job_writes_nothing(store, job):
 
     for write in (
         lambda: store.add_metrics(stale, 1, 1, [point(1, 1, 0.5)], NOW),
-        lambda: store.add_evaluations(stale, [evaluation], [], NOW),
+        lambda: store.add_judgement(stale, Judgement((evaluation,)), NOW),
         lambda: store.finish_job(stale, RunState.DONE, None, NOW),
         lambda: store.set_phase(stale, "training", NOW),
         lambda: store.beat(stale, NOW),
@@ -154,13 +165,11 @@ def test_a_running_run_is_asked_to_stop(store, job):
 
 
 def test_only_the_newest_and_the_best_checkpoint_are_kept(store, job):
-    def saved(epoch, is_best):
-        return Checkpoint(1, epoch, f"{epoch}.pt", "00", 1, is_best)
-
-    forgotten = [
-        [it.epoch for it in store.add_checkpoint(job, saved(epoch, is_best), NOW)]
-        for epoch, is_best in ((1, True), (2, True), (3, False), (4, False))
-    ]
+    forgotten = []
+    for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
+        saved = Checkpoint(1, epoch, f"{epoch}.pt", "00", 1, is_best=False)
+        gone = store.add_checkpoint(job, saved, NOW) + store.choose_checkpoint(job, best, NOW)
+        forgotten.append([it.epoch for it in gone])
 
     assert forgotten == [[], [1], [], [3]]
     assert [(it.epoch, it.is_best) for it in store.read_checkpoints(1)] == [(4, False), (2, True)]
@@ -171,12 +180,64 @@ def test_evaluations_replace_older_ones(store, study, job):
     def measured(value):
         return Evaluation(1, "test", "psnr", value, 8, 1, low=1.0, high=2.0, protocol={"px": 32})
 
-    score = ImageScore(1, "test", "1F600", "psnr", 9.0)
-    store.add_evaluations(job, [measured(1.0)], [score], NOW)
-    store.add_evaluations(job, [measured(2.0)], [score], NOW)
+    score = ImageScore(1, "test", 1, "1F600", "psnr", 9.0)
+    fakes = Predictions(1, "test", 1, "fakes.npy", ("1F600",))
+    store.add_judgement(job, Judgement((measured(1.0),), (score,)), NOW)
+    store.add_judgement(job, Judgement((measured(2.0),), (score,), fakes), NOW)
 
-    assert store.read_evaluations(study.id, "test") == [measured(2.0)]
-    assert store.read_evaluations(study.id, "val") == []
+    assert store.read_evaluations([1], "test") == store.read_evaluations([1]) == [measured(2.0)]
+    assert store.read_evaluations([1], "val") == []
+    assert store.read_scores([1], "test") == [score]
+    assert store.read_scores([1], "test", ["ssim"]) == []
+    assert store.read_predictions([1], "test") == [fakes]
+
+
+def test_each_epoch_keeps_its_own_evaluation(store, study, job):
+    for epoch in (1, 2):
+        found = Evaluation(1, "val", "psnr", 10.0 + epoch, 8, epoch)
+        store.add_judgement(job, Judgement((found,)), NOW)
+
+    assert [it.value for it in store.read_evaluations([1], "val")] == [11.0, 12.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "weights", "reason"),
+    [
+        ("fid", -0.00137, "6726825d", "fid cannot be -0.00137"),
+        ("fid", math.inf, "6726825d", "fid cannot be inf"),
+        ("fid", 12.0, "9656183e", "made with other weights"),
+        ("fid", 12.0, "", "made with other weights"),
+        ("kd_lite2", math.nan, "9656183e", "kd_lite2 cannot be nan"),
+        ("ssim", 1.2, "", "ssim cannot be 1.2"),
+        ("psnr", None, "", "neither a value nor a reason"),
+    ],
+)
+def test_an_impossible_number_is_never_stored(store, job, name, value, weights, reason):
+    digest = CATALOG["efficientnet_lite2"].sha256 if weights == "9656183e" else weights
+    found = Evaluation(1, "test", name, value, 8, 1, protocol={"weights_sha256": digest})
+
+    with pytest.raises(ValueError, match=reason):
+        store.add_judgement(job, Judgement((found,)), NOW)
+
+    assert store.read_evaluations([1]) == []
+
+
+def test_an_evaluation_is_repeated_only_when_the_run_has_ended(store, job):
+    again = Judgement((Evaluation(1, "test", "psnr", 10.0, 8, 1),))
+
+    with pytest.raises(BadInputError, match="Run 1 is running"):
+        store.repeat_judgement(1, again)
+    store.finish_job(job, RunState.DONE, None, NOW)
+    store.repeat_judgement(1, again)
+
+    assert store.read_evaluations([1]) == list(again.evaluations)
+
+
+def test_curves_are_thinned_to_the_mean_of_each_epoch(store, job):
+    points = [point(1, step, float(step), epoch=1 + step // 3) for step in (1, 2, 3, 4)]
+    store.add_metrics(job, 1, 4, [*points, point(1, 5, None, epoch=2)], NOW)
+
+    assert store.read_epoch_means([1], ["l1"]) == {(1, "l1"): [(1, 1.5), (2, 3.5)]}
 
 
 def test_samples_come_by_epoch_and_the_newest_of_each_run_alone(store, job):

@@ -1,0 +1,118 @@
+"""A checkpoint of a run -> what it is worth on a split, as the records that are stored.
+
+Used by the worker while a run trains and by whoever repeats an evaluation later, so that both
+do the same: the same protocol and checkpoint give the same numbers on the same machine.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine import evaluation, inference
+from engine.config import RunConfig
+from engine.data.batches import PairSet
+from engine.evaluation import Judge
+from engine.files import replacing_array
+from engine.meters.values import Value
+from engine.metrics.catalog import CATALOG
+from engine.records import Evaluation, ImageScore, Judgement, Predictions
+from engine.settings import Settings
+from engine.state import TrainingState
+
+
+@dataclass(frozen=True)
+class Court:
+    """All that stays the same while checkpoints of one run are judged."""
+
+    settings: Settings
+    run_id: int
+    config: RunConfig
+    data_fingerprint: str
+    judges: Sequence[Judge]
+
+    def validate(
+        self, state: TrainingState, pairs: PairSet, on_progress: Callable[[int], None]
+    ) -> Judgement:
+        """A checkpoint on the validation split: what is needed to choose between checkpoints."""
+        question = evaluation.Question(self.config, "val", self.data_fingerprint)
+        values = evaluation.evaluate(
+            question,
+            state.sampler,
+            pairs,
+            self.judges,
+            self.settings.features_dir,
+            thorough=False,
+            on_progress=on_progress,
+        )
+        return Judgement(tuple(self._record(it, "val", state.epoch) for it in values))
+
+    def judge(
+        self,
+        state: TrainingState,
+        split: str,
+        pairs: PairSet,
+        machine: Mapping[str, Any],
+        on_progress: Callable[[int], None],
+    ) -> Judgement:
+        """A checkpoint in full: every metric, the scores and the fakes of single pictures, cost."""
+        question = evaluation.Question(self.config, split, self.data_fingerprint)
+        folder = self.settings.run_dir(self.run_id) / "predictions"
+        path = folder / f"{split}-{state.epoch:05d}.npy"
+        px = self.config.budget.px
+        with replacing_array(path, (len(pairs), px, px, 3), np.uint8) as fakes:
+            values = evaluation.evaluate(
+                question,
+                state.sampler,
+                pairs,
+                self.judges,
+                self.settings.features_dir,
+                discriminator=state.discriminator,
+                keep=fakes,
+                on_progress=on_progress,
+            )
+        values += inference.measure(self.config, state.sampler, pairs.device, machine)
+        scores = tuple(
+            ImageScore(self.run_id, split, state.epoch, picture, value.name, score)
+            for value in values
+            if value.per_picture is not None
+            for picture, score in zip(pairs.names, value.per_picture, strict=True)
+        )
+        return Judgement(
+            tuple(self._record(it, split, state.epoch) for it in values),
+            scores,
+            Predictions(self.run_id, split, state.epoch, self.settings.relative(path), pairs.names),
+        )
+
+    def _record(self, value: Value, split: str, epoch: int) -> Evaluation:
+        return Evaluation(
+            run_id=self.run_id,
+            split=split,
+            name=value.name,
+            value=value.value,
+            n_pictures=value.n_pictures,
+            epoch=epoch,
+            low=value.low,
+            high=value.high,
+            missing=value.missing,
+            note=value.note,
+            reference=value.reference,
+            protocol=value.protocol,
+            halves=None if value.halves is None else value.halves.astype("<f4").tobytes(),
+        )
+
+
+def choose(evaluations: Sequence[Evaluation], name: str) -> int | None:
+    """The epoch with the best value of a metric, the earlier of equals; None without any."""
+    known = [(it.value, it.epoch) for it in evaluations if it.name == name and it.value is not None]
+    if not known:
+        return None
+    sign = -1 if CATALOG[name].better == "up" else 1
+    return min(known, key=lambda it: (sign * it[0], it[1]))[1]
+
+
+def set_threads(config: RunConfig) -> None:
+    """As many threads as the run trained with: sums depend on how they are divided."""
+    torch.set_num_threads(int(config.execution.threads))
