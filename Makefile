@@ -25,8 +25,9 @@ check: $(READY)  ## format, lint, types, import contracts, tests: what CI runs
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
-bench: $(READY)  ## measure what is fast: page scripts, start-up, training against the plain loop
+bench: $(READY)  ## measure what is fast: page scripts, start-up, metrics beside libraries'
 	@$(BIN)/python -W ignore -m benchmarks.dashboard
+	@$(BIN)/python -W ignore -m engine bench metrics
 
 $(READY): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -5,12 +5,24 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from engine import jobs, report, weights
+from engine import charts, jobs, planning, report, weights
+from engine.cases import Cases, Which, load_cases
 from engine.config import RunConfig, parse_settings
 from engine.data.packing import count_pairs, is_packed
 from engine.data.sources import read_source
 from engine.estimates import Estimate, estimate
-from engine.records import Comparison, MetricPoint, MetricSummary, Run, RunState, Sample, Study
+from engine.export import bundle, folder
+from engine.metrics.catalog import CURVES
+from engine.records import (
+    Comparison,
+    MetricPoint,
+    MetricSummary,
+    Run,
+    RunStability,
+    RunState,
+    Sample,
+    Study,
+)
 from engine.settings import Settings
 from engine.store import Store, utc_now
 
@@ -97,6 +109,26 @@ def comparison(study_id: int) -> Comparison:
     return report.compare(store(), study_id)
 
 
+def cases(study: Study, metric: str, which: Which, count: int, by: str | None) -> Cases | None:
+    """Some pictures of the test split, chosen by their scores; None before any is evaluated."""
+    return load_cases(store(), settings(), study, metric, which, count, by)
+
+
+def curves(runs: Sequence[Run], parts: int) -> charts.Curves:
+    """All curves of some runs, thinned to so many parts."""
+    return store().read_curves([run.id for run in runs], CURVES, parts)
+
+
+def steadiness(runs: Sequence[Run]) -> dict[int, RunStability]:
+    """How steadily each run trained."""
+    return bundle.steadiness(store(), runs)
+
+
+def export_zip(study_id: int) -> bytes:
+    """Everything there is of a study, as the content of a zip file."""
+    return folder.export_zip(store(), settings(), study_id)
+
+
 def artifact(path: str) -> str | None:
     """The absolute path of a recorded file; None when it is gone."""
     absolute = settings().artifacts / path
@@ -137,7 +169,7 @@ def plan(
 ) -> Plan:
     """What a form's values amount to; raises `EngineError` with a sentence for the form."""
     parsed = parse_settings(changes)
-    configs = jobs.plan_study(data, budget, configurations, seeds, parsed, settings())
+    configs = planning.plan_study(data, budget, configurations, seeds, parsed, settings())
     source, spent = read_source(data), configs[0].budget
     pairs = count_pairs(source, spent)
     perceptual = next(
@@ -151,7 +183,7 @@ def plan(
     absent = [] if weights.find("inception", settings()) else [weights.absence("inception")]
     return Plan(
         configs=tuple(configs),
-        name=jobs.default_name(configs),
+        name=planning.default_name(configs),
         pairs=pairs,
         is_packed=is_packed(source, spent.px, settings()),
         estimate=estimate(configs, pairs, store().read_speeds()),

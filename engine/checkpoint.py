@@ -1,6 +1,8 @@
 """Training states on disk: written whole or not at all, verified when read."""
 
 import hashlib
+import pickle
+import struct
 from pathlib import Path
 
 import torch
@@ -23,17 +25,20 @@ def save(state: dict[str, object], path: Path) -> tuple[str, int]:
     return digest, n_bytes
 
 
-def load(path: Path, sha256: str) -> dict[str, object]:
-    """Reads a state back on the CPU.
+def load(path: Path, sha256: str | None) -> dict[str, object]:
+    """Reads a state back on the CPU; without a hash it is not verified.
 
     Raises:
-        EngineError: the file is missing or not the one that was written.
+        EngineError: the file is missing, not the one that was written, or no checkpoint.
     """
     if not path.is_file():
         raise EngineError(f"The checkpoint {path} is missing.")
     with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+        if sha256 and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise EngineError(f"The checkpoint {path} is damaged: its sha256 has changed.")
         file.seek(0)
-        state: dict[str, object] = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, object] = torch.load(file, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, ValueError, struct.error, pickle.UnpicklingError) as error:
+            raise EngineError(f"{path} is no checkpoint ({type(error).__name__}).") from error
     return state

@@ -59,14 +59,17 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     command = _add(verbs, "study", commands.study, "start a comparison", json=True)
-    command.add_argument("--data", required=True, help=f"a data source: {', '.join(SOURCES)}")
-    command.add_argument("--budget", required=True, help=", ".join(BUDGETS))
+    command.add_argument("--data", help=f"a data source: {', '.join(SOURCES)}")
+    command.add_argument("--budget", help=", ".join(BUDGETS))
     command.add_argument(
         "--configurations",
-        default=",".join(DEFAULT_CONFIGURATIONS),
-        help=f"comma-separated, of {', '.join(CONFIGURATIONS)}",
+        help=f"comma-separated, of {', '.join(CONFIGURATIONS)}; "
+        f"{','.join(DEFAULT_CONFIGURATIONS)} without a choice",
     )
-    command.add_argument("--seeds", type=int, default=1, help="runs per configuration")
+    command.add_argument("--seeds", type=int, help="runs per configuration, 1 without a choice")
+    command.add_argument(
+        "--from", dest="repeat", metavar="FILE", help="repeat a study from its results.json"
+    )
     command.add_argument("--name", help="what to call the study")
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a single value"
@@ -83,7 +86,17 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--csv", action="store_true", help="as CSV")
     command.add_argument("--markdown", action="store_true", help="as Markdown")
-    command = _add(verbs, "export", commands.export, "write the summary CSV")
+    command = _add(verbs, "evaluate", commands.evaluate, "measure a checkpoint again", json=True)
+    command.add_argument("run_id", type=_identity, metavar="RUN")
+    command.add_argument("--checkpoint", default="best", help="best, last or a checkpoint file")
+    command.add_argument("--split", default="test", choices=("val", "test"))
+    command.add_argument(
+        "--features",
+        default="all",
+        choices=("all", "none", "inception", "efficientnet_lite2"),
+        help="the networks whose distances are measured",
+    )
+    command = _add(verbs, "export", commands.export, "write every table and figure to a folder")
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
 
@@ -102,6 +115,12 @@ def build_parser() -> argparse.ArgumentParser:
     command = _add(group, "fetch", commands.weights_fetch, "download weights")
     command.add_argument("name", metavar="NAME", help=", ".join(weights.CATALOG))
     _add(group, "check", commands.weights_check, "verify the files that are here")
+    group = verbs.add_parser("bench", help="ours against the plain way").add_subparsers(
+        required=True, metavar="ACTION", parser_class=_Parser
+    )
+    about = "our distances and pixel metrics beside well-known libraries'"
+    command = _add(group, "metrics", commands.bench_metrics, about, json=True)
+    command.add_argument("--rounds", type=int, default=2, help="how often each is timed")
     _add(verbs, "doctor", commands.examine, "what the machine has and lacks", json=True)
     return parser
 

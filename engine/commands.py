@@ -13,12 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from engine import doctor, jobs, tables, terminal, weights
-from engine.config import parse_settings
+from engine import doctor, jobs, planning, tables, terminal, weights
+from engine.config import RunConfig, parse_settings
 from engine.data import packing
 from engine.data.sources import SOURCES, read_source
-from engine.errors import BadInputError, EngineError, MissingWeightsError
-from engine.presets import read_budget
+from engine.errors import BadInputError, MissingWeightsError
+from engine.findings import findings
+from engine.presets import DEFAULT_CONFIGURATIONS, read_budget
 from engine.records import Run, RunState
 from engine.report import compare
 from engine.settings import Settings
@@ -29,11 +30,8 @@ stderr = Console(stderr=True)
 
 def study(chosen: argparse.Namespace, settings: Settings) -> int:
     """Stores a study, queues its runs, and with --wait sees them through."""
-    names = chosen.configurations.split(",")
-    changes = parse_settings(chosen.set)
-    configs = jobs.plan_study(chosen.data, chosen.budget, names, chosen.seeds, changes, settings)
-    name = jobs.default_name(configs) if chosen.name is None else chosen.name
-    name = jobs.check_name(name)
+    configs, name = _plan(chosen, settings)
+    name = planning.check_name(name if chosen.name is None else chosen.name)
     settings.check_artifacts()
     store = Store(settings.database_url)
     stored, runs = jobs.submit(store, settings, configs, name, uuid.uuid4().hex, utc_now())
@@ -48,8 +46,28 @@ def study(chosen: argparse.Namespace, settings: Settings) -> int:
             line = f"run {run.id} ({run.config.label}) {run.state}: {run.reason}"
             stderr.print(line, markup=False, soft_wrap=True)
     if not chosen.json:
-        terminal.print_comparison(Console(), compare(store, stored.id))
+        comparison = compare(store, stored.id)
+        terminal.print_comparison(Console(), comparison, findings(comparison))
     return 0 if all(run.state == RunState.DONE for run in ended) else 1
+
+
+def _plan(chosen: argparse.Namespace, settings: Settings) -> tuple[list[RunConfig], str]:
+    """The runs that were asked for, by options or by an exported file, and the study's name."""
+    if chosen.repeat is None:
+        if chosen.data is None or chosen.budget is None:
+            raise BadInputError("A study needs --data and --budget, or --from results.json.")
+        names = (chosen.configurations or ",".join(DEFAULT_CONFIGURATIONS)).split(",")
+        changes = parse_settings(chosen.set)
+        seeds = 1 if chosen.seeds is None else chosen.seeds
+        configs = planning.plan_study(chosen.data, chosen.budget, names, seeds, changes, settings)
+        return configs, planning.default_name(configs)
+    options = ("data", "budget", "configurations", "seeds")
+    also = [f"--{name}" for name in options if getattr(chosen, name) is not None]
+    if also or chosen.set:
+        raise BadInputError(
+            f"--from repeats a study as it was; {', '.join(also or ['--set'])} cannot change it."
+        )
+    return planning.plan_repetition(Path(chosen.repeat).expanduser(), settings)
 
 
 def runs(chosen: argparse.Namespace, settings: Settings) -> int:
@@ -87,6 +105,8 @@ def cancel(chosen: argparse.Namespace, settings: Settings) -> int:
 def table(chosen: argparse.Namespace, settings: Settings) -> int:
     """The comparison table."""
     comparison = compare(_open_existing(settings), chosen.study)
+    if chosen.csv + chosen.markdown + chosen.json > 1:
+        raise BadInputError("One of --csv, --markdown and --json at a time.")
     if chosen.json:
         print(json.dumps(comparison.as_json(), indent=2))
     elif chosen.csv:
@@ -94,22 +114,46 @@ def table(chosen: argparse.Namespace, settings: Settings) -> int:
     elif chosen.markdown:
         print(tables.to_markdown(comparison), end="")
     else:
-        terminal.print_comparison(Console(), comparison)
+        terminal.print_comparison(Console(), comparison, findings(comparison))
     return 0
 
 
 def export(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Writes the summary CSV into a folder."""
-    comparison = compare(_open_existing(settings), chosen.study)
+    """Writes everything there is of a study into a folder."""
+    from engine.export.folder import export_study
+
+    store = _open_existing(settings)
+    store.read_study(chosen.study)
     if not chosen.out.strip():
         raise BadInputError("--out must name a folder, not nothing.")
-    target = Path(chosen.out).expanduser() / "comparison.csv"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(tables.to_csv(comparison), encoding="utf-8")
-    except OSError as error:
-        raise EngineError(f"{target} cannot be written ({error.strerror}).") from error
-    print(target)
+    out = Path(chosen.out).expanduser()
+    with stderr.status("exporting") as status:
+        remarks = export_study(store, settings, chosen.study, out, status.update)
+    for remark in remarks:
+        stderr.print(remark, markup=False, soft_wrap=True)
+    print(out / "report.html")
+    return 0
+
+
+def evaluate(chosen: argparse.Namespace, settings: Settings) -> int:
+    """Measures a checkpoint again: the same one under the same protocol gives the same numbers."""
+    from engine import repeating
+
+    run = _open_existing(settings).read_run(chosen.run_id)
+    with terminal.picture_bar(stderr, f"run {run.id}") as advance:
+        judgement = repeating.evaluate_again(
+            _open_existing(settings),
+            settings,
+            run,
+            chosen.checkpoint,
+            chosen.split,
+            chosen.features,
+            advance,
+        )
+    if chosen.json:
+        print(json.dumps([terminal.as_json(it) for it in judgement.evaluations], indent=2))
+    else:
+        terminal.print_evaluations(Console(), run, judgement.evaluations)
     return 0
 
 
@@ -198,6 +242,21 @@ def examine(chosen: argparse.Namespace, settings: Settings) -> int:
     else:
         terminal.print_findings(Console(), findings)
     return 0 if all(finding.state != "broken" for finding in findings) else 1
+
+
+def bench_metrics(chosen: argparse.Namespace, settings: Settings) -> int:
+    """Our distances and pixel metrics beside well-known libraries'."""
+    from engine.bench import metrics
+
+    if not 1 <= chosen.rounds <= 100:
+        raise BadInputError(f"--rounds must be from 1 to 100, not {chosen.rounds}.")
+    with stderr.status("measuring") as status:
+        found = metrics.run(chosen.rounds, status.update)
+    if chosen.json:
+        print(json.dumps([{**vars(it), "median": it.median} for it in found], indent=2))
+    else:
+        terminal.print_timings(Console(), found)
+    return 0
 
 
 def _open_existing(settings: Settings) -> Store:

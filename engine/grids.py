@@ -4,13 +4,14 @@ A gallery reads these while they are written, so every file is replaced in one s
 pictures are enlarged without blurring, for the eye.
 """
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from engine.files import replacing
 
@@ -20,6 +21,8 @@ ACROSS = 6  # pictures in a thumbnail: sketches above, fakes below
 GUTTER = 4  # pixels between pictures, in the background's colour
 SMALLEST = 128  # sides below this are enlarged to at least this, by a whole factor
 BACKGROUND = 255
+CAPTION, LABEL = 24, 118  # pixels below and left of pictures for words
+INK, FAINT = (15, 23, 42), (100, 116, 139)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,40 @@ def tile(rows: Sequence[Sequence[Pictures]]) -> Pictures:
             top, left = down * step, across * step
             canvas[top : top + side * factor, left : left + side * factor] = large
     return canvas
+
+
+def labelled(rows: Mapping[str, Pictures], captions: Mapping[str, Sequence[str]]) -> Pictures:
+    """A grid with a named row of pictures each, and a word under single pictures.
+
+    Args:
+        rows: name -> [N, H, W, 3] bytes, all of one size.
+        captions: name -> N words; rows without any have none.
+    """
+    font, small = ImageFont.load_default(15), ImageFont.load_default(13)
+    first = next(iter(rows.values()))
+    side = first.shape[1] * max(1, -(-SMALLEST // first.shape[1]))
+    heights = [side + (CAPTION if name in captions else GUTTER) for name in rows]
+    size = (LABEL + len(first) * (side + GUTTER) - GUTTER, sum(heights))
+    canvas = Image.new("RGB", size, (BACKGROUND,) * 3)
+    draw, top = ImageDraw.Draw(canvas), 0
+    for (name, pictures), height in zip(rows.items(), heights, strict=True):
+        draw.text((0, top + side // 2 - 10), name, fill=INK, font=font)
+        for across, picture in enumerate(pictures):
+            left = LABEL + across * (side + GUTTER)
+            shown = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
+            canvas.paste(shown, (left, top))
+            if name in captions:
+                place = (left + side // 2, top + side + 3)
+                draw.text(place, captions[name][across], fill=FAINT, font=small, anchor="ma")
+        top += height
+    return np.asarray(canvas)
+
+
+def to_png(picture: Pictures) -> bytes:
+    """The picture as a PNG file's content."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def save_png(picture: Pictures, path: Path) -> None:

@@ -6,7 +6,6 @@ that only one lives.
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,105 +15,18 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from engine import processes, weights
-from engine.config import MAX_SEEDS, RunConfig, apply_settings, change
-from engine.data.packing import count_pairs
-from engine.data.sources import read_source
+from engine import processes
+from engine.config import RunConfig
 from engine.errors import BadInputError, EngineError
-from engine.presets import read_budget, read_configurations
+from engine.planning import check_name
 from engine.records import Job, Run, RunState, Study
 from engine.settings import PROJECT_ROOT, Settings
 from engine.store import LostJobError, Store
 
 # Idle threads spin briefly, then sleep: nearly full speed alone, no collapse on a busy machine.
 SPIN_COUNT = "5000"
-MAX_NAME = 120
 UNCLAIMED_AFTER = timedelta(seconds=60)  # a claimed job without a process by then is lost
 UNHEARD_AFTER = timedelta(minutes=5)  # one on another host without a heartbeat by then
-
-
-def plan_study(
-    data: str,
-    budget: str,
-    configurations: Sequence[str],
-    seeds: int,
-    changes: Mapping[str, str],
-    settings: Settings,
-) -> list[RunConfig]:
-    """The runs of a study, checked as far as possible without starting anything.
-
-    Feature weights are chosen here, so that they can be shown before Start.
-
-    Args:
-        data: a SOURCE.
-        budget: a budget's name.
-        configurations: names, in the order they are compared.
-        seeds: how many; they are 0 .. seeds - 1.
-        changes: `--set` keys and values, applied to every run.
-        settings: where weights are looked for.
-
-    Raises:
-        BadInputError: any of it is wrong; one sentence says what and the way out.
-        MissingWeightsError: chosen feature weights are not on this machine.
-    """
-    source = read_source(data)
-    spent = read_budget(budget)
-    if not 1 <= seeds <= MAX_SEEDS:
-        raise BadInputError(f"seeds must be from 1 to {MAX_SEEDS}, not {seeds}.")
-    configs = []
-    for configuration in read_configurations(configurations):
-        config = apply_settings(
-            RunConfig(data=data, configuration=configuration, budget=spent), changes
-        )
-        config = choose_weights(config, settings)
-        configs += [config.model_copy(update={"seed": seed}) for seed in range(seeds)]
-    if configs[0].execution.compile == "on" and not (shutil.which("cc") or shutil.which("gcc")):
-        raise BadInputError(
-            "compile=on needs a C compiler and there is none (cc, gcc): install one, for example "
-            "`apt-get install gcc`, or leave compile at auto."
-        )
-    counts = count_pairs(source, configs[0].budget)
-    if configs[0].budget.batch > counts["train"]:
-        raise BadInputError(
-            f"batch must be at most {counts['train']}, the number of training pairs, not "
-            f"{configs[0].budget.batch}."
-        )
-    if configs[0].budget.jitter >= configs[0].budget.px:
-        raise BadInputError(
-            f"jitter must be less than px ({configs[0].budget.px}), not {configs[0].budget.jitter}."
-        )
-    return configs
-
-
-def choose_weights(config: RunConfig, settings: Settings) -> RunConfig:
-    """The run with the feature weights it will use, where it uses any."""
-    asked, chosen = config.execution, {}
-    if "perceptual" in config.configuration.recipe.names:
-        network = weights.resolve_perceptual(asked.perceptual_features, settings)
-        chosen["perceptual_features"] = network
-    else:
-        chosen["perceptual_features"] = "none"
-    if config.budget.generator == "resnet18_unet":
-        start = weights.resolve_encoder(asked.encoder_weights, settings)
-        chosen["encoder_weights"] = start
-    else:
-        chosen["encoder_weights"] = "none"
-    return config.model_copy(update={"execution": change(asked, chosen)})
-
-
-def check_name(name: str) -> str:
-    """A study's name as it is stored, or `BadInputError`."""
-    name = name.strip()
-    if not name or len(name) > MAX_NAME or not name.isprintable():
-        raise BadInputError(
-            f"A study's name has 1 to {MAX_NAME} printable characters, not {name[:40]!r}."
-        )
-    return name
-
-
-def default_name(configs: Sequence[RunConfig]) -> str:
-    """What a study is called when nobody says: data and budget."""
-    return f"{configs[0].data} {configs[0].budget.name}"
 
 
 def submit(

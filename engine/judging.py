@@ -5,11 +5,11 @@ do the same: the same protocol and checkpoint give the same numbers on the same 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from engine import evaluation, inference
 from engine.config import RunConfig
@@ -54,15 +54,26 @@ class Court:
         state: TrainingState,
         split: str,
         pairs: PairSet,
-        machine: Mapping[str, Any],
+        machine: Mapping[str, Any] | None,
         on_progress: Callable[[int], None],
+        keep: bool = True,
     ) -> Judgement:
-        """A checkpoint in full: every metric, the scores and the fakes of single pictures, cost."""
+        """A checkpoint in full: every metric, the scores and the fakes of single pictures, cost.
+
+        Args:
+            state: the checkpoint.
+            split: `val` or `test`.
+            pairs: of this split.
+            machine: what stands in the protocol of timings; None: nothing is timed.
+            on_progress: told the pictures done so far.
+            keep: write the fakes beside the run, where pages and exports find them.
+        """
         question = evaluation.Question(self.config, split, self.data_fingerprint)
+        px = self.config.budget.px
         folder = self.settings.run_dir(self.run_id) / "predictions"
         path = folder / f"{split}-{state.epoch:05d}.npy"
-        px = self.config.budget.px
-        with replacing_array(path, (len(pairs), px, px, 3), np.uint8) as fakes:
+        shape = (len(pairs), px, px, 3)
+        with replacing_array(path, shape, np.uint8) if keep else nullcontext() as fakes:
             values = evaluation.evaluate(
                 question,
                 state.sampler,
@@ -73,7 +84,8 @@ class Court:
                 keep=fakes,
                 on_progress=on_progress,
             )
-        values += inference.measure(self.config, state.sampler, pairs.device, machine)
+        if machine is not None:
+            values += inference.measure(self.config, state.sampler, pairs.device, machine)
         scores = tuple(
             ImageScore(self.run_id, split, state.epoch, picture, value.name, score)
             for value in values
@@ -83,7 +95,9 @@ class Court:
         return Judgement(
             tuple(self._record(it, split, state.epoch) for it in values),
             scores,
-            Predictions(self.run_id, split, state.epoch, self.settings.relative(path), pairs.names),
+            Predictions(self.run_id, split, state.epoch, self.settings.relative(path), pairs.names)
+            if keep
+            else None,
         )
 
     def _record(self, value: Value, split: str, epoch: int) -> Evaluation:
@@ -111,8 +125,3 @@ def choose(evaluations: Sequence[Evaluation], name: str) -> int | None:
         return None
     sign = -1 if CATALOG[name].better == "up" else 1
     return min(known, key=lambda it: (sign * it[0], it[1]))[1]
-
-
-def set_threads(config: RunConfig) -> None:
-    """As many threads as the run trained with: sums depend on how they are divided."""
-    torch.set_num_threads(int(config.execution.threads))

@@ -1,5 +1,6 @@
 """What is known of studies, runs and their results: frozen records, no rows, no torch."""
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -224,6 +225,48 @@ class Job:
 
 
 @dataclass(frozen=True)
+class CurveStability:
+    """One loss of one run.
+
+    Attributes:
+        variance: mean over all windows of 10 parts of the population variance.
+        convergence_rate: slope of the line fitted to the trend, absolute, per part.
+        oscillation: population standard deviation about the trend.
+        improvement: mean of the first tenth less mean of the last tenth.
+        final: the last part's value.
+    """
+
+    variance: float
+    convergence_rate: float
+    oscillation: float
+    improvement: float
+    final: float
+
+
+@dataclass(frozen=True)
+class RunStability:
+    """How steadily a run trained.
+
+    Attributes:
+        n_parts: parts of its curves; fewer than 21 have no trend and so no figures.
+        curves: by the loss's name.
+        finals: the last part's value of every curve, however short.
+        collapse_ratio: share of the parts in which the generator's smoothed loss rises by over
+            0.1 while the discriminator's falls by over 0.1: study 1's sign of mode collapse.
+        saturation: share of the recorded steps in which the discriminator was right about over
+            95 % of the patches, or its loss under 0.01.
+        missing: why there are no figures.
+    """
+
+    n_parts: int
+    curves: Mapping[str, CurveStability]
+    finals: Mapping[str, float]
+    collapse_ratio: float | None
+    saturation: float | None
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
 class Cell:
     """One metric of one configuration.
 
@@ -338,3 +381,23 @@ class Comparison:
             }
             for row in self.rows
         ]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One contender on one task.
+
+    Attributes:
+        seconds: of each round.
+        error: relative, against the exact value; None where there is nothing to be off from.
+    """
+
+    task: str
+    contender: str
+    seconds: tuple[float, ...]
+    error: float | None = None
+
+    @property
+    def median(self) -> float:
+        """Seconds, the median over the rounds."""
+        return statistics.median(self.seconds)

@@ -6,6 +6,7 @@ The page and the exported report show the same HTML, so that their numbers canno
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -98,15 +99,33 @@ def reasons(comparison: Comparison, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def remarks(comparison: Comparison, names: Sequence[str]) -> list[tuple[str, str]]:
+    """(labels, reason): metrics that share a reason are named together."""
+    together: dict[str, list[str]] = {}
+    for name, why in reasons(comparison, names).items():
+        together.setdefault(why, []).append(CATALOG[name].label)
+    return [(", ".join(labels), why) for why, labels in together.items()]
+
+
+def with_values(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """The metrics that anybody has; FID always has its column, with its reason."""
+    return [
+        name
+        for name in names
+        if name == "fid" or any(row.cells[name].value is not None for row in comparison.rows)
+    ]
+
+
+def marked(text: str) -> str:
+    """Plain text as HTML; what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def to_markdown(comparison: Comparison) -> str:
     """A Markdown table for each group, without columns that are empty."""
     blocks = []
     for group in SHOWN:
-        names = [
-            name
-            for name in shown_metrics(comparison, group)
-            if any(row.cells[name].value is not None for row in comparison.rows)
-        ]
+        names = with_values(comparison, shown_metrics(comparison, group))
         if not names:
             continue
         heads = [heading(CATALOG[name], comparison) for name in names]
@@ -125,15 +144,16 @@ def to_html(comparison: Comparison) -> str:
 
 def _group_html(comparison: Comparison, group: Group) -> str:
     names = shown_metrics(comparison, group)
+    notes = "".join(
+        f"<li><b>{escape(labels)}</b>: {marked(why)}.</li>"
+        for labels, why in remarks(comparison, names)
+    )
+    names = with_values(comparison, names)
     heads = "".join(
         f'<th scope="col" title="{escape(CATALOG[name].about)}">{_head_html(name, comparison)}</th>'
         for name in names
     )
     bodies = "".join(_row_html(row, names) for row in comparison.rows)
-    notes = "".join(
-        f"<li><b>{escape(CATALOG[name].label)}</b>: {escape(why)}.</li>"
-        for name, why in reasons(comparison, names).items()
-    )
     return (
         f'<section class="cb-group"><h4>{escape(GROUPS[group])}</h4><div class="cb-scroll">'
         f'<table><thead><tr><th scope="col">configuration</th>{heads}</tr></thead>{bodies}</table>'

@@ -22,11 +22,12 @@ from rich.table import Table
 
 from engine import jobs, tables
 from engine.config import RunConfig, build
-from engine.doctor import Finding
+from engine.doctor import Finding as Symptom
 from engine.errors import BadInputError
+from engine.findings import Finding
 from engine.metrics.catalog import CATALOG, GROUPS
 from engine.presets import BUDGETS
-from engine.records import Comparison, Run, RunState, Study
+from engine.records import Comparison, Evaluation, Run, RunState, Study, Timing
 from engine.settings import Settings
 from engine.store import Store, utc_now
 
@@ -130,23 +131,19 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
     console.print(table)
 
 
-def print_comparison(console: Console, comparison: Comparison) -> None:
-    """The comparison: a table for each group of metrics, a row per configuration."""
+def print_comparison(console: Console, comparison: Comparison, findings: Sequence[Finding]) -> None:
+    """The comparison: a table for each group of metrics, a row per configuration; then findings."""
     study = comparison.study
     heading = f"{study.name}: {study.data}, budget {study.budget.name}, test split"
     console.print(plain(heading), style="bold", highlight=False)
     for group in tables.SHOWN:
         names = tables.shown_metrics(comparison, group)
-        known = [
-            name
-            for name in names
-            if any(row.cells[name].value is not None for row in comparison.rows)
-        ]
+        known = tables.with_values(comparison, names)
         if known:
             console.print()
             console.print(_group_table(comparison, GROUPS[group], known))
-        for name, why in tables.reasons(comparison, names).items():
-            line = f"{CATALOG[name].label}: {plain(why)}."
+        for labels, why in tables.remarks(comparison, names):
+            line = f"{labels}: {plain(why)}."
             console.print(line, style="dim", highlight=False, soft_wrap=True)
     console.print()
     for row in comparison.rows:
@@ -156,14 +153,17 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         console.print(done, style="dim", highlight=False)
     for note in comparison.notes:
         console.print(plain(note), style="dim", highlight=False)
+    if findings:
+        console.print("\nFindings", style="bold")
+    for finding in findings:
+        console.print(f"• {plain(finding.text)}", highlight=False)
 
 
 def _group_table(comparison: Comparison, title: str, names: Sequence[str]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(title, no_wrap=True)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
     for name in names:
-        heading = tables.heading(CATALOG[name], comparison)
-        table.add_column(heading, justify="right", no_wrap=len(names) < 5)
+        table.add_column(tables.heading(CATALOG[name], comparison), justify="right")
     for row in comparison.rows:
         cells = []
         for name in names:
@@ -176,6 +176,67 @@ def _group_table(comparison: Comparison, title: str, names: Sequence[str]) -> Ta
             cells.append(f"[dim]{text}[/]" if cell.incomparable else text)
         table.add_row(row.configuration, *cells)
     return table
+
+
+def print_evaluations(console: Console, run: Run, evaluations: Sequence[Evaluation]) -> None:
+    """What a checkpoint was found worth, a metric in a row."""
+    first = evaluations[0]
+    title = f"run {run.id} ({run.config.label}), epoch {first.epoch}, {first.split} split"
+    table = Table(title=plain(title), title_justify="left", box=None, header_style="bold")
+    for heading in ("metric", "value", "95 % interval", "pictures", "remark"):
+        table.add_column(heading)
+    for it in evaluations:
+        metric = CATALOG[it.name]
+        interval = ""
+        if it.low is not None and it.high is not None:
+            interval = f"{metric.format(it.low)} to {metric.format(it.high)}"
+        remark = plain(it.missing or it.note or "")
+        n_pictures = str(it.n_pictures) if it.n_pictures else ""
+        table.add_row(metric.heading, metric.format(it.value), interval, n_pictures, remark)
+    console.print(table)
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation for programs: everything but the halves of the pictures."""
+    found = {key: value for key, value in vars(evaluation).items() if key != "halves"}
+    return {**found, "protocol": dict(evaluation.protocol)}
+
+
+def print_timings(console: Console, timings: Sequence[Timing]) -> None:
+    """Contenders side by side, a task in a row, and how many times as long as ours they take."""
+    names = list(dict.fromkeys(it.contender for it in timings))
+    table = Table(box=None, header_style="bold")
+    table.add_column("seconds, median")
+    for name in names:
+        table.add_column(name, justify="right")
+    for task in dict.fromkeys(it.task for it in timings):
+        of_task = {it.contender: it for it in timings if it.task == task}
+        ours = of_task["ours"].median
+        cells = []
+        for name in names:
+            if name not in of_task:
+                cells.append("—")
+                continue
+            it = of_task[name]
+            text = f"{it.median:.3f}" + ("" if name == "ours" else f" ({it.median / ours:.1f}x)")
+            cells.append(text if it.error is None else f"{text}\n[dim]error {it.error:.0e}[/]")
+        table.add_row(task, *cells)
+    console.print(table)
+
+
+@contextmanager
+def picture_bar(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of pictures; yields what is told how many are done and how many there are."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        bar = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def print_sources(console: Console, sources: Sequence[dict[str, Any]]) -> None:
@@ -203,7 +264,7 @@ def print_weights(console: Console, found: Sequence[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+def print_findings(console: Console, findings: Sequence[Symptom]) -> None:
     """What the doctor found."""
     signs = {"good": "[green]✓[/]", "missing": "[yellow]-[/]", "broken": "[red]✗[/]"}
     table = Table(box=None, show_header=False)

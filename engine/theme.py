@@ -15,6 +15,8 @@ COLOURS = {
 }
 OTHERS = ("#7F3C8D", "#A5AA00", "#8C564B", "#3969AC", "#008695", "#CF1C90")
 GREY = "#64748B"
+ACCENT = "#0B5CAD"
+GRID = "rgba(128,128,128,0.18)"
 FONT = "Source Sans, Source Sans Pro, system-ui, sans-serif"
 
 
@@ -26,9 +28,15 @@ def colour(configuration: str) -> str:
     return OTHERS[draw % len(OTHERS)]
 
 
+def faint(colour: str) -> str:
+    """The same colour, thin enough to lie behind a line."""
+    red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.16)"
+
+
 def layout(title: str, x_title: str, y_title: str) -> dict[str, object]:
     """A plotly layout: no frame, a light grid, a transparent ground for either theme."""
-    axis = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "automargin": True}
+    axis = {"gridcolor": GRID, "zeroline": False, "automargin": True}
     return {
         "title": {"text": title, "font": {"size": 15}, "x": 0, "xanchor": "left"},
         "font": {"family": FONT, "size": 13, "color": GREY},
@@ -38,6 +46,6 @@ def layout(title: str, x_title: str, y_title: str) -> dict[str, object]:
         "xaxis": {**axis, "title": {"text": x_title}},
         "yaxis": {**axis, "title": {"text": y_title}},
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "xanchor": "left"},
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": "#0B5CAD"},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": ACCENT},
         "hoverlabel": {"font": {"family": FONT}},
     }

@@ -45,10 +45,17 @@ def packed(packed_settings):
 
 @pytest.fixture
 def tiny_settings(settings, packed_settings):
-    """Fresh settings that share the drawn pairs."""
-    settings.artifacts.mkdir(parents=True)
-    settings.data_dir.symlink_to(packed_settings.data_dir)
+    """Fresh settings that share the drawn pairs and the features of real pictures."""
+    share_what_is_drawn(packed_settings, settings)
     return settings
+
+
+def share_what_is_drawn(packed_settings, settings) -> None:
+    """Packed pairs and the features of real pictures, made once for all tests."""
+    settings.artifacts.mkdir(parents=True)
+    for shared in ("data_dir", "features_dir"):
+        getattr(packed_settings, shared).mkdir(exist_ok=True)
+        getattr(settings, shared).symlink_to(getattr(packed_settings, shared))
 
 
 def tiny_config(configuration="standard", seed=0, **changes) -> RunConfig:

@@ -1,50 +1,59 @@
-"""Compare: the comparison table, what it rests on, and its CSV."""
+"""Compare: findings, the comparison table, what it rests on, and all of it to take home."""
+
+from collections.abc import Callable
 
 import streamlit as st
 
 from dashboard import reads
-from dashboard.components.comparison_table import comparison_table
+from dashboard.components import comparison_sections as sections
+from dashboard.components.comparison_table import comparison_table, show_findings
 from dashboard.components.empty import nothing_here
 from dashboard.components.picker import pick_study
-from engine import charts
-from engine.metrics.catalog import CATALOG, QUALITY
+from engine.findings import findings
 from engine.tables import to_csv
 
 st.title("Compare", anchor=False)
 study = pick_study()
-comparison = reads.comparison(study.id)
+comparison, runs = reads.comparison(study.id), reads.runs(study.id)
 
-if not any(row.seeds for row in comparison.rows):
+if comparison.is_empty:
     nothing_here("The table fills as runs end; each is evaluated on the test split.")
-
+else:
+    show_findings(findings(comparison))
 comparison_table(comparison)
 for note in comparison.notes:
     st.caption(note)
-st.download_button(
-    "Download CSV",
-    to_csv(comparison),
-    file_name=f"study-{study.id}-comparison.csv",
-    mime="text/csv",
-    icon=":material/download:",
-    on_click="ignore",
-)
 
-known = [
-    name for name in QUALITY if any(row.cells[name].value is not None for row in comparison.rows)
-]
-if known:
-    st.subheader("Metric by metric", anchor=False)
-    chosen = st.pills(
-        "Metrics",
-        known,
-        default=[name for name in ("psnr", "ssim", "kd_lite2") if name in known],
-        selection_mode="multi",
-        format_func=lambda name: CATALOG[name].label,
-        label_visibility="collapsed",
-        key="compare_metrics",
+with st.container(horizontal=True):
+    st.download_button(
+        "Download CSV",
+        to_csv(comparison),
+        file_name=f"study-{study.id}-summary.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+        key="download_csv",
     )
-    if chosen:
-        for column, name in zip(st.columns(len(chosen)), chosen, strict=True):
-            column.plotly_chart(
-                charts.metric_bars(comparison, name), key=f"bars_{name}", alt=CATALOG[name].about
-            )
+    st.download_button(
+        "Export everything",
+        lambda: reads.export_zip(study.id),
+        file_name=f"study-{study.id}.zip",
+        mime="application/zip",
+        icon=":material/folder_zip:",
+        on_click="ignore",
+        key="download_zip",
+        help="Every table as CSV and JSON, figures, pictures and a report page, as a zip file.",
+    )
+
+shown: dict[str, Callable[[], None]] = {
+    "Metric by metric": lambda: sections.metrics_section(comparison),
+    "Pictures": lambda: sections.pictures_section(study, comparison),
+    "Training": lambda: sections.training_section(runs),
+    "Stability": lambda: sections.stability_section(runs),
+    "Configurations": lambda: sections.configurations_section(runs),
+}
+tabs = st.tabs(list(shown), on_change="rerun", key="compare_tab")
+for tab, show in zip(tabs, shown.values(), strict=True):
+    if tab.open:
+        with tab:
+            show()

@@ -61,8 +61,8 @@ class ColourHistograms:
     def add(self, batch: Batch) -> None:
         """Counts the colours of each picture."""
         fake, target = batch.pictures
-        self._fakes.append(_ab_histograms(fake))
-        self._targets.append(_ab_histograms(target))
+        self._fakes.append(ab_histograms(fake))
+        self._targets.append(ab_histograms(target))
 
     def values(self, protocol: Mapping[str, Any]) -> list[Value]:
         """One divergence for the set."""
@@ -144,7 +144,7 @@ class Adversary:
         return [mean_value(name, scores, protocol) for name, scores in columns]
 
 
-def _ab_histograms(pictures: Tensor) -> NDArray[np.float32]:
+def ab_histograms(pictures: Tensor) -> NDArray[np.float32]:
     """Counts of Lab a/b per picture -> [N, bins], the neutral centre of 2x2 bins emptied."""
     _, a, b = color.lab((pictures.cpu() if pictures.device.type == "mps" else pictures).double())
     cells = [

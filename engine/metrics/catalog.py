@@ -56,9 +56,13 @@ class Metric:
         """The value with its digits; a dash where there is none."""
         return "—" if value is None else f"{value:,.{self.digits}f}"
 
-    def format_difference(self, value: float) -> str:
-        """A difference with its sign and one digit more."""
-        return f"{value:+,.{self.digits + 1}f}"
+    def format_difference(self, value: float, *beside: float) -> str:
+        """A difference with its sign, and digits enough that it and those beside it are not 0."""
+        smallest = min((abs(it) for it in (value, *beside) if it), default=1.0)
+        digits = self.digits
+        while round(smallest, digits) == 0 and digits < self.digits + 2:
+            digits += 1
+        return f"{value:+,.{digits}f}"
 
     def allows(self, value: float) -> bool:
         """Whether the value can be one of this metric."""

@@ -54,8 +54,7 @@ def fid(real: ArrayLike, fake: ArrayLike) -> float:
     x, y = _checked(real, "target"), _checked(fake, "generated")
     _alike(x, y)
     difference = x.mean(0) - y.mean(0)
-    x = (x - x.mean(0)) / (len(x) - 1) ** 0.5
-    y = (y - y.mean(0)) / (len(y) - 1) ** 0.5
+    x, y = _scaled(x), _scaled(y)
     if not np.any(x) or not np.any(y):
         raise RefusedMetricError("the features of one set are all the same: constant pictures")
     one, other = torch.from_numpy(x), torch.from_numpy(y)
@@ -63,7 +62,7 @@ def fid(real: ArrayLike, fake: ArrayLike) -> float:
         shared = _nuclear_norm(one @ other.T)
     else:
         shared = _root_trace(one, other)
-    traces = float(np.sum(x * x)) + float(np.sum(y * y))
+    traces = float(np.vdot(x, x)) + float(np.vdot(y, y))
     return float(difference @ difference) + traces - 2 * shared
 
 
@@ -235,6 +234,13 @@ def _mmd(of_x: Matrix, of_y: Matrix, between: Matrix) -> float:
 
 def _off_diagonal(kernel: Matrix) -> float:
     return float(kernel.sum() - np.trace(kernel))
+
+
+def _scaled(x: Matrix) -> Matrix:
+    """Centred, and divided so that X^T X is the covariance."""
+    centred: Matrix = x - x.mean(0)
+    centred /= (len(x) - 1) ** 0.5
+    return centred
 
 
 def _root_trace(one: Tensor, other: Tensor) -> float:

@@ -1,6 +1,6 @@
 """What everybody reads: no token, no waiting, records out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -116,27 +116,52 @@ class Reading(Connected):
         )
         return [rows.prediction(row) for row in self._rows(query.order_by(predictions.c.id))]
 
-    def read_epoch_means(
-        self, run_ids: Sequence[int], names: Sequence[str]
-    ) -> dict[tuple[int, str], list[tuple[int, float]]]:
-        """Curves thinned to one value an epoch: (run, name) -> [(epoch, mean of its points)]."""
+    def read_curves(
+        self, run_ids: Sequence[int], names: Sequence[str], parts: int
+    ) -> dict[tuple[int, str], list[tuple[float, float]]]:
+        """Curves thinned to the means of at most so many equal parts of a run.
+
+        Returns:
+            (run, name) -> [(mean step, mean value)] of the parts that hold a point.
+        """
+        part = (metrics.c.step - 1) * parts // sa.func.max(runs.c.steps, metrics.c.step)
+        if self._engine.dialect.name != "sqlite":
+            part = (metrics.c.step - 1) * parts // sa.func.greatest(runs.c.steps, metrics.c.step)
+        key = (metrics.c.run_id, metrics.c.name, part)
         query = (
             sa.select(
                 metrics.c.run_id,
                 metrics.c.name,
-                metrics.c.epoch,
-                sa.func.avg(metrics.c.value).label("mean"),
+                sa.func.avg(metrics.c.step).label("step"),
+                sa.func.avg(metrics.c.value).label("value"),
             )
+            .join(runs, runs.c.id == metrics.c.run_id)
             .where(metrics.c.run_id.in_(run_ids), metrics.c.name.in_(names))
             .where(metrics.c.value.is_not(None))
-            .group_by(metrics.c.run_id, metrics.c.name, metrics.c.epoch)
-            .order_by(metrics.c.run_id, metrics.c.name, metrics.c.epoch)
+            .group_by(*key)
+            .order_by(*key)
         )
-        found: dict[tuple[int, str], list[tuple[int, float]]] = {}
+        found: dict[tuple[int, str], list[tuple[float, float]]] = {}
         for row in self._rows(query):
             curve = found.setdefault((row["run_id"], row["name"]), [])
-            curve.append((row["epoch"], row["mean"]))
+            curve.append((float(row["step"]), float(row["value"])))
         return found
+
+    def read_step_shares(
+        self, run_ids: Sequence[int], above: Mapping[str, float], below: Mapping[str, float]
+    ) -> dict[int, float]:
+        """Run -> the share of its recorded steps with any curve above or below its bound."""
+        beyond = [(metrics.c.name == name) & (metrics.c.value > it) for name, it in above.items()]
+        beyond += [(metrics.c.name == name) & (metrics.c.value < it) for name, it in below.items()]
+        steps = sa.func.count(metrics.c.step.distinct())
+        of_runs = sa.select(metrics.c.run_id, steps.label("n")).where(
+            metrics.c.run_id.in_(run_ids), metrics.c.name.in_([*above, *below])
+        )
+        grouped = metrics.c.run_id
+        every = {it["run_id"]: it["n"] for it in self._rows(of_runs.group_by(grouped))}
+        beyond_them = of_runs.where(sa.or_(*beyond)).group_by(grouped)
+        found = {it["run_id"]: it["n"] for it in self._rows(beyond_them)}
+        return {run_id: found.get(run_id, 0) / n for run_id, n in every.items()}
 
     def read_samples(self, run_ids: Sequence[int]) -> list[Sample]:
         """The samples of some runs, by epoch."""

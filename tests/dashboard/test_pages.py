@@ -6,7 +6,6 @@ import sys
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.components.comparison_table import SPACE
 from dashboard.components.text import plain
 from engine.records import RunState
 from engine.settings import PROJECT_ROOT
@@ -145,12 +144,26 @@ def test_the_gallery_shows_the_latest_at_or_before_for_runs_that_are_not_as_far(
 def test_compare_shows_values_with_intervals_and_a_reason_where_none_is(finished):
     app = open_page("compare")
 
-    table = app.table[0].value
-    psnr = table[table["Metric"].str.contains("PSNR")].iloc[0]
-    fid = table[table["Metric"].str.contains("FID")].iloc[0]
-    assert psnr["standard"].replace(SPACE, " ") == "16.00 :gray[± 0.50] :blue-badge[#1]"
-    assert fid["standard"] == "—"
-    assert fid["Note"] == "no weights here"
+    findings, table = (element.proto.body for element in app.get("html"))
+    assert "No FID: no weights here." in findings
+    assert "<b>16.00</b> <small>± 0.50</small>" in table
+    assert 'title="no weights here">—</td>' in table
+    assert [tab.label for tab in app.tabs] == [
+        *("Metric by metric", "Pictures", "Training", "Stability", "Configurations")
+    ]
+
+
+@pytest.mark.parametrize("tab", ["Pictures", "Training", "Stability", "Configurations"])
+@pytest.mark.parametrize("state", ["queued", "running", "finished", "failed"])
+def test_every_part_of_compare_opens_with_every_kind_of_study(request, state, tab):
+    request.getfixturevalue(state)
+    app = open_page("compare")
+
+    app.session_state["compare_tab"] = tab
+    app.run()
+
+    assert not app.exception
+    assert not app.error
 
 
 def test_a_name_is_shown_as_text_and_loads_no_picture(failed):

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from engine import cli, jobs
+from engine.export import figures
 from engine.settings import PROJECT_ROOT
 from tests.conftest import NOW, tiny_config
 
@@ -44,6 +45,15 @@ STUDY = ["study", "--data", "openmoji", "--budget", "smoke"]
         ["cancel", "1" + "0" * 30],
         ["table", "-1"],
         ["export", "1", "--out", "x"],
+        ["study"],
+        ["study", "--from", "nowhere.json"],
+        [*STUDY, "--from", "nowhere.json"],
+        ["evaluate", "9"],
+        ["evaluate", "1", "--split", "train"],
+        ["evaluate", "1", "--features", "bert"],
+        ["bench", "metrics", "--rounds", "0"],
+        [*STUDY, "--set", "choose_by=beauty"],
+        [*STUDY, "--set", "evaluations=0"],
         [*STUDY, "--name", ""],
         [*STUDY, "--set", "epochs=2", "--set", "epochs=3"],
         [*STUDY, "--configurations", "standard", "--set", "l1=0", "--set", "adversarial=0"],
@@ -133,14 +143,15 @@ def test_cancel_stops_a_queued_run(places, store, capsys):
     assert capsys.readouterr().out == "run 1 is stopped\n"
 
 
-def test_table_and_export_give_the_same_csv(places, store, capsys, tmp_path):
+def test_table_and_export_give_the_same_csv(places, store, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "find_browser", lambda: None)
     store.add_study("key", "a", [tiny_config(), tiny_config("gan")], NOW)
 
     assert cli.main(["table", "1", "--csv"]) == 0
     printed = capsys.readouterr().out
     assert cli.main(["export", "1", "--out", str(tmp_path / "out")]) == 0
 
-    assert (tmp_path / "out" / "comparison.csv").read_text() == printed
+    assert (tmp_path / "out" / "summary.csv").read_text() == printed
     assert len(printed.splitlines()) == 3
 
 

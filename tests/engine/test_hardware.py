@@ -6,7 +6,7 @@ import torch
 from engine import hardware
 from engine.config import RunConfig, apply_settings
 from engine.errors import EngineError
-from engine.jobs import choose_weights
+from engine.planning import choose_weights
 from engine.presets import BUDGETS, CONFIGURATIONS
 
 

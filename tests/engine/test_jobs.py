@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from engine import jobs, processes
+from engine import jobs, planning, processes
 from engine.errors import BadInputError, EngineError
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import RunState
@@ -20,7 +20,7 @@ def plan(settings, **changes):
         "changes": {},
         **changes,
     }
-    return jobs.plan_study(**asked, settings=settings)
+    return planning.plan_study(**asked, settings=settings)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_compiling_without_a_compiler_is_refused_with_the_way_out(settings, monk
 @pytest.mark.parametrize("name", ["", "   ", "a" * 121, "two\nlines", "bell\a"])
 def test_a_name_that_is_no_name_is_refused(name):
     with pytest.raises(BadInputError, match="printable"):
-        jobs.check_name(name)
+        planning.check_name(name)
 
 
 def test_start_pressed_twice_starts_once(store, settings, nobody_starts):

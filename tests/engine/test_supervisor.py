@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from engine import jobs, processes
+from engine import jobs, planning, processes
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import RunState
 from engine.store import utc_now
@@ -41,7 +41,9 @@ def submit(store, tiny_settings, monkeypatch):
     monkeypatch.setattr(jobs, "ensure_supervisor", lambda settings: None)
 
     def start(configurations=("standard",), **changes):
-        configs = jobs.plan_study("openmoji", "smoke", configurations, 1, changes, tiny_settings)
+        configs = planning.plan_study(
+            "openmoji", "smoke", configurations, 1, changes, tiny_settings
+        )
         key = f"key {len(store.read_studies())}"
         return jobs.submit(store, tiny_settings, configs, "a", key, utc_now())[1]
 
@@ -117,7 +119,7 @@ def test_cancel_ends_a_running_run_and_keeps_its_checkpoint(
 
 
 def test_submitting_starts_a_supervisor_that_does_the_work(store, tiny_settings):
-    configs = jobs.plan_study("openmoji", "smoke", ["gan"], 1, {}, tiny_settings)
+    configs = planning.plan_study("openmoji", "smoke", ["gan"], 1, {}, tiny_settings)
 
     jobs.submit(store, tiny_settings, configs, "a", "key", utc_now())
     jobs.submit(store, tiny_settings, configs, "a", "key", utc_now())

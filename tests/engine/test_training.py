@@ -68,7 +68,10 @@ def test_every_configuration_takes_two_steps(name, few_pairs, few_val_pairs):
 
     recorded = losses_of(events)
     assert [step for step, _ in recorded] == [1, 2]
-    assert set(recorded[0][1]) == {"g_loss", "d_loss", *config.configuration.recipe.names}
+    assert set(recorded[0][1]) == {
+        *("g_loss", "d_loss", "d_train_accuracy"),
+        *config.configuration.recipe.names,
+    }
     after = state.generator.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
 

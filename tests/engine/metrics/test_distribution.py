@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from engine.errors import RefusedMetricError
-from engine.metrics.distribution import fid, kid
+from engine.metrics.distribution import (
+    fid,
+    fid_from_statistics,
+    inception_score,
+    kernel_distance,
+    kid,
+)
 from tests.reference import recipes
 
 EXPECTED = json.loads((Path(recipes.__file__).parent / "expected.json").read_text())
@@ -42,6 +48,125 @@ def test_the_full_kernel_distance_equals_the_reference(name):
 
     wanted = EXPECTED["kid"][name]["full_unbiased_mmd2"]
     assert kid(x, y, subset_size=None) == pytest.approx(wanted, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "subset_size", "kept"),
+    [
+        ("a_n5000_d64", 50, "torch_fidelity_100x50_seed2020_mean_std"),
+        ("c_n80_d2048", 50, "torch_fidelity_100x50_seed2020_mean_std"),
+        pytest.param(
+            "a_n5000_d64", 1000, "torch_fidelity_100x1000_seed2020_mean_std", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_the_kernel_distance_over_subsets_equals_torch_fidelitys(name, subset_size, kept):
+    x, y = features(name)
+
+    found = kid(x, y, subset_size=subset_size, subsets=100, seed=2020)
+
+    assert found == pytest.approx(EXPECTED["kid"][name][kept][0], abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("g_diag_d64", "g_illcond_d64"),
+        *(
+            pytest.param(it, marks=pytest.mark.slow)
+            for it in ("g_diag_d2048", "g_householder_d2048")
+        ),
+    ],
+)
+def test_the_distance_from_statistics_equals_the_closed_form(name):
+    *statistics, wanted = recipes.analytic(name)
+
+    found = fid_from_statistics(*statistics)
+
+    traces = np.trace(statistics[1]) + np.trace(statistics[3])
+    assert found == pytest.approx(wanted, abs=1e-8 * traces)
+    assert wanted == pytest.approx(EXPECTED["frechet"][name]["expected"])
+
+
+def test_the_distance_from_statistics_is_that_from_features():
+    x, y = features("a_n5000_d64")
+    parts = [(it.mean(0), np.cov(it, rowvar=False)) for it in (x, y)]
+
+    assert fid_from_statistics(*parts[0], *parts[1]) == pytest.approx(fid(x, y), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "reason"),
+    [
+        (np.diag([1.0, -1.0]), "negative eigenvalue -1"),
+        (np.array([[1.0, 0.5], [0.0, 1.0]]), "not symmetric"),
+        (np.eye(3), "must be of shape"),
+        (np.full((2, 2), np.nan), "not finite"),
+    ],
+)
+def test_statistics_that_cannot_be_are_refused(covariance, reason):
+    with pytest.raises(RefusedMetricError, match=reason):
+        fid_from_statistics(np.zeros(2), np.eye(2), np.zeros(2), covariance)
+
+
+@pytest.mark.parametrize("name", recipes.LOGIT_CASES)
+@pytest.mark.parametrize(
+    ("kept", "options"),
+    [
+        ("splits10_shuffle_seed2020", {}),
+        ("splits10_noshuffle", {"seed": None}),
+        ("splits1", {"splits": 1}),
+    ],
+)
+def test_the_inception_score_equals_the_reference(name, kept, options):
+    mean, std = EXPECTED["inception_score"][name][kept]
+
+    found = inception_score(recipes.logits(name), **options)
+
+    assert found.mean == pytest.approx(mean, abs=1e-9)
+    assert found.std == pytest.approx(std, abs=1e-9)
+
+
+def test_more_splits_than_pictures_are_refused():
+    with pytest.raises(RefusedMetricError, match="from 1 to 5"):
+        inception_score(np.ones((5, 4)), splits=10)
+
+
+def test_the_paired_distance_leaves_out_what_pairs_have_in_common():
+    chance = np.random.default_rng(0)
+    found, usual = [], []
+    for _ in range(60):
+        real = chance.standard_normal((60, 8))
+        fake = real[:, :] + 0.05 * chance.standard_normal((60, 8))  # nearly a copy of its target
+        found.append(kernel_distance(real, fake))
+        usual.append(kid(real, fake, subset_size=None))
+
+    values = np.array([it.value for it in found])
+    assert abs(values.mean()) < 3 * values.std() / 60**0.5 + 0.02
+    assert np.mean(usual) < -0.1  # the pairs alone bring it so low
+    assert np.mean([it.standard_error for it in found]) == pytest.approx(values.std(), rel=0.5)
+
+
+def test_the_standard_error_is_the_spread_over_samples():
+    chance = np.random.default_rng(0)
+    found = []
+    for _ in range(200):
+        real = chance.standard_normal((80, 6))
+        fake = 0.7 * real + 0.8 * chance.standard_normal((80, 6)) + 0.3
+        found.append(kernel_distance(real, fake))
+
+    spread = np.std([it.value for it in found])
+    assert np.mean([it.standard_error for it in found]) == pytest.approx(spread, rel=0.15)
+
+
+def test_pairs_that_do_not_match_are_refused():
+    with pytest.raises(RefusedMetricError, match="50 targets and 60 fakes"):
+        kernel_distance(recipes.base(1, 50, 8), recipes.base(2, 60, 8))
+
+
+def test_features_of_different_networks_are_refused():
+    with pytest.raises(RefusedMetricError, match="8 and 9 dimensions"):
+        fid(recipes.base(1, 50, 8), recipes.base(2, 50, 9))
 
 
 def test_a_set_is_at_no_distance_from_itself():

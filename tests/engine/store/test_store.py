@@ -233,11 +233,21 @@ def test_an_evaluation_is_repeated_only_when_the_run_has_ended(store, job):
     assert store.read_evaluations([1]) == list(again.evaluations)
 
 
-def test_curves_are_thinned_to_the_mean_of_each_epoch(store, job):
-    points = [point(1, step, float(step), epoch=1 + step // 3) for step in (1, 2, 3, 4)]
-    store.add_metrics(job, 1, 4, [*points, point(1, 5, None, epoch=2)], NOW)
+def test_curves_are_thinned_to_the_means_of_equal_parts_of_the_run(store, job):
+    store.start_run(job, tiny_config(), 8, {}, NOW)
+    points = [point(1, step, float(step)) for step in (1, 2, 3, 4)]
+    store.add_metrics(job, 1, 4, [*points, point(1, 5, None)], NOW)
 
-    assert store.read_epoch_means([1], ["l1"]) == {(1, "l1"): [(1, 1.5), (2, 3.5)]}
+    assert store.read_curves([1], ["l1"], 4) == {(1, "l1"): [(1.5, 1.5), (3.5, 3.5)]}
+    assert len(store.read_curves([1], ["l1"], 100)[1, "l1"]) == 4
+
+
+def test_steps_beyond_a_bound_are_counted_once_for_all_curves(store, job):
+    points = [point(1, step, value, "d_loss") for step, value in enumerate((0.5, 0.001, 0.001), 1)]
+    points += [point(1, step, value, "a") for step, value in enumerate((0.99, 0.99, 0.5), 1)]
+    store.add_metrics(job, 1, 3, [*points, point(1, 4, 0.5, "d_loss")], NOW)
+
+    assert store.read_step_shares([1], {"a": 0.95}, {"d_loss": 0.01}) == {1: 0.75}
 
 
 def test_samples_come_by_epoch_and_the_newest_of_each_run_alone(store, job):

@@ -1,0 +1,139 @@
+"""What stands below the comparison table: metric by metric, pictures, training, stability."""
+
+from collections.abc import Sequence
+from typing import cast, get_args
+
+import streamlit as st
+
+from dashboard import reads
+from dashboard.components.empty import nothing_here
+from dashboard.components.text import plain
+from engine import cases, charts, page
+from engine.cases import Which
+from engine.errors import EngineError
+from engine.export import bundle
+from engine.metrics.catalog import CATALOG, QUALITY
+from engine.records import Comparison, Run, Study
+
+DEFAULT_METRICS = ("kid", "kd_lite2", "psnr", "ab_divergence")
+N_CASES = (4, 16, 8)  # least, most, at first
+
+
+def metrics_section(comparison: Comparison) -> None:
+    """Values with intervals, and pair by pair what differs."""
+    known = [
+        name
+        for name in QUALITY
+        if any(row.cells[name].value is not None for row in comparison.rows)
+    ]
+    chosen = st.pills(
+        "Metrics",
+        known,
+        default=[name for name in DEFAULT_METRICS if name in known],
+        selection_mode="multi",
+        format_func=lambda name: CATALOG[name].label,
+        label_visibility="collapsed",
+        key="compare_metrics",
+    )
+    for name in chosen:
+        left, right = st.columns(2, gap="medium")
+        about = CATALOG[name].about
+        left.plotly_chart(charts.metric_bars(comparison, name), key=f"bars_{name}", alt=about)
+        if any(it.metric == name for it in comparison.contrasts):
+            figure = charts.contrast_bars(comparison, name)
+            right.plotly_chart(figure, key=f"differences_{name}", alt=f"differences in {name}")
+        else:
+            right.caption(f"{plain(about)} No pair could be tested.")
+    if comparison.contrasts:
+        st.caption(
+            "Differences are filled where they are more than noise after Holm's correction for "
+            "all pairs of a metric."
+        )
+
+
+def pictures_section(study: Study, comparison: Comparison) -> None:
+    """Worst, best or typical test pictures of every configuration."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        which = st.segmented_control("Show", get_args(Which), default="worst", key="case_which")
+        metric = st.selectbox(
+            "by",
+            cases.judged_metrics(),
+            format_func=lambda name: CATALOG[name].label,
+            key="case_metric",
+            width=180,
+        )
+        everybody = "all configurations"
+        by = st.selectbox(
+            "of",
+            [everybody, *(row.configuration for row in comparison.rows)],
+            key="case_by",
+            width=220,
+        )
+        count = st.slider("Pictures", *N_CASES, key="case_count", width=180)
+    try:
+        found = reads.cases(
+            study,
+            metric,
+            cast(Which, which or "worst"),
+            count,
+            None if by == everybody else by,
+        )
+    except EngineError as error:
+        st.warning(plain(str(error)), icon=":material/broken_image:")
+        return
+    if found is None:
+        nothing_here("Pictures appear when a run has been evaluated on the test split.")
+        return
+    shown = bundle.case_picture(found, cast(Which, which or "worst"))
+    st.image(shown.png, alt=shown.about)
+    st.caption(
+        f"Chosen from all test pictures by {CATALOG[metric].label}; each configuration's first "
+        "seed, with its chosen checkpoint."
+    )
+
+
+def training_section(runs: Sequence[Run]) -> None:
+    """Training by term."""
+    curves = reads.curves(runs, bundle.CURVE_PARTS)
+    if not curves:
+        nothing_here("Curves appear when a run trains.")
+        return
+    figure = charts.training_curves(runs, curves, bundle.CURVE_FIGURES)
+    st.plotly_chart(figure, key="training_curves", alt="training curves by term")
+    st.caption(bundle.ABOUT_CURVES)
+
+
+def stability_section(runs: Sequence[Run]) -> None:
+    """The sketch study's nine figures, of one loss."""
+    found = reads.steadiness(runs)
+    curves = sorted({name for it in found.values() for name in it.curves if "grad" not in name})
+    losses = [name for name in bundle.CURVE_FIGURES if name in curves]
+    if not losses:
+        reasons = {it.missing for it in found.values() if it.missing}
+        nothing_here(f"Not enough to tell: {'; '.join(sorted(reasons)) or 'no run has trained'}.")
+        return
+    curve = st.selectbox(
+        "Loss",
+        losses,
+        index=losses.index("l1") if "l1" in losses else 0,
+        format_func=lambda name: CATALOG[name].label,
+        key="stability_curve",
+        width=260,
+        help="A term means the same in every recipe; the generator's total does not.",
+    )
+    figure = charts.stability_panels(runs, found, curve)
+    st.plotly_chart(figure, key="stability_panels", alt="nine stability figures")
+    st.caption(bundle.ABOUT_STABILITY)
+
+
+def configurations_section(runs: Sequence[Run]) -> None:
+    """What differs between the configurations, and only that."""
+    rows = page.configuration_rows(runs)
+    if not rows:
+        nothing_here("There is one configuration only.")
+        return
+    columns = {"setting": list(rows)}
+    for name in next(iter(rows.values())):
+        columns[name] = [row[name] for row in rows.values()]
+    st.table(columns, hide_index=True, border="horizontal", alt="configuration differences")
+    st.caption("Everything else is the same.")

@@ -1,0 +1,1 @@
+"""Ours against the plain way and against well-known libraries, side by side in one run."""

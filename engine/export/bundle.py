@@ -1,0 +1,170 @@
+"""Everything that belongs to an export, before it is written."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+
+from engine import charts, grids, page, stability, tables
+from engine.cases import Cases, Which, load_cases
+from engine.errors import EngineError
+from engine.export import sheets
+from engine.findings import findings
+from engine.metrics.catalog import CATALOG, CURVES
+from engine.records import Comparison, Run, RunStability, Study
+from engine.report import compare
+from engine.settings import Settings
+from engine.store import Store
+
+CURVE_PARTS = 120
+N_CASES = 8
+COMPARED_FIGURES = ("kid", "kd_lite2", "psnr", "ssim", "delta_e", "colorfulness", "ab_divergence")
+CURVE_FIGURES = (
+    *("g_loss", "d_loss", "adversarial", "l1", "perceptual", "total_variation"),
+    *("val_g_loss", "val_psnr", "d_train_accuracy"),
+)
+
+ABOUT_CURVES = (
+    "Term by term: recipes differ, so their totals do not compare and their terms do. Lines are "
+    "means over seeds, bands what the seeds span."
+)
+ABOUT_STABILITY = (
+    "The sketch study's nine figures: a dot per seed, a line at the mean. A run counts as 60 equal "
+    "parts; a term means the same in every recipe, the generator's total does not."
+)
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Bundle:
+    """Everything that an export holds, before it is written.
+
+    Attributes:
+        texts: file name -> content.
+        pictures: the report's pictures, `figures/NAME.png`.
+        figures: the report's interactive figures, `figures/NAME.html` each.
+        remarks: what could not be made, in sentences.
+    """
+
+    texts: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, page.Picture] = field(default_factory=dict)
+    figures: list[page.Figure] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def build_bundle(
+    store: Store, settings: Settings, study_id: int, on_progress: Progress = lambda doing: None
+) -> Bundle:
+    """Reads a study and makes everything that belongs to it."""
+    on_progress("reading the study")
+    study, runs = store.read_study(study_id), store.read_runs(study_id)
+    ids = [run.id for run in runs]
+    comparison = compare(store, study_id)
+    found = findings(comparison)
+    steady = steadiness(store, runs)
+    bundle = Bundle()
+
+    bundle.texts["summary.csv"] = tables.to_csv(comparison)
+    bundle.texts["evaluations.csv"] = sheets.evaluations_csv(store, runs)
+    bundle.texts["training_log.csv"] = sheets.training_csv(store, runs)
+    bundle.texts["stability.csv"] = sheets.stability_csv(runs, steady)
+    bundle.texts["image_scores.csv"] = sheets.scores_csv(store, runs)
+    bundle.texts["results.json"] = sheets.results_json(store, study, runs, comparison, found)
+
+    on_progress("drawing figures")
+    _add_figures(bundle, comparison, runs, store.read_curves(ids, CURVES, CURVE_PARTS), steady)
+    on_progress("drawing pictures")
+    _add_pictures(bundle, store, settings, study)
+    environment = next((run.environment for run in runs if run.environment), None) or {}
+    bundle.texts["report.html"] = page.build_page(
+        comparison,
+        found,
+        runs,
+        bundle.figures,
+        list(bundle.pictures.values()),
+        {"chromabench": metadata.version("chromabench"), **environment},
+    )
+    return bundle
+
+
+def steadiness(store: Store, runs: Sequence[Run]) -> dict[int, RunStability]:
+    """How steadily each run trained, of those that have."""
+    ids = [run.id for run in runs]
+    curves = store.read_curves(ids, CURVES, stability.PARTS)
+    won = store.read_step_shares(ids, stability.WON_ABOVE, stability.WON_BELOW)
+    return {
+        run_id: stability.measure(
+            {
+                name: [value for _, value in curve]
+                for (it, name), curve in curves.items()
+                if it == run_id
+            },
+            won.get(run_id),
+        )
+        for run_id in ids
+        if (run_id, "g_loss") in curves
+    }
+
+
+def case_picture(cases: Cases, which: Which) -> page.Picture:
+    """Sketch, target and every configuration, with each picture's score below."""
+    metric = CATALOG[cases.metric]
+    rows = {"source": cases.source, "target": cases.target, **cases.fakes}
+    captions = {
+        name: [f"{metric.format(score)} {metric.unit}".strip() for score in scores]
+        for name, scores in cases.scores.items()
+    }
+    title = {"worst": "Failure cases", "best": "Best cases", "typical": "Typical cases"}[which]
+    about = {
+        "worst": f"The pictures with the worst mean {metric.label} of all configurations.",
+        "best": f"The pictures with the best mean {metric.label} of all configurations.",
+        "typical": f"The pictures about the median of {metric.label}.",
+    }[which]
+    return page.Picture(
+        title,
+        f"{about} Of all test pictures, each with its {metric.label} below.",
+        grids.to_png(grids.labelled(rows, captions)),
+    )
+
+
+def _add_figures(
+    bundle: Bundle,
+    comparison: Comparison,
+    runs: Sequence[Run],
+    curves: charts.Curves,
+    steady: dict[int, RunStability],
+) -> None:
+    shown = [
+        name
+        for name in COMPARED_FIGURES
+        if any(row.cells[name].value is not None for row in comparison.rows)
+    ]
+    for name in shown:
+        parts = {f"metric-{name}": charts.metric_bars(comparison, name)}
+        about = f"{CATALOG[name].about} Points with 95 % intervals, over {comparison.unit}."
+        if any(it.metric == name for it in comparison.contrasts):
+            parts[f"differences-{name}"] = charts.contrast_bars(comparison, name)
+            about += " Differences are filled where they are more than noise."
+        bundle.figures.append(page.Figure(CATALOG[name].label, about, parts))
+    if curves:
+        drawn = charts.training_curves(runs, curves, CURVE_FIGURES)
+        bundle.figures.append(
+            page.Figure("Training curves", ABOUT_CURVES, {"training-curves": drawn})
+        )
+    if any(it.curves for it in steady.values()):
+        drawn = charts.stability_panels(runs, steady, "l1")
+        bundle.figures.append(
+            page.Figure("Stability", f"Of the L1 term. {ABOUT_STABILITY}", {"stability": drawn})
+        )
+
+
+def _add_pictures(bundle: Bundle, store: Store, settings: Settings, study: Study) -> None:
+    kinds: tuple[Which, ...] = ("typical", "worst", "best")
+    for which in kinds:
+        try:
+            cases = load_cases(store, settings, study, "psnr", which, N_CASES)
+        except EngineError as error:
+            bundle.remarks.append(str(error))
+            return
+        if cases is not None:
+            bundle.pictures[f"{which}-cases"] = case_picture(cases, which)

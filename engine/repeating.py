@@ -1,0 +1,99 @@
+"""Measures a checkpoint of a run again, by the protocol that the run was measured by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine import backbones, checkpoint, evaluation, hardware
+from engine.data import batches, packing
+from engine.data.sources import read_source
+from engine.errors import BadInputError, EngineError
+from engine.judging import Court
+from engine.records import Judgement, Run
+from engine.settings import Settings
+from engine.state import build_state
+from engine.store import Store
+
+ROLES = ("best", "last")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A checkpoint's file; `sha256` is None for one that nobody vouches for."""
+
+    path: Path
+    sha256: str | None
+
+
+def evaluate_again(
+    store: Store,
+    settings: Settings,
+    run: Run,
+    wanted: str,
+    split: str,
+    features: str,
+    on_progress: Callable[[int, int], None],
+) -> Judgement:
+    """Evaluates a checkpoint of an ended run; the run's own checkpoints are recorded again.
+
+    Timings are not repeated: they are of the moment, not of the checkpoint.
+
+    Args:
+        store: where the run is.
+        settings: where files are.
+        run: which.
+        wanted: `best`, `last`, or the path of a checkpoint of the same networks.
+        split: `val` or `test`.
+        features: `all`, `none` or the name of one network's weights.
+        on_progress: told pictures done and in all.
+
+    Raises:
+        BadInputError: the run has not ended, never started, or has no such checkpoint.
+        EngineError: a file is missing, damaged or of other networks.
+    """
+    if not run.state.is_finished():
+        raise BadInputError(f"Run {run.id} is {run.state}; it can be evaluated when it has ended.")
+    if run.resolved is None:
+        raise BadInputError(f"Run {run.id} never started: it has no checkpoint.")
+    found = _find(store, settings, run, wanted)
+    device = hardware.choose_device(run.resolved.execution.device)
+    torch.set_num_threads(int(run.resolved.execution.threads))
+    budget = run.resolved.budget
+    packed = packing.prepare(read_source(run.resolved.data), budget.px, settings)
+    limit = budget.n_test if split == "test" else budget.n_val
+    pairs = batches.load_pairs(packed, split, limit, device)
+
+    encoder = backbones.load_resnet18(None) if budget.generator == "resnet18_unet" else None
+    state = build_state(run.resolved, device, encoder)
+    try:
+        state.load_state_dict(checkpoint.load(found.path, found.sha256))
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise EngineError(
+            f"{found.path} is no checkpoint of run {run.id}'s networks ({type(error).__name__})."
+        ) from error
+    judges = evaluation.load_judges(settings, device, features)
+    court = Court(settings, run.id, run.resolved, packed.fingerprint, judges)
+    own = found.sha256 is not None
+    judgement = court.judge(
+        state, split, pairs, None, lambda done: on_progress(done, len(pairs)), keep=own
+    )
+    if own:
+        store.repeat_judgement(run.id, judgement)
+    return judgement
+
+
+def _find(store: Store, settings: Settings, run: Run, wanted: str) -> _Found:
+    saved = store.read_checkpoints(run.id)
+    if wanted not in ROLES:
+        path = Path(wanted).expanduser()
+        if not path.is_file():
+            raise BadInputError(
+                f"--checkpoint is best, last or a file; there is no file {wanted!r}."
+            )
+        return _Found(path, None)
+    chosen = [it for it in saved if it.is_best] if wanted == "best" else saved
+    if not chosen:
+        raise BadInputError(f"Run {run.id} has no {wanted} checkpoint.")
+    return _Found(settings.artifacts / chosen[0].path, chosen[0].sha256)

@@ -1,0 +1,216 @@
+"""An export holds every number, and its page shows the same ones as the Compare page."""
+
+import csv
+import json
+import re
+import zipfile
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine import cases, cli, jobs, worker
+from engine.errors import BadInputError, EngineError
+from engine.export import figures
+from engine.export.folder import export_study, export_zip
+from engine.metrics.catalog import CATALOG
+from engine.report import compare
+from engine.settings import Settings
+from engine.store import Store
+from tests.conftest import NOW, share_what_is_drawn, tiny_config
+
+TABLES = ("summary", "evaluations", "training_log", "stability", "image_scores")
+
+
+@pytest.fixture(scope="module")
+def store_and_settings(tmp_path_factory, packed_settings):
+    """Two configurations of one seed, trained and evaluated; shared, and only read."""
+    folder = tmp_path_factory.mktemp("export")
+    settings = Settings(f"sqlite:///{folder}/runs.db", folder / "artifacts", slots=1)
+    share_what_is_drawn(packed_settings, settings)
+    store = Store(settings.database_url)
+    configs = [tiny_config(name, epochs=3, evaluations=1) for name in ("standard", "gan")]
+    store.add_study("key", "two <b>alike</b>", configs, NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(folder))
+        while (job := store.claim_job(NOW)) is not None:
+            worker.run_job(store, settings, job, lambda: False)
+    yield store, settings
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def exported(store_and_settings, tmp_path_factory):
+    """The folder, without PNG figures, which have their own test."""
+    out = tmp_path_factory.mktemp("out") / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "find_browser", lambda: None)
+        remarks = export_study(*store_and_settings, 1, out)
+    return out, remarks
+
+
+def test_every_file_is_there_and_the_tables_load_in_pandas(exported):
+    out, _ = exported
+
+    for name in TABLES:
+        table = pd.read_csv(out / f"{name}.csv")
+        assert len(table), name
+        assert "configuration" in table
+    assert (out / "results.json").is_file()
+    assert (out / "figures" / "worst-cases.png").is_file()
+    assert (out / "figures" / "metric-psnr.html").is_file()
+    assert (out / "figures" / "plotly.min.js").is_file()
+
+
+def test_every_number_is_that_of_the_comparison(exported, store_and_settings):
+    out, _ = exported
+    comparison = compare(store_and_settings[0], 1)
+    page = (out / "report.html").read_text()
+    lines = (out / "summary.csv").read_text().splitlines()
+    summary = {row["configuration"]: row for row in csv.DictReader(lines)}
+    document = json.loads((out / "results.json").read_text())["comparison"]
+
+    for row, written in zip(comparison.rows, document, strict=True):
+        for name in ("psnr", "ssim", "kd_lite2", "fd_lite2", "delta_e", "diversity"):
+            value = row.cells[name].value
+            assert float(summary[row.configuration][name]) == value
+            assert written["metrics"][name]["value"] == value
+            assert f"<b>{CATALOG[name].format(value)}</b>" in page
+
+
+def test_a_mean_in_the_summary_is_that_of_its_single_pictures(exported):
+    out, _ = exported
+    scores = pd.read_csv(out / "image_scores.csv")
+    summary = pd.read_csv(out / "summary.csv").set_index("configuration")
+
+    mean = scores[(scores.metric == "ssim") & (scores.configuration == "gan")]["value"].mean()
+
+    assert summary.loc["gan", "ssim"] == pytest.approx(mean, rel=1e-12)
+
+
+def test_the_page_needs_nothing_else_and_runs_no_word_of_a_user(exported):
+    page = (exported[0] / "report.html").read_text()
+    words = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+
+    assert not re.findall(r'(?:src|href)="(?!data:)', words)
+    assert "two &lt;b&gt;alike&lt;/b&gt;" in words
+    assert "<b>alike" not in words
+
+
+def test_without_a_browser_the_figures_stay_html_and_it_is_said(exported):
+    out, remarks = exported
+
+    assert remarks == [
+        "Figures are there as HTML only: PNG needs a Chrome or Chromium on this machine, for "
+        "example `apt-get install chromium`."
+    ]
+    assert not (out / "figures" / "metric-psnr.png").exists()
+
+
+@pytest.mark.browser
+def test_with_a_browser_the_figures_are_drawn_as_png(store_and_settings, tmp_path):
+    if not figures.find_browser():
+        pytest.skip("no Chrome or Chromium on this machine")
+
+    remarks = export_study(*store_and_settings, 1, tmp_path / "out")
+
+    assert remarks == []
+    for name in ("metric-psnr", "training-curves", "stability"):
+        assert (tmp_path / "out" / "figures" / f"{name}.png").stat().st_size > 5_000
+
+
+def test_an_export_replaces_an_export_and_nothing_else(store_and_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "find_browser", lambda: None)
+    out, other = tmp_path / "out", tmp_path / "other"
+    export_study(*store_and_settings, 1, out)
+    (out / "stray.txt").write_text("left by somebody")
+    other.mkdir()
+    (other / "thesis.txt").write_text("dear to somebody")
+
+    export_study(*store_and_settings, 1, out)
+
+    assert not (out / "stray.txt").exists()
+    with pytest.raises(BadInputError, match="is no export"):
+        export_study(*store_and_settings, 1, other)
+    assert [path.name for path in other.iterdir()] == ["thesis.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
+
+
+def test_an_export_that_fails_leaves_nothing(store_and_settings, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("engine.export.folder.draw_pngs", fail)
+
+    with pytest.raises(EngineError, match="No space left"):
+        export_study(*store_and_settings, 1, tmp_path / "out")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_zip_holds_the_same_files(store_and_settings, exported, monkeypatch):
+    monkeypatch.setattr(figures, "find_browser", lambda: None)
+
+    with zipfile.ZipFile(BytesIO(export_zip(*store_and_settings, 1))) as archive:
+        names = {name.partition("/")[2] for name in archive.namelist()}
+
+    out, _ = exported
+    assert names == {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+
+
+def test_an_exported_study_is_repeated_from_its_results(
+    exported, store_and_settings, monkeypatch, capsys
+):
+    store, settings = store_and_settings
+    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", settings.database_url)
+    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(settings.artifacts))
+    monkeypatch.setattr(jobs, "ensure_supervisor", lambda settings: None)
+
+    assert cli.main(["study", "--from", str(exported[0] / "results.json"), "--json"]) == 0
+
+    study = json.loads(capsys.readouterr().out)["study"]
+    again = store.read_runs(study)
+    assert [run.config.configuration for run in again] == [
+        run.config.configuration for run in store.read_runs(1)
+    ]
+    assert store.read_study(study).name == "two <b>alike</b> (again)"
+    status = cli.main(["study", "--from", "x", "--seeds", "3"])
+    assert status == 2
+    assert "--seeds cannot change it" in capsys.readouterr().err
+
+
+def test_the_worst_pictures_are_those_with_the_worst_scores_of_all(store_and_settings):
+    store, settings = store_and_settings
+    scores = pd.DataFrame(vars(it) for it in store.read_scores([1, 2], "test", ["psnr"]))
+    wanted = scores.groupby("picture")["value"].mean().sort_values()
+
+    study = store.read_study(1)
+    worst = cases.load_cases(store, settings, study, "psnr", "worst", 4)
+    best = cases.load_cases(store, settings, study, "psnr", "best", 4)
+
+    assert list(worst.names) == list(wanted.index[:4])
+    assert list(best.names) == list(wanted.index[::-1][:4])
+    assert set(worst.fakes) == {"standard", "gan"}
+    assert worst.source.shape == worst.fakes["gan"].shape == (4, 32, 32, 3)
+    # The picture shown is the picture that was scored.
+    error = (worst.fakes["gan"][0] / 255 - worst.target[0] / 255) ** 2
+    assert -10 * np.log10(error.mean()) == pytest.approx(worst.scores["gan"][0], abs=1e-4)
+
+
+def test_pictures_can_be_chosen_by_one_configuration(store_and_settings):
+    store, settings = store_and_settings
+    scores = {it.picture: it.value for it in store.read_scores([2], "test", ["ssim"])}
+
+    found = cases.load_cases(store, settings, store.read_study(1), "ssim", "worst", 3, by="gan")
+
+    assert list(found.names) == sorted(scores, key=scores.get)[:3]
+
+
+def test_pictures_that_are_gone_are_said_to_be(store_and_settings, monkeypatch, tmp_path):
+    store, settings = store_and_settings
+    moved = Settings(settings.database_url, tmp_path, settings.slots)
+    (tmp_path / "data").symlink_to(settings.data_dir)
+
+    with pytest.raises(EngineError, match="python -m engine evaluate 1"):
+        cases.load_cases(store, moved, store.read_study(1), "psnr", "worst", 3)
