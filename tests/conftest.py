@@ -1,11 +1,13 @@
 """Real objects made small: a database in a temporary folder, pairs of 32 px, a tiny budget."""
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 import torch
 
+from engine import worker
 from engine.config import RunConfig, apply_settings
 from engine.data import batches, packing
 from engine.data.sources import read_source
@@ -56,6 +58,31 @@ def share_what_is_drawn(packed_settings, settings) -> None:
     for shared in ("data_dir", "features_dir"):
         getattr(packed_settings, shared).mkdir(exist_ok=True)
         getattr(settings, shared).symlink_to(getattr(packed_settings, shared))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A study of two configurations, trained and evaluated; no Inception on its machine."""
+
+    store: Store
+    settings: Settings
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, packed_settings):
+    """Made once for all tests, which only read it, or repeat what is in it."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = Settings(f"sqlite:///{folder}/runs.db", folder / "artifacts", slots=1)
+    share_what_is_drawn(packed_settings, settings)
+    store = Store(settings.database_url)
+    configs = [tiny_config(name, epochs=3, evaluations=2) for name in ("standard", "gan")]
+    store.add_study("key", "two <b>alike</b>", configs, NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(folder))
+        while (job := store.claim_job(NOW)) is not None:
+            worker.run_job(store, settings, job, lambda: False)
+    yield Trained(store, settings)
+    store.close()
 
 
 def tiny_config(configuration="standard", seed=0, **changes) -> RunConfig:

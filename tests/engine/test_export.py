@@ -10,34 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import cases, cli, jobs, worker
+from engine import cases, cli, jobs
 from engine.errors import BadInputError, EngineError
 from engine.export import figures
 from engine.export.folder import export_study, export_zip
 from engine.metrics.catalog import CATALOG
 from engine.report import compare
 from engine.settings import Settings
-from engine.store import Store
-from tests.conftest import NOW, share_what_is_drawn, tiny_config
 
 TABLES = ("summary", "evaluations", "training_log", "stability", "image_scores")
 
 
 @pytest.fixture(scope="module")
-def store_and_settings(tmp_path_factory, packed_settings):
-    """Two configurations of one seed, trained and evaluated; shared, and only read."""
-    folder = tmp_path_factory.mktemp("export")
-    settings = Settings(f"sqlite:///{folder}/runs.db", folder / "artifacts", slots=1)
-    share_what_is_drawn(packed_settings, settings)
-    store = Store(settings.database_url)
-    configs = [tiny_config(name, epochs=3, evaluations=1) for name in ("standard", "gan")]
-    store.add_study("key", "two <b>alike</b>", configs, NOW)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCH_HOME", str(folder))
-        while (job := store.claim_job(NOW)) is not None:
-            worker.run_job(store, settings, job, lambda: False)
-    yield store, settings
-    store.close()
+def store_and_settings(trained):
+    return trained.store, trained.settings
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +70,9 @@ def test_a_mean_in_the_summary_is_that_of_its_single_pictures(exported):
     scores = pd.read_csv(out / "image_scores.csv")
     summary = pd.read_csv(out / "summary.csv").set_index("configuration")
 
-    mean = scores[(scores.metric == "ssim") & (scores.configuration == "gan")]["value"].mean()
+    chosen = scores.epoch == summary.loc["gan", "best_epoch"]
+    of_gan = (scores.metric == "ssim") & (scores.configuration == "gan") & chosen
+    mean = scores[of_gan]["value"].mean()
 
     assert summary.loc["gan", "ssim"] == pytest.approx(mean, rel=1e-12)
 
@@ -182,7 +170,9 @@ def test_an_exported_study_is_repeated_from_its_results(
 
 def test_the_worst_pictures_are_those_with_the_worst_scores_of_all(store_and_settings):
     store, settings = store_and_settings
-    scores = pd.DataFrame(vars(it) for it in store.read_scores([1, 2], "test", ["psnr"]))
+    best_epochs = {run.id: run.best_epoch for run in store.read_runs(1)}
+    found = store.read_scores([1, 2], "test", ["psnr"])
+    scores = pd.DataFrame(vars(it) for it in found if it.epoch == best_epochs[it.run_id])
     wanted = scores.groupby("picture")["value"].mean().sort_values()
 
     study = store.read_study(1)
@@ -200,7 +190,9 @@ def test_the_worst_pictures_are_those_with_the_worst_scores_of_all(store_and_set
 
 def test_pictures_can_be_chosen_by_one_configuration(store_and_settings):
     store, settings = store_and_settings
-    scores = {it.picture: it.value for it in store.read_scores([2], "test", ["ssim"])}
+    epoch = store.read_run(2).best_epoch
+    found = store.read_scores([2], "test", ["ssim"])
+    scores = {it.picture: it.value for it in found if it.epoch == epoch}
 
     found = cases.load_cases(store, settings, store.read_study(1), "ssim", "worst", 3, by="gan")
 

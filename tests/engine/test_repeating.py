@@ -1,29 +1,24 @@
+from dataclasses import replace
+
 import pytest
 
-from engine import repeating, worker
+from engine import repeating
 from engine.errors import BadInputError, EngineError
-from engine.settings import Settings
-from engine.store import Store
-from tests.conftest import NOW, share_what_is_drawn, tiny_config
+from engine.records import RunState
 
 
 def untold(done, total):
     pass
 
 
-@pytest.fixture(scope="module")
-def places(tmp_path_factory, packed_settings):
-    """A store and settings with a run of two epochs that has ended; no Inception there."""
-    folder = tmp_path_factory.mktemp("repeating")
-    settings = Settings(f"sqlite:///{folder}/runs.db", folder / "artifacts", slots=1)
-    share_what_is_drawn(packed_settings, settings)
-    store = Store(settings.database_url)
-    store.add_study("key", "a", [tiny_config(epochs=2, evaluations=2)], NOW)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORCH_HOME", str(folder))
-        worker.run_job(store, settings, store.claim_job(NOW), lambda: False)
-        yield store, settings
-    store.close()
+@pytest.fixture(autouse=True)
+def no_inception(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def places(trained):
+    return trained.store, trained.settings
 
 
 @pytest.fixture
@@ -86,6 +81,6 @@ def test_what_cannot_be_evaluated_is_said(places, run, tmp_path):
     junk.write_bytes(b"junk")
     with pytest.raises(EngineError, match="is no checkpoint"):
         again(str(junk))
-    store.requeue(1, NOW)
+    run = replace(run, state=RunState.QUEUED)
     with pytest.raises(BadInputError, match="Run 1 is queued"):
-        repeating.evaluate_again(store, settings, store.read_run(1), "best", "test", "none", untold)
+        again("best")

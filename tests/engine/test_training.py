@@ -33,6 +33,7 @@ def losses_of(events):
     ]
 
 
+@pytest.mark.slow
 def test_one_batch_can_be_overfitted(few_pairs, few_val_pairs):
     config = tiny_config(
         batch=16, epochs=120, jitter=0, base_channels=16, lr_g="2e-3", ema=0, adversarial=0

@@ -74,6 +74,7 @@ def test_the_perceptual_network_is_vgg19_where_its_weights_are_else_lite0(
     assert weights.resolve_perceptual("auto", settings) == "vgg19"
 
 
+@pytest.mark.slow
 def test_vgg19_gives_the_five_maps_of_study_1(settings, nowhere, monkeypatch):
     torch.manual_seed(0)
     state = torchvision.models.vgg19(weights=None).state_dict()

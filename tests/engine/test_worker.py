@@ -17,6 +17,8 @@ from engine.tables import to_csv
 from tests.conftest import NOW, tiny_config
 from tests.engine.test_weights import stand_in
 
+THE_SAME = tiny_config(epochs=3, evaluations=2)  # as the first run of `trained`
+
 
 def never():
     return False
@@ -28,33 +30,38 @@ def do_job(store, settings, config, should_stop=never):
     return store.read_run(1)
 
 
-def numbers(store, run_id):
+def numbers(store, run_id=1):
     timed = ("epoch_seconds", "images_per_second", "peak_memory_mb")
     found = store.read_metrics([run_id])
     return [(it.step, it.name, it.value) for it in found if it.name not in timed]
 
 
-@pytest.fixture
-def done(store, tiny_settings, monkeypatch, tmp_path):
+@pytest.fixture(autouse=True)
+def no_inception(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    return do_job(store, tiny_settings, tiny_config(epochs=2))
 
 
-def test_a_run_ends_done_with_everything_recorded(store, tiny_settings, done):
+def test_a_run_ends_done_with_everything_recorded(trained):
+    done = trained.store.read_run(1)
+
     assert (done.state, done.reason, done.phase) == (RunState.DONE, None, None)
-    assert (done.epoch, done.step, done.steps) == (2, 16, 16)
+    assert (done.epoch, done.step, done.steps) == (3, 24, 24)
     assert done.environment["torch"]
-    names = {point.name for point in store.read_metrics([1])}
+    names = {point.name for point in trained.store.read_metrics([1])}
     assert {"g_loss", "d_loss", "adversarial", "l1", "val_g_loss", "val_psnr", "lr_g"} <= names
-    assert [sample.epoch for sample in store.read_samples([1])] == [1, 2]
-    for path in vars(store.read_samples([1])[0]).values():
+    assert {"d_train_accuracy", "g_grad_norm", "d_grad_norm"} <= names
+    assert [sample.epoch for sample in trained.store.read_samples([1])] == [1, 2, 3]
+    for path in vars(trained.store.read_samples([1])[0]).values():
         if isinstance(path, str):
-            assert (tiny_settings.artifacts / path).is_file()
+            assert (trained.settings.artifacts / path).is_file()
 
 
-def test_paths_in_the_database_are_relative(store, done):
-    paths = [it.path for it in store.read_checkpoints(1)] + [store.read_samples([1])[0].grid]
+def test_paths_in_the_database_are_relative(trained):
+    paths = [it.path for it in trained.store.read_checkpoints(1)]
+    paths += [it.path for it in trained.store.read_predictions([1], "test")]
+    paths.append(trained.store.read_samples([1])[0].grid)
 
+    assert len(paths) > 2
     assert not [path for path in paths if path.startswith("/")]
 
 
@@ -71,48 +78,49 @@ def test_the_best_epoch_by_validation_is_what_test_reports_beside_the_last(store
 
 
 def test_an_attempt_that_was_cut_off_before_the_judging_catches_up(
-    store, tiny_settings, done, monkeypatch
+    store, tiny_settings, trained, monkeypatch
 ):
-    store.add_study("again", "b", [tiny_config(epochs=2)], NOW)
     with monkeypatch.context() as patch:
         patch.setattr(judging.Court, "validate", lambda *_: (_ for _ in ()).throw(OSError("full")))
-        worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
-    assert store.read_run(2).state == RunState.FAILED
-    assert store.read_evaluations([2]) == []
+        run = do_job(store, tiny_settings, THE_SAME)
+    assert (run.state, run.epoch) == (RunState.FAILED, 2)
+    assert store.read_evaluations([1]) == []
 
-    store.requeue(2, NOW)
+    store.requeue(1, NOW)
     worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
 
-    assert store.read_run(2).best_epoch == 2
     first, second = (
-        [(it.name, it.value) for it in store.read_evaluations([run_id], "val")] for run_id in (1, 2)
+        {(it.epoch, it.name): it.value for it in each.read_evaluations([1], "val")}
+        for each in (trained.store, store)
     )
-    assert first == second
+    assert second == {key: first[key] for key in second}
+    assert {epoch for epoch, _ in second} == {2, 3}
+    assert store.read_run(1).best_epoch == trained.store.read_run(1).best_epoch
 
 
-def test_the_fakes_of_the_test_split_are_kept(store, tiny_settings, done):
-    (kept,) = store.read_predictions([1], "test")
+def test_the_fakes_of_the_test_split_are_kept(trained):
+    store = trained.store
+    kept = store.read_predictions([1], "test")[-1]
 
-    fakes = np.load(tiny_settings.artifacts / kept.path)
+    fakes = np.load(trained.settings.artifacts / kept.path)
     assert fakes.shape == (32, 32, 32, 3)
     assert fakes.std() > 0
     assert len(kept.names) == 32
     scores = store.read_scores([1], "test", ["psnr"])
-    assert [it.picture for it in scores] == list(kept.names)
+    assert [it.picture for it in scores if it.epoch == kept.epoch] == list(kept.names)
 
 
-def test_only_checkpoints_that_are_recorded_stay_on_the_disk(store, tiny_settings, done):
-    recorded = {it.path.rpartition("/")[2] for it in store.read_checkpoints(1)}
+def test_only_checkpoints_that_are_recorded_stay_on_the_disk(trained):
+    recorded = {it.path.rpartition("/")[2] for it in trained.store.read_checkpoints(1)}
 
-    folder = tiny_settings.run_dir(1) / "checkpoints"
+    folder = trained.settings.run_dir(1) / "checkpoints"
     assert {path.name for path in folder.iterdir()} == recorded
 
 
-def test_the_same_config_again_gives_the_same_numbers(store, tiny_settings, done):
-    store.add_study("again", "b", [tiny_config(epochs=2)], NOW)
-    worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
+def test_the_same_config_again_gives_the_same_numbers(store, tiny_settings, trained):
+    do_job(store, tiny_settings, THE_SAME)
 
-    assert numbers(store, 2) == numbers(store, 1)
+    assert numbers(store) == numbers(trained.store)
 
 
 def test_a_stopped_run_keeps_its_last_epoch_and_says_so(store, tiny_settings):
@@ -137,19 +145,17 @@ def test_a_signal_that_no_user_sent_is_the_systems(store, tiny_settings):
 
 
 def test_a_stopped_run_continues_from_its_checkpoint_as_if_it_had_not_stopped(
-    store, tiny_settings, done
+    store, tiny_settings, trained
 ):
-    store.add_study("again", "b", [tiny_config(epochs=2)], NOW)
-    first = store.claim_job(NOW)
-    worker.run_job(store, tiny_settings, first, lambda: bool(store.read_checkpoints(2)))
-    assert store.read_run(2).epoch == 1
+    do_job(store, tiny_settings, THE_SAME, lambda: bool(store.read_checkpoints(1)))
+    assert store.read_run(1).epoch == 1
 
-    store.requeue(2, NOW)
+    store.requeue(1, NOW)
     worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
 
-    run = store.read_run(2)
+    run = store.read_run(1)
     assert (run.state, run.attempt) == (RunState.DONE, 2)
-    assert numbers(store, 2) == numbers(store, 1)
+    assert numbers(store) == numbers(trained.store)
 
 
 def test_a_fault_becomes_the_runs_reason(store, tiny_settings):
