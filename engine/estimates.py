@@ -14,7 +14,7 @@ from engine.config import Budget, RunConfig
 REFERENCE_SPEED = 140.0
 REFERENCE_PERCEPTUAL_SPEED = 65.0
 START_S = 12.0  # a process's start, and its part of the evaluation that does not grow
-JUDGED_PER_SECOND = 20.0  # test pictures through the evaluation
+JUDGED_PER_SECOND = 30.0  # pictures through the evaluation
 CHECKPOINTS_KEPT = 2  # the newest and the best
 BYTES_PER_NUMBER = 4
 KERNEL = 4 * 4
@@ -55,7 +55,8 @@ def estimate(
         measured = measured and key in speeds
         speed = speeds.get(key) or _guess_speed(config)
         seconds += START_S + budget.epochs * pairs["train"] / speed
-        seconds += pairs["test"] / JUDGED_PER_SECOND
+        judged = len(budget.evaluated_epochs) * pairs["val"] + pairs["test"]
+        seconds += judged / JUDGED_PER_SECOND
     budget = configs[0].budget
     checkpoints = len(configs) * CHECKPOINTS_KEPT * checkpoint_bytes(budget)
     packed = sum(pairs.values()) * 2 * 3 * budget.px**2
