@@ -89,7 +89,10 @@ def load_cases(
         names=names,
         source=source,
         target=target,
-        fakes={name: _read_fakes(fakes[run.id], names, settings) for name, run in chosen.items()},
+        fakes={
+            name: _read_fakes(fakes[run.id], names, study.budget.px, settings)
+            for name, run in chosen.items()
+        },
         scores={name: tuple(scores.get(it) for it in names) for name, scores in table.items()},
     )
 
@@ -159,14 +162,19 @@ def _read_pairs(
     return both[:, 0], both[:, 1]
 
 
-def _read_fakes(kept: Predictions, names: Sequence[str], settings: Settings) -> Pictures:
+def _read_fakes(kept: Predictions, names: Sequence[str], px: int, settings: Settings) -> Pictures:
     path = settings.artifacts / kept.path
     positions = {name: index for index, name in enumerate(kept.names)}
+    again = f"`python -m engine evaluate {kept.run_id}` makes them again."
     try:
         every: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise EngineError(
-            f"The pictures of run {kept.run_id} cannot be read ({error}); "
-            f"`python -m engine evaluate {kept.run_id}` makes them again."
+            f"The pictures of run {kept.run_id} cannot be read ({reason}); {again}"
         ) from error
+    if every.shape != (len(kept.names), px, px, 3) or not set(names) <= set(positions):
+        raise EngineError(
+            f"The pictures of run {kept.run_id} cannot be read (they are others by now); {again}"
+        )
     return np.array(every[[positions[name] for name in names]])

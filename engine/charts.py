@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from engine import theme
-from engine.metrics.catalog import CATALOG
+from engine.metrics.catalog import CATALOG, MINUS
 from engine.records import Comparison, Run, RunStability
 
 Curves = Mapping[tuple[int, str], Sequence[tuple[float, float]]]  # (run, name) -> (step, value)
@@ -49,7 +49,7 @@ def metric_bars(comparison: Comparison, name: str) -> go.Figure:
             x=1, xref="paper", y=reference, text="targets", showarrow=False, xanchor="right",
             yanchor="bottom",
         )  # fmt: skip
-    layout = theme.layout(metric.heading, "", metric.unit)
+    layout = theme.layout("", "", metric.heading)
     return figure.update_layout(layout, height=300, showlegend=False)
 
 
@@ -59,7 +59,7 @@ def contrast_bars(comparison: Comparison, name: str) -> go.Figure:
     figure = go.Figure()
     for it in comparison.contrasts:
         if it.metric == name:
-            label = f"{it.one} less {it.other}"
+            label = f"{it.one} {MINUS} {it.other}"
             figure.add_scatter(
                 x=[it.mean],
                 y=[label],
@@ -74,8 +74,10 @@ def contrast_bars(comparison: Comparison, name: str) -> go.Figure:
                 f"<extra>{label}</extra>",
             )
     figure.add_vline(0, line={"color": theme.GREY, "width": 1})
-    unit = f"difference ({metric.unit})" if metric.unit else "difference"
-    figure.update_layout(theme.layout(f"{metric.label}: differences", unit, ""), height=300)
+    unit = f" ({metric.unit})" if metric.unit else ""
+    side = "right: the first is better" if metric.better == "up" else "left: the first is better"
+    title = f"difference in {metric.label}{unit}; {side}"
+    figure.update_layout(theme.layout("", title, ""), height=300)
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(showlegend=False)
 
@@ -110,7 +112,9 @@ def training_curves(runs: Sequence[Run], curves: Curves, names: Sequence[str]) -
                 col=place[1],
             )
             legend.add(configuration)
-    figure.update_xaxes(title_text="epoch")
+    last = max((run.epochs for run in runs), default=1)
+    ticks = {"dtick": 1} if last <= 5 else {}
+    figure.update_xaxes(title_text="epoch", range=[0, last * 1.02], **ticks)
     return figure
 
 
@@ -121,9 +125,9 @@ STABILITY_PANELS: tuple[tuple[str, str], ...] = (
     ("oscillation", "Oscillation of {curve} ↓"),
     ("improvement", "Improvement of {curve} ↑"),
     ("final", "Final {curve} ↓"),
-    ("val_final", "Final validation loss ↓"),
+    ("val_final", "Final validation loss (recipes differ)"),
     ("collapse_ratio", "Collapse ratio ↓ (over 0.1: high risk)"),
-    ("saturation", "Steps the discriminator has won ↓"),
+    ("saturation", "Share of steps the discriminator has won"),
 )
 
 
@@ -166,7 +170,7 @@ def stability_panels(
                     hovertemplate="mean %{y:.4g}<extra>" + configuration + "</extra>", **common,
                 )  # fmt: skip
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=configurations)
-    figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(rangemode="tozero", exponentformat="none")
     figure.update_traces(cliponaxis=False)
     return figure.update_layout(showlegend=False)
 
@@ -219,6 +223,7 @@ def _add_band(
     figure.add_scatter(
         x=[*x, *reversed(x)],
         y=[*(max(it) for it in columns), *(min(it) for it in reversed(columns))],
+        mode="lines",
         fill="toself",
         fillcolor=theme.faint(colour),
         line={"width": 0},

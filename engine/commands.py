@@ -67,7 +67,7 @@ def _plan(chosen: argparse.Namespace, settings: Settings) -> tuple[list[RunConfi
         raise BadInputError(
             f"--from repeats a study as it was; {', '.join(also or ['--set'])} cannot change it."
         )
-    return planning.plan_repetition(Path(chosen.repeat).expanduser(), settings)
+    return planning.plan_repetition(_path(chosen.repeat, "--from"), settings)
 
 
 def runs(chosen: argparse.Namespace, settings: Settings) -> int:
@@ -124,9 +124,7 @@ def export(chosen: argparse.Namespace, settings: Settings) -> int:
 
     store = _open_existing(settings)
     store.read_study(chosen.study)
-    if not chosen.out.strip():
-        raise BadInputError("--out must name a folder, not nothing.")
-    out = Path(chosen.out).expanduser()
+    out = _path(chosen.out, "--out")
     with stderr.status("exporting") as status:
         remarks = export_study(store, settings, chosen.study, out, status.update)
     for remark in remarks:
@@ -140,20 +138,24 @@ def evaluate(chosen: argparse.Namespace, settings: Settings) -> int:
     from engine import repeating
 
     run = _open_existing(settings).read_run(chosen.run_id)
+    wanted: str | Path = chosen.checkpoint
+    if wanted not in repeating.ROLES:
+        wanted = _path(chosen.checkpoint, "--checkpoint")
     with terminal.picture_bar(stderr, f"run {run.id}") as advance:
         judgement = repeating.evaluate_again(
             _open_existing(settings),
             settings,
             run,
-            chosen.checkpoint,
+            wanted,
             chosen.split,
             chosen.features,
             advance,
         )
     if chosen.json:
-        print(json.dumps([terminal.as_json(it) for it in judgement.evaluations], indent=2))
+        found = [terminal.as_json(it, str(wanted)) for it in judgement.evaluations]
+        print(json.dumps(found, indent=2))
     else:
-        terminal.print_evaluations(Console(), run, judgement.evaluations)
+        terminal.print_evaluations(Console(), run, str(wanted), judgement.evaluations)
     return 0
 
 
@@ -257,6 +259,16 @@ def bench_metrics(chosen: argparse.Namespace, settings: Settings) -> int:
     else:
         terminal.print_timings(Console(), found)
     return 0
+
+
+def _path(text: str, option: str) -> Path:
+    """The path that was given to an option, or `BadInputError`."""
+    if not text.strip() or "\0" in text:
+        raise BadInputError(f"{option} must name a file or folder, not {text[:40]!r}.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise BadInputError(f"{option}: {text[:80]!r} names a home that is not here.") from error
 
 
 def _open_existing(settings: Settings) -> Store:

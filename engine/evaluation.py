@@ -23,6 +23,7 @@ from engine.meters.distances import Distances, Family
 from engine.meters.pictures import Adversary, picture_meters
 from engine.meters.values import Batch, Meter, Missing, Value, absent
 from engine.metrics import features
+from engine.metrics.catalog import CATALOG
 from engine.settings import Settings
 from engine.training import autocast
 
@@ -139,7 +140,15 @@ def evaluate(
     values = [value for meter in meters for value in meter.values(protocol)]
     if fault := census.fault("generated"):
         values = [value.with_note(fault) for value in values]
-    return values
+    return [_possible(value) for value in values]
+
+
+def _possible(value: Value) -> Value:
+    """The value, or why there is none where it came out as no value of its metric can be."""
+    if value.value is None or CATALOG[value.name].allows(value.value):
+        return value
+    reason = f"it came out as {value.value:g}, which is impossible: this is a fault of ours"
+    return absent((value.name,), value.protocol, reason)[0]
 
 
 @torch.no_grad()
@@ -151,7 +160,7 @@ def generate(config: RunConfig, generator: nn.Module, pairs: PairSet) -> Iterato
     """
     generator.eval()
     for source, target in evaluation_batches(pairs, BATCH):
-        with autocast(config, source.device.type):
+        with features.exact_float32(), autocast(config, source.device.type):
             fake = generator(source).float()
         low, high = (float(value) for value in fake.aminmax())
         if not (low >= -1 - SLACK and high <= 1 + SLACK):
@@ -188,14 +197,13 @@ def _distances(
     if judge.extractor is None:
         return Missing(judge.family.names, judge.reason or "")
     extractor = judge.extractor
-    kept = (
-        f"{question.data_fingerprint}-{question.split}-{len(pairs)}-"
-        f"{question.config.budget.px}px-{extractor.sha256[:8]}.npy"
-    )
+    pictures = f"{question.data_fingerprint}-{question.split}-{question.config.budget.px}px"
 
     def load_real() -> NDArray[np.float32]:
         pixels = pairs.pixels[: Distances.LIMIT, 1]
         targets = (it.permute(0, 3, 1, 2) for it in torch.split(pixels, BATCH))
-        return features.load_or_compute(features_dir / kept, extractor, lambda: targets)
+        return features.load_or_compute(
+            features_dir, pictures, len(pixels), extractor, lambda: targets
+        )
 
     return Distances(judge.family, extractor, census, load_real, thorough)

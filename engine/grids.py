@@ -90,13 +90,14 @@ def labelled(rows: Mapping[str, Pictures], captions: Mapping[str, Sequence[str]]
     first = next(iter(rows.values()))
     side = first.shape[1] * max(1, -(-SMALLEST // first.shape[1]))
     heights = [side + (CAPTION if name in captions else GUTTER) for name in rows]
-    size = (LABEL + len(first) * (side + GUTTER) - GUTTER, sum(heights))
+    label = max(LABEL, int(max(font.getlength(name) for name in rows)) + 14)
+    size = (label + len(first) * (side + GUTTER) - GUTTER, sum(heights))
     canvas = Image.new("RGB", size, (BACKGROUND,) * 3)
     draw, top = ImageDraw.Draw(canvas), 0
     for (name, pictures), height in zip(rows.items(), heights, strict=True):
         draw.text((0, top + side // 2 - 10), name, fill=INK, font=font)
         for across, picture in enumerate(pictures):
-            left = LABEL + across * (side + GUTTER)
+            left = label + across * (side + GUTTER)
             shown = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
             canvas.paste(shown, (left, top))
             if name in captions:

@@ -112,7 +112,7 @@ def _ema(budget: Budget, n_train: int) -> float:
 def _bf16_pays(device: torch.device, settings: Settings) -> bool:
     """On a GPU as it says of itself; on a CPU as measured once per machine and torch version."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     path = settings.artifacts / "machine.json"

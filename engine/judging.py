@@ -84,7 +84,10 @@ class Court:
                 keep=fakes,
                 on_progress=on_progress,
             )
-        if machine is not None:
+        refused = all(value.value is None for value in values)
+        if refused and keep:
+            path.unlink()  # what a generator made before it was refused is nothing to look at
+        if machine is not None and not refused:
             values += inference.measure(self.config, state.sampler, pairs.device, machine)
         scores = tuple(
             ImageScore(self.run_id, split, state.epoch, picture, value.name, score)
@@ -96,7 +99,7 @@ class Court:
             tuple(self._record(it, split, state.epoch) for it in values),
             scores,
             Predictions(self.run_id, split, state.epoch, self.settings.relative(path), pairs.names)
-            if keep
+            if keep and not refused
             else None,
         )
 
@@ -119,9 +122,13 @@ class Court:
 
 
 def choose(evaluations: Sequence[Evaluation], name: str) -> int | None:
-    """The epoch with the best value of a metric, the earlier of equals; None without any."""
-    known = [(it.value, it.epoch) for it in evaluations if it.name == name and it.value is not None]
+    """The epoch with the best value of a metric, the earlier of equals; None without any.
+
+    Values of another protocol than the newest, as after a change of the data, do not count.
+    """
+    known = [it for it in evaluations if it.name == name and it.value is not None]
     if not known:
         return None
+    alike = [it for it in known if it.protocol == known[-1].protocol]
     sign = -1 if CATALOG[name].better == "up" else 1
-    return min(known, key=lambda it: (sign * it[0], it[1]))[1]
+    return min(alike, key=lambda it: (sign * (it.value or 0.0), it.epoch)).epoch

@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from engine import tables
 from engine.findings import Finding
-from engine.records import Comparison, Run, Study
+from engine.records import Comparison, Run
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 KINDS = {"difference": "≠", "same": "=", "colour": "◑", "cost": "◷", "caution": "!"}
@@ -54,12 +54,12 @@ def build_page(
 <title>{escape(study.name)}: report</title>
 <style>{STYLE}{tables.CSS}</style>
 <script>{get_plotlyjs()}</script></head><body><main>
-<header><h1>{escape(study.name)}</h1><p>{_lead(study, runs)}</p></header>
+<header><h1>{escape(study.name)}</h1><p>{tables.marked(lead(comparison))}</p></header>
+{_section("What is compared", configurations_html(runs))}
 {_section("Findings", findings_html(findings))}
 {_section("Comparison", tables.to_html(comparison) + _notes(comparison.notes))}
-{"".join(_picture_html(it) for it in pictures)}
-{"".join(_figure_html(it) for it in figures)}
-{_section("Configurations", configurations_html(runs))}
+{_section("Pictures", "".join(_picture_html(it) for it in pictures))}
+{_section("Figures", "".join(_figure_html(it) for it in figures))}
 {_section("Environment", _definitions(environment))}
 {_section("How to repeat it", _how_to_repeat())}
 </main></body></html>
@@ -97,8 +97,8 @@ def configurations_html(runs: Sequence[Run]) -> str:
         for key, row in rows.items()
     )
     return (
-        f'<div class="cb-group"><table><thead><tr><th></th>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div><p>Everything else is the same.</p>"
+        f'<div class="cb-group"><div class="cb-scroll"><table><thead><tr><th></th>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div></div><p>Everything else is the same.</p>"
     )
 
 
@@ -113,20 +113,26 @@ def _flatten(run: Run) -> dict[str, str]:
     return found
 
 
-def _lead(study: Study, runs: Sequence[Run]) -> str:
-    budget = study.budget
-    seeds = len({run.seed for run in runs})
-    configurations = len({run.configuration for run in runs})
+def lead(comparison: Comparison) -> str:
+    """What was compared, on what and how much, in two sentences."""
+    study, budget = comparison.study, comparison.study.budget
+    pictures = {it.n_pictures for row in comparison.rows for it in row.cells.values()}
+    seeds = max((row.seeds for row in comparison.rows), default=0)
+    epochs = f"{budget.epochs} epoch{'s' if budget.epochs != 1 else ''}"
+    judged = f", judged on {max(pictures):,} test pictures" if max(pictures, default=0) else ""
     return (
-        f"{escape(study.data)}, budget {escape(budget.name)}: {budget.px} px, "
-        f"{budget.epochs} epochs, batch {budget.batch}. {configurations} configurations, {seeds} "
-        f"seed{'s' if seeds != 1 else ''} each, measured on the test split. "
-        f"Study {study.id}, {study.created_at:%d %B %Y}."
+        f"{len(comparison.rows)} configurations, {seeds} seed{'s' if seeds != 1 else ''} each, on "
+        f"{study.data}: {budget.px} px, {epochs}, batch {budget.batch} "
+        f"(budget {budget.name}){judged}. Study {study.id}, {study.created_at:%d %B %Y}."
     )
 
 
 def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>"
+
+
+def _part(title: str, body: str) -> str:
+    return f"<h3>{escape(title)}</h3>{body}"
 
 
 def _figure_html(shown: Figure) -> str:
@@ -139,7 +145,7 @@ def _figure_html(shown: Figure) -> str:
         for name, figure in shown.parts.items()
     )
     about = f"<p>{tables.marked(shown.about)}</p>"
-    return _section(shown.title, f'{about}<div class="cb-figures">{parts}</div>{scripts}')
+    return _part(shown.title, f'{about}<div class="cb-figures">{parts}</div>{scripts}')
 
 
 def _plotly_arguments(figure: go.Figure) -> str:
@@ -151,7 +157,7 @@ def _plotly_arguments(figure: go.Figure) -> str:
 
 def _picture_html(shown: Picture) -> str:
     data = base64.b64encode(shown.png).decode()
-    return _section(
+    return _part(
         shown.title,
         f"<p>{tables.marked(shown.about)}</p>"
         f'<img alt="{escape(shown.title)}" src="data:image/png;base64,{data}">',
@@ -172,7 +178,7 @@ def _how_to_repeat() -> str:
         "<p>With <code>results.json</code> of this export beside you:</p>"
         "<pre>python -m engine study --from results.json --wait</pre>"
         "<p>The same configurations, budget and seeds are trained again. On the same machine and "
-        "versions the numbers come out the same; on others they differ within the noise.</p>"
+        "versions the numbers come out the same; on others they may differ a little.</p>"
     )
 
 

@@ -1,12 +1,14 @@
 """From what was asked for to the runs of a study, checked before anything is stored. Torch-free."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
 
 from engine import weights
-from engine.config import MAX_SEEDS, RunConfig, apply_settings, build, change
+from engine.config import MAX_SEEDS, RunConfig, apply_settings, change, explain
 from engine.data.packing import count_pairs
 from engine.data.sources import read_source
 from engine.errors import BadInputError, MissingWeightsError
@@ -15,6 +17,8 @@ from engine.presets import read_budget, read_configurations
 from engine.settings import Settings
 
 MAX_NAME = 120
+AGAIN = " (again)"
+MAX_RUNS = 1000  # of a study that is repeated
 RESULTS_FORMAT = 1  # of results.json
 MAX_RESULTS_BYTES = 200 * 2**20
 
@@ -57,6 +61,22 @@ def plan_study(
     return check_runs(configs)
 
 
+class _StudyPart(BaseModel):
+    name: str
+
+
+class _RunPart(BaseModel):
+    config: RunConfig
+
+
+class _Results(BaseModel):
+    """What of a results.json is needed to repeat its study; the rest is for readers."""
+
+    format: Annotated[int, Field(strict=True, ge=RESULTS_FORMAT, le=RESULTS_FORMAT)]
+    study: _StudyPart
+    runs: Annotated[list[_RunPart], Field(min_length=1, max_length=MAX_RUNS)]
+
+
 def plan_repetition(path: Path, settings: Settings) -> tuple[list[RunConfig], str]:
     """The runs of an exported study once more, and its name.
 
@@ -68,36 +88,48 @@ def plan_repetition(path: Path, settings: Settings) -> tuple[list[RunConfig], st
         MissingWeightsError: feature weights that it used are not on this machine.
     """
     shown = str(path)[:200]
+    results = _read_results(path, shown)
+    configs = [choose_weights(run.config, settings) for run in results.runs]
+    if len({(it.configuration.name, it.seed) for it in configs}) < len(configs):
+        raise BadInputError(f"{shown} holds a run twice.")
+    if any(it.data != configs[0].data or it.budget != configs[0].budget for it in configs):
+        raise BadInputError(f"{shown} holds runs on different data or budgets.")
+    named = {it.configuration.name: it.configuration for it in configs}
+    if any(it.configuration != named[it.configuration.name] for it in configs):
+        raise BadInputError(f"{shown} gives one name to different configurations.")
+    name = f"{results.study.name[: MAX_NAME - len(AGAIN)]}{AGAIN}"
+    return check_runs(configs), check_name(name)
+
+
+def _read_results(path: Path, shown: str) -> _Results:
     try:
+        if not path.is_file():
+            raise BadInputError(f"There is no file {shown}.")
         if path.stat().st_size > MAX_RESULTS_BYTES:
             raise BadInputError(f"{shown} is larger than any results.json.")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return _Results.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadInputError(f"{shown} cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{shown} is no results.json: {error}.") from error
-    if not isinstance(document, dict) or document.get("format") != RESULTS_FORMAT:
-        raise BadInputError(f"{shown} is no results.json of format {RESULTS_FORMAT}.")
-    runs, study = document.get("runs"), document.get("study")
-    if not isinstance(runs, list) or not runs or not isinstance(study, dict):
-        raise BadInputError(f"{shown} holds no runs.")
-    configs = []
-    for run in runs:
-        config = run.get("config") if isinstance(run, dict) else None
-        if not isinstance(config, dict):
-            raise BadInputError(f"{shown} holds a run without its config.")
-        configs.append(choose_weights(build(RunConfig, config), settings))
-    pairs = [(config.configuration.name, config.seed) for config in configs]
-    if len(set(pairs)) < len(pairs) or len({it.data for it in configs}) > 1:
-        raise BadInputError(f"{shown} holds a run twice, or runs on different data.")
-    return check_runs(configs), check_name(f"{study.get('name')} (again)"[:MAX_NAME])
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{shown} is no results.json: it is no text.") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = fault["loc"]
+        if len(place) > 1 and place[0] == "runs" and isinstance(place[1], int):
+            raise BadInputError(f"Run {place[1] + 1} of {shown}: {explain(error)}") from error
+        what = ".".join(map(str, place))
+        raise BadInputError(
+            f"{shown} is no results.json of format {RESULTS_FORMAT}: "
+            f"{what + ': ' if what else ''}{fault['msg'][:120]}."
+        ) from error
 
 
 def check_runs(configs: list[RunConfig]) -> list[RunConfig]:
     """The runs of one study, or `BadInputError` with what stands in the way of starting them."""
     first = configs[0]
-    budget, execution = first.budget, first.execution
-    if execution.compile == "on" and not (shutil.which("cc") or shutil.which("gcc")):
+    budget = first.budget
+    wanted = {config.execution.compile for config in configs}
+    if "on" in wanted and not (shutil.which("cc") or shutil.which("gcc")):
         raise BadInputError(
             "compile=on needs a C compiler and there is none (cc, gcc): install one, for example "
             "`apt-get install gcc`, or leave compile at auto."

@@ -277,7 +277,7 @@ class Cell:
         n_seeds: how many seeds the value is the mean of.
         n_pictures: how many pictures each seed's value rests on.
         rank: from 1, shared inside the noise; None where it cannot be told or is not fair.
-        best_epoch: the chosen checkpoint's, of the first seed.
+        best_epoch: the chosen checkpoint's, of the first seed; `epochs` has each seed's.
         last: the same metric of the last checkpoint, where it was measured.
         reference: the same figure of the targets, where it has a meaning.
         mark: why the value needs care.
@@ -300,6 +300,7 @@ class Cell:
     incomparable: str | None = None
     protocol: Mapping[str, Any] = field(default_factory=dict)
     by_seed: Mapping[int, float] = field(default_factory=dict)
+    epochs: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def half_width(self) -> float | None:
@@ -308,7 +309,12 @@ class Cell:
 
     def as_json(self) -> dict[str, Any]:
         """The cell as the `table --json` contract has it."""
-        return {**vars(self), "protocol": dict(self.protocol), "by_seed": dict(self.by_seed)}
+        return {
+            **vars(self),
+            "protocol": dict(self.protocol),
+            "by_seed": dict(self.by_seed),
+            "epochs": dict(self.epochs),
+        }
 
 
 @dataclass(frozen=True)
@@ -365,6 +371,14 @@ class Comparison:
     unit: str
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...]
+
+    def column(self, metric: str) -> dict[str, Cell]:
+        """Configuration -> its cell of a metric, where it has a value that may be compared."""
+        return {
+            row.configuration: cell
+            for row in self.rows
+            if (cell := row.cells[metric]).value is not None and cell.incomparable is None
+        }
 
     @property
     def is_empty(self) -> bool:

@@ -31,7 +31,7 @@ def evaluate_again(
     store: Store,
     settings: Settings,
     run: Run,
-    wanted: str,
+    wanted: str | Path,
     split: str,
     features: str,
     on_progress: Callable[[int, int], None],
@@ -69,7 +69,7 @@ def evaluate_again(
     state = build_state(run.resolved, device, encoder)
     try:
         state.load_state_dict(checkpoint.load(found.path, found.sha256))
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise EngineError(
             f"{found.path} is no checkpoint of run {run.id}'s networks ({type(error).__name__})."
         ) from error
@@ -84,16 +84,21 @@ def evaluate_again(
     return judgement
 
 
-def _find(store: Store, settings: Settings, run: Run, wanted: str) -> _Found:
+def _find(store: Store, settings: Settings, run: Run, wanted: str | Path) -> _Found:
     saved = store.read_checkpoints(run.id)
-    if wanted not in ROLES:
-        path = Path(wanted).expanduser()
-        if not path.is_file():
-            raise BadInputError(
-                f"--checkpoint is best, last or a file; there is no file {wanted!r}."
-            )
-        return _Found(path, None)
+    if isinstance(wanted, Path):
+        if not _is_file(wanted):
+            shown = str(wanted)[:120]
+            raise BadInputError(f"--checkpoint is best, last or a file; there is no file {shown}.")
+        return _Found(wanted, None)
     chosen = [it for it in saved if it.is_best] if wanted == "best" else saved
     if not chosen:
         raise BadInputError(f"Run {run.id} has no {wanted} checkpoint.")
     return _Found(settings.artifacts / chosen[0].path, chosen[0].sha256)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False

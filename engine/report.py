@@ -5,15 +5,15 @@ runs that share a seed. One seed: random halves of the pictures, which speak of 
 Values whose protocols differ are never compared.
 """
 
-import itertools
 import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from engine import contrasts
 from engine.metrics import intervals
 from engine.metrics.catalog import CATALOG, COMPARED, COSTS, QUALITY
 from engine.records import (
@@ -30,6 +30,13 @@ from engine.records import (
 from engine.store import Store
 
 REPORTED_SPLIT = "test"
+ABOUT_UNIT = {
+    "seeds": "± is half of a 95 % interval over seeds (Student's t); differences are those of runs "
+    "with the same seed.",
+    "pictures": "± is half of a 95 % interval over the test pictures: these weights only; run with "
+    "`--seeds 3` to find out how far another training differs. Differences are taken on the same "
+    "pictures.",
+}
 EPOCH_COSTS = ("images_per_second", "epoch_seconds", "peak_memory_mb")
 
 
@@ -47,31 +54,37 @@ def build_comparison(
     evaluations: Sequence[Evaluation],
     costs: Sequence[MetricPoint],
 ) -> Comparison:
-    """The comparison from its records; configurations in the order of their first runs."""
+    """The comparison from its records; configurations in the order of their first runs.
+
+    Only runs that ended `done` count: one that was cut short was given less.
+    """
     names = list(dict.fromkeys(run.configuration for run in runs))
-    members = {name: [run for run in runs if run.configuration == name] for name in names}
-    measured = _Measured.of(runs, evaluations)
-    done = {name: sum(it.state == RunState.DONE for it in members[name]) for name in names}
-    unit = "seeds" if max(done.values(), default=0) > 1 else "pictures"
+    finished = [run for run in runs if run.state == RunState.DONE]
+    members = {name: [run for run in finished if run.configuration == name] for name in names}
+    measured = _Measured.of(finished, evaluations)
+    unit = "seeds" if max(map(len, members.values()), default=0) > 1 else "pictures"
     cells: dict[str, dict[str, Cell]] = {name: {} for name in names}
-    contrasts: list[Contrast] = []
+    tested: list[Contrast] = []
+    machine = _usual([_machine(run) for run in finished])
     for metric in COMPARED:
         if metric in COSTS:
-            column = [_cost_cell(members[name], metric, measured, costs) for name in names]
+            column = {
+                name: _cost_cell(members[name], metric, measured, costs, machine) for name in names
+            }
         else:
-            usual = measured.usual_protocol(metric)
-            column = [_cell(members[name], metric, measured, usual, unit) for name in names]
+            usual = _usual([protocol_key(it) for it in measured.values_of(metric)])
+            column = {name: _cell(members[name], metric, measured, usual, unit) for name in names}
             if metric in QUALITY and CATALOG[metric].better != "none":
-                named = dict(zip(names, column, strict=True))
                 halves = {name: _halves(members[name], metric, measured) for name in names}
-                found = _contrasts(metric, named, halves, unit)
-                contrasts += found
-                column = _ranked(named, metric, found)
-        for name, cell in zip(names, column, strict=True):
+                found = contrasts.build_contrasts(metric, column, halves, unit)
+                tested += found
+                column = contrasts.ranked(column, metric, found)
+        for name, cell in column.items():
             cells[name][metric] = cell
-    rows = tuple(Row(name, done[name], len(members[name]), cells[name]) for name in names)
-    notes = _notes(runs, unit, done)
-    return Comparison(study, COMPARED, rows, unit, tuple(contrasts), notes)
+    totals = Counter(run.configuration for run in runs)
+    rows = tuple(Row(name, len(members[name]), totals[name], cells[name]) for name in names)
+    notes = _notes(study, runs, unit, finished)
+    return Comparison(study, COMPARED, rows, unit, tuple(tested), notes)
 
 
 @dataclass(frozen=True)
@@ -92,14 +105,16 @@ class _Measured:
             {(it.run_id, it.name): it for it in evaluations if it.epoch == newest[it.run_id]},
         )
 
-    def usual_protocol(self, metric: str) -> str | None:
-        """The protocol that most values of a metric have, the first of equals."""
-        found = [
-            protocol_key(it)
-            for (_, name), it in self.chosen.items()
-            if name == metric and it.value is not None
+    def values_of(self, metric: str) -> list[Evaluation]:
+        """The evaluations of chosen checkpoints that gave a value of a metric."""
+        return [
+            it for (_, name), it in self.chosen.items() if name == metric and it.value is not None
         ]
-        return Counter(found).most_common(1)[0][0] if found else None
+
+
+def _usual(keys: Sequence[str]) -> str | None:
+    """What most have, the first of equals."""
+    return Counter(keys).most_common(1)[0][0] if keys else None
 
 
 def protocol_key(evaluation: Evaluation) -> str:
@@ -115,22 +130,27 @@ def _cell(
     if not known:
         reason = next((it.missing for it in found.values() if it.missing), "not evaluated yet")
         return Cell(None, missing=reason)
-    alike = {seed: it for seed, it in known.items() if protocol_key(it) == usual}
-    incomparable, used = None, alike or known
-    if len(alike) < len(known):
-        odd = next(it for seed, it in known.items() if seed not in alike)
-        incomparable = f"other protocol: {_deviation(odd, json.loads(usual or '{}'))}"
+    # Of seeds that were measured differently only those count that agree with most others.
+    own = next(iter(known.values()))
+    key = usual if any(protocol_key(it) == usual for it in known.values()) else protocol_key(own)
+    used = {seed: it for seed, it in known.items() if protocol_key(it) == key}
+    odd = next((it for seed, it in known.items() if seed not in used), None)
     by_seed = {seed: it.value for seed, it in used.items() if it.value is not None}
     first = next(iter(used.values()))
     interval = intervals.mean_interval(list(by_seed.values()))
     if len(by_seed) == 1 and unit == "pictures":
         interval = intervals.Interval(interval.mean, first.low, first.high)
-    marks = [first.note, _judged_by_its_teacher(runs, first)]
-    if alike and incomparable:
-        marks.append(f"{len(known) - len(alike)} of {len(known)} seeds left out ({incomparable})")
-        incomparable = None
-    lasts = [it.value for run in runs if (it := measured.last.get((run.id, metric)))]
-    values = [value for value in lasts if value is not None]
+    remarks = [(it.missing or it.note) for it in found.values()]
+    remarks += [_judged_by_a_relative(runs, first)] * len(found)
+    if odd is not None:
+        why = f"left out, other protocol: {_deviation(odd, first)}"
+        remarks += [why] * (len(known) - len(used))
+    reference = next((it for it in measured.values_of(metric) if protocol_key(it) == usual), first)
+    lasts = [
+        it.value
+        for run in runs
+        if run.seed in used and (it := measured.last.get((run.id, metric))) and it.value is not None
+    ]
     return Cell(
         value=interval.mean,
         low=interval.low,
@@ -138,134 +158,111 @@ def _cell(
         n_seeds=len(by_seed),
         n_pictures=first.n_pictures,
         best_epoch=first.epoch,
-        last=statistics.fmean(values) if values else None,
+        last=statistics.fmean(lasts) if len(lasts) == len(used) else None,
         reference=first.reference,
-        mark="; ".join(filter(None, marks)) or None,
-        incomparable=incomparable,
+        mark=_said(remarks, len(found)),
+        incomparable=None if key == usual else f"other protocol: {_deviation(first, reference)}",
         protocol=first.protocol,
         by_seed=by_seed,
+        epochs={seed: it.epoch for seed, it in used.items()},
     )
 
 
-def _deviation(evaluation: Evaluation, usual: Mapping[str, object]) -> str:
-    """In which parts a protocol differs, in words."""
+def _said(remarks: Sequence[str | None], n_seeds: int) -> str | None:
+    """Remarks of single seeds, each once, with how many seeds it is of where not of all."""
+    counted = Counter(it for it in remarks if it)
+    texts = [
+        text if count == n_seeds else f"{count} of {n_seeds} seeds: {text}"
+        for text, count in counted.items()
+    ]
+    return "; ".join(texts) or None
+
+
+def _deviation(evaluation: Evaluation, usual: Evaluation) -> str:
+    """In which parts a protocol differs from another, in words."""
+    mine, theirs = evaluation.protocol, usual.protocol
     parts = [
-        f"{key} {evaluation.protocol.get(key)}, not {usual.get(key)}"
-        for key in sorted({*usual, *evaluation.protocol})
-        if usual.get(key) != evaluation.protocol.get(key)
+        f"{key.replace('_', ' ')} {mine.get(key)}, not {theirs.get(key)}"
+        for key in sorted({*theirs, *mine})
+        if theirs.get(key) != mine.get(key)
     ]
     return "; ".join(parts)
 
 
-def _judged_by_its_teacher(runs: Sequence[Run], evaluation: Evaluation) -> str | None:
-    teachers = {run.resolved.execution.perceptual_features for run in runs if run.resolved}
-    if evaluation.protocol.get("extractor") in teachers:
-        return "judged by a network it was trained against"
+def _judged_by_a_relative(runs: Sequence[Run], evaluation: Evaluation) -> str | None:
+    """What to know where a run was trained against its judge, or against the same kind."""
+    judge = str(evaluation.protocol.get("extractor", ""))
+    for teacher in {it.resolved.execution.perceptual_features for it in runs if it.resolved}:
+        if teacher == judge:
+            return f"trained against its own judge, {judge}"
+        if judge and teacher.rpartition("_")[0] == judge.rpartition("_")[0] != "":
+            return f"trained against {teacher}, a close relative of its judge"
     return None
 
 
-def _contrasts(
-    metric: str,
-    column: Mapping[str, Cell],
-    halves: Mapping[str, intervals.Array | None],
-    unit: str,
-) -> list[Contrast]:
-    """Every pair of comparable configurations that can be tested."""
-    comparable = {
-        name: cell
-        for name, cell in column.items()
-        if cell.value is not None and cell.incomparable is None
-    }
-    found = []
-    for (one, a), (other, b) in itertools.combinations(comparable.items(), 2):
-        if unit == "seeds":
-            shared = sorted(set(a.by_seed) & set(b.by_seed))
-            n = len(shared)
-            difference = intervals.paired_difference(
-                [a.by_seed[seed] for seed in shared], [b.by_seed[seed] for seed in shared]
-            )
-        else:
-            mine, theirs = halves[one], halves[other]
-            if mine is None or theirs is None or len(mine) != len(theirs):
-                continue
-            n = len(mine)
-            means = (a.value or 0.0, b.value or 0.0)
-            difference = intervals.sampled_difference(*means, mine, theirs)
-        if difference is not None:
-            mean, low, high, p = difference.mean, difference.low, difference.high, difference.p
-            found.append(Contrast(metric, one, other, mean, low, high, p, p, unit, n))
-    adjusted = intervals.holm([it.p for it in found])
-    return [replace(it, p_holm=p) for it, p in zip(found, adjusted, strict=True)]
-
-
 def _halves(runs: Sequence[Run], metric: str, measured: _Measured) -> intervals.Array | None:
-    """What the one seed that was evaluated gave on random halves of the pictures."""
+    """What a configuration's only seed gave on random halves of the pictures."""
     found = [it for run in runs if (it := measured.chosen.get((run.id, metric)))]
-    kept = [it.halves for it in found if it.halves is not None]
-    return np.frombuffer(kept[0], "<f4").astype(np.float64) if kept else None
+    if len(found) != 1 or found[0].halves is None:
+        return None
+    return np.frombuffer(found[0].halves, "<f4").astype(np.float64)
 
 
-def _ranked(column: Mapping[str, Cell], metric: str, contrasts: Sequence[Contrast]) -> list[Cell]:
-    """The cells with their ranks: one more than the number of those that are clearly better.
-
-    No rank where not every pair of comparable cells could be tested.
-    """
-    comparable = [
-        name
-        for name, cell in column.items()
-        if cell.value is not None and cell.incomparable is None
-    ]
-    if len(comparable) < 2 or len(contrasts) < len(comparable) * (len(comparable) - 1) / 2:
-        return list(column.values())
-    sign = 1 if CATALOG[metric].better == "up" else -1
-    losses = Counter(it.other if sign * it.mean > 0 else it.one for it in contrasts if it.is_clear)
-    return [
-        replace(cell, rank=1 + losses[name]) if name in comparable else cell
-        for name, cell in column.items()
-    ]
+def _machine(run: Run) -> str:
+    """Where and how a run was computed, as far as it decides what things cost."""
+    environment, execution = run.environment or {}, (run.resolved or run.config).execution
+    parts = (environment.get("device"), environment.get("cpu"), f"{execution.threads} threads")
+    return ", ".join(str(it) for it in (*parts, execution.precision) if it)
 
 
 def _cost_cell(
-    runs: Sequence[Run], metric: str, measured: _Measured, points: Sequence[MetricPoint]
+    runs: Sequence[Run],
+    metric: str,
+    measured: _Measured,
+    points: Sequence[MetricPoint],
+    machine: str | None,
 ) -> Cell:
     """What it takes, mean over seeds: of training from the epochs, of use as it was measured."""
     by_seed: dict[int, float] = {}
-    evaluated = [it for run in runs if (it := measured.chosen.get((run.id, metric)))]
+    evaluated = {run.seed: it for run in runs if (it := measured.chosen.get((run.id, metric)))}
+    name = "epoch_seconds" if metric == "training_seconds" else metric
     for run in runs:
-        name = "epoch_seconds" if metric == "training_seconds" else metric
         values = [it.value for it in points if it.run_id == run.id and it.name == name and it.value]
-        if metric == "training_seconds" and len(values) == run.epochs:
+        if values and metric == "training_seconds":
             by_seed[run.seed] = sum(values)
-        elif metric in ("images_per_second", "epoch_seconds") and values:
-            by_seed[run.seed] = statistics.median(values)
-        elif metric == "peak_memory_mb" and values:
-            by_seed[run.seed] = max(values)
-        elif (it := measured.chosen.get((run.id, metric))) and it.value is not None:
+        elif values:
+            by_seed[run.seed] = max(values) if metric.endswith("_mb") else statistics.median(values)
+        elif (it := evaluated.get(run.seed)) is not None and it.value is not None:
             by_seed[run.seed] = it.value
     if not by_seed:
-        reason = next((it.missing for it in evaluated if it.missing), "not measured yet")
+        reason = next((it.missing for it in evaluated.values() if it.missing), "not measured yet")
         return Cell(None, missing=reason)
-    first = evaluated[0] if evaluated else None
+    others = sorted({_machine(run) for run in runs} - {machine})
+    note = next((it.note for it in evaluated.values()), None) if len(by_seed) == 1 else None
     return Cell(
         value=statistics.fmean(by_seed.values()),
         n_seeds=len(by_seed),
-        mark=first.note if first else None,
-        protocol=first.protocol if first else {},
+        mark=note,
+        incomparable=f"other machine: {others[0]}, not {machine}" if others else None,
+        protocol=next((it.protocol for it in evaluated.values()), {}),
         by_seed=by_seed,
     )
 
 
-def _notes(runs: Sequence[Run], unit: str, done: Mapping[str, int]) -> tuple[str, ...]:
+def _notes(
+    study: Study, runs: Sequence[Run], unit: str, finished: Sequence[Run]
+) -> tuple[str, ...]:
     notes = []
-    if any(done.values()):
+    if finished:
+        chooser = CATALOG[study.budget.choose_by]
         notes.append(
-            "± is half of a 95 % interval over seeds (Student's t). Ranks come from paired "
-            "differences of runs with the same seed, corrected for the number of pairs (Holm, "
-            "5 %); what does not differ clearly shares a rank."
-            if unit == "seeds"
-            else "± is half of a 95 % interval over the test pictures: these weights only. Ranks "
-            "come from differences on the same random halves of the pictures, corrected for the "
-            "number of pairs (Holm, 5 %). Another seed may differ by more; `--seeds 3` tells."
+            f"Values are of the checkpoint with the best {chooser.label} on the validation split; "
+            "“last” is the last epoch's."
+        )
+        notes.append(
+            f"{ABOUT_UNIT[unit]} So ± may overlap where a difference is clear. Ranks follow from "
+            "the differences that are clear at 5 % after Holm's correction for the number of "
+            "pairs; =1 is shared, and where nobody is clearly better there is none."
         )
     unfinished = [run for run in runs if run.state != RunState.DONE]
     if unfinished:

@@ -50,7 +50,8 @@ def to_csv(comparison: Comparison) -> str:
             values += [guard(cell.missing), guard(cell.incomparable or cell.mark)]
         values += [row.cells[name].value for name in costs]
         fixed = [guard(comparison.study.name), row.configuration, row.seeds, REPORTED_SPLIT]
-        writer.writerow([*fixed, comparison.unit, best_epoch(row), *values])
+        epochs = ";".join(map(str, chosen_epochs(row).values()))
+        writer.writerow([*fixed, comparison.unit, epochs, *values])
     return buffer.getvalue()
 
 
@@ -59,20 +60,40 @@ def guard(text: str | None) -> str | None:
     return f"'{text}" if text and text[0] in "=+-@\t\r" else text
 
 
-def best_epoch(row: Row) -> int | None:
-    """The epoch of a configuration's chosen checkpoint, of its first seed."""
-    found = (cell.best_epoch for cell in row.cells.values() if cell.best_epoch is not None)
-    return next(found, None)
+def chosen_epochs(row: Row) -> dict[int, int]:
+    """Seed -> the epoch of its chosen checkpoint."""
+    found = {seed: epoch for cell in row.cells.values() for seed, epoch in cell.epochs.items()}
+    return dict(sorted(found.items()))
 
 
-def plain_cell(metric: Metric, cell: Cell) -> str:
+def about_row(row: Row) -> str:
+    """How many seeds a configuration has, and which epochs were chosen."""
+    about = f"{row.seeds} seed{'s' if row.seeds != 1 else ''}"
+    if row.seeds < row.runs:
+        about += f" of {row.runs}"
+    epochs = sorted(set(chosen_epochs(row).values()))
+    if not epochs:
+        return about
+    span = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
+    return f"{about}, {span}"
+
+
+def rank_label(comparison: Comparison, name: str, cell: Cell) -> str:
+    """`#1`, `=2` where it is shared, nothing where nobody is clearly better than anybody."""
+    if cell.rank is None:
+        return ""
+    ranks = [it.cells[name].rank for it in comparison.rows if it.cells[name].rank is not None]
+    if len(ranks) > 1 and set(ranks) == {1}:
+        return ""
+    return f"{'=' if ranks.count(cell.rank) > 1 else '#'}{cell.rank}"
+
+
+def plain_cell(comparison: Comparison, name: str, cell: Cell) -> str:
     """A cell in a few characters: `17.08 ± 0.36 #1`."""
-    text = metric.format(cell.value)
-    if cell.half_width is not None:
-        text += f" ± {metric.format(cell.half_width)}"
-    if cell.rank is not None:
-        text += f" #{cell.rank}"
-    return text
+    metric = CATALOG[name]
+    half = "" if cell.half_width is None else f"± {metric.format(cell.half_width)}"
+    parts = (metric.format(cell.value), half, rank_label(comparison, name, cell))
+    return " ".join(filter(None, parts))
 
 
 def heading(metric: Metric, comparison: Comparison) -> str:
@@ -131,7 +152,7 @@ def to_markdown(comparison: Comparison) -> str:
         heads = [heading(CATALOG[name], comparison) for name in names]
         lines = [f"| {GROUPS[group]} | {' | '.join(heads)} |", "|---" * (len(names) + 1) + "|"]
         for row in comparison.rows:
-            cells = [plain_cell(CATALOG[name], row.cells[name]) for name in names]
+            cells = [plain_cell(comparison, name, row.cells[name]) for name in names]
             lines.append(f"| `{row.configuration}` | {' | '.join(cells)} |")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
@@ -153,7 +174,7 @@ def _group_html(comparison: Comparison, group: Group) -> str:
         f'<th scope="col" title="{escape(CATALOG[name].about)}">{_head_html(name, comparison)}</th>'
         for name in names
     )
-    bodies = "".join(_row_html(row, names) for row in comparison.rows)
+    bodies = "".join(_row_html(comparison, row, names) for row in comparison.rows)
     return (
         f'<section class="cb-group"><h4>{escape(GROUPS[group])}</h4><div class="cb-scroll">'
         f'<table><thead><tr><th scope="col">configuration</th>{heads}</tr></thead>{bodies}</table>'
@@ -170,51 +191,53 @@ def _head_html(name: str, comparison: Comparison) -> str:
     return f"{escape(metric.label)} {metric.arrow}{unit}"
 
 
-def _row_html(row: Row, names: Sequence[str]) -> str:
-    seeds = sorted({seed for name in names for seed in row.cells[name].by_seed})
-    done = f"{row.seeds} seed{'s' if row.seeds != 1 else ''}"
-    if row.seeds < row.runs:
-        done += f" of {row.runs}"
-    epoch = best_epoch(row)
-    about = f"{done}, epoch {epoch}" if epoch else done
+def _row_html(comparison: Comparison, row: Row, names: Sequence[str]) -> str:
+    epochs = chosen_epochs(row)
+    unfolds = any(len(row.cells[name].by_seed) > 1 for name in names)
     dot = f'<i style="background:{theme.colour(row.configuration)}"></i>'
-    label = f"{dot}{escape(row.configuration)} <small>{about}</small>"
-    if len(seeds) > 1:
-        label = f'<label><input type="checkbox">{label}</label>'
-    cells = "".join(_cell_html(name, row.cells[name]) for name in names)
+    label = f"{dot}{escape(row.configuration)}<small>{about_row(row)}</small>"
+    if unfolds:
+        tip = "show each seed"
+        label = f'<label title="{tip}"><input type="checkbox" aria-label="{tip}">{label}</label>'
+    cells = "".join(_cell_html(comparison, row, name) for name in names)
     single = "".join(
-        f'<tr class="cb-seed"><th scope="row">seed {seed}</th>'
+        f'<tr class="cb-seed"><th scope="row">seed {seed}<small>epoch {epoch}</small></th>'
         + "".join(_seed_html(name, row.cells[name], seed) for name in names)
         + "</tr>"
-        for seed in (seeds if len(seeds) > 1 else ())
+        for seed, epoch in (epochs.items() if unfolds else ())
     )
     return f'<tbody><tr><th scope="row">{label}</th>{cells}</tr>{single}</tbody>'
 
 
-def _cell_html(name: str, cell: Cell) -> str:
-    metric = CATALOG[name]
+def _cell_html(comparison: Comparison, row: Row, name: str) -> str:
+    metric, cell = CATALOG[name], row.cells[name]
     if cell.value is None:
         return f'<td class="cb-none" title="{escape(cell.missing or "")}">—</td>'
     parts = [f"<b>{metric.format(cell.value)}</b>"]
     if cell.half_width is not None:
         parts.append(f"<small>± {metric.format(cell.half_width)}</small>")
-    if cell.rank is not None:
-        parts.append(f'<span class="cb-rank cb-rank-{min(cell.rank, 3)}">#{cell.rank}</span>')
+    if cell.n_seeds < row.seeds:
+        parts.append(f"<small>{cell.n_seeds} of {row.seeds} seeds</small>")
+    if label := rank_label(comparison, name, cell):
+        kind = "cb-first" if label == "#1" else ""
+        parts.append(f'<span class="cb-rank {kind}">{label}</span>')
     if cell.last is not None and cell.last != cell.value:
-        parts.append(f"<small>last {metric.format(cell.last)}</small>")
+        parts.append(f'<small class="cb-last">last {metric.format(cell.last)}</small>')
     kind = ' class="cb-grey"' if cell.incomparable else ""
-    return f'<td{kind} title="{escape(_hover(cell))}">{" ".join(parts)}</td>'
+    about = escape(_hover(metric, cell))
+    return f"<td{kind}{f' title={chr(34)}{about}{chr(34)}' if about else ''}>{' '.join(parts)}</td>"
 
 
 def _seed_html(name: str, cell: Cell, seed: int) -> str:
     return f"<td>{CATALOG[name].format(cell.by_seed.get(seed))}</td>"
 
 
-def _hover(cell: Cell) -> str:
+def _hover(metric: Metric, cell: Cell) -> str:
     """What a value rests on, line by line."""
     lines = [cell.incomparable, cell.mark]
     if cell.low is not None and cell.high is not None:
-        lines.append(f"95 % interval: {cell.low:.6g} to {cell.high:.6g}")
+        bounds = f"{metric.format(cell.low)} to {metric.format(cell.high)} {metric.unit}"
+        lines.append(f"95 % interval: {bounds.strip()}")
     for key, value in cell.protocol.items():
         if key not in HIDDEN_IN_PROTOCOL:
             text = value if isinstance(value, str) else json.dumps(value)

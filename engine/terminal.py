@@ -147,10 +147,8 @@ def print_comparison(console: Console, comparison: Comparison, findings: Sequenc
             console.print(line, style="dim", highlight=False, soft_wrap=True)
     console.print()
     for row in comparison.rows:
-        epoch = tables.best_epoch(row)
-        chosen = f", checkpoint of epoch {epoch} chosen" if epoch else ""
-        done = f"{row.configuration}: {row.seeds} of {row.runs} runs done{chosen}."
-        console.print(done, style="dim", highlight=False)
+        line = f"{row.configuration}: {tables.about_row(row)}."
+        console.print(line, style="dim", highlight=False)
     for note in comparison.notes:
         console.print(plain(note), style="dim", highlight=False)
     if findings:
@@ -168,20 +166,28 @@ def _group_table(comparison: Comparison, title: str, names: Sequence[str]) -> Ta
         cells = []
         for name in names:
             cell = row.cells[name]
-            text = CATALOG[name].format(cell.value)
-            if cell.half_width is not None:
-                text += f" [dim]± {CATALOG[name].format(cell.half_width)}[/]"
-            if cell.rank is not None:
-                text += f" [cyan]#{cell.rank}[/]"
+            text = tables.plain_cell(comparison, name, cell)
             cells.append(f"[dim]{text}[/]" if cell.incomparable else text)
         table.add_row(row.configuration, *cells)
     return table
 
 
-def print_evaluations(console: Console, run: Run, evaluations: Sequence[Evaluation]) -> None:
-    """What a checkpoint was found worth, a metric in a row."""
+def print_evaluations(
+    console: Console, run: Run, checkpoint: str, evaluations: Sequence[Evaluation]
+) -> None:
+    """What a checkpoint was found worth, a metric in a row.
+
+    Args:
+        console: where to.
+        run: whose protocol it was judged by.
+        checkpoint: `best`, `last` or the file that was asked for.
+        evaluations: at least one.
+    """
     first = evaluations[0]
-    title = f"run {run.id} ({run.config.label}), epoch {first.epoch}, {first.split} split"
+    title = f"{checkpoint} checkpoint of run {run.id} ({run.config.label})"
+    if checkpoint not in ("best", "last"):
+        title = f"{checkpoint}, judged as run {run.id} ({run.config.label})"
+    title += f", epoch {first.epoch}, {first.split} split"
     table = Table(title=plain(title), title_justify="left", box=None, header_style="bold")
     for heading in ("metric", "value", "95 % interval", "pictures", "remark"):
         table.add_column(heading)
@@ -196,10 +202,10 @@ def print_evaluations(console: Console, run: Run, evaluations: Sequence[Evaluati
     console.print(table)
 
 
-def as_json(evaluation: Evaluation) -> dict[str, Any]:
+def as_json(evaluation: Evaluation, checkpoint: str) -> dict[str, Any]:
     """An evaluation for programs: everything but the halves of the pictures."""
     found = {key: value for key, value in vars(evaluation).items() if key != "halves"}
-    return {**found, "protocol": dict(evaluation.protocol)}
+    return {**found, "checkpoint": checkpoint, "protocol": dict(evaluation.protocol)}
 
 
 def print_timings(console: Console, timings: Sequence[Timing]) -> None:

@@ -28,7 +28,6 @@ Extract = Callable[[Tensor], FeatureMaps]
 
 READ_EVERY_S = 1.0  # losses wait on the device about so long before they are read together
 GRADIENTS_EVERY = 10  # steps; a norm reads every weight, about 1 % of a small step
-PSNR_CEILING = 54.15  # dB: half a grey level off everywhere; what is nearer is as good as equal
 EMA_RAMP_UP = 0.05  # the average never looks back further than this share of the pictures seen
 
 
@@ -104,6 +103,8 @@ def train(
         started = read_at = time.monotonic()
         waiting: list[tuple[int, Tensor]] = []
         first = state.step
+        if pairs.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pairs.device)
         for source, target in training_batches(
             pairs, budget.batch, budget.jitter, config.seed, epoch
         ):
@@ -232,7 +233,7 @@ def validate(
             )
         total += float(loss) * len(source)
         exact = pixel.psnr((fake + 1) / 2, (target + 1) / 2)
-        psnr.append(exact.clamp(max=PSNR_CEILING))
+        psnr.append(exact.clamp(max=pixel.PSNR_CEILING))
     val_psnr = torch.cat(psnr).mean().item()
     metrics = {"val_g_loss": total / len(pairs), "val_psnr": val_psnr}
     for name, value in metrics.items():
@@ -258,7 +259,7 @@ def rate_factor(budget: Budget, epoch: int) -> float:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory so far: the GPU's allocations, or the process's resident set on a CPU."""
+    """The most memory: the GPU's of this epoch, or the process's so far on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     # Linux counts in KiB, macOS in bytes.

@@ -204,20 +204,22 @@ class _Training:
     def validate(self, state: TrainingState, court: Court, val_pairs: PairSet) -> None:
         """Judges the checkpoint where that is due and chooses the best so far."""
         run_id, budget = self.job.run_id, court.config.budget
-        judged = self.store.read_evaluations([run_id], "val")
-        due = state.epoch in budget.evaluated_epochs
-        if not due or any(it.epoch == state.epoch for it in judged):
+        if state.epoch not in budget.evaluated_epochs:
             return
-        tell = self.progress(f"judging epoch {state.epoch}", len(val_pairs))
-        judgement = court.validate(state, val_pairs, tell)
-        self.store.add_judgement(self.job, judgement, utc_now())
-        best = judging.choose([*judged, *judgement.evaluations], budget.choose_by)
+        judged = self.store.read_evaluations([run_id], "val")
+        if not any(it.epoch == state.epoch for it in judged):
+            tell = self.progress(f"judging epoch {state.epoch}", len(val_pairs))
+            judgement = court.validate(state, val_pairs, tell)
+            self.store.add_judgement(self.job, judgement, utc_now())
+            judged += judgement.evaluations
+            self.phase("training")
+        kept = {saved.epoch for saved in self.store.read_checkpoints(run_id)}
+        best = judging.choose([it for it in judged if it.epoch in kept], budget.choose_by)
         if best is None and state.epoch == budget.epochs:
             best = state.epoch
             print(f"no epoch has a {budget.choose_by}: the last is taken", flush=True)
         if best is not None:
             self.forget(self.store.choose_checkpoint(self.job, best, utc_now()))
-        self.phase("training")
 
     def forget(self, forgotten: Sequence[Checkpoint]) -> None:
         """Removes the files of checkpoints that the store has forgotten."""

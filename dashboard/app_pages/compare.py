@@ -10,6 +10,7 @@ from dashboard.components.comparison_table import comparison_table, show_finding
 from dashboard.components.empty import nothing_here
 from dashboard.components.picker import pick_study
 from engine.findings import findings
+from engine.page import lead
 from engine.tables import to_csv
 
 st.title("Compare", anchor=False)
@@ -19,6 +20,7 @@ comparison, runs = reads.comparison(study.id), reads.runs(study.id)
 if comparison.is_empty:
     nothing_here("The table fills as runs end; each is evaluated on the test split.")
 else:
+    st.caption(lead(comparison))
     show_findings(findings(comparison))
 comparison_table(comparison)
 for note in comparison.notes:

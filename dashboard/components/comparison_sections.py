@@ -44,11 +44,7 @@ def metrics_section(comparison: Comparison) -> None:
             right.plotly_chart(figure, key=f"differences_{name}", alt=f"differences in {name}")
         else:
             right.caption(f"{plain(about)} No pair could be tested.")
-    if comparison.contrasts:
-        st.caption(
-            "Differences are filled where they are more than noise after Holm's correction for "
-            "all pairs of a metric."
-        )
+    st.caption(bundle.ABOUT_METRICS)
 
 
 def pictures_section(study: Study, comparison: Comparison) -> None:
@@ -64,7 +60,7 @@ def pictures_section(study: Study, comparison: Comparison) -> None:
         )
         everybody = "all configurations"
         by = st.selectbox(
-            "of",
+            "judged by",
             [everybody, *(row.configuration for row in comparison.rows)],
             key="case_by",
             width=220,
@@ -88,7 +84,7 @@ def pictures_section(study: Study, comparison: Comparison) -> None:
     st.image(shown.png, alt=shown.about)
     st.caption(
         f"Chosen from all test pictures by {CATALOG[metric].label}; each configuration's first "
-        "seed, with its chosen checkpoint."
+        "seed with its chosen checkpoint, its score below each picture."
     )
 
 

@@ -113,14 +113,17 @@ def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
     folder = packed_dir(source, px, settings)
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        return PackedPairs(
+        packed = PackedPairs(
             source=source.name,
             px=px,
             fingerprint=index["fingerprint"],
             pairs=tuple(Pair(**pair) for pair in index["pairs"]),
             pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if packed.pixels.shape != (len(packed.pairs), 2, px, px, 3):
+            raise ValueError(f"pixels of shape {packed.pixels.shape}")
+        return packed
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise EngineError(
             f"The packed pairs in {folder} are damaged ({error}). "
             "Remove that folder; they are drawn again."
@@ -152,6 +155,8 @@ def _pack(
         }
         (building / "index.json").write_text(json.dumps(document), encoding="utf-8")
         building.chmod(0o755)
+        if folder.exists():  # without an index: the rest of one that was removed in part
+            shutil.rmtree(folder)
         building.rename(folder)
     except BaseException:
         shutil.rmtree(building)

@@ -19,8 +19,8 @@ CURVE_PARTS = 120
 N_CASES = 8
 COMPARED_FIGURES = ("kid", "kd_lite2", "psnr", "ssim", "delta_e", "colorfulness", "ab_divergence")
 CURVE_FIGURES = (
-    *("g_loss", "d_loss", "adversarial", "l1", "perceptual", "total_variation"),
-    *("val_g_loss", "val_psnr", "d_train_accuracy"),
+    *("l1", "adversarial", "d_loss", "perceptual", "total_variation", "val_psnr"),
+    *("d_train_accuracy", "g_loss", "val_g_loss"),
 )
 
 ABOUT_CURVES = (
@@ -28,8 +28,13 @@ ABOUT_CURVES = (
     "means over seeds, bands what the seeds span."
 )
 ABOUT_STABILITY = (
-    "The sketch study's nine figures: a dot per seed, a line at the mean. A run counts as 60 equal "
-    "parts; a term means the same in every recipe, the generator's total does not."
+    "The sketch study's nine figures, of the loss averaged over up to 60 equal parts of a run: a "
+    "dot per seed, a line at the mean. A term means the same in every recipe, the generator's "
+    "total does not."
+)
+ABOUT_METRICS = (
+    "Values on the left, differences between configurations on the right, with 95 % intervals. "
+    "Differences are filled where they are clear after Holm's correction for all pairs of a metric."
 )
 
 Progress = Callable[[str], None]
@@ -109,22 +114,19 @@ def steadiness(store: Store, runs: Sequence[Run]) -> dict[int, RunStability]:
 def case_picture(cases: Cases, which: Which) -> page.Picture:
     """Sketch, target and every configuration, with each picture's score below."""
     metric = CATALOG[cases.metric]
-    rows = {"source": cases.source, "target": cases.target, **cases.fakes}
+    rows = {"sketch": cases.source, "target": cases.target, **cases.fakes}
     captions = {
         name: [f"{metric.format(score)} {metric.unit}".strip() for score in scores]
         for name, scores in cases.scores.items()
     }
-    title = {"worst": "Failure cases", "best": "Best cases", "typical": "Typical cases"}[which]
-    about = {
-        "worst": f"The pictures with the worst mean {metric.label} of all configurations.",
-        "best": f"The pictures with the best mean {metric.label} of all configurations.",
-        "typical": f"The pictures about the median of {metric.label}.",
-    }[which]
-    return page.Picture(
-        title,
-        f"{about} Of all test pictures, each with its {metric.label} below.",
-        grids.to_png(grids.labelled(rows, captions)),
+    title = {"worst": "Worst pictures", "best": "Best pictures", "typical": "Typical pictures"}
+    chosen = {"worst": "with the worst", "best": "with the best", "typical": "about the median"}
+    about = (
+        f"The {len(cases.names)} test pictures {chosen[which]} {metric.label}, the mean of all "
+        "configurations. Each configuration's first seed with its chosen checkpoint; the score "
+        "stands below each picture."
     )
+    return page.Picture(title[which], about, grids.to_png(grids.labelled(rows, captions)))
 
 
 def _add_figures(
@@ -141,10 +143,9 @@ def _add_figures(
     ]
     for name in shown:
         parts = {f"metric-{name}": charts.metric_bars(comparison, name)}
-        about = f"{CATALOG[name].about} Points with 95 % intervals, over {comparison.unit}."
+        about = CATALOG[name].about
         if any(it.metric == name for it in comparison.contrasts):
             parts[f"differences-{name}"] = charts.contrast_bars(comparison, name)
-            about += " Differences are filled where they are more than noise."
         bundle.figures.append(page.Figure(CATALOG[name].label, about, parts))
     if curves:
         drawn = charts.training_curves(runs, curves, CURVE_FIGURES)

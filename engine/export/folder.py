@@ -1,9 +1,15 @@
 """Writes an export: the folder appears under its name only when it is whole."""
 
+import fcntl
 import io
+import json
+import os
 import shutil
 import tempfile
+import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -14,6 +20,8 @@ from engine.export.figures import draw_pngs
 from engine.settings import Settings
 from engine.store import Store
 
+BUILDING, STALE_S = ".chromabench-export-", 3600
+
 
 def export_study(
     store: Store,
@@ -22,13 +30,13 @@ def export_study(
     out: Path,
     on_progress: Progress = lambda doing: None,
 ) -> list[str]:
-    """Writes a study into a folder, in the place of an earlier export of ours.
+    """Writes a study into a folder: a new one whole or not at all, an earlier export file by file.
 
     Args:
         store: where the study is.
         settings: where its pictures lie.
         study_id: which.
-        out: the folder; made if it is not there.
+        out: the folder; made if it is not there. Files in it that are not ours stay.
         on_progress: told what is being made.
 
     Returns:
@@ -36,23 +44,20 @@ def export_study(
 
     Raises:
         BadInputError: the folder holds something that is not an export.
-        EngineError: it cannot be written.
+        EngineError: it cannot be written, or another export is writing there.
     """
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _is_export(out))):
-        raise BadInputError(f"{out} is there already and is no export; name a new folder.")
-    bundle = build_bundle(store, settings, study_id, on_progress)
     try:
+        out = out.resolve()
+        if out.exists() and not (out.is_dir() and (_is_export(out) or not any(out.iterdir()))):
+            raise BadInputError(f"{out} is there already and is no export; name a new folder.")
+        bundle = build_bundle(store, settings, study_id, on_progress)
         out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
+        with _building(out if out.exists() else out.parent) as building:
             _write(bundle, building, on_progress)
-            building.chmod(0o755)
-            if out.exists():
-                shutil.rmtree(out)
-            building.rename(out)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
+            if not out.exists():
+                (building / "export").rename(out)
+            else:
+                _replace(building / "export", out)
     except OSError as error:
         raise EngineError(f"{out} cannot be written ({error.strerror or error}).") from error
     return bundle.remarks
@@ -71,12 +76,43 @@ def export_zip(store: Store, settings: Settings, study_id: int) -> bytes:
         return buffer.getvalue()
 
 
-def _write(bundle: Bundle, folder: Path, on_progress: Progress) -> None:
+@contextmanager
+def _building(place: Path) -> Iterator[Path]:
+    """A hidden folder to build in, gone in the end; what killed exports left is swept away."""
+    for left in place.glob(f"{BUILDING}*"):
+        if time.time() - left.stat().st_mtime > STALE_S:
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=place))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(new: Path, out: Path) -> None:
+    """Puts each file of a new export in the place of the old one's; one export at a time."""
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EngineError(f"Another export is writing to {out}; try again.") from error
+        for path in sorted(new.iterdir()):
+            target = out / path.name
+            if target.is_dir():
+                target.rename(new.parent / f"old-{path.name}")  # swept with the building
+            path.replace(target)
+    finally:
+        os.close(handle)
+
+
+def _write(bundle: Bundle, building: Path, on_progress: Progress) -> None:
     """Writes everything; figures as PNG too, where a browser can draw them."""
+    folder = building / "export"
+    figures = folder / "figures"
+    figures.mkdir(parents=True)
     for name, text in bundle.texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    figures = folder / "figures"
-    figures.mkdir()
     for name, picture in bundle.pictures.items():
         (figures / f"{name}.png").write_bytes(picture.png)
     drawn = {name: part for it in bundle.figures for name, part in it.parts.items()}
@@ -88,4 +124,9 @@ def _write(bundle: Bundle, folder: Path, on_progress: Progress) -> None:
 
 
 def _is_export(folder: Path) -> bool:
-    return (folder / "results.json").is_file() and (folder / "report.html").is_file()
+    """Whether a folder was written by us: its results.json says so."""
+    try:
+        document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and {"chromabench", "format", "runs"} <= set(document)

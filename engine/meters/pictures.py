@@ -13,9 +13,11 @@ from torch.nn import functional
 from engine import color
 from engine.meters.values import N_HALVES, Batch, Meter, Value, absent, mean_value, set_value
 from engine.metrics import intervals, pixel, resampling
+from engine.metrics.pixel import PSNR_CEILING
 
 SET_LIMIT = 5_000  # pictures that a figure of all pairs of pictures rests on at most
 THUMBNAIL_PX = 32
+EXACT = "donot_use_mm_for_euclid_dist"  # by products, equal pictures would be 1e-7 apart
 AB_BINS, AB_REACH = 32, 110.0
 
 
@@ -41,9 +43,28 @@ class PerPicture:
             self._of_targets += self._measure_target(target).tolist()
 
     def values(self, protocol: Mapping[str, Any]) -> list[Value]:
-        """The mean over pictures with a value."""
+        """The mean over pictures."""
         reference = float(np.mean(self._of_targets)) if self._of_targets else None
         return [mean_value(self.names[0], self._scores, protocol, reference)]
+
+
+class CappedPsnr(PerPicture):
+    """PSNR per picture, at most what half a grey level everywhere gives.
+
+    A perfect picture has an infinite PSNR: left out it would not count, kept it would be all
+    that counts. The same ceiling holds while training.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("psnr", lambda x, y: pixel.psnr(x, y).clamp(max=PSNR_CEILING))
+
+    def values(self, protocol: Mapping[str, Any]) -> list[Value]:
+        """The mean, with a word on how many pictures stand at the ceiling."""
+        (value,) = super().values({**protocol, "ceiling_db": PSNR_CEILING})
+        capped = sum(score == PSNR_CEILING for score in value.per_picture or ())
+        if not capped:
+            return [value]
+        return [value.with_note(f"{capped} nearly perfect pictures count as {PSNR_CEILING} dB")]
 
 
 class ColourHistograms:
@@ -102,10 +123,10 @@ class Diversity:
         """The ratio of mean distances between two pictures."""
         protocol = {**protocol, "n_pictures": self._n, "distance": f"RMS at {THUMBNAIL_PX} px"}
         if self._n < 2:
-            return absent(self.names, protocol, f"{self._n} pictures cannot differ")
+            return absent(self.names, protocol, "a single picture differs from no other")
         fakes, targets = (
-            torch.cdist(torch.cat(parts).double(), torch.cat(parts).double()).numpy()
-            for parts in (self._fakes, self._targets)
+            torch.cdist(it, it, compute_mode=EXACT).numpy()
+            for it in (torch.cat(parts).double() for parts in (self._fakes, self._targets))
         )
         for distances in (fakes, targets):
             np.fill_diagonal(distances, 0.0)
@@ -134,8 +155,8 @@ class Adversary:
         """Asks about each target and each fake."""
         real = self._discriminator(batch.source, batch.target) > 0
         fake = self._discriminator(batch.source, batch.fake) < 0
-        self._real += real.double().flatten(1).mean(1).tolist()
-        self._fake += fake.double().flatten(1).mean(1).tolist()
+        self._real += real.float().flatten(1).mean(1).tolist()
+        self._fake += fake.float().flatten(1).mean(1).tolist()
 
     def values(self, protocol: Mapping[str, Any]) -> list[Value]:
         """Shares of patches judged rightly."""
@@ -163,7 +184,6 @@ def ab_histograms(pictures: Tensor) -> NDArray[np.float32]:
 PIXEL_METERS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": pixel.mse,
     "mae": pixel.mae,
-    "psnr": pixel.psnr,
     "ssim": pixel.ssim,
     "delta_e": pixel.delta_e,
     "colorfulness_gap": pixel.colorfulness_gap,
@@ -176,4 +196,4 @@ def picture_meters() -> list[Meter]:
     meters.append(
         PerPicture("colorfulness", lambda fake, _: pixel.colorfulness(fake), pixel.colorfulness)
     )
-    return [*meters, ColourHistograms(), Diversity()]
+    return [CappedPsnr(), *meters, ColourHistograms(), Diversity()]

@@ -102,13 +102,12 @@ def mean_value(
     protocol: Mapping[str, Any],
     reference: float | None = None,
 ) -> Value:
-    """A metric that is a mean of figures per picture; those that are not finite are left out."""
+    """A metric that is a mean of figures per picture; missing where one of them is not finite."""
     per_picture = [score if math.isfinite(score) else None for score in scores]
     known = [score for score in per_picture if score is not None]
-    if not known:
-        reason = "every picture equals its target, which has no finite value"
+    if len(known) < len(per_picture):
+        reason = f"{len(per_picture) - len(known)} pictures have no finite value"
         return Value(name, None, 0, protocol, missing=reason, per_picture=per_picture)
-    perfect = len(per_picture) - len(known)
     interval = intervals.mean_interval(known)
     halves = resampling.mean(per_picture, intervals.half_samples(len(scores), N_HALVES))
     return Value(
@@ -118,9 +117,6 @@ def mean_value(
         protocol=protocol,
         low=interval.low,
         high=interval.high,
-        note=f"{perfect} perfect pictures have no finite value and are left out"
-        if perfect
-        else None,
         reference=reference,
         per_picture=per_picture,
         halves=halves if np.isfinite(halves).all() else None,
@@ -138,7 +134,7 @@ def set_value(
     """A metric of the whole set, with its interval where halves of it were measured."""
     interval = intervals.Interval(value, None, None)
     if sampled is not None and np.isfinite(sampled).all():
-        interval = intervals.sampled_interval(value, sampled)
+        interval = intervals.sampled_interval(value, sampled, n_pictures)
     else:
         sampled = None
     note = "; ".join(it for it in notes if it) or None

@@ -12,7 +12,7 @@ GROUPS: dict[Group, str] = {
     "pixel": "Pixels, picture by picture",
     "colour": "Colour",
     "adversary": "Discriminator and diversity",
-    "cost": "Cost, never part of a ranking",
+    "cost": "Cost (not ranked)",
     "training": "Training",
 }
 
@@ -57,45 +57,49 @@ class Metric:
         return "—" if value is None else f"{value:,.{self.digits}f}"
 
     def format_difference(self, value: float, *beside: float) -> str:
-        """A difference with its sign, and digits enough that it and those beside it are not 0."""
-        smallest = min((abs(it) for it in (value, *beside) if it), default=1.0)
+        """A difference with its sign, and digits enough to tell it from 0 and those beside it."""
+        shown = {abs(it) for it in (value, *beside) if it}
         digits = self.digits
-        while round(smallest, digits) == 0 and digits < self.digits + 2:
+        while digits < self.digits + 2:
+            rounded = {round(it, digits) for it in shown}
+            if 0 not in rounded and len(rounded) == len(shown):
+                break
             digits += 1
-        return f"{value:+,.{digits}f}"
+        return f"{value:+,.{digits}f}".replace("-", MINUS)
 
     def allows(self, value: float) -> bool:
         """Whether the value can be one of this metric."""
         return math.isfinite(value) and self.lowest <= value <= self.highest
 
 
+MINUS = "\N{MINUS SIGN}"
 INF, LITE2 = math.inf, "efficientnet_lite2"
 
 # fmt: off
 _ROWS: tuple[tuple[str, str, str, Direction, int, Group, float, float, str, str], ...] = (
     # name                         label                    unit           better digits group       range        network
-    ("fid",                       "FID",                    "",            "down", 1, "distance",   0, INF,      "inception", "Frechet distance of Inception features; biased upward from few pictures."),
+    ("fid",                       "FID",                    "",            "down", 1, "distance",   0, INF,      "inception", "Fréchet distance of Inception features; biased upward from few pictures."),
     ("kid",                       "KID",                    "",            "down", 4, "distance",  -INF, INF,    "inception", "Kernel distance of Inception features, unbiased: about 0 at best."),
-    ("fd_lite2",                  "Frechet (Lite2)",        "",            "down", 1, "distance",   0, INF,      LITE2, "Frechet distance of EfficientNet-Lite2 features; its scale is not FID's."),
+    ("fd_lite2",                  "Fréchet (Lite2)",        "",            "down", 1, "distance",   0, INF,      LITE2, "Fréchet distance of EfficientNet-Lite2 features; its scale is not FID's."),
     ("kd_lite2",                  "Kernel (Lite2)",         "",            "down", 4, "distance",  -INF, INF,    LITE2, "Kernel distance of EfficientNet-Lite2 features, unbiased: about 0 at best."),
     ("is_mean",                   "Inception Score",        "",            "up",   2, "distance",   1 - 1e-9, INF, "inception", "How sure and how varied Inception's classes of the fakes are; knows no target."),
     ("is_std",                    "IS spread",              "",            "none", 2, "distance",   0, INF,      "inception", "Standard deviation of the Inception Score over its splits."),
     ("psnr",                      "PSNR",                   "dB",          "up",   2, "pixel",     -INF, INF,    "", "Peak signal-to-noise ratio per picture, averaged."),
-    ("ssim",                      "SSIM",                   "",            "up",   3, "pixel",     -1, 1,        "", "Structural similarity per picture (Wang et al. 2004), averaged."),
+    ("ssim",                      "SSIM",                   "",            "up",   3, "pixel",     -1.001, 1.001,        "", "Structural similarity per picture (Wang et al. 2004), averaged."),
     ("mse",                       "MSE",                    "",            "down", 4, "pixel",      0, 1,        "", "Mean squared error of values in [0, 1]."),
     ("mae",                       "MAE",                    "",            "down", 4, "pixel",      0, 1,        "", "Mean absolute error of values in [0, 1]."),
-    ("delta_e",                   "Delta E",                "",            "down", 1, "colour",     0, INF,      "", "Mean colour difference in CIE Lab (CIE76); 2.3 is just seen."),
+    ("delta_e",                   "ΔE",                     "",            "down", 1, "colour",     0, INF,      "", "Mean colour difference in CIE Lab (CIE76); 2.3 is just seen."),
     ("colorfulness",              "Colourfulness",          "",            "none", 1, "colour",     0, INF,      "", "Hasler and Suesstrunk's measure, 0 for grey; good when it is the target's."),
     ("colorfulness_gap",          "Colourfulness gap",      "",            "down", 1, "colour",     0, INF,      "", "How far each picture's colourfulness is from its target's, averaged."),
     ("ab_divergence",             "Colour divergence",      "",            "down", 3, "colour",     0, 1,        "", "Jensen-Shannon divergence of the Lab a/b histograms of fakes and targets: 0 the same colours, 1 none in common."),
     ("diversity",                 "Diversity",              "",            "none", 2, "adversary",  0, INF,      "", "Mean distance of two fakes over that of their targets: 1 as varied as the targets, near 0 collapsed."),
-    ("d_real_accuracy",           "D on targets",           "",            "none", 2, "adversary",  0, 1,        "", "Share of the targets' patches that the discriminator takes for true."),
-    ("d_fake_accuracy",           "D on fakes",             "",            "none", 2, "adversary",  0, 1,        "", "Share of the fakes' patches that the discriminator sees through."),
-    ("d_accuracy",                "D overall",              "",            "none", 2, "adversary",  0, 1,        "", "Mean of both; 0.5 is a coin toss."),
+    ("d_real_accuracy",           "D accuracy on targets",  "",            "none", 2, "adversary",  0, 1,        "", "Share of the targets' patches that the discriminator takes for true."),
+    ("d_fake_accuracy",           "D accuracy on fakes",    "",            "none", 2, "adversary",  0, 1,        "", "Share of the fakes' patches that the discriminator sees through."),
+    ("d_accuracy",                "D accuracy overall",     "",            "none", 2, "adversary",  0, 1,        "", "Mean of both; 0.5 is a coin toss."),
     ("images_per_second",         "Training speed",         "pictures/s",  "up",   0, "cost",       0, INF,      "", "Training pictures per second, the median over epochs."),
-    ("training_seconds",          "Training",               "s",           "down", 0, "cost",       0, INF,      "", "Time in training steps, all epochs."),
-    ("epoch_seconds",             "Epoch",                  "s",           "down", 1, "cost",       0, INF,      "", "Training time of an epoch, the median."),
-    ("peak_memory_mb",            "Training memory",        "MB",          "down", 0, "cost",       0, INF,      "", "The most memory while training: the GPU's, or the process's on a CPU."),
+    ("training_seconds",          "Training time",          "s",           "down", 0, "cost",       0, INF,      "", "Time in training steps, all epochs."),
+    ("epoch_seconds",             "Time per epoch",         "s",           "down", 1, "cost",       0, INF,      "", "Training time of an epoch, the median."),
+    ("peak_memory_mb",            "Training memory",        "MB",          "down", 0, "cost",       0, INF,      "", "The most memory while training: the GPU's; on a CPU the whole process's, judging included."),
     ("inference_ms",              "Inference",              "ms",          "down", 1, "cost",       0, INF,      "", "One picture through the generator, the median of warmed-up repeats."),
     ("inference_images_per_second", "Inference speed",      "pictures/s",  "up",   0, "cost",       0, INF,      "", "Pictures per second through the generator in batches of 16."),
     ("inference_memory_mb",       "Inference memory",       "MB",          "down", 0, "cost",       0, INF,      "", "The most GPU memory while one picture is made."),

@@ -16,6 +16,7 @@ from engine.errors import RefusedMetricError
 
 Matrix = NDArray[np.float64]
 
+CONSTANT = "the features of one set are all the same: constant pictures"
 WELL_CONDITIONED = 1e-11  # smallest to largest eigenvalue from which a square root loses no digit
 
 
@@ -56,7 +57,7 @@ def fid(real: ArrayLike, fake: ArrayLike) -> float:
     difference = x.mean(0) - y.mean(0)
     x, y = _scaled(x), _scaled(y)
     if not np.any(x) or not np.any(y):
-        raise RefusedMetricError("the features of one set are all the same: constant pictures")
+        raise RefusedMetricError(CONSTANT)
     one, other = torch.from_numpy(x), torch.from_numpy(y)
     if min(x.shape[0], y.shape[0]) <= x.shape[1]:
         shared = _nuclear_norm(one @ other.T)
@@ -170,6 +171,9 @@ def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
     n = len(x)
     if len(y) != n or n < 3:
         raise RefusedMetricError(f"{n} targets and {len(y)} fakes: three or more pairs are needed")
+    for rows in (x, y):
+        if not np.any(rows - rows[0]):
+            raise RefusedMetricError(CONSTANT)
     kernel = paired_kernel(x, y)
     total = float(kernel.sum())
     without = (total - 2 * kernel.sum(1)) / ((n - 1) * (n - 2))

@@ -4,7 +4,9 @@ An extractor knows its name, the hash of its weights and its resize rule, which 
 protocol must say of it.
 """
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +20,23 @@ from engine import backbones
 from engine.files import replacing
 
 LITE2_PX = 260
+FORMAT = 1  # raised when kept features of before must not be used any more
 
 
 def batch_size(device: torch.device) -> int:
     """Pictures at a time: few on a CPU, whose caches they then fit (twice as fast as 16)."""
     return 4 if device.type == "cpu" else 64
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Float32 convolutions in float32: on a GPU they may otherwise be rounded to TF32."""
+    kept = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = kept
 
 
 @dataclass(frozen=True)
@@ -76,15 +90,17 @@ def build_inception(path: Path, sha256: str, device: torch.device) -> Extractor:
     return Extractor("inception_v3", sha256, resize, 2048, device, extract)
 
 
-def _read_kept(path: Path) -> NDArray[np.float32] | None:
-    """Kept features; None where there are none, or none that can be read: then they are new."""
+def _read_kept(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    """Kept features; None where there are none of this shape that can be read."""
     if not path.is_file():
         return None
     try:
         kept: NDArray[np.float32] = np.load(path)
     except (ValueError, EOFError):
         return None
-    return kept
+    if not isinstance(kept, np.ndarray) or kept.dtype != np.float32 or kept.shape != shape:
+        return None
+    return kept if np.isfinite(kept).all() and kept.any() else None
 
 
 class FeatureRows:
@@ -101,7 +117,7 @@ class FeatureRows:
 
         Pictures go through the network in pieces of a size that its device likes.
         """
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with exact_float32():
             for piece in torch.split(pictures, batch_size(self.extractor.device)):
                 features, logits = self.extractor.extract(piece)
                 self._features.append(features.float().cpu().numpy())
@@ -130,10 +146,25 @@ def compute(extractor: Extractor, batches: Iterable[Tensor]) -> NDArray[np.float
 
 
 def load_or_compute(
-    path: Path, extractor: Extractor, batches: Callable[[], Iterable[Tensor]]
+    folder: Path,
+    pictures: str,
+    n_pictures: int,
+    extractor: Extractor,
+    batches: Callable[[], Iterable[Tensor]],
 ) -> NDArray[np.float32]:
-    """Features of a set that never changes, kept in a file whose name says what they are."""
-    if (kept := _read_kept(path)) is not None:
+    """Features of a set that never changes, kept in a file whose name says what they are.
+
+    Args:
+        folder: where such files are kept.
+        pictures: says which pictures these are: data, split, size.
+        n_pictures: how many.
+        extractor: the network.
+        batches: the pictures, read only where their features are not kept.
+    """
+    rule = f"{FORMAT} {extractor.name} {extractor.sha256} {extractor.resize}"
+    digest = hashlib.sha256(rule.encode()).hexdigest()[:8]
+    path = folder / f"{pictures}-{n_pictures}-{extractor.name}-{digest}.npy"
+    if (kept := _read_kept(path, (n_pictures, extractor.n_features))) is not None:
         return kept
     found = compute(extractor, batches())
     with replacing(path) as file:

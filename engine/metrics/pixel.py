@@ -13,6 +13,7 @@ from engine import color
 from engine.errors import RefusedMetricError
 
 WINDOW, SIGMA = 11, 1.5  # of SSIM
+PSNR_CEILING = 54.15  # dB: half a grey level off everywhere; what is nearer is as good as equal
 SLACK = 1e-6  # how far outside [0, 1] rounding may bring a value
 
 

@@ -89,7 +89,7 @@ def jensen_shannon(one: Array, other: Array) -> Array:
         middle = (p + q) / 2
         parts = [np.where(it > 0, it * np.log2(it / middle), 0.0).sum(-1) for it in (p, q)]
     empty = (one.sum(-1) == 0) | (other.sum(-1) == 0)
-    found: Array = np.where(empty, np.nan, (parts[0] + parts[1]) / 2)
+    found: Array = np.where(empty, np.nan, np.clip((parts[0] + parts[1]) / 2, 0, 1))
     return found
 
 

@@ -117,11 +117,18 @@ class Recording(Connected):
             return self._forget(connection, checkpoint.run_id)
 
     def choose_checkpoint(self, job: Job, epoch: int, now: datetime) -> list[Checkpoint]:
-        """Makes an epoch's checkpoint the run's best; returns those that are forgotten for it."""
+        """Makes an epoch's checkpoint the run's best; returns those that are forgotten for it.
+
+        Raises:
+            ValueError: the epoch's checkpoint is not kept.
+        """
         of_run = checkpoints.c.run_id == job.run_id
         with self._held(job, now) as connection:
-            chosen = sa.update(checkpoints).where(of_run)
-            connection.execute(chosen.values(is_best=checkpoints.c.epoch == epoch))
+            chosen = sa.update(checkpoints).where(of_run, checkpoints.c.epoch == epoch)
+            if not connection.execute(chosen.values(is_best=True)).rowcount:
+                raise ValueError(f"the checkpoint of epoch {epoch} is not kept")
+            others = sa.update(checkpoints).where(of_run, checkpoints.c.epoch != epoch)
+            connection.execute(others.values(is_best=False))
             best = sa.update(runs).where(runs.c.id == job.run_id)
             connection.execute(best.values(best_epoch=epoch))
             return self._forget(connection, job.run_id)
@@ -160,13 +167,10 @@ class Recording(Connected):
             connection.execute(
                 insert.on_conflict_do_update(index_elements=[*keys, "name"], set_=values)
             )
+            same = (image_scores.c[key] == values[key] for key in (*keys, "name"))
+            connection.execute(sa.delete(image_scores).where(*same))
         if judgement.scores:
             scores = [asdict(score) for score in judgement.scores]
-            replaced = {(it["run_id"], it["split"], it["epoch"], it["name"]) for it in scores}
-            for key in replaced:
-                columns = (image_scores.c[name] for name in (*keys, "name"))
-                same = (column == value for column, value in zip(columns, key, strict=True))
-                connection.execute(sa.delete(image_scores).where(*same))
             connection.execute(sa.insert(image_scores), scores)
         if judgement.predictions is not None:
             values = {**asdict(judgement.predictions), "names": list(judgement.predictions.names)}

@@ -30,7 +30,8 @@ def test_measured_speeds_come_first():
     measured = estimates.estimate([config], PAIRS, speeds)
 
     assert (guessed.is_measured, measured.is_measured) == (False, True)
-    assert measured.seconds == pytest.approx(10 * 1600 / 100 + estimates.START_S + 10)
+    judged = (PAIRS["val"] + PAIRS["test"]) / estimates.JUDGED_PER_SECOND
+    assert measured.seconds == pytest.approx(10 * 1600 / 100 + estimates.START_S + judged)
 
 
 def test_runs_one_after_the_other_add_up():

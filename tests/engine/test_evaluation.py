@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from engine import evaluation, weights
+from engine.meters.values import Value
 from engine.metrics import distribution, features, pixel
 from engine.metrics.catalog import QUALITY, members
 from engine.networks import build_discriminator
@@ -141,7 +142,9 @@ def test_the_fakes_are_written_where_they_are_asked_for(question, pairs, tmp_pat
     assert np.array_equal(kept, pairs.pixels[:, 0].numpy())
 
 
-def test_a_perfect_picture_is_left_out_of_the_mean_psnr_and_said(question, pairs, tmp_path):
+def test_a_perfect_picture_counts_with_the_ceiling_of_psnr_and_it_is_said(
+    question, pairs, tmp_path
+):
     pixels = pairs.pixels.clone()
     pixels[0, 1] = pixels[0, 0]
     changed = replace(pairs, pixels=pixels)
@@ -149,10 +152,11 @@ def test_a_perfect_picture_is_left_out_of_the_mean_psnr_and_said(question, pairs
     found = evaluation.evaluate(question, Repeater(), changed, [], tmp_path)
 
     psnr = next(value for value in found if value.name == "psnr")
-    assert psnr.per_picture[0] is None
-    assert psnr.n_pictures < psnr.protocol["n_pictures"] == 20
-    assert "perfect" in psnr.note
-    assert np.isfinite(psnr.value)
+    assert psnr.per_picture[0] == pixel.PSNR_CEILING
+    assert psnr.n_pictures == psnr.protocol["n_pictures"] == 20
+    assert psnr.protocol["ceiling_db"] == pixel.PSNR_CEILING
+    assert psnr.note.endswith("nearly perfect pictures count as 54.15 dB")
+    assert psnr.value == pytest.approx(np.mean(psnr.per_picture))
 
 
 def test_pictures_are_rounded_to_bytes():
@@ -166,3 +170,35 @@ def test_one_networks_distances_can_be_asked_for_alone(settings):
 
     assert judge.family.names == ("fd_lite2", "kd_lite2")
     assert evaluation.load_judges(settings, CPU, "none") == []
+
+
+def test_features_of_another_rule_or_shape_are_never_taken_for_these(question, pairs, tmp_path):
+    def taken(resize, width=4):
+        said = torch.full((1, width), float(len(resize)))
+        network = features.Extractor("n", "00", resize, width, CPU, lambda it: (said, None))
+        return features.load_or_compute(
+            tmp_path, "x", 1, network, lambda: [torch.zeros(1, 3, 2, 2)]
+        )
+
+    assert taken("260 px").tolist() == [[6.0] * 4]
+    assert taken("1,299 px").tolist() == [[8.0] * 4]
+    (kept, _) = sorted(tmp_path.iterdir())
+    np.save(kept, np.zeros((9, 4), np.float32))
+    assert {tuple(taken(rule)[0]) for rule in ("260 px", "1,299 px")} == {(6.0,) * 4, (8.0,) * 4}
+
+
+def test_float32_is_exact_while_it_matters_and_cudnn_stays_on():
+    assert torch.backends.cudnn.enabled
+
+    with features.exact_float32():
+        assert torch.backends.cudnn.enabled
+        assert not torch.backends.cudnn.allow_tf32
+
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_value_that_cannot_be_is_a_reason_and_not_a_failed_run():
+    wrong = evaluation._possible(Value("ab_divergence", 1.5, 9, {}))
+
+    assert wrong.value is None
+    assert "impossible" in wrong.missing

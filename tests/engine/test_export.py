@@ -5,6 +5,7 @@ import json
 import re
 import zipfile
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -112,24 +113,54 @@ def test_an_export_replaces_an_export_and_nothing_else(store_and_settings, tmp_p
     monkeypatch.setattr(figures, "find_browser", lambda: None)
     out, other = tmp_path / "out", tmp_path / "other"
     export_study(*store_and_settings, 1, out)
-    (out / "stray.txt").write_text("left by somebody")
+    (out / "notes.md").write_text("dear to somebody")
+    (out / "figures" / "metric-gone.png").write_bytes(b"of an earlier export")
     other.mkdir()
     (other / "thesis.txt").write_text("dear to somebody")
 
     export_study(*store_and_settings, 1, out)
 
-    assert not (out / "stray.txt").exists()
+    assert (out / "notes.md").read_text() == "dear to somebody"
+    assert not (out / "figures" / "metric-gone.png").exists()
+    assert not list(out.glob(".*"))
     with pytest.raises(BadInputError, match="is no export"):
         export_study(*store_and_settings, 1, other)
     assert [path.name for path in other.iterdir()] == ["thesis.txt"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
 
 
-def test_an_export_that_fails_leaves_nothing(store_and_settings, tmp_path, monkeypatch):
-    def fail(*_):
-        raise OSError(28, "No space left on device")
+def test_the_folder_one_stands_in_can_be_exported_to_again(
+    store_and_settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(figures, "find_browser", lambda: None)
+    export_study(*store_and_settings, 1, tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "out")
+    before = sorted(path.name for path in tmp_path.joinpath("out").iterdir())
 
-    monkeypatch.setattr("engine.export.folder.draw_pngs", fail)
+    export_study(*store_and_settings, 1, Path())
+
+    assert sorted(path.name for path in tmp_path.joinpath("out").iterdir()) == before
+
+
+def test_a_failed_export_leaves_the_one_before_it(store_and_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "find_browser", lambda: None)
+    out = tmp_path / "out"
+    export_study(*store_and_settings, 1, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    monkeypatch.setattr("engine.export.folder.draw_pngs", no_space)
+
+    with pytest.raises(EngineError, match="No space left"):
+        export_study(*store_and_settings, 1, out)
+
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def no_space(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_an_export_that_fails_leaves_nothing(store_and_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.export.folder.draw_pngs", no_space)
 
     with pytest.raises(EngineError, match="No space left"):
         export_study(*store_and_settings, 1, tmp_path / "out")
@@ -206,3 +237,21 @@ def test_pictures_that_are_gone_are_said_to_be(store_and_settings, monkeypatch, 
 
     with pytest.raises(EngineError, match="python -m engine evaluate 1"):
         cases.load_cases(store, moved, store.read_study(1), "psnr", "worst", 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", "other shape"])
+def test_pictures_that_are_damaged_are_said_to_be(store_and_settings, tmp_path, content):
+    store, settings = store_and_settings
+    epoch = store.read_run(1).best_epoch
+    kept = next(it for it in store.read_predictions([1], "test") if it.epoch == epoch)
+    broken = Settings(settings.database_url, tmp_path, settings.slots)
+    (tmp_path / "data").symlink_to(settings.data_dir)
+    path = tmp_path / kept.path
+    path.parent.mkdir(parents=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, np.zeros((32, 16, 16, 3), np.uint8))
+
+    with pytest.raises(EngineError, match=r"cannot be read.*python -m engine evaluate 1"):
+        cases.load_cases(store, broken, store.read_study(1), "psnr", "worst", 3)

@@ -164,7 +164,16 @@ def test_perfect_copies_are_at_distance_0_and_it_is_said(tmp_path):
     assert found["fid"].value == pytest.approx(0, abs=1e-6)
     assert found["fid"].value >= 0
     assert "every picture equals its target" in found["fid"].note
-    assert "every picture equals its target" in found["psnr"].missing
+    assert found["psnr"].value == pixel.PSNR_CEILING
+    assert found["psnr"].note == "20 nearly perfect pictures count as 54.15 dB"
+
+
+def test_equal_targets_have_no_diversity_to_measure_by(tmp_path):
+    same = colours(1).expand(20, 32, 32, 3).clone()
+
+    found = judged(same, as_output(colours(20, 1)), tmp_path)
+
+    assert found["diversity"].missing == "all target pictures are the same"
 
 
 KINDS = ("noise", "copy", "black", "white", "flat", "dark", "half blank", "nearly", "out", "nan")

@@ -33,16 +33,16 @@ def test_an_exported_study_is_planned_again_as_it_was(exported, settings):
     ("change", "reason"),
     [
         (lambda document: document.update(format=99), "of format 1"),
-        (lambda document: document.update(runs=[]), "holds no runs"),
-        (lambda document: document["runs"][0].pop("config"), "a run without its config"),
+        (lambda document: document.update(runs=[]), "runs: List should have at least 1"),
+        (lambda document: document["runs"][0].pop("config"), "Run 1 of .*required"),
         (lambda document: document["runs"].append(document["runs"][0]), "holds a run twice"),
         (
             lambda document: document["runs"][0]["config"]["configuration"].update(lr_g=-1),
-            "lr_g cannot be",
+            "Run 1 of .*lr_g cannot be",
         ),
         (
             lambda document: document["runs"][0]["config"].update(data="nowhere"),
-            "different data",
+            "different data or budgets",
         ),
     ],
 )
@@ -68,7 +68,7 @@ def test_what_is_no_results_file_is_refused(settings, tmp_path, content):
 
 
 def test_a_file_that_is_not_there_is_refused(settings, tmp_path):
-    with pytest.raises(BadInputError, match="cannot be read"):
+    with pytest.raises(BadInputError, match="There is no file"):
         planning.plan_repetition(tmp_path / "gone.json", settings)
 
 

@@ -1,6 +1,8 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from engine import repeating
 from engine.errors import BadInputError, EngineError
@@ -63,7 +65,7 @@ def test_a_checkpoint_file_is_measured_and_not_recorded(places, run):
     path = settings.artifacts / store.read_checkpoints(1)[0].path
     before = store.read_evaluations([1])
 
-    found = repeating.evaluate_again(store, settings, run, str(path), "test", "none", untold)
+    found = repeating.evaluate_again(store, settings, run, path, "test", "none", untold)
 
     assert found.evaluations
     assert store.read_evaluations([1]) == before
@@ -75,12 +77,15 @@ def test_what_cannot_be_evaluated_is_said(places, run, tmp_path):
     def again(wanted):
         return repeating.evaluate_again(store, settings, run, wanted, "test", "none", untold)
 
-    with pytest.raises(BadInputError, match="there is no file 'nowhere'"):
-        again("nowhere")
+    with pytest.raises(BadInputError, match="there is no file nowhere"):
+        again(Path("nowhere"))
     junk = tmp_path / "junk.pt"
     junk.write_bytes(b"junk")
     with pytest.raises(EngineError, match="is no checkpoint"):
-        again(str(junk))
+        again(junk)
+    torch.save(torch.zeros(3), junk)
+    with pytest.raises(EngineError, match="is no checkpoint"):
+        again(junk)
     run = replace(run, state=RunState.QUEUED)
     with pytest.raises(BadInputError, match="Run 1 is queued"):
         again("best")

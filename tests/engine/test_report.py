@@ -143,7 +143,7 @@ def test_a_different_number_of_pictures_is_a_different_protocol(store):
     comparison = build_comparison(study, runs, values, [])
 
     odd = cell(comparison, "perceptual", "fd_lite2")
-    assert odd.incomparable == "other protocol: n_pictures 31, not 30"
+    assert odd.incomparable == "other protocol: n pictures 31, not 30"
 
 
 def test_a_seed_of_another_protocol_is_left_out_of_the_mean_and_said(store):
@@ -155,7 +155,7 @@ def test_a_seed_of_another_protocol_is_left_out_of_the_mean_and_said(store):
 
     found = cell(comparison, "standard")
     assert (found.value, found.n_seeds) == (10.0, 1)
-    assert "1 of 2 seeds left out (other protocol: precision bf16, not fp32)" in found.mark
+    assert "1 of 2 seeds: left out, other protocol: precision bf16, not fp32" in found.mark
 
 
 def test_the_chosen_checkpoint_is_reported_and_the_last_stands_beside_it(store):
@@ -170,12 +170,74 @@ def test_the_chosen_checkpoint_is_reported_and_the_last_stands_beside_it(store):
 
 def test_a_network_that_was_trained_against_is_marked_as_judge(store):
     study, runs = study_of(store, seeds=1)
-    runs = [replace(run, resolved=run.config) for run in runs]
-    values = [measured(run, 1.0, "fd_lite2", extractor="efficientnet_lite0") for run in runs]
+    teachers = {"perceptual": "efficientnet_lite0", "regularized": "vgg19"}
+    runs = [taught(run, teachers.get(run.configuration, "none")) for run in runs]
+    values = [measured(run, 1.0, "fd_lite2", extractor="efficientnet_lite2") for run in runs]
+    values += [measured(run, 1.0, "kd_lite2", extractor="vgg19") for run in runs]
 
     comparison = build_comparison(study, runs, values, [])
 
-    assert "trained against" in cell(comparison, "perceptual", "fd_lite2").mark
+    assert cell(comparison, "perceptual", "fd_lite2").mark == (
+        "trained against efficientnet_lite0, a close relative of its judge"
+    )
+    assert cell(comparison, "regularized", "kd_lite2").mark == (
+        "trained against its own judge, vgg19"
+    )
+    assert cell(comparison, "standard", "fd_lite2").mark is None
+    assert cell(comparison, "regularized", "fd_lite2").mark is None
+
+
+def taught(run, teacher):
+    execution = run.config.execution.model_copy(update={"perceptual_features": teacher})
+    return replace(run, resolved=run.config.model_copy(update={"execution": execution}))
+
+
+def test_a_run_that_did_not_end_done_is_given_no_place(store):
+    study, runs = study_of(store, seeds=2)
+    runs[0] = replace(runs[0], state=RunState.CRASHED)
+    values = [measured(run, 10.0 + run.id, halves=noise()) for run in runs]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    found = cell(comparison, "standard")
+    assert (found.value, found.by_seed) == (12.0, {1: 12.0})
+    assert (comparison.rows[0].seeds, comparison.rows[0].runs) == (1, 2)
+    assert found.rank is None  # one seed of it, two of the others: one pair shares one seed only
+    assert any("1 crashed: the table holds the others" in note for note in comparison.notes)
+
+
+def test_a_remark_of_any_seed_stands_beside_the_mean(store):
+    study, runs = study_of(store, seeds=2)
+    values = by_run(runs, [1, 2, 3, 4, 5, 6])
+    values[1] = replace(values[1], note="blank")
+    values[3] = Evaluation(runs[3].id, "test", "psnr", None, 0, 3, missing="no colour")
+
+    comparison = build_comparison(study, runs, values, [])
+
+    assert cell(comparison, "standard").mark == "1 of 2 seeds: blank"
+    assert cell(comparison, "perceptual").mark == "1 of 2 seeds: no colour"
+    assert cell(comparison, "perceptual").n_seeds == 1
+
+
+def test_each_seed_keeps_the_epoch_of_its_own_checkpoint(store):
+    study, runs = study_of(store, seeds=2)
+    runs = [replace(run, best_epoch=2 + run.seed) for run in runs]
+    values = [measured(run, 1.0 * run.id, epoch=run.best_epoch) for run in runs]
+
+    assert cell(build_comparison(study, runs, values, []), "standard").epochs == {0: 2, 1: 3}
+
+
+def test_costs_of_different_machines_are_not_compared(store):
+    study, runs = study_of(store, seeds=1)
+    runs = [replace(run, environment={"device": "cpu", "cpu": "A"}) for run in runs]
+    runs[2] = replace(runs[2], environment={"device": "H200", "cpu": "B"})
+    points = [MetricPoint(run.id, 1, 1, "images_per_second", 100.0 * run.id) for run in runs]
+
+    comparison = build_comparison(study, runs, [], points)
+
+    odd = cell(comparison, "regularized", "images_per_second")
+    assert odd.incomparable.startswith("other machine: H200, B")
+    assert set(comparison.column("images_per_second")) == {"standard", "perceptual"}
 
 
 def test_fid_is_always_a_column_and_says_why_it_is_empty(store):

@@ -13,6 +13,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from engine import judging, losses, worker
 from engine.records import RunState
 from engine.report import compare
+from engine.store import Store
 from engine.tables import to_csv
 from tests.conftest import NOW, tiny_config
 from tests.engine.test_weights import stand_in
@@ -77,14 +78,15 @@ def test_the_best_epoch_by_validation_is_what_test_reports_beside_the_last(store
     assert {it.epoch for it in store.read_predictions([1], "test")} == {run.best_epoch, 3}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [(judging.Court, "validate"), (Store, "choose_checkpoint")])
 def test_an_attempt_that_was_cut_off_before_the_judging_catches_up(
-    store, tiny_settings, trained, monkeypatch
+    store, tiny_settings, trained, monkeypatch, at
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(judging.Court, "validate", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        patch.setattr(*at, lambda *_: (_ for _ in ()).throw(OSError("full")))
         run = do_job(store, tiny_settings, THE_SAME)
     assert (run.state, run.epoch) == (RunState.FAILED, 2)
-    assert store.read_evaluations([1]) == []
 
     store.requeue(1, NOW)
     worker.run_job(store, tiny_settings, store.claim_job(NOW), never)
@@ -117,6 +119,7 @@ def test_only_checkpoints_that_are_recorded_stay_on_the_disk(trained):
     assert {path.name for path in folder.iterdir()} == recorded
 
 
+@pytest.mark.slow
 def test_the_same_config_again_gives_the_same_numbers(store, tiny_settings, trained):
     do_job(store, tiny_settings, THE_SAME)
 

@@ -144,17 +144,20 @@ def test_the_interval_over_pictures_covers_a_true_mean_and_a_true_kernel_distanc
         value = distribution.kernel_distance(real, fake).value
         for index, (interval, wanted) in enumerate(
             (
-                (sampled_interval(scores.mean(), resampling.mean(scores.tolist(), halves)), 0.0),
                 (
-                    sampled_interval(value, resampling.kernel_distance(real, fake, halves)),
+                    sampled_interval(scores.mean(), resampling.mean(scores.tolist(), halves), 120),
+                    0.0,
+                ),
+                (
+                    sampled_interval(value, resampling.kernel_distance(real, fake, halves), 120),
                     truth,
                 ),
             )
         ):
             covered[index] += interval.low <= wanted <= interval.high
 
-    assert 0.92 <= covered[0] / repetitions <= 0.97
-    assert 0.91 <= covered[1] / repetitions <= 0.97
+    assert 0.93 <= covered[0] / repetitions <= 0.97
+    assert 0.92 <= covered[1] / repetitions <= 0.97
 
 
 def test_two_runs_on_the_same_halves_differ_when_their_pictures_do():
@@ -163,8 +166,8 @@ def test_two_runs_on_the_same_halves_differ_when_their_pictures_do():
     better = scores + 0.1 + 0.05 * chance.standard_normal(100)
     replicates = [resampling.mean(it.tolist(), halves) for it in (better, scores)]
 
-    found = sampled_difference(better.mean(), scores.mean(), *replicates)
-    nothing = sampled_difference(scores.mean(), scores.mean(), replicates[1], replicates[1])
+    found = sampled_difference(better.mean(), scores.mean(), *replicates, 100)
+    nothing = sampled_difference(scores.mean(), scores.mean(), replicates[1], replicates[1], 100)
 
     assert found.p < 0.01
     assert found.low > 0

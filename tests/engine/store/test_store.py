@@ -176,6 +176,22 @@ def test_only_the_newest_and_the_best_checkpoint_are_kept(store, job):
     assert store.read_run(1).best_epoch == 2
 
 
+def test_a_checkpoint_that_is_not_kept_cannot_be_the_best(store, job):
+    store.add_checkpoint(job, Checkpoint(1, 1, "1.pt", "00", 1, is_best=False), NOW)
+
+    with pytest.raises(ValueError, match="epoch 2 is not kept"):
+        store.choose_checkpoint(job, 2, NOW)
+
+
+def test_scores_of_a_metric_that_is_missing_by_now_are_gone(store, job):
+    score = ImageScore(1, "test", 1, "1F600", "psnr", 9.0)
+    store.add_judgement(job, Judgement((Evaluation(1, "test", "psnr", 9.0, 8, 1),), (score,)), NOW)
+    absent = Evaluation(1, "test", "psnr", None, 0, 1, missing="refused")
+    store.add_judgement(job, Judgement((absent,)), NOW)
+
+    assert store.read_scores([1], "test") == []
+
+
 def test_evaluations_replace_older_ones(store, study, job):
     def measured(value):
         return Evaluation(1, "test", "psnr", value, 8, 1, low=1.0, high=2.0, protocol={"px": 32})
