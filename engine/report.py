@@ -158,7 +158,7 @@ def _cell(
         n_seeds=len(by_seed),
         n_pictures=first.n_pictures,
         best_epoch=first.epoch,
-        last=statistics.fmean(lasts) if len(lasts) == len(used) else None,
+        last=intervals.mean_interval(lasts).mean if len(lasts) == len(used) else None,
         reference=first.reference,
         mark=_said(remarks, len(found)),
         incomparable=None if key == usual else f"other protocol: {_deviation(first, reference)}",

@@ -109,8 +109,9 @@ def reasons(comparison: Comparison, names: Sequence[str]) -> dict[str, str]:
         said: dict[str, list[str]] = {}
         for row in comparison.rows:
             cell = row.cells[name]
-            if why := cell.missing or cell.incomparable or cell.mark:
-                said.setdefault(why, []).append(row.configuration)
+            why = cell.missing or cell.incomparable or cell.mark
+            for part in why.split("; ") if why else ():
+                said.setdefault(part, []).append(row.configuration)
         texts = [
             why if len(who) == len(comparison.rows) else f"{', '.join(who)}: {why}"
             for why, who in said.items()
@@ -221,7 +222,7 @@ def _cell_html(comparison: Comparison, row: Row, name: str) -> str:
     if label := rank_label(comparison, name, cell):
         kind = "cb-first" if label == "#1" else ""
         parts.append(f'<span class="cb-rank {kind}">{label}</span>')
-    if cell.last is not None and cell.last != cell.value:
+    if cell.last is not None and metric.format(cell.last) != metric.format(cell.value):
         parts.append(f'<small class="cb-last">last {metric.format(cell.last)}</small>')
     kind = ' class="cb-grey"' if cell.incomparable else ""
     about = escape(_hover(metric, cell))

@@ -97,7 +97,7 @@ _ROWS: tuple[tuple[str, str, str, Direction, int, Group, float, float, str, str]
     ("d_fake_accuracy",           "D accuracy on fakes",    "",            "none", 2, "adversary",  0, 1,        "", "Share of the fakes' patches that the discriminator sees through."),
     ("d_accuracy",                "D accuracy overall",     "",            "none", 2, "adversary",  0, 1,        "", "Mean of both; 0.5 is a coin toss."),
     ("images_per_second",         "Training speed",         "pictures/s",  "up",   0, "cost",       0, INF,      "", "Training pictures per second, the median over epochs."),
-    ("training_seconds",          "Training time",          "s",           "down", 0, "cost",       0, INF,      "", "Time in training steps, all epochs."),
+    ("training_seconds",          "Training time",          "s",           "down", 1, "cost",       0, INF,      "", "Time in training steps, all epochs."),
     ("epoch_seconds",             "Time per epoch",         "s",           "down", 1, "cost",       0, INF,      "", "Training time of an epoch, the median."),
     ("peak_memory_mb",            "Training memory",        "MB",          "down", 0, "cost",       0, INF,      "", "The most memory while training: the GPU's; on a CPU the whole process's, judging included."),
     ("inference_ms",              "Inference",              "ms",          "down", 1, "cost",       0, INF,      "", "One picture through the generator, the median of warmed-up repeats."),

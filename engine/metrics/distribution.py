@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import blas, lapack
 from torch import Tensor
 
 from engine.errors import RefusedMetricError
@@ -58,11 +59,10 @@ def fid(real: ArrayLike, fake: ArrayLike) -> float:
     x, y = _scaled(x), _scaled(y)
     if not np.any(x) or not np.any(y):
         raise RefusedMetricError(CONSTANT)
-    one, other = torch.from_numpy(x), torch.from_numpy(y)
-    if min(x.shape[0], y.shape[0]) <= x.shape[1]:
-        shared = _nuclear_norm(one @ other.T)
+    if min(len(x), len(y)) <= x.shape[1]:
+        shared = _nuclear_norm(torch.from_numpy(x) @ torch.from_numpy(y).T)
     else:
-        shared = _root_trace(one, other)
+        shared = _root_trace(x, y)
     traces = float(np.vdot(x, x)) + float(np.vdot(y, y))
     return float(difference @ difference) + traces - 2 * shared
 
@@ -247,19 +247,24 @@ def _scaled(x: Matrix) -> Matrix:
     return centred
 
 
-def _root_trace(one: Tensor, other: Tensor) -> float:
-    """The trace of (S1 S2)^(1/2): by Cholesky, or by QR where an eigenvalue is too near 0."""
-    factor, failed = torch.linalg.cholesky_ex(one.T @ one)
-    if not int(failed):
-        values = torch.linalg.eigvalsh(factor.T @ (other.T @ other) @ factor)
+def _root_trace(x: Matrix, y: Matrix) -> float:
+    """The trace of (S1 S2)^(1/2): by Cholesky, or by QR where an eigenvalue is too near 0.
+
+    One triangle of each symmetric matrix is enough: BLAS and LAPACK compute and read no other.
+    """
+    one, other = (blas.dsyrk(1.0, it.T, lower=1) for it in (x, y))
+    factor, failed = lapack.dpotrf(one, lower=1, overwrite_a=1)
+    if not failed:
+        reduced, _ = lapack.dsygst(other, factor, itype=2, lower=1, overwrite_a=1)  # L^T S2 L
+        values = torch.linalg.eigvalsh(torch.from_numpy(reduced), UPLO="L")
         if float(values[0]) > WELL_CONDITIONED * float(values[-1]):
             return float(values.sqrt().sum())
-    return _nuclear_norm(_triangle(one) @ _triangle(other).T)
+    return _nuclear_norm(_triangle(x) @ _triangle(y).T)
 
 
-def _triangle(x: Tensor) -> Tensor:
+def _triangle(x: Matrix) -> Tensor:
     """The factor R of x = QR."""
-    factor: Tensor = torch.linalg.qr(x, mode="r").R
+    factor: Tensor = torch.linalg.qr(torch.from_numpy(x), mode="r").R
     return factor
 
 
