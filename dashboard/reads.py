@@ -13,16 +13,8 @@ from engine.data.sources import read_source
 from engine.estimates import Estimate, estimate
 from engine.export import bundle, folder
 from engine.metrics.catalog import CURVES
-from engine.records import (
-    Comparison,
-    MetricPoint,
-    MetricSummary,
-    Run,
-    RunStability,
-    RunState,
-    Sample,
-    Study,
-)
+from engine.records import MetricPoint, MetricSummary, Run, RunState, Sample, Study
+from engine.results import Comparison, RunStability
 from engine.settings import Settings
 from engine.store import Store, utc_now
 

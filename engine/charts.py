@@ -8,7 +8,8 @@ from plotly.subplots import make_subplots
 
 from engine import theme
 from engine.metrics.catalog import CATALOG, MINUS
-from engine.records import Comparison, Run, RunStability
+from engine.records import Run
+from engine.results import Comparison, RunStability
 
 Curves = Mapping[tuple[int, str], Sequence[tuple[float, float]]]  # (run, name) -> (step, value)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from engine.metrics import intervals
 from engine.metrics.catalog import CATALOG
-from engine.records import Cell, Contrast
+from engine.results import Cell, Contrast
 
 
 def build_contrasts(

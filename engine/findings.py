@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.metrics.catalog import CATALOG
-from engine.records import Comparison, Contrast, Row
+from engine.results import Comparison, Contrast, Row
 
 Kind = Literal["difference", "same", "colour", "cost", "caution"]
 

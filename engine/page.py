@@ -13,7 +13,8 @@ from plotly.offline import get_plotlyjs
 
 from engine import tables
 from engine.findings import Finding
-from engine.records import Comparison, Run
+from engine.records import Run
+from engine.results import Comparison
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 KINDS = {"difference": "≠", "same": "=", "colour": "◑", "cost": "◷", "caution": "!"}

@@ -16,17 +16,8 @@ import numpy as np
 from engine import contrasts
 from engine.metrics import intervals
 from engine.metrics.catalog import CATALOG, COMPARED, COSTS, QUALITY
-from engine.records import (
-    Cell,
-    Comparison,
-    Contrast,
-    Evaluation,
-    MetricPoint,
-    Row,
-    Run,
-    RunState,
-    Study,
-)
+from engine.records import Evaluation, MetricPoint, Run, RunState, Study
+from engine.results import Cell, Comparison, Contrast, Row
 from engine.store import Store
 
 REPORTED_SPLIT = "test"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.records import CurveStability, RunStability
+from engine.results import CurveStability, RunStability
 
 Curve = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from engine import theme
 from engine.metrics.catalog import CATALOG, GROUPS, Group, Metric
-from engine.records import Cell, Comparison, Row
 from engine.report import REPORTED_SPLIT
+from engine.results import Cell, Comparison, Row
 
 SHOWN: tuple[Group, ...] = ("distance", "pixel", "colour", "adversary", "cost")
 # Figures that study 1 published under another name and that are the same.

@@ -27,7 +27,8 @@ from engine.errors import BadInputError
 from engine.findings import Finding
 from engine.metrics.catalog import CATALOG, GROUPS
 from engine.presets import BUDGETS
-from engine.records import Comparison, Evaluation, Run, RunState, Study, Timing
+from engine.records import Evaluation, Run, RunState, Study
+from engine.results import Comparison, Timing
 from engine.settings import Settings
 from engine.store import Store, utc_now
 

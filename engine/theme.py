@@ -15,7 +15,7 @@ COLOURS = {
 }
 OTHERS = ("#7F3C8D", "#A5AA00", "#8C564B", "#3969AC", "#008695", "#CF1C90")
 GREY = "#64748B"
-ACCENT = "#0B5CAD"
+ACCENT = "#2272C3"  # told apart from white and from the dark ground alike
 GRID = "rgba(128,128,128,0.18)"
 FONT = "Source Sans, Source Sans Pro, system-ui, sans-serif"
 

@@ -13,7 +13,8 @@ from engine.cases import Which
 from engine.errors import EngineError
 from engine.export import bundle
 from engine.metrics.catalog import CATALOG, QUALITY
-from engine.records import Comparison, Run, Study
+from engine.records import Run, Study
+from engine.results import Comparison
 
 DEFAULT_METRICS = ("kid", "kd_lite2", "psnr", "ab_divergence")
 N_CASES = (4, 16, 8)  # least, most, at first

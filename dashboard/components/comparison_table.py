@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine import page, tables
 from engine.findings import Finding
-from engine.records import Comparison
+from engine.results import Comparison
 
 
 def comparison_table(comparison: Comparison) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from engine.errors import EngineError
 from engine.metrics import distribution, pixel
-from engine.records import Timing
+from engine.results import Timing
 
 DIMENSIONS = 2048
 SET_SIZES = (500, 2048, 5000)

@@ -10,8 +10,9 @@ from engine.errors import EngineError
 from engine.export import sheets
 from engine.findings import findings
 from engine.metrics.catalog import CATALOG, CURVES
-from engine.records import Comparison, Run, RunStability, Study
+from engine.records import Run, Study
 from engine.report import compare
+from engine.results import Comparison, RunStability
 from engine.settings import Settings
 from engine.store import Store
 

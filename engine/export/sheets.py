@@ -10,7 +10,8 @@ from typing import Any
 from engine import tables
 from engine.findings import Finding
 from engine.planning import RESULTS_FORMAT
-from engine.records import Comparison, Run, RunStability, Study
+from engine.records import Run, Study
+from engine.results import Comparison, RunStability
 from engine.store import Store
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import blas, lapack
 from torch import Tensor
 
 from engine.errors import RefusedMetricError
-
-Matrix = NDArray[np.float64]
+from engine.metrics import matrices
+from engine.metrics.matrices import Matrix
 
 CONSTANT = "the features of one set are all the same: constant pictures"
 WELL_CONDITIONED = 1e-11  # smallest to largest eigenvalue from which a square root loses no digit
@@ -53,8 +53,8 @@ def fid(real: ArrayLike, fake: ArrayLike) -> float:
     Raises:
         RefusedMetricError: fewer than two rows, constant or non-finite features.
     """
-    x, y = _checked(real, "target"), _checked(fake, "generated")
-    _alike(x, y)
+    x, y = matrices.checked(real, "target"), matrices.checked(fake, "generated")
+    matrices.alike(x, y)
     difference = x.mean(0) - y.mean(0)
     x, y = _scaled(x), _scaled(y)
     if not np.any(x) or not np.any(y):
@@ -82,13 +82,13 @@ def fid_from_statistics(
         RefusedMetricError: shapes that do not match, non-finite values, a covariance that is
             not symmetric and non-negative.
     """
-    means = [_vector(real_mean, "target"), _vector(fake_mean, "generated")]
+    means = [matrices.vector(real_mean, "target"), matrices.vector(fake_mean, "generated")]
     roots, traces = [], 0.0
     for given, mean, label in (
         (real_covariance, means[0], "target"),
         (fake_covariance, means[1], "generated"),
     ):
-        covariance = _covariance(given, len(mean), label)
+        covariance = matrices.covariance(given, len(mean), label)
         values, vectors = torch.linalg.eigh(covariance)
         floor = len(mean) * torch.finfo(torch.float64).eps * float(values.abs().max())
         if float(values.min()) < -1e3 * floor:
@@ -127,8 +127,8 @@ def kid(
     Raises:
         RefusedMetricError: fewer than two rows, or than `subset_size`; non-finite features.
     """
-    x, y = _checked(real, "target"), _checked(fake, "generated")
-    _alike(x, y)
+    x, y = matrices.checked(real, "target"), matrices.checked(fake, "generated")
+    matrices.alike(x, y)
     if subset_size is None:
         return _mmd(polynomial_kernel(x, x), polynomial_kernel(y, y), polynomial_kernel(x, y))
     if not 2 <= subset_size <= min(len(x), len(y)):
@@ -166,8 +166,8 @@ def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
     Raises:
         RefusedMetricError: fewer than three rows, or not as many; non-finite features.
     """
-    x, y = _checked(real, "target"), _checked(fake, "generated")
-    _alike(x, y)
+    x, y = matrices.checked(real, "target"), matrices.checked(fake, "generated")
+    matrices.alike(x, y)
     n = len(x)
     if len(y) != n or n < 3:
         raise RefusedMetricError(f"{n} targets and {len(y)} fakes: three or more pairs are needed")
@@ -194,7 +194,7 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int | None = 2020
     Raises:
         RefusedMetricError: fewer than two pictures or than splits; non-finite scores.
     """
-    scores = _checked(logits, "generated")
+    scores = matrices.checked(logits, "generated")
     if not 1 <= splits <= len(scores):
         raise RefusedMetricError(
             f"splits must be from 1 to {len(scores)}, the number of pictures, not {splits}"
@@ -270,54 +270,3 @@ def _triangle(x: Matrix) -> Tensor:
 
 def _nuclear_norm(matrix: Tensor) -> float:
     return float(torch.linalg.svdvals(matrix).sum())
-
-
-def _checked(features: ArrayLike, label: str) -> Matrix:
-    """As float64 [N, D] on the CPU, or the reason why no distance can rest on it."""
-    array = _float64(features)
-    if array.ndim != 2 or not array.shape[1]:
-        raise RefusedMetricError(
-            f"features must be [pictures, dimensions], not of shape {array.shape}"
-        )
-    if len(array) < 2:
-        raise RefusedMetricError(f"{len(array)} {label} pictures: a distance needs at least two")
-    _finite(array, label)
-    return array
-
-
-def _vector(mean: ArrayLike, label: str) -> Matrix:
-    array = _float64(mean)
-    if array.ndim != 1 or not len(array):
-        raise RefusedMetricError(f"a mean must be [dimensions], not of shape {array.shape}")
-    _finite(array, label)
-    return array
-
-
-def _covariance(given: ArrayLike, n_dimensions: int, label: str) -> Tensor:
-    array = _float64(given)
-    if array.shape != (n_dimensions, n_dimensions):
-        raise RefusedMetricError(
-            f"the covariance of the {label} pictures must be of shape "
-            f"{(n_dimensions, n_dimensions)} as their mean has it, not {array.shape}"
-        )
-    _finite(array, label)
-    if not np.allclose(array, array.T, rtol=1e-8, atol=1e-12 * float(np.abs(array).max())):
-        raise RefusedMetricError(f"the covariance of the {label} pictures is not symmetric")
-    return torch.from_numpy((array + array.T) / 2)
-
-
-def _float64(values: ArrayLike) -> Matrix:
-    there = values.detach().cpu() if isinstance(values, Tensor) else values
-    return np.asarray(there, dtype=np.float64)
-
-
-def _finite(array: Matrix, label: str) -> None:
-    if not np.isfinite(array).all():
-        raise RefusedMetricError(f"the features of the {label} pictures are not finite")
-
-
-def _alike(x: Matrix, y: Matrix) -> None:
-    if x.shape[1] != y.shape[1]:
-        raise RefusedMetricError(
-            f"features of {x.shape[1]} and {y.shape[1]} dimensions come from different networks"
-        )

@@ -197,6 +197,6 @@ def test_compiled_networks_train_alike_but_for_their_own_dropout(few_pairs, few_
     compiled, _ = events_of(tiny_config(compile="on"), few_pairs, few_val_pairs)
 
     for (_, expected), (_, found) in zip(losses_of(plain), losses_of(compiled), strict=True):
-        for losses in (expected, found):
-            del losses["d_train_accuracy"]  # a count of a few patches, which one may tip
+        for figures in (expected, found):
+            del figures["d_train_accuracy"]  # a count of a few patches, which one may tip
         assert found == pytest.approx(expected, rel=0.05)
