@@ -96,7 +96,7 @@ class Budget(Frozen):
         decay: the share of epochs, at the end, over which both rates fall linearly to 0.
         ema: half-life of the generator's moving average, in pictures seen; 0: none.
         evaluations: at so many epochs, evenly spread and ending with the last, the checkpoint is
-            judged on the validation split.
+            judged on the validation split; with 1 the last is taken without judging.
         choose_by: the metric by which the best of these checkpoints is chosen.
         n_train: at most so many pairs, None: all there are. n_val and n_test likewise.
     """

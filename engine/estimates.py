@@ -55,7 +55,8 @@ def estimate(
         measured = measured and key in speeds
         speed = speeds.get(key) or _guess_speed(config)
         seconds += START_S + budget.epochs * pairs["train"] / speed
-        judged = len(budget.evaluated_epochs) * pairs["val"] + pairs["test"]
+        choices = len(budget.evaluated_epochs)
+        judged = (choices * pairs["val"] if choices > 1 else 0) + pairs["test"]
         seconds += judged / JUDGED_PER_SECOND
     budget = configs[0].budget
     checkpoints = len(configs) * CHECKPOINTS_KEPT * checkpoint_bytes(budget)

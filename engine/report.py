@@ -249,6 +249,8 @@ def _notes(
         notes.append(
             f"Values are of the checkpoint with the best {chooser.label} on the validation split; "
             "“last” is the last epoch's."
+            if len(study.budget.evaluated_epochs) > 1
+            else "Values are of the last epoch's checkpoint."
         )
         notes.append(
             f"{ABOUT_UNIT[unit]} So ± may overlap where a difference is clear. Ranks follow from "

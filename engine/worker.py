@@ -202,9 +202,15 @@ class _Training:
         self.validate(event.state, court, val_pairs)
 
     def validate(self, state: TrainingState, court: Court, val_pairs: PairSet) -> None:
-        """Judges the checkpoint where that is due and chooses the best so far."""
+        """Judges the checkpoint where that is due and chooses the best so far.
+
+        A budget that judges once takes its last epoch.
+        """
         run_id, budget = self.job.run_id, court.config.budget
         if state.epoch not in budget.evaluated_epochs:
+            return
+        if len(budget.evaluated_epochs) == 1:  # there is nothing to choose between
+            self.forget(self.store.choose_checkpoint(self.job, state.epoch, utc_now()))
             return
         judged = self.store.read_evaluations([run_id], "val")
         if not any(it.epoch == state.epoch for it in judged):
