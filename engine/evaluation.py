@@ -21,7 +21,7 @@ from engine.errors import MissingWeightsError, RefusedMetricError
 from engine.meters.census import Census
 from engine.meters.distances import Distances, Family
 from engine.meters.pictures import Adversary, picture_meters
-from engine.meters.values import Batch, Meter, Missing, Value, absent
+from engine.meters.values import SET_LIMIT, Batch, Meter, Missing, Value, absent
 from engine.metrics import features
 from engine.metrics.catalog import CATALOG
 from engine.settings import Settings
@@ -200,7 +200,7 @@ def _distances(
     pictures = f"{question.data_fingerprint}-{question.split}-{question.config.budget.px}px"
 
     def load_real() -> NDArray[np.float32]:
-        pixels = pairs.pixels[: Distances.LIMIT, 1]
+        pixels = pairs.pixels[:SET_LIMIT, 1]
         targets = (it.permute(0, 3, 1, 2) for it in torch.split(pixels, BATCH))
         return features.load_or_compute(
             features_dir, pictures, len(pixels), extractor, lambda: targets

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine import evaluation, inference
 from engine.config import RunConfig
@@ -37,16 +38,7 @@ class Court:
         self, state: TrainingState, pairs: PairSet, on_progress: Callable[[int], None]
     ) -> Judgement:
         """A checkpoint on the validation split: what is needed to choose between checkpoints."""
-        question = evaluation.Question(self.config, "val", self.data_fingerprint)
-        values = evaluation.evaluate(
-            question,
-            state.sampler,
-            pairs,
-            self.judges,
-            self.settings.features_dir,
-            thorough=False,
-            on_progress=on_progress,
-        )
+        values = self._measure(state, "val", pairs, on_progress, in_full=False)
         return Judgement(tuple(self._record(it, "val", state.epoch) for it in values))
 
     def judge(
@@ -68,22 +60,12 @@ class Court:
             on_progress: told the pictures done so far.
             keep: write the fakes beside the run, where pages and exports find them.
         """
-        question = evaluation.Question(self.config, split, self.data_fingerprint)
         px = self.config.budget.px
         folder = self.settings.run_dir(self.run_id) / "predictions"
         path = folder / f"{split}-{state.epoch:05d}.npy"
         shape = (len(pairs), px, px, 3)
         with replacing_array(path, shape, np.uint8) if keep else nullcontext() as fakes:
-            values = evaluation.evaluate(
-                question,
-                state.sampler,
-                pairs,
-                self.judges,
-                self.settings.features_dir,
-                discriminator=state.discriminator,
-                keep=fakes,
-                on_progress=on_progress,
-            )
+            values = self._measure(state, split, pairs, on_progress, in_full=True, keep=fakes)
         refused = all(value.value is None for value in values)
         if refused and keep:
             path.unlink()  # what a generator made before it was refused is nothing to look at
@@ -101,6 +83,28 @@ class Court:
             Predictions(self.run_id, split, state.epoch, self.settings.relative(path), pairs.names)
             if keep and not refused
             else None,
+        )
+
+    def _measure(
+        self,
+        state: TrainingState,
+        split: str,
+        pairs: PairSet,
+        on_progress: Callable[[int], None],
+        in_full: bool,
+        keep: NDArray[np.uint8] | None = None,
+    ) -> list[Value]:
+        """The checkpoint's values; in full: with intervals of all, and the discriminator asked."""
+        return evaluation.evaluate(
+            evaluation.Question(self.config, split, self.data_fingerprint),
+            state.sampler,
+            pairs,
+            self.judges,
+            self.settings.features_dir,
+            discriminator=state.discriminator if in_full else None,
+            keep=keep,
+            thorough=in_full,
+            on_progress=on_progress,
         )
 
     def _record(self, value: Value, split: str, epoch: int) -> Evaluation:

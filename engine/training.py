@@ -232,8 +232,7 @@ def validate(
                 config.configuration.recipe, Generated(target, fake, logits, extract)
             )
         total += float(loss) * len(source)
-        exact = pixel.psnr((fake + 1) / 2, (target + 1) / 2)
-        psnr.append(exact.clamp(max=pixel.PSNR_CEILING))
+        psnr.append(pixel.capped_psnr((fake + 1) / 2, (target + 1) / 2))
     val_psnr = torch.cat(psnr).mean().item()
     metrics = {"val_g_loss": total / len(pairs), "val_psnr": val_psnr}
     for name, value in metrics.items():

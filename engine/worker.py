@@ -23,6 +23,7 @@ from engine.data.sources import read_source
 from engine.errors import DivergedError, EngineError, StoreError
 from engine.judging import Court
 from engine.records import Checkpoint, Job, MetricPoint, RunState, Sample
+from engine.report import REPORTED_SPLIT
 from engine.settings import Settings
 from engine.state import TrainingState, build_state
 from engine.store import LostJobError, Store, utc_now
@@ -30,7 +31,6 @@ from engine.store import LostJobError, Store, utc_now
 HEARTBEAT_S = 5.0
 PROGRESS_S = 2.0  # between two words on how far an evaluation is
 N_SAMPLES = 8
-REPORTED_SPLIT = "test"
 
 ShouldStop = Callable[[], bool]
 
@@ -190,14 +190,8 @@ class _Training:
         self.save_samples(court.config, event, val_pairs)
         path = self.folder / "checkpoints" / f"epoch-{event.epoch:05d}.pt"
         sha256, n_bytes = checkpoint.save(event.state.state_dict(), path)
-        saved = Checkpoint(
-            run_id=run_id,
-            epoch=event.epoch,
-            path=self.settings.relative(path),
-            sha256=sha256,
-            n_bytes=n_bytes,
-            is_best=False,
-        )
+        name = self.settings.relative(path)
+        saved = Checkpoint(run_id, event.epoch, name, sha256, n_bytes, is_best=False)
         self.forget(self.store.add_checkpoint(self.job, saved, utc_now()))
         self.validate(event.state, court, val_pairs)
 

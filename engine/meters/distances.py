@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from engine.errors import RefusedMetricError
 from engine.meters.census import Census
-from engine.meters.values import N_HALVES, Batch, Value, absent, set_value
+from engine.meters.values import N_HALVES, SET_LIMIT, Batch, Value, absent, set_value
 from engine.metrics import distribution, features, intervals, resampling
 
 RESOLUTION = 1e-9  # of the summed variances: a Frechet distance below it is rounding
@@ -42,8 +42,6 @@ class Distances:
         thorough: also measure the Frechet distance on random halves, which takes longest.
     """
 
-    LIMIT = 5_000  # pictures: a kernel distance compares every two of them
-
     def __init__(
         self,
         family: Family,
@@ -60,7 +58,7 @@ class Distances:
 
     def add(self, batch: Batch) -> None:
         """Takes the fakes' features."""
-        room = max(0, self.LIMIT - self._n)
+        room = max(0, SET_LIMIT - self._n)
         self._n += len(batch.fake_bytes[:room])
         self._rows.add(batch.fake_bytes[:room])
 

@@ -11,11 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine import color
-from engine.meters.values import N_HALVES, Batch, Meter, Value, absent, mean_value, set_value
+from engine.meters.values import (
+    N_HALVES,
+    SET_LIMIT,
+    Batch,
+    Meter,
+    Value,
+    absent,
+    mean_value,
+    set_value,
+)
 from engine.metrics import intervals, pixel, resampling
 from engine.metrics.pixel import PSNR_CEILING
 
-SET_LIMIT = 5_000  # pictures that a figure of all pairs of pictures rests on at most
 THUMBNAIL_PX = 32
 EXACT = "donot_use_mm_for_euclid_dist"  # by products, equal pictures would be 1e-7 apart
 AB_BINS, AB_REACH = 32, 110.0
@@ -56,7 +64,7 @@ class CappedPsnr(PerPicture):
     """
 
     def __init__(self) -> None:
-        super().__init__("psnr", lambda x, y: pixel.psnr(x, y).clamp(max=PSNR_CEILING))
+        super().__init__("psnr", pixel.capped_psnr)
 
     def values(self, protocol: Mapping[str, Any]) -> list[Value]:
         """The mean, with a word on how many pictures stand at the ceiling."""

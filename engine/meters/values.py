@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.metrics import intervals, resampling
 
 N_HALVES = 1000
+SET_LIMIT = 5_000  # pictures that a figure of all pairs of pictures rests on at most
 
 Array = NDArray[np.float64]
 

@@ -32,6 +32,11 @@ def psnr(fake: Tensor, target: Tensor) -> Tensor:
     return -10 * torch.log10(mse(fake, target))
 
 
+def capped_psnr(fake: Tensor, target: Tensor) -> Tensor:
+    """The same, at most `PSNR_CEILING`: means of it are finite, and a perfect picture counts."""
+    return psnr(fake, target).clamp(max=PSNR_CEILING)
+
+
 def ssim(fake: Tensor, target: Tensor) -> Tensor:
     """Structural similarity per picture, 1 at best (Wang et al. 2004, equation 13).
 
