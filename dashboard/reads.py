@@ -162,8 +162,8 @@ def plan(
     """What a form's values amount to; raises `EngineError` with a sentence for the form."""
     parsed = parse_settings(changes)
     configs = planning.plan_study(data, budget, configurations, seeds, parsed, settings())
-    source, spent = read_source(data), configs[0].budget
-    pairs = count_pairs(source, spent)
+    source, spent = read_source(data, settings()), configs[0].budget
+    pairs = count_pairs(source, spent, settings())
     perceptual = next(
         (
             config.execution.perceptual_features
@@ -175,7 +175,7 @@ def plan(
     absent = [] if weights.find("inception", settings()) else [weights.absence("inception")]
     return Plan(
         configs=tuple(configs),
-        name=planning.default_name(configs),
+        name=planning.default_name(configs, settings()),
         pairs=pairs,
         is_packed=is_packed(source, spent.px, settings()),
         estimate=estimate(configs, pairs, store().read_speeds()),

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.packing import is_packed, load_packed
+from engine.data.packing import is_packed, load_packed, split_pixels
 from engine.data.sources import read_source
 from engine.errors import EngineError
 from engine.grids import Pictures
@@ -148,7 +148,7 @@ def _choose(
 def _read_pairs(
     study: Study, names: Sequence[str], settings: Settings
 ) -> tuple[Pictures, Pictures]:
-    source, px = read_source(study.data), study.budget.px
+    source, px = read_source(study.data, settings), study.budget.px
     if not is_packed(source, px, settings):
         raise EngineError(
             f"The pairs of {study.data} at {px} px are no longer packed; "
@@ -158,8 +158,7 @@ def _read_pairs(
     positions = {pair.name: index for index, pair in enumerate(packed.pairs)}
     if gone := [name for name in names if name not in positions]:
         raise EngineError(f"The pair {gone[0]} is no longer in {study.data}: the data has changed.")
-    both = packed.pixels[[positions[name] for name in names]]
-    return both[:, 0], both[:, 1]
+    return split_pixels(packed.pixels[[positions[name] for name in names]])
 
 
 def _read_fakes(kept: Predictions, names: Sequence[str], px: int, settings: Settings) -> Pictures:

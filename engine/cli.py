@@ -11,10 +11,12 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
-from engine import commands, weights
-from engine.data.sources import SOURCES
+from engine import weights
+from engine.commands import data, studies, tools
+from engine.data.catalog import DATA_SETS
+from engine.data.sources import KINDS
 from engine.errors import BadInputError, EngineError
 from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 from engine.settings import Settings
@@ -26,6 +28,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Bad use: exit 2."""
         raise BadInputError(f"{message} (`{self.prog} --help` says more)")
+
+
+Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,9 +62,15 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
     parser = _Parser(prog="python -m engine", description="Train and compare colorization GANs.")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_studies(verbs)
+    _add_data(verbs)
+    _add_tools(verbs)
+    return parser
 
-    command = _add(verbs, "study", commands.study, "start a comparison", json=True)
-    command.add_argument("--data", help=f"a data source: {', '.join(SOURCES)}")
+
+def _add_studies(verbs: Verbs) -> None:
+    command = _add(verbs, "study", studies.study, "start a comparison", json=True)
+    command.add_argument("--data", help=f"a data source: {', '.join(KINDS)}")
     command.add_argument("--budget", help=", ".join(BUDGETS))
     command.add_argument(
         "--configurations",
@@ -76,17 +87,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--wait", action="store_true", help="show progress to the end")
 
-    command = _add(verbs, "runs", commands.runs, "list runs and their states", json=True)
+    command = _add(verbs, "runs", studies.runs, "list runs and their states", json=True)
     command.add_argument("--study", type=_identity, help="only this study's")
-    command = _add(verbs, "supervise", commands.supervise, "work the queue in the foreground")
+    command = _add(verbs, "supervise", studies.supervise, "work the queue in the foreground")
     command.add_argument("--drain", action="store_true", help="end when the queue is empty")
-    command = _add(verbs, "cancel", commands.cancel, "stop a run")
+    command = _add(verbs, "cancel", studies.cancel, "stop a run")
     command.add_argument("run_id", type=_identity, metavar="RUN")
-    command = _add(verbs, "table", commands.table, "the comparison table", json=True)
+    command = _add(verbs, "table", studies.table, "the comparison table", json=True)
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--csv", action="store_true", help="as CSV")
     command.add_argument("--markdown", action="store_true", help="as Markdown")
-    command = _add(verbs, "evaluate", commands.evaluate, "measure a checkpoint again", json=True)
+    command = _add(verbs, "evaluate", studies.evaluate, "measure a checkpoint again", json=True)
     command.add_argument("run_id", type=_identity, metavar="RUN")
     command.add_argument("--checkpoint", default="best", help="best, last or a checkpoint file")
     command.add_argument("--split", default="test", choices=("val", "test"))
@@ -96,37 +107,52 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("all", "none", "inception", "efficientnet_lite2"),
         help="the networks whose distances are measured",
     )
-    command = _add(verbs, "export", commands.export, "write every table and figure to a folder")
+    command = _add(verbs, "export", studies.export, "write every table and figure to a folder")
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
 
+
+def _add_data(verbs: Verbs) -> None:
     group = verbs.add_parser("data", help="data sources").add_subparsers(
         required=True, metavar="ACTION", parser_class=_Parser
     )
-    _add(group, "list", commands.data_list, "the sources", json=True)
-    command = _add(group, "prepare", commands.data_prepare, "pack a source at a size", json=True)
+    _add(group, "list", data.list_sources, "the sources", json=True)
+    about = "list what is wrong with a source's files"
+    command = _add(group, "check", data.check, about, json=True)
+    command.add_argument("source", metavar="SOURCE", help=", ".join(KINDS))
+    command.add_argument(
+        "--clean", action="store_true", help="leave out what is wrong; your files stay as they are"
+    )
+    command.add_argument("--restore", action="store_true", help="take back what was left out")
+    command = _add(group, "describe", data.describe, "a source in figures", json=True)
+    command.add_argument("source", metavar="SOURCE")
+    command = _add(group, "prepare", data.prepare, "pack a source at a size", json=True)
     command.add_argument("source", metavar="SOURCE")
     command.add_argument("--size", type=int, default=BUDGETS["demo"].px, metavar="PX")
+    command = _add(group, "fetch", data.fetch, "download a published data set")
+    command.add_argument("name", metavar="NAME", help=", ".join(DATA_SETS))
+    command.add_argument("--to", metavar="DIR", help="where to; the artifacts folder if not said")
 
+
+def _add_tools(verbs: Verbs) -> None:
     group = verbs.add_parser("weights", help="feature weights").add_subparsers(
         required=True, metavar="ACTION", parser_class=_Parser
     )
-    _add(group, "list", commands.weights_list, "what is here and what is missing", json=True)
-    command = _add(group, "fetch", commands.weights_fetch, "download weights")
+    _add(group, "list", tools.weights_list, "what is here and what is missing", json=True)
+    command = _add(group, "fetch", tools.weights_fetch, "download weights")
     command.add_argument("name", metavar="NAME", help=", ".join(weights.CATALOG))
-    _add(group, "check", commands.weights_check, "verify the files that are here")
+    _add(group, "check", tools.weights_check, "verify the files that are here")
     group = verbs.add_parser("bench", help="ours against the plain way").add_subparsers(
         required=True, metavar="ACTION", parser_class=_Parser
     )
     about = "our distances and pixel metrics beside well-known libraries'"
-    command = _add(group, "metrics", commands.bench_metrics, about, json=True)
+    command = _add(group, "metrics", tools.bench_metrics, about, json=True)
     command.add_argument("--rounds", type=int, default=2, help="how often each is timed")
-    _add(verbs, "doctor", commands.examine, "what the machine has and lacks", json=True)
-    return parser
+    _add(verbs, "doctor", tools.examine, "what the machine has and lacks", json=True)
 
 
 def _add(
-    verbs: "argparse._SubParsersAction[_Parser]",
+    verbs: Verbs,
     name: str,
     run: Callable[[argparse.Namespace, Settings], int],
     about: str,

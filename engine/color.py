@@ -1,7 +1,7 @@
 """Colour of pictures: CIE Lab, colourfulness, histograms of hue. Arrays and tensors alike.
 
-Every function takes pictures [N, 3, H, W] in [0, 1] (sRGB) as numpy or torch and answers in the
-same kind; arithmetic alone is used, so that nothing here needs torch.
+Functions take pictures [N, 3, H, W] in [0, 1] (sRGB) as numpy or torch and answer in the same
+kind; arithmetic alone is used, so that nothing here needs torch.
 """
 
 from typing import TYPE_CHECKING, TypeVar
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 ArrayT = TypeVar("ArrayT", NDArray[np.float64], "Tensor")
 
-# sRGB primaries to CIE XYZ (IEC 61966-2-1), each row divided by the D65 white of the 2 degree
-# observer (0.95047, 1, 1.08883).
+_WHITE = (0.95047, 1.0, 1.08883)  # D65 seen by the 2 degree observer
+# Linear sRGB to CIE XYZ (IEC 61966-2-1), each row divided by the white, and back.
 _TO_XYZ = (
-    (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
+    (0.412453 / _WHITE[0], 0.357580 / _WHITE[0], 0.180423 / _WHITE[0]),
     (0.212671, 0.715160, 0.072169),
-    (0.019334 / 1.08883, 0.119193 / 1.08883, 0.950227 / 1.08883),
+    (0.019334 / _WHITE[2], 0.119193 / _WHITE[2], 0.950227 / _WHITE[2]),
 )
+_FROM_XYZ = np.linalg.inv(np.array(_TO_XYZ)).tolist()
 
 
 def lab(pictures: ArrayT) -> tuple[ArrayT, ArrayT, ArrayT]:
@@ -28,17 +29,64 @@ def lab(pictures: ArrayT) -> tuple[ArrayT, ArrayT, ArrayT]:
 
     CIE 15:2004, equations 8.3 to 8.8.
     """
-    above = pictures > 0.04045
-    lifted = (pictures * above + 0.055 + (1 - 0.055) * ~above) / 1.055  # 1 where it is not used
-    linear = lifted**2.4 * above + pictures / 12.92 * ~above
+    linear = decode(pictures)
     red, green, blue = linear[:, 0], linear[:, 1], linear[:, 2]
     x, y, z = (_response(r * red + g * green + b * blue) for r, g, b in _TO_XYZ)
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
+def linear_rgb(lightness: ArrayT, a: ArrayT, b: ArrayT) -> tuple[ArrayT, ArrayT, ArrayT]:
+    """CIE Lab under D65 -> linear red, green and blue; with `encode`, the inverse of `lab`.
+
+    Colours that no screen shows come out beyond [0, 1].
+    """
+    y = (lightness + 16) / 116
+    x, y, z = _ratio(y + a / 500), _ratio(y), _ratio(y - b / 200)
+    red, green, blue = (
+        from_x * x + from_y * y + from_z * z for from_x, from_y, from_z in _FROM_XYZ
+    )
+    return red, green, blue
+
+
+def decode(values: ArrayT) -> ArrayT:
+    """From sRGB in [0, 1] to linear light (IEC 61966-2-1)."""
+    above = values > 0.04045
+    lifted = (values * above + 0.055 + (1 - 0.055) * ~above) / 1.055  # 1 where it is not used
+    return lifted**2.4 * above + values / 12.92 * ~above
+
+
+def encode(linear: ArrayT) -> ArrayT:
+    """From linear light in [0, 1] to sRGB; `decode`'s inverse."""
+    above = linear > 0.0031308
+    lifted = linear * above + ~above * 1.0
+    return (1.055 * lifted ** (1 / 2.4) - 0.055) * above + 12.92 * linear * ~above
+
+
 def _response(ratio: ArrayT) -> ArrayT:
     above = ratio > 0.008856
     return (ratio * above + ~above * 1.0) ** (1 / 3) * above + (7.787 * ratio + 16 / 116) * ~above
+
+
+def _ratio(response: ArrayT) -> ArrayT:
+    above = response > 0.2068966
+    return response**3 * above + (response - 16 / 116) / 7.787 * ~above
+
+
+_STEPS = 2**16  # of luminance, finer than any byte
+_LUMINANCE = [
+    (weight * (_STEPS - 1) * decode(np.arange(256) / 255)).astype(np.uint32)
+    for weight in _TO_XYZ[1]
+]
+_GREY = (255 * encode((np.arange(_STEPS) + 1) / _STEPS)).round().astype(np.uint8)
+
+
+def grey_of_equal_lightness(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[..., 3] bytes of sRGB -> [..., 1] bytes of the grey with the same CIE lightness."""
+    red, green, blue = (
+        table.take(pictures[..., channel]) for channel, table in enumerate(_LUMINANCE)
+    )
+    grey: NDArray[np.uint8] = _GREY.take(red + green + blue)[..., None]
+    return grey
 
 
 def colorfulness(pictures: ArrayT) -> ArrayT:

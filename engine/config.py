@@ -90,9 +90,13 @@ class Budget(Frozen):
         px: side of the square pictures, a multiple of 32.
         base_channels: width of both networks at their first layer.
         generator: `unet` or `resnet18_unet`.
+        output: what the generator makes: `rgb`, or `lab_ab`, the two colour channels of CIE Lab,
+            the grey of the source being kept.
+        discriminator: `conditional` sees the source beside the picture, `unconditional` does not.
         norm: `batch` (evaluation statistics at test time) or `instance`.
         batch: pictures per step; an incomplete last batch is left out.
         jitter: largest shift of a training picture, in pixels, drawn anew each epoch.
+        pretrain: the first so many of the epochs train the generator alone, by L1.
         decay: the share of epochs, at the end, over which both rates fall linearly to 0.
         ema: half-life of the generator's moving average, in pictures seen; 0: none.
         evaluations: at so many epochs, evenly spread and ending with the last, the checkpoint is
@@ -105,10 +109,13 @@ class Budget(Frozen):
     px: Annotated[int, Field(ge=32, le=1024)]
     base_channels: Annotated[int, Field(ge=1, le=512)]
     generator: Literal["unet", "resnet18_unet"] = "unet"
+    output: Literal["rgb", "lab_ab"] = "rgb"
+    discriminator: Literal["conditional", "unconditional"] = "conditional"
     norm: Literal["batch", "instance"] = "batch"
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch: Annotated[int, Field(ge=1, le=4096)]
     jitter: Annotated[int, Field(ge=0, le=256)] = 0
+    pretrain: Annotated[int, Field(ge=0, le=100_000)] = 0
     decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     ema: Annotated[float, Field(ge=0)] | Auto = "auto"
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -137,6 +144,15 @@ class Budget(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _adversarial_epochs_remain(self) -> Self:
+        if self.pretrain >= self.epochs:
+            raise ValueError(
+                f"pretrain must be less than epochs ({self.epochs}), not {self.pretrain}: the "
+                "others train both networks"
+            )
+        return self
+
     @property
     def work(self) -> str:
         """What a training step costs, in a word: runs with the same are equally fast."""
@@ -144,9 +160,10 @@ class Budget(Frozen):
 
     @property
     def evaluated_epochs(self) -> tuple[int, ...]:
-        """The epochs after which the checkpoint is judged."""
-        count = min(self.evaluations, self.epochs)
-        return tuple(-(-self.epochs * part // count) for part in range(1, count + 1))
+        """The epochs after which the checkpoint is judged; none of those that pretrain."""
+        adversarial = self.epochs - self.pretrain
+        count = min(self.evaluations, adversarial)
+        return tuple(self.pretrain - (-adversarial * part // count) for part in range(1, count + 1))
 
     @property
     def levels(self) -> int:
@@ -204,8 +221,8 @@ class RunConfig(Frozen):
 # The keys of `--set`: where each lives. Any term's name sets that term's weight.
 CONFIGURATION_KEYS = ("lr_g", "lr_d", "beta1", "beta2")
 BUDGET_KEYS = (
-    *("epochs", "px", "batch", "base_channels", "ema", "jitter", "decay", "norm"),
-    *("evaluations", "choose_by"),
+    *("epochs", "px", "batch", "base_channels", "generator", "output", "discriminator"),
+    *("pretrain", "ema", "jitter", "decay", "norm", "evaluations", "choose_by"),
 )
 EXECUTION_KEYS = (
     "device",

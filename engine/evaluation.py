@@ -200,7 +200,7 @@ def _distances(
     pictures = f"{question.data_fingerprint}-{question.split}-{question.config.budget.px}px"
 
     def load_real() -> NDArray[np.float32]:
-        pixels = pairs.pixels[:SET_LIMIT, 1]
+        pixels = pairs.targets[:SET_LIMIT]
         targets = (it.permute(0, 3, 1, 2) for it in torch.split(pixels, BATCH))
         return features.load_or_compute(
             features_dir, pictures, len(pixels), extractor, lambda: targets

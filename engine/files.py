@@ -1,6 +1,7 @@
 """Files that are the old one or the new one, never a part."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,25 @@ def replacing(path: Path) -> Iterator[BufferedRandom]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A new folder that takes `path`'s place when the block ends without an error.
+
+    What stood there before, if anything, is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
+    try:
+        yield building
+        building.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        building.rename(path)
+    except BaseException:
+        shutil.rmtree(building)
+        raise
 
 
 @contextmanager

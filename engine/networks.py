@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet
 
+from engine import color
+from engine.backbones import IMAGENET_MEAN, IMAGENET_STD
 from engine.config import Budget
+
+AB_REACH = 110.0  # of a and b; sRGB's colours lie within
 
 
 class UNetGenerator(nn.Module):
@@ -23,9 +27,10 @@ class UNetGenerator(nn.Module):
     Args:
         widths: channels at each level, outermost first; each level halves the side.
         norm: `batch` or `instance`.
+        made: channels that it makes.
     """
 
-    def __init__(self, widths: Sequence[int], norm: str) -> None:
+    def __init__(self, widths: Sequence[int], norm: str, made: int) -> None:
         super().__init__()
         levels = len(widths)
         self.down = nn.ModuleList()
@@ -42,7 +47,7 @@ class UNetGenerator(nn.Module):
             width = widths[level] * (1 if level == levels - 1 else 2)
             layers = [nn.ReLU()]
             if level == 0:
-                layers += [nn.ConvTranspose2d(width, 3, 4, 2, 1), nn.Tanh()]
+                layers += [nn.ConvTranspose2d(width, made, 4, 2, 1), nn.Tanh()]
             else:
                 layers += [nn.ConvTranspose2d(width, widths[level - 1], 4, 2, 1)]
                 layers += [_norm(norm, widths[level - 1])]
@@ -51,7 +56,7 @@ class UNetGenerator(nn.Module):
             self.up.append(nn.Sequential(*layers))
 
     def forward(self, source: Tensor) -> Tensor:
-        """Source [N, 3, H, W] in [-1, 1] -> fake, likewise."""
+        """Source [N, 3, H, W] in [-1, 1] -> [N, made, H, W], likewise."""
         skips = []
         x = source
         for block in self.down:
@@ -69,10 +74,14 @@ class ResNetUNetGenerator(nn.Module):
         encoder: a torchvision ResNet-18, pretrained or not.
         base_channels: width of the decoder's last layer.
         norm: `batch` or `instance`, for the decoder.
+        made: channels that it makes.
     """
 
-    def __init__(self, encoder: ResNet, base_channels: int, norm: str) -> None:
+    def __init__(self, encoder: ResNet, base_channels: int, norm: str, made: int) -> None:
         super().__init__()
+        # Not saved: they are the encoder's, not the run's.
+        self.mean = nn.Buffer(torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.std = nn.Buffer(torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.relu)
         first = nn.Sequential(encoder.maxpool, encoder.layer1)
         self.down = nn.ModuleList([stem, first, encoder.layer2, encoder.layer3, encoder.layer4])
@@ -94,12 +103,12 @@ class ResNetUNetGenerator(nn.Module):
             )
             for inner, skip, width in zip(before, skips, decoder, strict=True)
         )
-        self.head = nn.Sequential(nn.Conv2d(base_channels, 3, 3, 1, 1), nn.Tanh())
+        self.head = nn.Sequential(nn.Conv2d(base_channels, made, 3, 1, 1), nn.Tanh())
 
     def forward(self, source: Tensor) -> Tensor:
-        """Source [N, 3, H, W] in [-1, 1] -> fake, likewise."""
+        """Source [N, 3, H, W] in [-1, 1] -> [N, made, H, W], likewise."""
         skips = []
-        x = source
+        x = ((source + 1) / 2 - self.mean) / self.std
         for block in self.down:
             x = block(x)
             skips.append(x)
@@ -109,18 +118,53 @@ class ResNetUNetGenerator(nn.Module):
         return cast(Tensor, self.head(x))
 
 
+class GreyKeeping(nn.Module):
+    """Adds colour to a grey picture: a network makes a and b of CIE Lab, the lightness stays.
+
+    A colour that no screen shows is paled towards the grey of its pixel, in linear light, until
+    one does: luminance is linear there, so it is kept exactly. (Clipping would change it.)
+
+    Args:
+        network: source -> [N, 2, H, W] in [-1, 1], a and b in parts of 110.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Grey source [N, 3, H, W] in [-1, 1] -> picture of the same lightness, likewise."""
+        made = self.network(source)
+        with torch.autocast(source.device.type, enabled=False):
+            grey = (source[:, :1].float() + 1) / 2
+            lightness = color.lab(grey.expand(-1, 3, -1, -1))[0][:, None]
+            a, b = (AB_REACH * made.float()).split(1, dim=1)
+            colours = torch.cat(color.linear_rgb(lightness, a, b), dim=1)
+            luminance = color.decode(grey)
+            away = colours - luminance
+            room = torch.where(away > 0, 1 - luminance, -luminance)
+            # The share of the way from grey to the colour at which a channel reaches its bound.
+            is_beyond = away.abs() > room.abs()
+            share = torch.where(is_beyond, room / torch.where(is_beyond, away, 1.0), 1.0)
+            shown = luminance + away * share.amin(1, keepdim=True)
+            return color.encode(shown.clamp(0, 1)) * 2 - 1
+
+
 class PatchDiscriminator(nn.Module):
-    """The 70x70 PatchGAN: judges overlapping patches of (source, picture) pairs.
+    """The 70x70 PatchGAN: judges overlapping patches.
 
     Args:
         base_channels: width of the first layer.
         norm: `batch` or `instance`.
+        sees_source: whether it judges (source, picture) pairs, or pictures alone.
     """
 
-    def __init__(self, base_channels: int, norm: str) -> None:
+    def __init__(self, base_channels: int, norm: str, sees_source: bool = True) -> None:
         super().__init__()
+        self.sees_source = sees_source
         widths = [base_channels * factor for factor in (1, 2, 4, 8)]
-        layers: list[nn.Module] = [nn.Conv2d(6, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        seen = 6 if sees_source else 3
+        layers: list[nn.Module] = [nn.Conv2d(seen, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
         for before, width, stride in zip(widths[:-1], widths[1:], (2, 2, 1), strict=True):
             layers += [nn.Conv2d(before, width, 4, stride, 1), _norm(norm, width)]
             layers += [nn.LeakyReLU(0.2)]
@@ -129,23 +173,28 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, source: Tensor, picture: Tensor) -> Tensor:
         """Two [N, 3, H, W] in [-1, 1] -> logits [N, 1, h, w], one per patch."""
-        return cast(Tensor, self.layers(torch.cat([source, picture], dim=1)))
+        seen = torch.cat([source, picture], dim=1) if self.sees_source else picture
+        return cast(Tensor, self.layers(seen))
 
 
 def build_generator(budget: Budget, encoder: ResNet | None = None) -> nn.Module:
     """The budget's generator with fresh weights; `encoder` is the ResNet-18 where one is asked."""
+    made = 2 if budget.output == "lab_ab" else 3
+    generator: nn.Module
     if budget.generator == "resnet18_unet":
         assert encoder is not None, "a resnet18_unet needs its encoder"
-        generator = ResNetUNetGenerator(encoder, budget.base_channels, budget.norm)
+        generator = ResNetUNetGenerator(encoder, budget.base_channels, budget.norm, made)
         for part in (generator.up, generator.merge, generator.head):
             part.apply(initialise)
-        return generator
-    return UNetGenerator(budget.widths, budget.norm).apply(initialise)
+    else:
+        generator = UNetGenerator(budget.widths, budget.norm, made).apply(initialise)
+    return GreyKeeping(generator) if budget.output == "lab_ab" else generator
 
 
 def build_discriminator(budget: Budget) -> PatchDiscriminator:
     """The budget's discriminator with fresh weights."""
-    discriminator = PatchDiscriminator(budget.base_channels, budget.norm)
+    sees_source = budget.discriminator == "conditional"
+    discriminator = PatchDiscriminator(budget.base_channels, budget.norm, sees_source)
     discriminator.apply(initialise)
     return discriminator
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from engine import weights
 from engine.config import MAX_SEEDS, RunConfig, apply_settings, change, explain
-from engine.data.packing import count_pairs
+from engine.data.packing import count_pairs, require_usable
 from engine.data.sources import read_source
+from engine.data.survey import load_survey
 from engine.errors import BadInputError, MissingWeightsError
 from engine.metrics.catalog import CATALOG
 from engine.presets import read_budget, read_configurations
@@ -47,18 +48,18 @@ def plan_study(
         BadInputError: any of it is wrong; one sentence says what and the way out.
         MissingWeightsError: chosen feature weights are not on this machine.
     """
-    read_source(data)
+    source = read_source(data, settings)
     spent = read_budget(budget)
     if not 1 <= seeds <= MAX_SEEDS:
         raise BadInputError(f"seeds must be from 1 to {MAX_SEEDS}, not {seeds}.")
     configs = []
     for configuration in read_configurations(configurations):
         config = apply_settings(
-            RunConfig(data=data, configuration=configuration, budget=spent), changes
+            RunConfig(data=source.text, configuration=configuration, budget=spent), changes
         )
         config = choose_weights(config, settings)
         configs += [config.model_copy(update={"seed": seed}) for seed in range(seeds)]
-    return check_runs(configs)
+    return check_runs(configs, settings)
 
 
 class _StudyPart(BaseModel):
@@ -98,7 +99,7 @@ def plan_repetition(path: Path, settings: Settings) -> tuple[list[RunConfig], st
     if any(it.configuration != named[it.configuration.name] for it in configs):
         raise BadInputError(f"{shown} gives one name to different configurations.")
     name = f"{results.study.name[: MAX_NAME - len(AGAIN)]}{AGAIN}"
-    return check_runs(configs), check_name(name)
+    return check_runs(configs, settings), check_name(name)
 
 
 def _read_results(path: Path, shown: str) -> _Results:
@@ -124,7 +125,7 @@ def _read_results(path: Path, shown: str) -> _Results:
         ) from error
 
 
-def check_runs(configs: list[RunConfig]) -> list[RunConfig]:
+def check_runs(configs: list[RunConfig], settings: Settings) -> list[RunConfig]:
     """The runs of one study, or `BadInputError` with what stands in the way of starting them."""
     first = configs[0]
     budget = first.budget
@@ -134,7 +135,13 @@ def check_runs(configs: list[RunConfig]) -> list[RunConfig]:
             "compile=on needs a C compiler and there is none (cc, gcc): install one, for example "
             "`apt-get install gcc`, or leave compile at auto."
         )
-    counts = count_pairs(read_source(first.data), budget)
+    source = read_source(first.data, settings)
+    known = load_survey(source, settings)
+    if known is None:
+        source.require_sound()
+    else:
+        require_usable(source, known)
+    counts = count_pairs(source, budget, settings)
     if budget.batch > counts["train"]:
         raise BadInputError(
             f"batch must be at most {counts['train']}, the number of training pairs, not "
@@ -142,6 +149,11 @@ def check_runs(configs: list[RunConfig]) -> list[RunConfig]:
         )
     if budget.jitter >= budget.px:
         raise BadInputError(f"jitter must be less than px ({budget.px}), not {budget.jitter}.")
+    if budget.output == "lab_ab" and source.source_label != "grey":
+        raise BadInputError(
+            "output=lab_ab keeps the grey of photographs and adds colour; the source of "
+            f"{source.title} is a {source.source_label}. Use photos:PATH, or output=rgb."
+        )
     return configs
 
 
@@ -180,6 +192,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def default_name(configs: Sequence[RunConfig]) -> str:
+def default_name(configs: Sequence[RunConfig], settings: Settings) -> str:
     """What a study is called when nobody says: data and budget."""
-    return f"{configs[0].data} {configs[0].budget.name}"
+    title = read_source(configs[0].data, settings).title
+    return f"{title[: MAX_NAME // 2]} {configs[0].budget.name}"

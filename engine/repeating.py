@@ -61,7 +61,7 @@ def evaluate_again(
     device = hardware.choose_device(run.resolved.execution.device)
     torch.set_num_threads(int(run.resolved.execution.threads))
     budget = run.resolved.budget
-    packed = packing.prepare(read_source(run.resolved.data), budget.px, settings)
+    packed = packing.prepare(read_source(run.resolved.data, settings), budget.px, settings)
     limit = budget.n_test if split == "test" else budget.n_val
     pairs = batches.load_pairs(packed, split, limit, device)
 

@@ -246,18 +246,6 @@ def picture_bar(console: Console, label: str) -> Iterator[Callable[[int, int], N
         yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
-def print_sources(console: Console, sources: Sequence[dict[str, Any]]) -> None:
-    """Data sources as a table."""
-    table = Table(box=None, header_style="bold")
-    for heading in ("source", "train", "val", "test", "packed at", "about"):
-        table.add_column(heading)
-    for source in sources:
-        counts = [f"{source['pairs'][split]:,}" for split in ("train", "val", "test")]
-        packed = ", ".join(f"{px} px" for px in source["packed_px"]) or "—"
-        table.add_row(source["source"], *counts, packed, source["about"])
-    console.print(table)
-
-
 def print_weights(console: Console, found: Sequence[dict[str, Any]]) -> None:
     """Feature weights as a table, with the way to those that are missing."""
     table = Table(box=None, header_style="bold")

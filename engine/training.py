@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engine.config import Budget, RunConfig
 from engine.data.batches import PairSet, derive_seed, evaluation_batches, training_batches
@@ -28,6 +29,7 @@ Extract = Callable[[Tensor], FeatureMaps]
 
 READ_EVERY_S = 1.0  # losses wait on the device about so long before they are read together
 GRADIENTS_EVERY = 10  # steps; a norm reads every weight, about 1 % of a small step
+PRETRAINING = ("l1",)  # what is recorded while the generator is trained alone
 EMA_RAMP_UP = 0.05  # the average never looks back further than this share of the pictures seen
 
 
@@ -102,26 +104,28 @@ def train(
         away = 0.0
         started = read_at = time.monotonic()
         waiting: list[tuple[int, Tensor]] = []
+        alone = epoch <= budget.pretrain
+        names = PRETRAINING if alone else steps.names
         first = state.step
         if pairs.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pairs.device)
         for source, target in training_batches(
             pairs, budget.batch, budget.jitter, config.seed, epoch
         ):
-            losses = steps.take(source, target)
+            losses = (steps.pretrain if alone else steps.take)(source, target)
             state.step += 1
             state.pictures += len(source)
             if state.step % int(config.execution.record_every) == 0:
-                if state.step % GRADIENTS_EVERY == 0:
+                if state.step % GRADIENTS_EVERY == 0 and not alone:
                     losses = torch.cat([losses, steps.gradient_norms()])
                 waiting.append((state.step, losses))
             if time.monotonic() - read_at >= READ_EVERY_S:
-                recorded = _read(waiting, steps.names)
+                recorded = _read(waiting, names)
                 left = time.monotonic()
                 yield StepsDone(epoch, state.step, state.pictures, recorded)
                 waiting, read_at = [], time.monotonic()
                 away += read_at - left
-        recorded = _read(waiting, steps.names)
+        recorded = _read(waiting, names)
         if pairs.device.type == "cuda":
             torch.cuda.synchronize(pairs.device)
         seconds = time.monotonic() - started - away
@@ -177,16 +181,31 @@ class Steps:
         with autocast(self.config, device):
             logits = state.discriminator(source, fake)
             g_loss, terms = generator_loss(recipe, Generated(target, fake, logits, self.extract))
-        state.g_optimiser.zero_grad()
-        g_loss.backward()  # type: ignore[no-untyped-call]
-        state.g_optimiser.step()
+        self.step_generator(g_loss, len(source))
         state.discriminator.requires_grad_(True)
-        if state.averaged is not None:
-            seen = state.pictures + len(source)
-            update_average(state.averaged, state.generator, self.config.budget, seen)
         right = (logits_real > 0).float().mean() + (logits_fake < 0).float().mean()
         figures = (g_loss, d_loss, *terms.values(), right / 2)
         return torch.stack([figure.detach() for figure in figures])
+
+    def pretrain(self, source: Tensor, target: Tensor) -> Tensor:
+        """One step of the generator alone, by L1 -> [1] figure as `PRETRAINING` has it."""
+        source = source.contiguous(memory_format=self.layout)
+        target = target.contiguous(memory_format=self.layout)
+        with autocast(self.config, source.device.type):
+            fake = self.state.generator(source)
+        loss = functional.l1_loss(fake.float(), target)
+        self.step_generator(loss, len(source))
+        return loss.detach()[None]
+
+    def step_generator(self, loss: Tensor, n_pictures: int) -> None:
+        """Lowers the generator's loss, and moves its average."""
+        state = self.state
+        state.g_optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.g_optimiser.step()
+        if state.averaged is not None:
+            seen = state.pictures + n_pictures
+            update_average(state.averaged, state.generator, self.config.budget, seen)
 
     def gradient_norms(self) -> Tensor:
         """Norms of the last step's gradients, generator and discriminator -> [2]."""
@@ -278,7 +297,7 @@ def _read(waiting: list[tuple[int, Tensor]], names: tuple[str, ...]) -> tuple[St
     for step, figures in waiting:
         row = dict(zip(names, itertools.islice(flat, len(figures)), strict=False))
         # The terms come before their sum, so that the first culprit is named.
-        for name in (*list(row)[1:], "g_loss"):
+        for name in sorted(row, key="g_loss".__eq__):
             if not math.isfinite(row[name]):
                 raise DivergedError(f"{name} became {row[name]} at step {step}")
         recorded.append(StepLosses(step, row))

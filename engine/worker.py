@@ -19,6 +19,7 @@ from engine import backbones, checkpoint, evaluation, grids, hardware, judging, 
 from engine.config import RunConfig
 from engine.data import batches, packing
 from engine.data.batches import PairSet
+from engine.data.packing import PackedPairs
 from engine.data.sources import read_source
 from engine.errors import DivergedError, EngineError, StoreError
 from engine.judging import Court
@@ -91,8 +92,8 @@ class _Training:
         """Prepares, trains, evaluates; returns how it ended."""
         config = self.run_record.config
         self.phase("preparing data")
-        packed = packing.prepare(read_source(config.data), config.budget.px, self.settings)
-        config = self.resolve(len(packed.members("train", config.budget.n_train)))
+        packed = self.prepare(config)
+        config = self.resolve(packed)
         device = hardware.choose_device(config.execution.device)
         court = Court(
             self.settings,
@@ -134,15 +135,41 @@ class _Training:
             return RunState.STOPPED, f"stopped by the user at epoch {epoch}"
         return RunState.CRASHED, f"ended by the system at epoch {epoch}, perhaps a shutdown"
 
-    def resolve(self, n_train: int) -> RunConfig:
+    def prepare(self, config: RunConfig) -> PackedPairs:
+        """The packed pairs, the same that the study's other runs are trained on.
+
+        Raises:
+            EngineError: the pictures have changed since the study began.
+        """
+        source = read_source(config.data, self.settings)
+        told = self.progress("packing", len(source.names()))
+        packed = packing.prepare(
+            source, config.budget.px, self.settings, lambda done, _: told(done)
+        )
+        for fault in packed.left_out:
+            print(f"left out: {fault.file}: {fault.detail}", flush=True)
+        for run in self.store.read_runs(self.run_record.study_id):
+            seen = (run.environment or {}).get("data_fingerprint", packed.fingerprint)
+            if seen != packed.fingerprint:
+                raise EngineError(
+                    f"the pictures of {source.title} have changed since run {run.id} of this study "
+                    "began; their numbers could not be compared. Start a new study"
+                )
+        return packed
+
+    def resolve(self, packed: PackedPairs) -> RunConfig:
         """Decides what is `auto` at the first attempt; later ones use what was decided."""
         if self.run_record.resolved is not None:
             config = self.run_record.resolved
             torch.set_num_threads(int(config.execution.threads))
             return config
+        n_train = len(packed.members("train", self.run_record.config.budget.n_train))
         config = hardware.resolve(self.run_record.config, n_train, self.settings)
         steps = training.steps_per_epoch(config.budget, n_train) * config.budget.epochs
-        environment = hardware.describe(hardware.choose_device(config.execution.device))
+        environment = {
+            **hardware.describe(hardware.choose_device(config.execution.device)),
+            "data_fingerprint": packed.fingerprint,
+        }
         self.store.start_run(self.job, config, steps, environment, utc_now())
         print(f"run {self.job.run_id}: {config.model_dump_json()}", flush=True)
         return config
@@ -235,8 +262,8 @@ class _Training:
         files = grids.save_samples(
             self.folder / "samples",
             event.epoch,
-            few.pixels[:, 0].cpu().numpy(),
-            few.pixels[:, 1].cpu().numpy(),
+            few.sources.cpu().numpy(),
+            few.targets.cpu().numpy(),
             fakes,
         )
         sample = Sample(

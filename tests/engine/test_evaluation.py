@@ -95,7 +95,7 @@ def test_a_distance_from_few_pictures_carries_a_warning(values):
 
 def test_the_distances_are_those_of_the_features(values, pairs, settings):
     extractor = features.build_lite2(*weights.require("efficientnet_lite2", settings), CPU)
-    halves = [pairs.pixels[:, half].permute(0, 3, 1, 2) for half in (0, 1)]
+    halves = [half.permute(0, 3, 1, 2) for half in (pairs.sources, pairs.targets)]
     fake, real = (features.compute(extractor, [half]) for half in halves)
 
     assert values["fd_lite2"].value == pytest.approx(distribution.fid(real, fake), rel=1e-3)
@@ -105,7 +105,7 @@ def test_the_distances_are_those_of_the_features(values, pairs, settings):
 
 
 def test_the_targets_own_colourfulness_stands_beside_that_of_the_fakes(values, pairs):
-    targets = pairs.pixels[:, 1].permute(0, 3, 1, 2).float() / 255
+    targets = pairs.targets.permute(0, 3, 1, 2).float() / 255
 
     assert values["colorfulness"].reference == pytest.approx(pixel.colorfulness(targets).mean())
     assert values["colorfulness"].value == pytest.approx(0, abs=0.5)  # the sketches are grey
@@ -140,14 +140,14 @@ def test_the_fakes_are_written_where_they_are_asked_for(question, pairs, tmp_pat
 
     evaluation.evaluate(question, Repeater(), pairs, [], tmp_path, keep=kept)
 
-    assert np.array_equal(kept, pairs.pixels[:, 0].numpy())
+    assert np.array_equal(kept, pairs.sources.numpy())
 
 
 def test_a_perfect_picture_counts_with_the_ceiling_of_psnr_and_it_is_said(
     question, pairs, tmp_path
 ):
     pixels = pairs.pixels.clone()
-    pixels[0, 1] = pixels[0, 0]
+    pixels[0, ..., 1:] = pixels[0, ..., :1]
     changed = replace(pairs, pixels=pixels)
 
     found = evaluation.evaluate(question, Repeater(), changed, [], tmp_path)

@@ -50,7 +50,7 @@ def judge(n_features=32, extract=extract):
 
 def judged(targets, fakes, folder, judges=None):
     """What [N, 32, 32, 3] target bytes and [N, 3, 32, 32] fakes in [-1, 1] are found worth."""
-    pixels = torch.stack([torch.zeros_like(targets), targets], 1)
+    pixels = torch.cat([torch.zeros_like(targets), targets], 3)
     pairs = PairSet(pixels, tuple(str(n) for n in range(len(targets))), CPU)
     judges = judges or [judge()]
     found = evaluation.evaluate(QUESTION, Says(fakes), pairs, judges, folder)

@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def twins():
     """Pairs whose two halves are the same random picture."""
-    half = torch.randint(0, 256, (12, 1, 32, 32, 3), generator=torch.Generator().manual_seed(0))
-    pixels = half.repeat(1, 2, 1, 1, 1).to(torch.uint8)
+    half = torch.randint(0, 256, (12, 32, 32, 3), generator=torch.Generator().manual_seed(0))
+    pixels = half.repeat(1, 1, 1, 2).to(torch.uint8)
     return PairSet(pixels, tuple(str(number) for number in range(12)), CPU)
 
 
@@ -46,7 +46,7 @@ def test_augmentation_cannot_touch_one_half_alone(twins):
 
 def test_the_augmentation_really_flips_and_shifts(twins):
     batches = list(training_batches(twins, 12, jitter=5, seed=1, epoch=0))
-    known = [as_picture(twins.pixels[index, 0]) for index in range(12)]
+    known = [as_picture(twins.targets[index]) for index in range(12)]
 
     source = batches[0][0]
 
@@ -55,7 +55,7 @@ def test_the_augmentation_really_flips_and_shifts(twins):
 
 
 def test_a_shift_moves_both_halves_and_reflects_at_the_edge(twins):
-    plain = as_picture(twins.pixels[0, 0])
+    plain = as_picture(twins.targets[0])
 
     shifted, _ = gather(twins, torch.tensor([0]), torch.tensor([False]), torch.tensor([[2, 3]]))
 
@@ -65,7 +65,7 @@ def test_a_shift_moves_both_halves_and_reflects_at_the_edge(twins):
 
 
 def test_without_jitter_pictures_are_themselves_or_their_mirror(twins):
-    known = [as_picture(twins.pixels[index, 0]) for index in range(12)]
+    known = [as_picture(twins.targets[index]) for index in range(12)]
     known += [picture.flip(2) for picture in known]
 
     for source, _ in training_batches(twins, 4, jitter=0, seed=1, epoch=0):
@@ -100,7 +100,7 @@ def test_a_batch_larger_than_the_data_is_refused(twins):
 def test_evaluation_reads_all_pairs_in_order_as_they_are(twins):
     sources = torch.cat([source for source, _ in evaluation_batches(twins, 5)])
 
-    assert torch.equal(sources, torch.stack([as_picture(it[0]) for it in twins.pixels]))
+    assert torch.equal(sources, torch.stack([as_picture(it) for it in twins.sources]))
     assert sources.min() >= -1
     assert sources.max() <= 1
 
@@ -121,11 +121,11 @@ def test_pairs_to_look_at_are_colourful_and_always_the_same(few_val_pairs, packe
 
     few = colourful(pairs, 8)
 
-    def spread(pixels):
-        values = pixels[:, 1].float()
+    def spread(pairs):
+        values = pairs.targets.float()
         return (values.amax(-1) - values.amin(-1)).mean((1, 2))
 
     assert few.names == colourful(pairs, 8).names
     assert len(set(few.names)) == 8
-    assert spread(few.pixels).min() >= spread(pairs.pixels).median()
+    assert spread(few).min() >= spread(pairs).median()
     assert len(colourful(few_val_pairs, 20)) == 8

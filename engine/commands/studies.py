@@ -1,31 +1,23 @@
-"""What each command does: asks, starts, prints. `cli` reads their arguments.
-
-Commands that need torch import it themselves: the others answer at once.
-"""
+"""The commands about studies and runs."""
 
 import argparse
 import json
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 
-from engine import doctor, jobs, planning, tables, terminal, weights
+from engine import jobs, planning, tables, terminal
+from engine.commands.common import open_existing, read_path, stderr
 from engine.config import RunConfig, parse_settings
-from engine.data import packing
-from engine.data.sources import SOURCES, read_source
-from engine.errors import BadInputError, MissingWeightsError
+from engine.errors import BadInputError
 from engine.findings import findings
-from engine.presets import DEFAULT_CONFIGURATIONS, read_budget
+from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import Run, RunState
 from engine.report import compare
 from engine.settings import Settings
 from engine.store import Store, is_absent, utc_now
-
-stderr = Console(stderr=True)
 
 
 def study(chosen: argparse.Namespace, settings: Settings) -> int:
@@ -60,21 +52,21 @@ def _plan(chosen: argparse.Namespace, settings: Settings) -> tuple[list[RunConfi
         changes = parse_settings(chosen.set)
         seeds = 1 if chosen.seeds is None else chosen.seeds
         configs = planning.plan_study(chosen.data, chosen.budget, names, seeds, changes, settings)
-        return configs, planning.default_name(configs)
+        return configs, planning.default_name(configs, settings)
     options = ("data", "budget", "configurations", "seeds")
     also = [f"--{name}" for name in options if getattr(chosen, name) is not None]
     if also or chosen.set:
         raise BadInputError(
             f"--from repeats a study as it was; {', '.join(also or ['--set'])} cannot change it."
         )
-    return planning.plan_repetition(_path(chosen.repeat, "--from"), settings)
+    return planning.plan_repetition(read_path(chosen.repeat, "--from"), settings)
 
 
 def runs(chosen: argparse.Namespace, settings: Settings) -> int:
     """Lists runs with their states."""
     found: list[Run] = []
     if chosen.study is not None or not is_absent(settings.database_url):
-        store = _open_existing(settings)
+        store = open_existing(settings)
         jobs.attend(store, settings, utc_now())
         if chosen.study is not None:
             store.read_study(chosen.study)
@@ -97,14 +89,14 @@ def supervise(chosen: argparse.Namespace, settings: Settings) -> int:
 
 def cancel(chosen: argparse.Namespace, settings: Settings) -> int:
     """Stops a run."""
-    state = jobs.cancel(_open_existing(settings), settings, chosen.run_id, utc_now())
+    state = jobs.cancel(open_existing(settings), settings, chosen.run_id, utc_now())
     print(f"run {chosen.run_id} is {state}")
     return 0
 
 
 def table(chosen: argparse.Namespace, settings: Settings) -> int:
     """The comparison table."""
-    comparison = compare(_open_existing(settings), chosen.study)
+    comparison = compare(open_existing(settings), chosen.study)
     if chosen.csv + chosen.markdown + chosen.json > 1:
         raise BadInputError("One of --csv, --markdown and --json at a time.")
     if chosen.json:
@@ -122,9 +114,9 @@ def export(chosen: argparse.Namespace, settings: Settings) -> int:
     """Writes everything there is of a study into a folder."""
     from engine.export.folder import export_study
 
-    store = _open_existing(settings)
+    store = open_existing(settings)
     store.read_study(chosen.study)
-    out = _path(chosen.out, "--out")
+    out = read_path(chosen.out, "--out")
     with stderr.status("exporting") as status:
         remarks = export_study(store, settings, chosen.study, out, status.update)
     for remark in remarks:
@@ -137,13 +129,13 @@ def evaluate(chosen: argparse.Namespace, settings: Settings) -> int:
     """Measures a checkpoint again: the same one under the same protocol gives the same numbers."""
     from engine import repeating
 
-    run = _open_existing(settings).read_run(chosen.run_id)
+    run = open_existing(settings).read_run(chosen.run_id)
     wanted: str | Path = chosen.checkpoint
     if wanted not in repeating.ROLES:
-        wanted = _path(chosen.checkpoint, "--checkpoint")
+        wanted = read_path(chosen.checkpoint, "--checkpoint")
     with terminal.picture_bar(stderr, f"run {run.id}") as advance:
         judgement = repeating.evaluate_again(
-            _open_existing(settings),
+            open_existing(settings),
             settings,
             run,
             wanted,
@@ -157,128 +149,6 @@ def evaluate(chosen: argparse.Namespace, settings: Settings) -> int:
     else:
         terminal.print_evaluations(Console(), run, str(wanted), judgement.evaluations)
     return 0
-
-
-def data_list(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lists the data sources."""
-    everything = read_budget("paper")
-    found = [
-        {
-            "source": name,
-            "about": source.about,
-            "pairs": packing.count_pairs(source, everything),
-            "packed_px": packing.packed_sizes(source, settings),
-        }
-        for name, source in SOURCES.items()
-    ]
-    if chosen.json:
-        print(json.dumps(found, indent=2))
-    else:
-        terminal.print_sources(Console(), found)
-    return 0
-
-
-def data_prepare(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Packs a source at a size."""
-    source = read_source(chosen.source)
-    size = terminal.check_px(chosen.size)
-
-    def tracked(names: Iterable[str], total: int) -> Iterable[str]:
-        label = f"drawing {source.name} at {size} px"
-        return track(names, label, total, console=stderr)
-
-    packed = packing.prepare(source, size, settings, tracked)
-    document = {
-        "source": packed.source,
-        "px": packed.px,
-        "pairs": len(packed.pairs),
-        "fingerprint": packed.fingerprint,
-    }
-    message = f"{packed.source}: {len(packed.pairs)} pairs at {packed.px} px are packed"
-    print(json.dumps(document) if chosen.json else message)
-    return 0
-
-
-def weights_list(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lists feature weights: which are here, what they are for, how to get the others."""
-    found = [weights.describe(name, settings) for name in weights.CATALOG]
-    if chosen.json:
-        print(json.dumps(found, indent=2))
-    else:
-        terminal.print_weights(Console(), found)
-    return 0
-
-
-def weights_fetch(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Downloads weights."""
-    from engine import backbones
-
-    weights.read_weights(chosen.name)
-    with terminal.download_bar(stderr, chosen.name) as advance:
-        path = backbones.fetch(chosen.name, settings, advance)
-    print(path)
-    return 0
-
-
-def weights_check(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Verifies the hash of every file of weights that is here."""
-    faults = 0
-    for name in weights.CATALOG:
-        if weights.find(name, settings) is None:
-            print(weights.absence(name))
-            continue
-        try:
-            path, digest = weights.require(name, settings)
-            print(f"{name} is whole: {path} (sha256 {digest[:8]})")
-        except MissingWeightsError as error:
-            faults += 1
-            print(error)
-    return 1 if faults else 0
-
-
-def examine(chosen: argparse.Namespace, settings: Settings) -> int:
-    """What the machine has, what is missing, how to mend it."""
-    findings = doctor.examine(settings)
-    if chosen.json:
-        print(json.dumps([vars(finding) for finding in findings], indent=2))
-    else:
-        terminal.print_findings(Console(), findings)
-    return 0 if all(finding.state != "broken" for finding in findings) else 1
-
-
-def bench_metrics(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Our distances and pixel metrics beside well-known libraries'."""
-    from engine.bench import metrics
-
-    if not 1 <= chosen.rounds <= 100:
-        raise BadInputError(f"--rounds must be from 1 to 100, not {chosen.rounds}.")
-    with stderr.status("measuring") as status:
-        found = metrics.run(chosen.rounds, status.update)
-    if chosen.json:
-        print(json.dumps([{**vars(it), "median": it.median} for it in found], indent=2))
-    else:
-        terminal.print_timings(Console(), found)
-    return 0
-
-
-def _path(text: str, option: str) -> Path:
-    """The path that was given to an option, or `BadInputError`."""
-    if not text.strip() or "\0" in text:
-        raise BadInputError(f"{option} must name a file or folder, not {text[:40]!r}.")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise BadInputError(f"{option}: {text[:80]!r} names a home that is not here.") from error
-
-
-def _open_existing(settings: Settings) -> Store:
-    """The store, or `BadInputError` where there is none yet: questions make no database."""
-    if is_absent(settings.database_url):
-        raise BadInputError(
-            "There are no studies yet. `python -m engine study --data openmoji --budget demo` "
-            "starts one."
-        )
-    return Store(settings.database_url)
 
 
 def _run_as_json(run: Run) -> dict[str, Any]:

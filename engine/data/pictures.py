@@ -1,0 +1,254 @@
+"""Reads one picture file as it is meant: upright, in RGB, eight bits a channel; or says why not.
+
+Every decoder's fault ends here as a `PictureFaultError`. Truncated pictures are never completed.
+"""
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from engine.data.faults import PictureFaultError
+
+MAX_PIXELS = 64_000_000
+EXTENSIONS = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
+    }
+)
+# Nothing else is tried: among Pillow's other formats are some that start programs.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+_SIGNATURES = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"RIFF",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"\0\0\0\f",
+)
+_DEEP_MODES = ("I", "F")  # the first letter of Pillow's modes of more than 8 bits
+_PLAIN_MODES = {
+    "1": "black and white",
+    "L": "grey",
+    "P": "a palette",
+    "CMYK": "CMYK",
+    "YCbCr": "YCbCr",
+    "LAB": "Lab",
+    "HSV": "HSV",
+}
+_DEPTH_AT = 24  # where a PNG file says how many bits a channel has
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+_DRAFT_GAP = 2  # a JPEG may be decoded at a reduced size of at least so many times what is needed
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        image: RGB, upright; perhaps decoded at a reduced size.
+        size: width and height of the whole picture, upright, in pixels.
+        notes: (kind, detail) of what was done to it on the way in.
+        digest: the same for equal pictures; of the pixels where these are stored without loss.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    notes: tuple[tuple[str, str], ...]
+    digest: str
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """The setting in which pictures are decoded, by any number of threads.
+
+    What Pillow would warn of is either refused or of no consequence.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height by the header alone, as stored (not turned).
+
+    Raises:
+        PictureFaultError: the header cannot be read, or says more than 64 megapixels.
+    """
+    with _faults_told(b""), Image.open(path, formats=_FORMATS) as image:
+        _check_pixels(image.size)
+        return image.size
+
+
+def read_picture(path: Path, needed: tuple[int, int] | None = None) -> Picture:
+    """Reads a picture.
+
+    Args:
+        path: the file.
+        needed: width and height in pixels that the reader will scale down to; a JPEG may then be
+            decoded at a reduced size, at least twice that. None: at its full size.
+
+    Raises:
+        PictureFaultError: there is no picture to be had from it; says the kind and the reason.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PictureFaultError("unreadable", error.strerror or str(error)) from error
+    if not content:
+        raise PictureFaultError("empty", "the file has 0 bytes")
+    with _faults_told(content):
+        _check_whole(content)
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        return _standardise(image, content, path.suffix.lower(), needed)
+
+
+def _standardise(
+    image: ImageFile.ImageFile, content: bytes, suffix: str, needed: tuple[int, int] | None
+) -> Picture:
+    _check_pixels(image.size)
+    notes = list(_notes(image, content, suffix))
+    size, mode = image.size, image.mode
+    lossy = image.format in ("JPEG", "MPO")
+    if lossy and needed is not None:
+        image.draft(None, (needed[0] * _DRAFT_GAP, needed[1] * _DRAFT_GAP))
+    image.load()
+    turn = _orientation(image)
+    upright: Image.Image = image
+    if turn is None:
+        notes.append(("converted", "damaged EXIF data was ignored"))
+    elif turn > 1:
+        notes.append(("rotated", f"turned upright (EXIF orientation {turn})"))
+        upright = ImageOps.exif_transpose(image)
+        if turn >= 5:  # a quarter turn
+            size = (size[1], size[0])
+    deep = mode.startswith(_DEEP_MODES)
+    plain = _from_deep(upright) if deep else _to_rgb(upright)
+    whole = hashlib.blake2b(content if lossy else plain.tobytes(), digest_size=16)
+    return Picture(plain, size, tuple(notes), f"{whole.hexdigest()} {size[0]}x{size[1]}")
+
+
+def fit(image: Image.Image, px: int, box: Box) -> NDArray[np.uint8]:
+    """The central square of a part of the picture, scaled to [px, px, channels] bytes.
+
+    Args:
+        image: L or RGB.
+        px: the side wanted.
+        box: the part.
+    """
+    left, top, right, bottom = box
+    side = min(right - left, bottom - top)
+    left, top = left + (right - left - side) / 2, top + (bottom - top - side) / 2
+    square = image.resize((px, px), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+    pixels: NDArray[np.uint8] = np.asarray(square)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+@contextmanager
+def _faults_told(content: bytes) -> Iterator[None]:
+    """Turns whatever a decoder raises into a `PictureFaultError`."""
+    try:
+        yield
+    except PictureFaultError:
+        raise
+    except UnidentifiedImageError as error:
+        if content.startswith(_SIGNATURES):
+            raise PictureFaultError("unreadable", "its header is damaged") from error
+        raise PictureFaultError(
+            "not_a_picture", "its content is no picture that is read"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = int((re.findall(r"\d+", str(error)) or [0])[0])
+        raise _too_large(pixels) from error
+    except MemoryError as error:
+        raise PictureFaultError(
+            "unreadable", "decoding it takes more memory than there is"
+        ) from error
+    except Exception as error:  # decoders of damaged files raise anything
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise PictureFaultError("unreadable", reason) from error
+
+
+def _check_pixels(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise _too_large(size[0] * size[1])
+
+
+def _too_large(pixels: int) -> PictureFaultError:
+    return PictureFaultError("too_large", f"{pixels / 1e6:,.0f} megapixels; at most 64 are read")
+
+
+def _check_whole(content: bytes) -> None:
+    """Finds damage that the decoders pass over: checksums of a PNG, the end of a JPEG."""
+    if content.startswith(b"\x89PNG"):
+        image = Image.open(io.BytesIO(content), formats=("PNG",))
+        _check_pixels(image.size)
+        image.verify()
+    elif content.startswith(b"\xff\xd8\xff") and content.rfind(b"\xff\xd9") < content.rfind(
+        b"\xff\xda"
+    ):
+        raise PictureFaultError("unreadable", "the file is truncated: it has no end marker")
+
+
+def _notes(image: ImageFile.ImageFile, content: bytes, suffix: str) -> Iterator[tuple[str, str]]:
+    deep_png = image.format == "PNG" and content[_DEPTH_AT : _DEPTH_AT + 1] == b"\x10"
+    if deep_png or image.mode.startswith("I;16"):
+        yield "sixteen_bit", "16 bits a channel, scaled to 8"
+    elif image.mode.startswith(_DEEP_MODES):
+        yield "converted", f"mode {image.mode}, scaled to 8 bits"
+    if image.has_transparency_data:
+        yield "converted", "transparency, laid on white"
+    elif image.mode in _PLAIN_MODES:
+        yield "converted", f"{_PLAIN_MODES[image.mode]} brought to RGB"
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        yield "converted", "animated, its first picture is taken"
+    named = Image.registered_extensions().get(suffix)
+    if named is not None and image.format not in (named, "MPO"):
+        yield "converted", f"a {image.format} picture named {suffix}"
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """1 to 8 as EXIF has it; None when the data is damaged."""
+    try:
+        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged EXIF block raises anything
+        return None
+    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        paper = Image.new("RGB", coloured.size, "white")
+        paper.paste(coloured, mask=coloured.getchannel("A"))
+        return paper
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """Integers of 16 bits, or floats in [0, 1] or [0, 255], as RGB; Pillow's own convert clips."""
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise PictureFaultError("unreadable", "it has values that are not finite")
+    low, high = float(values.min()), float(values.max())
+    if image.mode != "F":
+        values = values / 257
+    elif high <= 1:
+        values = values * 255
+    if low < 0 or values.max() > 255:
+        raise PictureFaultError("unreadable", f"values from {low:g} to {high:g} are no colours")
+    return Image.fromarray(values.round().astype(np.uint8), "L").convert("RGB")

@@ -1,0 +1,227 @@
+"""The three folder sources: what they find, what they make of it, what they refuse."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine import color
+from engine.data import packing
+from engine.data.sources import read_source
+from engine.errors import BadInputError
+from tests.engine.data.making import SIDE, drawings, side_by_side, write_pairs, write_photographs
+
+
+@pytest.fixture
+def pairs_folder(tmp_path):
+    return write_pairs(tmp_path / "pairs", 40)
+
+
+def read(text, settings):
+    return read_source(str(text), settings)
+
+
+@pytest.mark.parametrize("sketch_left", [True, False])
+def test_the_half_without_colour_is_the_sketch_in_either_order(tmp_path, settings, sketch_left):
+    folder = write_pairs(tmp_path / "pairs", 40, sketch_left)
+    sketch, colours = drawings(40)[3]
+
+    source = read(f"sidebyside:{folder}", settings)
+    pair = source.open("pair003.png", SIDE).draw(SIDE)
+
+    assert source.source_channels == 1
+    assert np.array_equal(pair[..., 0], np.asarray(sketch))
+    assert np.array_equal(pair[..., 1:], np.asarray(colours))
+    assert f"sketch {'left' if sketch_left else 'right'}" in source.about
+
+
+def test_who_says_which_half_is_the_sketch_is_believed(pairs_folder, settings):
+    source = read(f"sidebyside:{pairs_folder}?sketch=right", settings)
+
+    pair = source.open("pair003.png", SIDE).draw(SIDE)
+
+    assert source.source_channels == 3
+    assert np.array_equal(pair[..., :3], np.asarray(drawings(40)[3][1]))
+
+
+def test_halves_that_are_alike_in_colour_are_not_guessed(tmp_path, settings):
+    folder = tmp_path / "twins"
+    folder.mkdir()
+    for number, (_, colours) in enumerate(drawings(10)):
+        side_by_side(colours, colours, True).save(folder / f"{number}.png")
+
+    source = read(f"sidebyside:{folder}", settings)
+
+    with pytest.raises(BadInputError, match=r"alike in colour .* \?sketch=left or \?sketch=right"):
+        source.source_channels  # noqa: B018
+
+
+def test_partners_are_found_by_name_whatever_their_ends_and_letters(tmp_path, settings):
+    sketches, colours = tmp_path / "lines", tmp_path / "colours"
+    (sketches / "sub").mkdir(parents=True)
+    (colours / "sub").mkdir(parents=True)
+    for number, (sketch, target) in enumerate(drawings(3)):
+        sketch.save(sketches / "sub" / f"A{number}.PNG")
+        target.save(colours / "sub" / f"a{number}.webp", lossless=True)
+
+    source = read(f"folders:{sketches},{colours}", settings)
+
+    assert source.names() == ("sub/A0.PNG", "sub/A1.PNG", "sub/A2.PNG")
+    assert np.array_equal(
+        source.open("sub/A1.PNG", SIDE).draw(SIDE)[..., 1:], np.asarray(drawings(3)[1][1])
+    )
+
+
+def test_files_without_partner_and_doubled_names_are_refused_at_the_start(tmp_path, settings):
+    sketches, colours = tmp_path / "lines", tmp_path / "colours"
+    sketches.mkdir()
+    colours.mkdir()
+    for number, (sketch, target) in enumerate(drawings(4)):
+        sketch.save(sketches / f"{number}.png")
+        target.save(colours / f"{number}.png")
+    (colours / "2.png").unlink()
+    shutil.copy(sketches / "0.png", sketches / "0.jpg")
+
+    source = read(f"folders:{sketches},{colours}", settings)
+
+    found = {(fault.file, fault.kind) for fault in source.structure_faults()}
+    assert found == {
+        ("2.png", "missing_partner"),
+        ("0.png", "duplicate"),
+        ("0.jpg", "duplicate"),
+    }
+    with pytest.raises(BadInputError, match=r"3 files .* have no partner or two: "):
+        source.require_sound()
+
+
+def test_a_photograph_becomes_the_grey_of_its_own_lightness(tmp_path, settings):
+    folder = write_photographs(tmp_path / "photos", 4, suffix="png")
+    source = read(f"photos:{folder}", settings)
+
+    pair = source.open(source.names()[1], SIDE).draw(SIDE)
+
+    grey = np.repeat(pair[..., :1], 3, axis=2)
+    lightness = [color.lab(it[None].transpose(0, 3, 1, 2) / 255)[0] for it in (grey, pair[..., 1:])]
+    assert source.source_label == "grey"
+    assert np.abs(lightness[0] - lightness[1]).max() < 0.3  # half a level of 255
+
+
+def test_folders_named_train_and_val_are_the_splits_and_val_is_halved(tmp_path, settings):
+    write_photographs(tmp_path / "photos" / "train", 30)
+    write_photographs(tmp_path / "photos" / "val", 20, side=80)
+
+    packed = packing.prepare(read(f"photos:{tmp_path / 'photos'}", settings), 32, settings)
+
+    splits = {split: packed.members(split) for split in ("train", "val", "test")}
+    assert len(splits["train"]) == 30
+    assert len(splits["val"]) + len(splits["test"]) == 20
+    assert min(len(splits["val"]), len(splits["test"])) > 3
+    assert all(packed.pairs[at].name.startswith("train/") for at in splits["train"])
+
+
+def test_pictures_beside_split_folders_are_not_passed_over(tmp_path, settings):
+    for split in ("train", "val"):
+        write_photographs(tmp_path / "photos" / split, 3)
+    shutil.copy(tmp_path / "photos/train/photo0000.jpg", tmp_path / "photos/stray.jpg")
+
+    with pytest.raises(BadInputError, match=r"pictures beside them \(stray.jpg\)"):
+        read(f"photos:{tmp_path / 'photos'}", settings).given_split("stray.jpg")
+
+
+def test_a_limit_takes_pairs_by_seed_and_more_of_the_same(tmp_path, settings):
+    folder = write_photographs(tmp_path / "photos", 30)
+
+    def names(query):
+        return set(read(f"photos:{folder}{query}", settings).names())
+
+    assert len(names("?limit=10")) == 10
+    assert names("?limit=10") < names("?limit=20")
+    assert names("?limit=10") != names("?limit=10&seed=1")
+    assert len(names("?limit=1000")) == 30
+
+
+def test_sources_are_stored_with_absolute_paths_and_read_back(tmp_path, settings, monkeypatch):
+    write_photographs(tmp_path / "photos", 3)
+    monkeypatch.chdir(tmp_path)
+
+    source = read("photos:photos?limit=2&seed=4", settings)
+
+    assert source.text == f"photos:{tmp_path}/photos?limit=2&seed=4"
+    assert read(source.text, settings).names() == source.names()
+
+
+def test_hidden_files_and_other_files_are_no_pictures(tmp_path, settings):
+    folder = write_photographs(tmp_path / "photos", 3)
+    for name in (".hidden.png", "Thumbs.db", "notes.txt", "drawing.svg", "__MACOSX/a.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("no picture")
+
+    source = read(f"photos:{folder}", settings)
+
+    assert len(source.names()) == 3
+    assert [(it.file, it.severity) for it in source.structure_faults()] == [
+        ("drawing.svg", "warning"),
+        ("notes.txt", "note"),
+    ]
+
+
+def test_names_that_cannot_be_kept_are_told(tmp_path, settings):
+    folder = write_photographs(tmp_path / "photos", 2)
+    shutil.copy(folder / "photo0000.jpg", folder / "two\nlines.jpg")
+    shutil.copy(folder / "photo0000.jpg", bytes(folder) + b"/\xff.jpg")
+
+    source = read(f"photos:{folder}", settings)
+
+    assert len(source.names()) == 2
+    faults = source.structure_faults()
+    assert [fault.file for fault in faults] == ["?.jpg", "two?lines.jpg"]
+    assert json.dumps([vars(fault) for fault in faults]).isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("photos", "no data source 'photos'"),
+        ("photos:", "needs a folder after the colon"),
+        ("photos:/no/such/place", "There is no folder /no/such/place"),
+        ("photos:{file}", "is a file; a folder of pictures is meant"),
+        ("photos:{empty}", r"There are no pictures in .*; looked for .avif, .bmp"),
+        ("photos:{folder}?limit=0", "limit must be a whole number from 1, not '0'"),
+        ("photos:{folder}?limit=many", "limit must be a whole number from 1, not 'many'"),
+        ("photos:{folder}?limit=2&limit=3", "limit stands twice"),
+        ("photos:{folder}?sketch=left", "does not know 'sketch'; it takes limit, seed"),
+        ("sidebyside:{folder}?sketch=top", "sketch must be left, right or auto, not 'top'"),
+        ("folders:{folder}", "needs two folders"),
+        ("folders:{folder},{folder}", "twice; sketches and colours lie apart"),
+        ("photos:\0", "needs a folder after the colon"),
+    ],
+)
+def test_a_source_that_cannot_be_is_refused_with_the_way_out(tmp_path, settings, text, said):
+    folder = write_photographs(tmp_path / "photos", 2)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    places = {"folder": folder, "file": folder / "photo0000.jpg", "empty": empty}
+
+    with pytest.raises(BadInputError, match=said):
+        read(text.format(**places), settings)
+
+
+def test_a_comma_or_a_question_mark_in_a_path_does_no_harm(tmp_path, settings):
+    for name in ("lines, old", "colours?"):
+        (tmp_path / name).mkdir()
+    for number, (sketch, colours) in enumerate(drawings(2)):
+        sketch.save(tmp_path / "lines, old" / f"{number}.png")
+        colours.save(tmp_path / "colours?" / f"{number}.png")
+
+    source = read(f"folders:{tmp_path}/lines, old,{tmp_path}/colours?", settings)
+
+    assert len(source.names()) == 2
+
+
+def test_an_odd_width_is_refused_at_the_start(pairs_folder, settings):
+    Image.new("RGB", (101, 50)).save(pairs_folder / "odd.png")
+
+    with pytest.raises(BadInputError, match=r"1 pictures of .* have an odd width .*: odd.png"):
+        read(f"sidebyside:{pairs_folder}", settings).require_sound()
