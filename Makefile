@@ -25,9 +25,10 @@ check: $(READY)  ## format, lint, types, import contracts, tests: what CI runs
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
-bench: $(READY)  ## measure what is fast: page scripts, start-up, metrics beside libraries'
+bench: $(READY)  ## measure what is fast: page scripts, start-up, metrics, packing
 	@$(BIN)/python -W ignore -m benchmarks.dashboard
 	@$(BIN)/python -W ignore -m engine bench metrics
+	@$(BIN)/python -m engine bench data
 
 $(READY): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -7,7 +7,8 @@ import streamlit as st
 
 from engine import charts, jobs, planning, report, weights
 from engine.cases import Cases, Which, load_cases
-from engine.config import RunConfig, parse_settings
+from engine.changes import parse_settings
+from engine.config import RunConfig
 from engine.data.packing import count_pairs, is_packed
 from engine.data.sources import read_source
 from engine.estimates import Estimate, estimate

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.packing import is_packed, load_packed, split_pixels
+from engine.data.opened import split_pixels
+from engine.data.packing import is_packed, load_packed
 from engine.data.sources import read_source
 from engine.errors import EngineError
 from engine.grids import Pictures

@@ -148,6 +148,9 @@ def _add_tools(verbs: Verbs) -> None:
     about = "our distances and pixel metrics beside well-known libraries'"
     command = _add(group, "metrics", tools.bench_metrics, about, json=True)
     command.add_argument("--rounds", type=int, default=2, help="how often each is timed")
+    about = "packing pictures beside bare decoding and scaling"
+    command = _add(group, "data", tools.bench_data, about, json=True)
+    command.add_argument("--rounds", type=int, default=3, help="how often each is timed")
     _add(verbs, "doctor", tools.examine, "what the machine has and lacks", json=True)
 
 

@@ -73,19 +73,22 @@ def _ratio(response: ArrayT) -> ArrayT:
 
 
 _STEPS = 2**16  # of luminance, finer than any byte
-_LUMINANCE = [
-    (weight * (_STEPS - 1) * decode(np.arange(256) / 255)).astype(np.uint32)
-    for weight in _TO_XYZ[1]
-]
-_GREY = (255 * encode((np.arange(_STEPS) + 1) / _STEPS)).round().astype(np.uint8)
+# Of each channel's byte: its share of luminance; their sum -> the byte of grey.
+LUMINANCE = np.stack(
+    [(weight * (_STEPS - 1) * decode(np.arange(256) / 255)) for weight in _TO_XYZ[1]]
+).astype(np.int32)
+GREY = (255 * encode((np.arange(_STEPS) + 1) / _STEPS)).round().astype(np.uint8)
 
 
-def grey_of_equal_lightness(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[..., 3] bytes of sRGB -> [..., 1] bytes of the grey with the same CIE lightness."""
-    red, green, blue = (
-        table.take(pictures[..., channel]) for channel, table in enumerate(_LUMINANCE)
-    )
-    grey: NDArray[np.uint8] = _GREY.take(red + green + blue)[..., None]
+def grey_of_equal_lightness(
+    red: NDArray[np.uint8], green: NDArray[np.uint8], blue: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Bytes of sRGB -> the grey with the same CIE lightness, likewise.
+
+    By tables of integers: the same on every machine (`LUMINANCE`, `GREY`).
+    """
+    parts = (LUMINANCE[at].take(it, mode="clip") for at, it in enumerate((red, green, blue)))
+    grey: NDArray[np.uint8] = GREY.take(sum(parts), mode="clip")
     return grey
 
 

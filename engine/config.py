@@ -4,7 +4,7 @@ An invalid configuration cannot be built; every refusal names the field, the val
 out. Nothing here knows torch, files or the database.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -218,25 +218,6 @@ class RunConfig(Frozen):
         return f"{self.configuration.name}, seed {self.seed}"
 
 
-# The keys of `--set`: where each lives. Any term's name sets that term's weight.
-CONFIGURATION_KEYS = ("lr_g", "lr_d", "beta1", "beta2")
-BUDGET_KEYS = (
-    *("epochs", "px", "batch", "base_channels", "generator", "output", "discriminator"),
-    *("pretrain", "ema", "jitter", "decay", "norm", "evaluations", "choose_by"),
-)
-EXECUTION_KEYS = (
-    "device",
-    "precision",
-    "threads",
-    "channels_last",
-    "compile",
-    "record_every",
-    "perceptual_features",
-    "encoder_weights",
-)
-TERM_KEYS: tuple[TermName, ...] = ("adversarial", "l1", "perceptual", "total_variation")
-
-
 def explain(error: ValidationError) -> str:
     """A schema's refusal as one sentence: the field, what is wrong, the value."""
     fault = error.errors()[0]
@@ -265,50 +246,3 @@ def build(model: type[ModelT], values: Mapping[str, Any]) -> ModelT:
 def change(value: ModelT, changes: Mapping[str, Any]) -> ModelT:
     """The same settings with some fields changed, validated again."""
     return build(type(value), {**value.model_dump(), **changes}) if changes else value
-
-
-def parse_setting(text: str) -> tuple[str, str]:
-    """Splits `key=value` of a `--set` and checks the key."""
-    key, separator, value = text.partition("=")
-    known = (*BUDGET_KEYS, *CONFIGURATION_KEYS, *EXECUTION_KEYS, *TERM_KEYS)
-    if not separator or not value.strip():
-        raise BadInputError(
-            f"--set takes key=value, not {text[:60]!r}; for example --set lr_g=1e-4."
-        )
-    if key.strip() not in known:
-        raise BadInputError(f"--set does not know {key[:60]!r}. It takes {', '.join(known)}.")
-    return key.strip(), value.strip()
-
-
-def parse_settings(texts: Sequence[str]) -> dict[str, str]:
-    """All `--set key=value` of a command; none may stand twice."""
-    pairs = [parse_setting(text) for text in texts]
-    keys = [key for key, _ in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise BadInputError(f"--set {twice[0]} stands twice; give it one value.")
-    return dict(pairs)
-
-
-def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
-    """The run with single values changed, as `--set` and the form do it."""
-    terms: dict[str, Term] = {}
-    for name in TERM_KEYS:
-        if name in settings:
-            try:
-                terms[name] = build(Term, {"name": name, "weight": settings[name]})
-            except BadInputError as error:
-                raise BadInputError(str(error).replace("weight", name, 1)) from error
-    recipe = config.configuration.recipe.with_terms(terms)
-    chosen = {key: settings[key] for key in CONFIGURATION_KEYS if key in settings}
-    return config.model_copy(
-        update={
-            "configuration": change(config.configuration, {"recipe": recipe, **chosen}),
-            "budget": change(
-                config.budget, {key: settings[key] for key in BUDGET_KEYS if key in settings}
-            ),
-            "execution": change(
-                config.execution, {key: settings[key] for key in EXECUTION_KEYS if key in settings}
-            ),
-        }
-    )

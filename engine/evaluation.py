@@ -25,7 +25,7 @@ from engine.meters.values import SET_LIMIT, Batch, Meter, Missing, Value, absent
 from engine.metrics import features
 from engine.metrics.catalog import CATALOG
 from engine.settings import Settings
-from engine.training import autocast
+from engine.steps import autocast
 
 BATCH = 16  # pictures at a time through the generator
 SLACK = 1e-3  # how far outside [-1, 1] rounding may bring a generator's value

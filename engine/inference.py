@@ -10,7 +10,7 @@ from torch import nn
 
 from engine.config import RunConfig
 from engine.meters.values import Value
-from engine.training import autocast
+from engine.steps import autocast
 
 WARM_UPS, REPEATS, BATCH_REPEATS = 5, 30, 7
 BATCH = 16

@@ -17,12 +17,15 @@ from filelock import FileLock, Timeout
 
 from engine import processes
 from engine.config import RunConfig
+from engine.data.sources import read_source
 from engine.errors import BadInputError, EngineError
 from engine.planning import check_name
-from engine.records import Job, Run, RunState, Study
+from engine.records import Job, JobKind, Run, RunState, Study
 from engine.settings import PROJECT_ROOT, Settings
 from engine.store import LostJobError, Store
 
+# Which process does which kind of job.
+MODULES: dict[JobKind, str] = {"train": "engine.worker", "check": "engine.examiner"}
 # Idle threads spin briefly, then sleep: nearly full speed alone, no collapse on a busy machine.
 SPIN_COUNT = "5000"
 UNCLAIMED_AFTER = timedelta(seconds=60)  # a claimed job without a process by then is lost
@@ -112,6 +115,26 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def submit_check(store: Store, settings: Settings, source: str, now: datetime) -> Job:
+    """Queues a look at a source; asked for twice, it is done once.
+
+    Raises:
+        BadInputError: there is no such source.
+    """
+    text = read_source(source, settings).text
+    settings.require_writable_artifacts()
+    supervisor_lives(settings)
+    job = store.add_job("check", text, now)
+    ensure_supervisor(settings)
+    return job
+
+
+def cancel_job(store: Store, settings: Settings, job_id: int, now: datetime) -> None:
+    """Stops a job that is queued; asks one that is running to stop."""
+    store.request_job_stop(job_id, now)
+    ensure_supervisor(settings)
+
+
 def start_worker(job: Job, settings: Settings, gpu: str | None) -> subprocess.Popen[bytes]:
     """Starts the detached process of one attempt; its output goes to the run's log.
 
@@ -121,8 +144,10 @@ def start_worker(job: Job, settings: Settings, gpu: str | None) -> subprocess.Po
         gpu: the one GPU that it may see, by index or id; None: as its parent does.
     """
     return processes.start_detached(
-        [sys.executable, "-m", "engine.worker", str(job.id), str(job.token)],
-        log_path(job.run_id, settings),
+        [sys.executable, "-m", MODULES[job.kind], str(job.id), str(job.token)],
+        log_path(job.run_id, settings)
+        if job.run_id is not None
+        else settings.artifacts / "jobs" / f"{job.id:06d}.log",
         worker_environment(settings) | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
     )
 

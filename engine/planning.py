@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from engine import weights
-from engine.config import MAX_SEEDS, RunConfig, apply_settings, change, explain
+from engine.changes import apply_settings
+from engine.config import MAX_SEEDS, RunConfig, change, explain
 from engine.data.packing import count_pairs, require_usable
 from engine.data.sources import read_source
 from engine.data.survey import load_survey

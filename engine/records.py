@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from engine.config import Budget, RunConfig
+
+JobKind = Literal["train", "check"]
 
 
 class RunState(StrEnum):
@@ -209,12 +211,23 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work in the queue. `token` belongs to one attempt: who holds it may write."""
+    """A piece of work in the queue. `token` belongs to one attempt: who holds it may write.
+
+    Attributes:
+        kind: `train`, a run; or `check`, looking at a source of pairs.
+        run_id: of a training job, else None.
+        subject: of any other: the source it is about.
+        reason: why it ended as it did; a training job's is its run's.
+        progress: 0 to 1; a training job's is its run's.
+    """
 
     id: int
-    kind: str
-    run_id: int
+    kind: JobKind
+    run_id: int | None
+    subject: str | None
     state: RunState
+    reason: str | None
+    progress: float
     attempt: int
     token: str | None
     process: str | None

@@ -15,7 +15,7 @@ import time
 from filelock import Timeout
 
 from engine import jobs, processes
-from engine.records import Job, RunState
+from engine.records import Job, JobKind, RunState
 from engine.settings import Settings
 from engine.store import LostJobError, Store, utc_now
 
@@ -23,6 +23,7 @@ LOOK_EVERY_S = 0.3
 IDLE_S = 60.0
 TAKE_OVER_S = 3.0  # how long to wait for a supervisor that is just leaving
 STOP_GRACE_S = 60.0
+CHECKS = 1  # looks at data at a time; they do not wait for runs
 
 
 def find_gpus() -> list[str]:
@@ -82,19 +83,27 @@ class _Supervisor:
             self.reap()
             active = self.store.read_jobs(RunState.RUNNING, RunState.STOPPING)
             self.stop_asked(active)
-            while len(active) < self.slots and (job := self.store.claim_job(utc_now())):
-                self.start(job)
-                active.append(job)
+            active += self.fill("train", self.slots, active)
+            active += self.fill("check", CHECKS, active)
             if active:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at >= idle_s:
                 return
             self.leave.wait(LOOK_EVERY_S)
 
+    def fill(self, kind: JobKind, slots: int, active: list[Job]) -> list[Job]:
+        """Claims and starts jobs of a kind while it has free slots; returns them."""
+        room = slots - sum(job.kind == kind for job in active)
+        started: list[Job] = []
+        while len(started) < room and (job := self.store.claim_job(utc_now(), kind)):
+            self.start(job)
+            started.append(job)
+        return started
+
     def start(self, job: Job) -> None:
         """Starts a claimed job's process."""
         in_use = [gpu for job_id, gpu in self.gpu_of.items() if job_id in self.children]
-        gpu = min(self.gpus, key=in_use.count, default=None)
+        gpu = min(self.gpus, key=in_use.count, default=None) if job.kind == "train" else None
         child = jobs.start_worker(job, self.settings, gpu)
         self.children[job.id] = child
         if gpu is not None:

@@ -1,103 +1,87 @@
-"""One process does one job: it runs the loop and records what the loop yields.
+"""One process trains one run: it runs the loop and records what the loop yields.
 
-Started by the supervisor as `python -m engine.worker JOB TOKEN`. Every write goes under the
-token; a worker that has lost its job leaves without a word in the database.
+Started by the supervisor as `python -m engine.worker JOB TOKEN`.
 """
 
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from types import FrameType
 
 import torch
 from torchvision.models import ResNet
 
-from engine import backbones, checkpoint, evaluation, grids, hardware, judging, training, weights
+from engine import (
+    attempt,
+    backbones,
+    checkpoint,
+    evaluation,
+    grids,
+    hardware,
+    judging,
+    steps,
+    training,
+    weights,
+)
+from engine.attempt import End, ShouldStop
 from engine.config import RunConfig
 from engine.data import batches, packing
 from engine.data.batches import PairSet
 from engine.data.packing import PackedPairs
 from engine.data.sources import read_source
-from engine.errors import DivergedError, EngineError, StoreError
+from engine.errors import EngineError
 from engine.judging import Court
 from engine.records import Checkpoint, Job, MetricPoint, RunState, Sample
 from engine.report import REPORTED_SPLIT
 from engine.settings import Settings
 from engine.state import TrainingState, build_state
-from engine.store import LostJobError, Store, utc_now
+from engine.store import Store, utc_now
 
-HEARTBEAT_S = 5.0
 PROGRESS_S = 2.0  # between two words on how far an evaluation is
 N_SAMPLES = 8
 
-ShouldStop = Callable[[], bool]
-
-
-def main(arguments: list[str]) -> int:
-    """Does the job whose id and token are given; the exit status is for the supervisor."""
-    job_id, token = int(arguments[0]), arguments[1]
-    settings = Settings.from_environment()
-    store = Store(settings.database_url)
-    job = store.read_job(job_id)
-    if job.token != token:
-        return 0
-    stop = threading.Event()
-
-    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, ask_to_stop)
-    beating = threading.Thread(target=_beat, args=(store, job, stop), daemon=True)
-    beating.start()
-    run_job(store, settings, job, stop.is_set)
-    return 0
-
 
 def run_job(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> None:
-    """Does a job and records how it ended; only here is every exception caught."""
+    """Does a training job and records how it ended."""
+    attempt.do(store, settings, job, should_stop, train)
+
+
+def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
+    """Trains and evaluates the job's run."""
     try:
-        state, reason = _Training(store, settings, job).run(should_stop)
-    except LostJobError:
-        print(f"job {job.id} belongs to another attempt; leaving", flush=True)
-        return
-    except DivergedError as error:
-        state, reason = RunState.DIVERGED, f"diverged: {error}"
-    except EngineError as error:
-        state, reason = RunState.FAILED, str(error)
+        return _Training(store, settings, job, should_stop).run()
     except torch.OutOfMemoryError:
-        state, reason = RunState.FAILED, "out of GPU memory; try --set batch with half of it"
         traceback.print_exc()
-    except Exception as error:  # the job boundary: the log has the traceback, the run the reason
-        state, reason = RunState.FAILED, f"{type(error).__name__}: {error}"
-        traceback.print_exc()
-    print(f"run {job.run_id} {state}" + (f": {reason}" if reason else ""), flush=True)
-    try:
-        store.finish_job(job, state, reason, utc_now())
-    except LostJobError:
-        print(f"job {job.id} was ended by somebody else", flush=True)
+        return RunState.FAILED, "out of GPU memory; try --set batch with half of it"
+
+
+class _StoppedError(Exception):
+    """Somebody asked it to stop before the first epoch."""
 
 
 class _Training:
     """A training job from its first attempt's decisions to the numbers on the test split."""
 
-    def __init__(self, store: Store, settings: Settings, job: Job) -> None:
-        self.store, self.settings, self.job = store, settings, job
-        self.run_record = store.read_run(job.run_id)
-        self.folder = settings.run_dir(job.run_id)
+    def __init__(self, store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> None:
+        assert job.run_id is not None, "a training job has a run"
+        self.store, self.settings, self.job, self.run_id = store, settings, job, job.run_id
+        self.should_stop = should_stop
+        self.run_record = store.read_run(self.run_id)
+        self.folder = settings.run_dir(self.run_id)
 
-    def run(self, should_stop: ShouldStop) -> tuple[RunState, str | None]:
+    def run(self) -> End:
         """Prepares, trains, evaluates; returns how it ended."""
         config = self.run_record.config
         self.phase("preparing data")
-        packed = self.prepare(config)
+        try:
+            packed = self.prepare(config)
+        except _StoppedError:
+            return self.stopped(0)
         config = self.resolve(packed)
         device = hardware.choose_device(config.execution.device)
         court = Court(
             self.settings,
-            self.job.run_id,
+            self.run_id,
             config,
             packed.fingerprint,
             evaluation.load_judges(self.settings, device),
@@ -122,7 +106,7 @@ class _Training:
                 self.record_epoch(event, court, val_pairs)
             else:
                 self.record_steps(event)
-            if should_stop() and state.epoch < config.budget.epochs:
+            if self.should_stop() and state.epoch < config.budget.epochs:
                 return self.stopped(state.epoch)
 
         self.phase("evaluating")
@@ -165,16 +149,16 @@ class _Training:
             return config
         n_train = len(packed.members("train", self.run_record.config.budget.n_train))
         config = hardware.resolve(self.run_record.config, n_train, self.settings)
-        steps = training.steps_per_epoch(config.budget, n_train) * config.budget.epochs
+        n_steps = training.steps_per_epoch(config.budget, n_train) * config.budget.epochs
         environment = {
             **hardware.describe(hardware.choose_device(config.execution.device)),
             "data_fingerprint": packed.fingerprint,
         }
-        self.store.start_run(self.job, config, steps, environment, utc_now())
-        print(f"run {self.job.run_id}: {config.model_dump_json()}", flush=True)
+        self.store.start_run(self.job, config, n_steps, environment, utc_now())
+        print(f"run {self.run_id}: {config.model_dump_json()}", flush=True)
         return config
 
-    def build_extract(self, config: RunConfig, device: torch.device) -> training.Extract:
+    def build_extract(self, config: RunConfig, device: torch.device) -> steps.Extract:
         """The feature maps of the perceptual term, where the recipe has one."""
         if "perceptual" not in config.configuration.recipe.names:
             return lambda pictures: ()
@@ -192,7 +176,7 @@ class _Training:
 
     def load_latest(self, state: TrainingState) -> None:
         """Continues where an earlier attempt left a checkpoint."""
-        for saved in self.store.read_checkpoints(self.job.run_id)[:1]:
+        for saved in self.store.read_checkpoints(self.run_id)[:1]:
             path = self.settings.artifacts / saved.path
             state.load_state_dict(checkpoint.load(path, saved.sha256))
             print(f"continuing after epoch {state.epoch}", flush=True)
@@ -200,7 +184,7 @@ class _Training:
     def record_steps(self, event: training.StepsDone) -> None:
         """Losses of recorded steps, and progress."""
         points = [
-            MetricPoint(self.job.run_id, recorded.step, event.epoch, name, value)
+            MetricPoint(self.run_id, recorded.step, event.epoch, name, value)
             for recorded in event.recorded
             for name, value in recorded.losses.items()
         ]
@@ -208,7 +192,7 @@ class _Training:
 
     def record_epoch(self, event: training.EpochDone, court: Court, val_pairs: PairSet) -> None:
         """Commits the metrics, then the samples, then the checkpoint, then what it is worth."""
-        run_id = self.job.run_id
+        run_id = self.run_id
         points = [
             MetricPoint(run_id, event.step, event.epoch, name, value)
             for name, value in event.metrics.items()
@@ -227,7 +211,7 @@ class _Training:
 
         A budget that judges once takes its last epoch.
         """
-        run_id, budget = self.job.run_id, court.config.budget
+        run_id, budget = self.run_id, court.config.budget
         if state.epoch not in budget.evaluated_epochs:
             return
         if len(budget.evaluated_epochs) == 1:  # there is nothing to choose between
@@ -267,7 +251,7 @@ class _Training:
             fakes,
         )
         sample = Sample(
-            run_id=self.job.run_id,
+            run_id=self.run_id,
             epoch=event.epoch,
             step=event.step,
             grid=self.settings.relative(files.grid),
@@ -281,7 +265,7 @@ class _Training:
     def evaluate(self, state: TrainingState, court: Court, pairs: PairSet) -> None:
         """Measures the last checkpoint and the chosen one on the split that is reported."""
         machine = hardware.describe(pairs.device)
-        for saved in self.store.read_checkpoints(self.job.run_id):
+        for saved in self.store.read_checkpoints(self.run_id):
             role = "chosen" if saved.is_best else "last"
             if saved.epoch != state.epoch:
                 path = self.settings.artifacts / saved.path
@@ -309,18 +293,5 @@ class _Training:
         self.store.set_phase(self.job, phase, utc_now())
 
 
-def _beat(store: Store, job: Job, stop: threading.Event) -> None:
-    """Says every few seconds that this process lives; asks it to leave when it lost the job."""
-    while True:
-        time.sleep(HEARTBEAT_S)
-        try:
-            store.beat(job, utc_now())
-        except LostJobError:
-            stop.set()
-            return
-        except StoreError as error:
-            print(f"no heartbeat this time: {error}", flush=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(attempt.main(sys.argv[1:], train))

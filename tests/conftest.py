@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from engine import worker
-from engine.config import RunConfig, apply_settings
+from engine.changes import apply_settings
+from engine.config import RunConfig
 from engine.data import batches, packing
 from engine.data.sources import read_source
 from engine.presets import BUDGETS, CONFIGURATIONS

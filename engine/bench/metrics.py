@@ -1,12 +1,10 @@
 """Distances and pixel metrics beside those of scipy, torch-fidelity and torchmetrics.
 
-Every contender gets the same arrays and is timed in turn, round after round, so that a busy
-machine slows all of them alike; the median counts.
+Every contender gets the same arrays.
 """
 
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 
@@ -15,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from engine.bench.racing import race
 from engine.errors import EngineError
 from engine.metrics import distribution, pixel
 from engine.results import Timing
@@ -22,6 +21,7 @@ from engine.results import Timing
 DIMENSIONS = 2048
 SET_SIZES = (500, 2048, 5000)
 N_PICTURES, PX, BATCH = 500, 256, 16
+COLD = ("scipy sqrtm",)  # nothing of it is made ready at its first call, which takes long
 
 Features = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ def run(rounds: int, on_progress: Callable[[str], None] = lambda doing: None) ->
             "torchmetrics": _by_torchmetrics,
         }
         timed = {who: partial(it, real, fake) for who, it in contenders.items()}
-        found += _race(task, timed, rounds, exact_frechet(real, fake))
+        found += race(task, timed, rounds, exact_frechet(real, fake), COLD)
     fakes, target = _make_pictures()
     for name, sizes, ours, theirs in _pixel_contenders():
         for size in sizes:
@@ -55,7 +55,7 @@ def run(rounds: int, on_progress: Callable[[str], None] = lambda doing: None) ->
             on_progress(task)
             pair = {"ours": ours, "torchmetrics": theirs}
             timed = {who: partial(_in_calls, it, fakes, target, size) for who, it in pair.items()}
-            found += _race(task, timed, rounds, None)
+            found += race(task, timed, rounds)
     return found
 
 
@@ -80,30 +80,6 @@ def exact_frechet(real: Features, fake: Features) -> float:
 
 def _triangle(x: Features) -> Features:
     return np.asarray(np.linalg.qr(x, mode="r"), dtype=np.float64)
-
-
-def _race(
-    task: str, contenders: Mapping[str, Callable[[], float]], rounds: int, exact: float | None
-) -> list[Timing]:
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    answers: dict[str, float] = {}
-    for turn in range(rounds + 1):
-        for name, contender in contenders.items():
-            if turn == 0 and name.startswith("scipy"):
-                continue  # nothing of it is made ready at its first call, which takes long
-            started = time.perf_counter()
-            answers[name] = contender()
-            if turn:  # the first is a warm-up: memory and threads are made ready
-                seconds[name].append(time.perf_counter() - started)
-    return [
-        Timing(
-            task,
-            name,
-            tuple(seconds[name]),
-            None if exact is None else abs(answers[name] - exact) / abs(exact),
-        )
-        for name in contenders
-    ]
 
 
 def _statistics(features: Features) -> tuple[Features, Features]:

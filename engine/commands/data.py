@@ -11,7 +11,7 @@ from rich.table import Table
 
 from engine import terminal
 from engine.commands.common import read_path, stderr
-from engine.data import cleaning, packing, survey
+from engine.data import cleaning, packing, summary, survey
 from engine.data.catalog import read_data_set
 from engine.data.describe import CHANNELS
 from engine.data.faults import KINDS, SEVERITIES, Fault
@@ -27,7 +27,7 @@ def list_sources(chosen: argparse.Namespace, settings: Settings) -> int:
     """Lists the data sources: the embedded one, and folders that were looked at."""
     everything = read_budget("paper")
     found = []
-    for source in [read_source("openmoji", settings), *survey.known_sources(settings)]:
+    for source in [read_source("openmoji", settings), *summary.known_sources(settings)]:
         counts = packing.count_pairs(source, everything, settings)
         sizes = packing.packed_sizes(source, settings)
         row = {"source": source.text, "about": source.about, "pairs": counts, "packed_px": sizes}
@@ -62,12 +62,12 @@ def describe(chosen: argparse.Namespace, settings: Settings) -> int:
     """A source in figures."""
     source = read_source(chosen.source, settings)
     _survey(source, settings)
-    summary = survey.load_summary(source, settings)
-    assert summary is not None, "a survey has a summary"
+    described = summary.load_summary(source, settings)
+    assert described is not None, "a survey has a summary"
     if chosen.json:
-        print(json.dumps(summary, indent=2))
+        print(json.dumps(described, indent=2))
     else:
-        _print_summary(Console(), summary)
+        _print_summary(Console(), described)
     return 0
 
 
@@ -75,7 +75,7 @@ def prepare(chosen: argparse.Namespace, settings: Settings) -> int:
     """Packs a source at a size."""
     source = read_source(chosen.source, settings)
     size = terminal.check_px(chosen.size)
-    changed = survey.changed_since(source, settings)
+    changed = summary.changed_since(source, settings)
     if changed is not None and not packing.is_packed(source, size, settings):
         stderr.print(f"{changed} It is packed anew.", markup=False, soft_wrap=True)
     with terminal.picture_bar(stderr, f"packing {source.title} at {size} px") as advance:
@@ -106,7 +106,7 @@ def fetch(chosen: argparse.Namespace, settings: Settings) -> int:
 
 def _survey(source: Source, settings: Settings) -> survey.Survey:
     if survey.load_survey(source, settings) is None:
-        changed = survey.changed_since(source, settings)
+        changed = summary.changed_since(source, settings)
         if changed is not None:
             stderr.print(f"{changed} It is looked at anew.", markup=False, soft_wrap=True)
     with terminal.picture_bar(stderr, f"looking at {source.title}") as advance:
@@ -151,9 +151,9 @@ def _print_faults(console: Console, source: Source, found: survey.Survey) -> Non
                 console.print(f"  and {len(faults) - SHOWN:,} more; --json lists all")
 
 
-def _print_summary(console: Console, summary: dict[str, Any]) -> None:
-    console.print(terminal.plain(summary["about"]), style="bold", highlight=False)
-    splits = summary["splits"]
+def _print_summary(console: Console, described: dict[str, Any]) -> None:
+    console.print(terminal.plain(described["about"]), style="bold", highlight=False)
+    splits = described["splits"]
     table = Table(box=None, header_style="bold")
     table.add_column("")
     for name in splits:
@@ -176,9 +176,9 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
         table.add_row(f"values, {channel}", *cells)
     console.print(table)
     console.print("Measures: median (5 % to 95 %) over pictures. Values: mean ± spread (range).")
-    for shift in summary["shifts"]:
-        console.print(terminal.plain(survey.say_shift(shift)), highlight=False, style="yellow")
-    if splits and not summary["shifts"]:
+    for shift in described["shifts"]:
+        console.print(terminal.plain(summary.say_shift(shift)), highlight=False, style="yellow")
+    if splits and not described["shifts"]:
         console.print("No difference between the splits beyond chance.")
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from engine import jobs, planning, tables, terminal
+from engine.changes import parse_settings
 from engine.commands.common import open_existing, read_path, stderr
-from engine.config import RunConfig, parse_settings
+from engine.config import RunConfig
 from engine.errors import BadInputError
 from engine.findings import findings
 from engine.presets import DEFAULT_CONFIGURATIONS

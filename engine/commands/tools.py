@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Callable
 
 from rich.console import Console
 
 from engine import doctor, terminal, weights
 from engine.commands.common import stderr
 from engine.errors import BadInputError, MissingWeightsError
+from engine.results import Timing
 from engine.settings import Settings
 
 
@@ -62,10 +64,23 @@ def bench_metrics(chosen: argparse.Namespace, settings: Settings) -> int:
     """Our distances and pixel metrics beside well-known libraries'."""
     from engine.bench import metrics
 
+    return _bench(chosen, metrics.run)
+
+
+def bench_data(chosen: argparse.Namespace, settings: Settings) -> int:
+    """Packing beside bare decoding and scaling."""
+    from engine.bench import data
+
+    return _bench(chosen, data.run)
+
+
+def _bench(
+    chosen: argparse.Namespace, run: Callable[[int, Callable[[str], None]], list[Timing]]
+) -> int:
     if not 1 <= chosen.rounds <= 100:
         raise BadInputError(f"--rounds must be from 1 to 100, not {chosen.rounds}.")
     with stderr.status("measuring") as status:
-        found = metrics.run(chosen.rounds, status.update)
+        found = run(chosen.rounds, status.update)
     if chosen.json:
         print(json.dumps([{**vars(it), "median": it.median} for it in found], indent=2))
     else:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.color import GREY, LUMINANCE
 from engine.data.packing import PackedPairs
 from engine.errors import BadInputError
 
@@ -27,8 +28,8 @@ class PairSet:
     """One split's pairs, as bytes, where they are needed.
 
     Attributes:
-        pixels: [N, px, px, C] uint8, on the training device if they fit there: the source's
-            channels (1: grey, or 3), then the target's 3.
+        pixels: [N, px, px, C] uint8, on the training device if they fit there: the channels of
+            the source, then the target's 3; the target's alone where the source is its grey.
         names: [N] names, in the same order.
         device: where batches are delivered.
     """
@@ -138,8 +139,19 @@ def evaluation_batches(pairs: PairSet, batch: int) -> Iterator[tuple[Tensor, Ten
 
 
 def _source(pixels: Tensor) -> Tensor:
-    source = pixels[..., :-3]
-    return source if source.shape[-1] == 3 else source.expand(*source.shape[:-1], 3)
+    """Drawn pairs [..., C] -> sources [..., 3], as `opened.split_pixels` does it."""
+    channels = pixels.shape[-1]
+    if channels == 6:
+        return pixels[..., :3]
+    grey = pixels[..., 0] if channels == 4 else _grey_of_equal_lightness(pixels)
+    return grey[..., None].expand(*grey.shape, 3)
+
+
+def _grey_of_equal_lightness(pixels: Tensor) -> Tensor:
+    """Bytes [..., 3] -> [...], by the tables of `color`: the same on every device."""
+    luminance, grey = (torch.from_numpy(it).to(pixels.device) for it in (LUMINANCE, GREY))
+    parts = [luminance[channel][pixels[..., channel].int()] for channel in range(3)]
+    return grey[parts[0] + parts[1] + parts[2]]
 
 
 def _as_pictures(pixels: Tensor) -> Tensor:

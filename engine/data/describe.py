@@ -3,9 +3,11 @@
 Made once, together with the survey, and stored: whoever shows it computes nothing.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -14,13 +16,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from engine import color
-from engine.data.facts import Facts, grey_source
+from engine.data.facts import Facts
 from engine.data.index import SPLITS
 from engine.data.opened import Pixels
 
-PALETTE = 3_000  # pairs whose colours are counted
-AB_BINS, AB_REACH = 64, 110.0  # of a and b, each from -110 to 110
+PALETTE = 1_000  # pairs whose colours are counted
+AB_BINS, AB_REACH = 65, 110.0  # of a and b, each from -110 to 110; grey is in the middle one
 BINS = 40  # of histograms over pairs
+TABLE_BITS = 6  # of each channel, by which a colour's a and b are looked up
 LEVELS = 64  # bins of the values 0..255
 CHANNELS = ("source", "red", "green", "blue")
 SIZES_SHOWN = 8
@@ -51,7 +54,7 @@ class Palette:
 
     Attributes:
         names: [M] of the pairs.
-        ab: [M, 64, 64] pixels of each a (rows) and b of the target.
+        ab: [M, 65, 65] pixels of each a (rows) and b of the target.
         levels: [M, 4, 64] pixels of each value: the source in grey, red, green and blue.
     """
 
@@ -60,22 +63,27 @@ class Palette:
     levels: NDArray[np.uint16]
 
 
-def count_colours(names: Sequence[str], drawn: Pixels) -> Palette:
-    """Counts the colours of pairs drawn as [N, 64, 64, C] bytes."""
-    n = len(names)
-    colours = drawn[..., -3:]
-    _, a, b = color.lab(colours.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    place = [
-        np.clip((it + AB_REACH) * (AB_BINS / (2 * AB_REACH)), 0, AB_BINS - 1).astype(np.int64)
+def count_colours(names: Sequence[str], planes: Pixels) -> Palette:
+    """Counts the colours of pairs, [4, N, 64, 64] bytes by `facts.to_planes`."""
+    red, green, blue = (planes[1:] >> (8 - TABLE_BITS)).astype(np.int32)
+    places = _ab_table().take((red << 2 * TABLE_BITS) + (green << TABLE_BITS) + blue)
+    levels = [_count(plane >> 2, LEVELS) for plane in planes]
+    ab = _count(places, AB_BINS**2).reshape(len(names), AB_BINS, AB_BINS)
+    return Palette(tuple(names), ab, np.stack(levels, axis=1))
+
+
+@cache
+def _ab_table() -> NDArray[np.int32]:
+    """Red, green and blue to 6 bits each -> the number of the bin of a and b."""
+    steps = (np.arange(2**TABLE_BITS) + 0.5) / 2**TABLE_BITS
+    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij")).reshape(1, 3, -1, 1)
+    _, a, b = (it.ravel() for it in color.lab(grid))
+    rows, columns = (
+        np.clip((it + AB_REACH) * (AB_BINS / (2 * AB_REACH)), 0, AB_BINS - 1).astype(np.int32)
         for it in (a, b)
-    ]
-    values = [grey_source(drawn).astype(np.uint8), *np.moveaxis(colours, 3, 0)]
-    levels = [it.astype(np.int64) * LEVELS // 256 for it in values]
-    return Palette(
-        tuple(names),
-        _count(place[0] * AB_BINS + place[1], AB_BINS**2).reshape(n, AB_BINS, AB_BINS),
-        np.stack([_count(it, LEVELS) for it in levels], axis=1),
     )
+    found: NDArray[np.int32] = rows * AB_BINS + columns
+    return found
 
 
 def join_palettes(parts: Sequence[Palette]) -> Palette:
@@ -139,10 +147,10 @@ def choose_examples(
     return found
 
 
-def _count(places: NDArray[np.int64], bins: int) -> NDArray[np.uint16]:
+def _count(places: NDArray[np.integer], bins: int) -> NDArray[np.uint16]:
     """[N, ...] bin numbers -> [N, bins] counts."""
     n = len(places)
-    flat = places.reshape(n, -1) + np.arange(n)[:, None] * bins
+    flat = places.reshape(n, math.prod(places.shape[1:])) + np.arange(n)[:, None] * bins
     counts = np.bincount(flat.ravel(), minlength=n * bins).reshape(n, bins)
     return counts.astype(np.uint16)
 

@@ -7,8 +7,8 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,11 +17,11 @@ from engine import color
 from engine.data.faults import Fault, PictureFaultError, first_names
 from engine.data.index import draw_order
 from engine.data.listing import Listing, given_splits
-from engine.data.opened import Opened, Pixels
-from engine.data.pictures import Box, Picture, decoding, fit, read_picture, read_size
+from engine.data.opened import GLANCE, Opened, Pixels
+from engine.data.pictures import Box, Picture, decoding, fit, glance, read_picture
 from engine.errors import BadInputError
 
-DETECTED_IN = 32  # pictures that tell which half is the sketch
+DETECTED_IN = 16  # pictures that tell which half is the sketch
 DETECTED_AT = 64  # pixels a side, where colourfulness is measured
 CLEARLY = 2.0  # times as colourful must one half be as the other
 GREY = 2.0  # colourfulness below which a picture is grey; JPEG leaves traces of colour
@@ -136,7 +136,7 @@ class Photos(FolderSource):
     """Colour pictures; the source is the same picture in grey, of the same lightness."""
 
     source_label = "grey"
-    source_channels = 1
+    channels = 3
 
     def __init__(self, listing: Listing, options: Options, left_out: Collection[str]) -> None:
         super().__init__("photos", [listing], str(listing.root), options, left_out)
@@ -145,68 +145,7 @@ class Photos(FolderSource):
     def open(self, name: str, needed: int) -> Opened:
         """Reads a photograph."""
         picture = read_picture(self.root / name, (needed, needed))
-
-        def draw(px: int) -> Pixels:
-            colours = fit(picture.image, px, _whole(picture))
-            return np.concatenate([color.grey_of_equal_lightness(colours), colours], axis=2)
-
-        return Opened(picture.size, picture.notes, picture.digest, draw)
-
-
-class SideBySide(FolderSource):
-    """Pictures with two halves; which of them is the sketch is seen from a sample, or said."""
-
-    is_cut = True
-
-    def __init__(self, listing: Listing, options: Options, left_out: Collection[str]) -> None:
-        super().__init__("sidebyside", [listing], str(listing.root), options, left_out)
-
-    @property
-    def about(self) -> str:
-        """What it is, and how the halves were told apart."""
-        return f"side-by-side pairs in {self.root}: {self._halves.told}"
-
-    @property
-    def source_channels(self) -> int:
-        """1 where the sample's sketches are grey."""
-        return 1 if self._halves.is_grey else 3
-
-    @cached_property
-    def _halves(self) -> "_Halves":
-        return _detect_halves(self)
-
-    def require_sound(self) -> None:
-        """Every picture can be cut into two equal halves, by the headers."""
-        super().require_sound()
-        odd = _odd_widths(self.root, self._names, self.version)
-        if odd:
-            raise BadInputError(
-                f"{len(odd):,} pictures of {self.root} have an odd width and no two equal halves: "
-                f"{first_names(odd)}. `python -m engine data check {self.text} --clean` leaves "
-                "them out."
-            )
-
-    def read(self, name: str, needed: int) -> Picture:
-        """Reads a picture of both halves."""
-        picture = read_picture(self.root / name, (2 * needed, needed))
-        if picture.size[0] % 2:
-            raise PictureFaultError(
-                "odd_width", f"{picture.size[0]} pixels wide: it has no two equal halves"
-            )
-        return picture
-
-    def open(self, name: str, needed: int) -> Opened:
-        """Reads a pair."""
-        picture = self.read(name, needed)
-        left, right = _halves_of(picture)
-        sketch, colours = (left, right) if self._halves.sketch == "left" else (right, left)
-        channels = self.source_channels
-
-        def draw(px: int) -> Pixels:
-            return _join(picture, sketch, picture, colours, px, channels)
-
-        size = (picture.size[0] // 2, picture.size[1])
-        return Opened(size, picture.notes, picture.digest, draw)
+        return opened(picture.size, picture.notes, [(picture, _whole(picture))])
 
 
 class TwoFolders(FolderSource):
@@ -224,10 +163,10 @@ class TwoFolders(FolderSource):
         self._keys = [_by_key(listing) for listing in self.listings]
 
     @cached_property
-    def source_channels(self) -> int:
-        """1 where the sketches of a sample are grey."""
-        seen = _sample(self.names(), lambda name: self._read(0, name, DETECTED_AT))
-        return 1 if _colourfulness([(it, _whole(it)) for it in seen]) < GREY else 3
+    def channels(self) -> int:
+        """4 where the sketches of a sample are grey."""
+        seen = sample(self.names(), lambda name: self._read(0, name, DETECTED_AT))
+        return 4 if colourfulness([(it, _whole(it)) for it in seen]) < GREY else 6
 
     def _all_names(self) -> Sequence[str]:
         both = self._keys[0].keys() & self._keys[1].keys()
@@ -271,64 +210,15 @@ class TwoFolders(FolderSource):
             raise PictureFaultError(
                 "size_mismatch", f"the sketch has {sizes[0]} pixels, the colour picture {sizes[1]}"
             )
-        channels = self.source_channels
-
-        def draw(px: int) -> Pixels:
-            return _join(sketch, _whole(sketch), colours, _whole(colours), px, channels)
-
         plain = ("converted", "grey brought to RGB")  # as a sketch should be
         notes = [note for note in sketch.notes if note != plain]
         notes += [note for note in colours.notes if note not in notes]
-        return Opened(sketch.size, tuple(notes), f"{sketch.digest} {colours.digest}", draw)
+        sketch = as_sketch(sketch, self.channels)
+        parts = [(sketch, _whole(sketch)), (colours, _whole(colours))]
+        return opened(sketch.size, notes, parts)
 
 
-@lru_cache(maxsize=8)
-def _odd_widths(root: Path, names: tuple[str, ...], version: str) -> tuple[str, ...]:
-    """The pictures of odd width, by their headers; asked again only when the folder changes."""
-    found = []
-    with decoding():
-        for name in names:
-            # Of one that cannot be read packing says what is wrong, and leaves a few such out.
-            with suppress(PictureFaultError):
-                if read_size(root / name)[0] % 2:
-                    found.append(name)
-    return tuple(found)
-
-
-@dataclass(frozen=True)
-class _Halves:
-    """Which half is the sketch, whether it is grey, and how that was found, in words."""
-
-    sketch: str
-    is_grey: bool
-    told: str
-
-
-def _detect_halves(source: SideBySide) -> _Halves:
-    """The half with less colour is the sketch, in a sample of the pictures."""
-    seen = _sample(source.names(), lambda name: source.read(name, DETECTED_AT))
-    if not seen:
-        return _Halves("left", False, "no picture of a sample can be cut in two halves")
-    halves = [_halves_of(picture) for picture in seen]
-    left, right = (
-        _colourfulness([(it, both[side]) for it, both in zip(seen, halves, strict=True)])
-        for side in (0, 1)
-    )
-    measured = f"colourfulness {left:.1f} left, {right:.1f} right, in {len(seen)} pictures"
-    sketch = source.options.sketch
-    if sketch == "auto":
-        if max(left, right) < GREY or max(left, right) < CLEARLY * min(left, right):
-            raise BadInputError(
-                f"The halves of the pictures in {source.root} are alike in colour ({measured}). "
-                "Say which is the sketch: add ?sketch=left or ?sketch=right to the source."
-            )
-        sketch = "left" if left < right else "right"
-    other = "right" if sketch == "left" else "left"
-    is_grey = (left if sketch == "left" else right) < GREY
-    return _Halves(sketch, is_grey, f"sketch {sketch}, colours {other} ({measured})")
-
-
-def _sample(names: Sequence[str], read: Callable[[str], Picture]) -> list[Picture]:
+def sample(names: Sequence[str], read: Callable[[str], Picture]) -> list[Picture]:
     """Some of the pictures that can be read, the same every time."""
     found: list[Picture] = []
     with decoding():
@@ -340,7 +230,7 @@ def _sample(names: Sequence[str], read: Callable[[str], Picture]) -> list[Pictur
     return found
 
 
-def _colourfulness(parts: Sequence[tuple[Picture, Box]]) -> float:
+def colourfulness(parts: Sequence[tuple[Picture, Box]]) -> float:
     """The median over parts of pictures; 0 of none."""
     if not parts:
         return 0.0
@@ -352,18 +242,29 @@ def _whole(picture: Picture) -> Box:
     return (0.0, 0.0, float(picture.image.width), float(picture.image.height))
 
 
-def _halves_of(picture: Picture) -> tuple[Box, Box]:
-    """Left and right half, as boxes of the decoded picture."""
-    width, height = picture.image.size
-    return (0.0, 0.0, width / 2, float(height)), (width / 2, 0.0, float(width), float(height))
+def as_sketch(picture: Picture, channels: int) -> Picture:
+    """The picture as a sketch is packed: in grey where all are."""
+    return picture if channels == 6 else replace(picture, image=picture.image.convert("L"))
 
 
-def _join(
-    sketch: Picture, sketch_box: Box, colours: Picture, colour_box: Box, px: int, channels: int
-) -> Pixels:
-    """Both halves drawn and laid on each other."""
-    drawn = fit(sketch.image.convert("L") if channels == 1 else sketch.image, px, sketch_box)
-    return np.concatenate([drawn, fit(colours.image, px, colour_box)], axis=2)
+def opened(
+    size: tuple[int, int],
+    notes: Sequence[tuple[str, str]],
+    parts: Sequence[tuple[Picture, Box]],
+) -> Opened:
+    """A pair made of parts of pictures, in the order of its channels."""
+
+    def draw(px: int) -> Pixels:
+        return _stack([fit(picture.image, px, box) for picture, box in parts])
+
+    def look() -> Pixels:
+        return _stack([glance(picture.image, GLANCE, box) for picture, box in parts])
+
+    return Opened(size, tuple(notes), draw, look)
+
+
+def _stack(halves: Sequence[Pixels]) -> Pixels:
+    return halves[0] if len(halves) == 1 else np.concatenate(halves, axis=2)
 
 
 def _by_key(listing: Listing) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ class Pair:
         name: unique within its source.
         group: near-copies share a group, and a group never crosses splits.
         split: train, val or test.
-        fingerprint: hash of the packed pixels of both halves.
+        fingerprint: checksum of its packed pixels.
     """
 
     name: str

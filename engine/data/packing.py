@@ -8,6 +8,7 @@ little memory however many pairs there are.
 import hashlib
 import json
 import shutil
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,12 +20,12 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from engine.config import Budget
-from engine.data.facts import SIDE
 from engine.data.faults import Fault, first_names
 from engine.data.index import SPLITS, Pair, draw_order, split_pairs
-from engine.data.reading import Portion, read_portions
+from engine.data.opened import Pixels
+from engine.data.reading import Portion, Wanted, read_portions
 from engine.data.sources import Source
-from engine.data.survey import NEEDED, Progress, Seen, Survey, Surveyor, load_survey
+from engine.data.survey import Progress, Seen, Survey, Surveyor, load_survey
 from engine.errors import EngineError
 from engine.files import replacing_folder
 from engine.settings import Settings
@@ -44,7 +45,7 @@ class PackedPairs:
         fingerprint: hash of names, splits and pixels: the same data, the same fingerprint.
         pairs: the index, in the order of `pixels`.
         left_out: errors of the files that could not be used.
-        pixels: [N, px, px, C] bytes: the source's channels (1: grey, or 3), then the target's 3.
+        pixels: [N, px, px, C] bytes, as `opened` has it.
     """
 
     source: str
@@ -59,12 +60,6 @@ class PackedPairs:
         found = [index for index, pair in enumerate(self.pairs) if pair.split == split]
         found.sort(key=lambda index: draw_order(self.pairs[index].name))
         return found[:at_most]
-
-
-def split_pixels(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Packed pairs [..., C] -> sources and targets, [..., 3] each."""
-    source = pixels[..., :-3]
-    return (source if source.shape[-1] == 3 else source.repeat(3, axis=-1)), pixels[..., -3:]
 
 
 def count_pairs(source: Source, budget: Budget, settings: Settings) -> dict[str, int]:
@@ -200,7 +195,7 @@ class _Part:
     """What one thread made of a portion: bytes to be written, and what was seen."""
 
     names: tuple[str, ...]
-    pixels: NDArray[np.uint8]
+    drawn: tuple[Pixels, ...]
     fingerprints: tuple[str, ...]
     faults: tuple[Fault, ...]
     seen: Seen | None
@@ -210,23 +205,22 @@ def _pack(source: Source, px: int, settings: Settings, on_progress: Progress) ->
     known = load_survey(source, settings)
     surveyor = None if known is not None else Surveyor(source)
     names = source.names() if known is None else known.facts.names
-    sides = (px,) if known is not None else tuple({px, SIDE})
+    wanted = Wanted(px, glance=known is None)
 
     def finish(portion: Portion) -> _Part:
-        pixels = portion.drawn[px]
-        prints = tuple(hashlib.sha256(pair.data).hexdigest()[:16] for pair in pixels)
+        prints = tuple(f"{zlib.crc32(pixels.data):08x}" for pixels in portion.drawn)
         seen = surveyor.look(portion) if surveyor is not None else None
-        return _Part(portion.names, pixels, prints, portion.faults, seen)
+        return _Part(portion.names, portion.drawn, prints, portion.faults, seen)
 
     with replacing_folder(packed_dir(source, px, settings)) as folder:
         packed: dict[str, str] = {}
         faults: list[Fault] = []
         done = 0
-        shape = (px, px, source.source_channels + 3)
+        shape = (px, px, source.channels)
         with (folder / "pixels.npy").open("w+b") as file:
             _write_header(file, (len(names), *shape))
-            for part in read_portions(source, names, sides, max(px, NEEDED), finish):
-                part.pixels.tofile(file)
+            for part in read_portions(source, names, wanted, finish):
+                file.writelines(pixels.data for pixels in part.drawn)
                 packed |= dict(zip(part.names, part.fingerprints, strict=True))
                 faults += part.faults
                 if surveyor is not None and part.seen is not None:
@@ -271,7 +265,7 @@ def _write_header(file: BinaryIO, shape: Sequence[int]) -> None:
 
 
 def _require_space(source: Source, px: int, settings: Settings) -> None:
-    wanted = len(source.names()) * px**2 * (source.source_channels + 3)
+    wanted = len(source.names()) * px**2 * source.channels
     free = shutil.disk_usage(settings.data_dir).free
     if wanted + SPARE_BYTES > free:
         raise EngineError(

@@ -3,7 +3,6 @@
 Every decoder's fault ends here as a `PictureFaultError`. Truncated pictures are never completed.
 """
 
-import hashlib
 import io
 import re
 import warnings
@@ -60,13 +59,11 @@ class Picture:
         image: RGB, upright; perhaps decoded at a reduced size.
         size: width and height of the whole picture, upright, in pixels.
         notes: (kind, detail) of what was done to it on the way in.
-        digest: the same for equal pictures; of the pixels where these are stored without loss.
     """
 
     image: Image.Image
     size: tuple[int, int]
     notes: tuple[tuple[str, str], ...]
-    digest: str
 
 
 @contextmanager
@@ -136,8 +133,7 @@ def _standardise(
             size = (size[1], size[0])
     deep = mode.startswith(_DEEP_MODES)
     plain = _from_deep(upright) if deep else _to_rgb(upright)
-    whole = hashlib.blake2b(content if lossy else plain.tobytes(), digest_size=16)
-    return Picture(plain, size, tuple(notes), f"{whole.hexdigest()} {size[0]}x{size[1]}")
+    return Picture(plain, size, tuple(notes))
 
 
 def fit(image: Image.Image, px: int, box: Box) -> NDArray[np.uint8]:
@@ -148,11 +144,24 @@ def fit(image: Image.Image, px: int, box: Box) -> NDArray[np.uint8]:
         px: the side wanted.
         box: the part.
     """
+    return _scaled(image, px, box, Image.Resampling.BICUBIC, None)
+
+
+def glance(image: Image.Image, px: int, box: Box) -> NDArray[np.uint8]:
+    """The same by plain averages: quick, and good enough to measure by."""
+    return _scaled(image, px, box, Image.Resampling.BOX, 1.0)
+
+
+def _scaled(
+    image: Image.Image, px: int, box: Box, how: Image.Resampling, gap: float | None
+) -> NDArray[np.uint8]:
     left, top, right, bottom = box
     side = min(right - left, bottom - top)
     left, top = left + (right - left - side) / 2, top + (bottom - top - side) / 2
-    square = image.resize((px, px), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
-    pixels: NDArray[np.uint8] = np.asarray(square)
+    square = (left, top, left + side, top + side)
+    if image.size != (px, px) or side != px:
+        image = image.resize((px, px), how, square, gap)
+    pixels: NDArray[np.uint8] = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 

@@ -5,7 +5,7 @@ Threads suffice: decoding and scaling happen outside Python's lock.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,13 +13,14 @@ from typing import TypeVar
 import numpy as np
 
 from engine.data.faults import Fault, PictureFaultError
-from engine.data.opened import Opened, Pixels
+from engine.data.opened import GLANCE, Opened, Pixels
 from engine.data.pictures import decoding
 from engine.data.sources import Source
 
 T = TypeVar("T")
 
-AT_ONCE = 32  # pairs in one thread's hands
+NEEDED = 256  # pixels that pictures are decoded for, so that facts do not depend on the size packed
+AT_ONCE = 16  # pairs in one thread's hands
 BYTES_AT_ONCE = 16 * 2**20  # and no more than this, drawn
 WAITING = 3  # portions per thread that may be done before they are taken
 
@@ -30,22 +31,36 @@ class Portion:
 
     Attributes:
         names: of the pairs that could be read.
-        opened: what is known of each, without its pictures.
-        drawn: side in pixels -> [N, side, side, C] bytes.
+        opened: what is known of each, its pictures let go.
+        drawn: [side, side, C] bytes of each, where they are asked for.
+        glances: [N, 64, 64, C] bytes, where they are asked for.
         faults: of those that could not be read.
     """
 
     names: tuple[str, ...]
     opened: tuple[Opened, ...]
-    drawn: Mapping[int, Pixels]
+    drawn: tuple[Pixels, ...]
+    glances: Pixels
     faults: tuple[Fault, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of each pair.
+
+    Attributes:
+        px: the size at which it is drawn; None: not at all.
+        glance: whether it is looked at for measuring.
+    """
+
+    px: int | None
+    glance: bool
 
 
 def read_portions(
     source: Source,
     names: Sequence[str],
-    sides: Sequence[int],
-    needed: int,
+    wanted: Wanted,
     finish: Callable[[Portion], T],
 ) -> Iterator[T]:
     """Reads and draws pairs; yields what is made of them, in the order of their names.
@@ -53,18 +68,17 @@ def read_portions(
     Args:
         source: whose.
         names: which.
-        sides: the sizes at which each is drawn.
-        needed: the largest size that the decoder should keep in mind.
+        wanted: what of them.
         finish: what each thread does with its portion.
     """
     workers = count_cores()
-    largest = max(sides, default=1) ** 2 * (source.source_channels + 3)
+    largest = max(wanted.px or 0, GLANCE) ** 2 * source.channels
     step = max(1, min(AT_ONCE, BYTES_AT_ONCE // largest))
     portions = iter([names[start : start + step] for start in range(0, len(names), step)])
     waiting: deque[Future[T]] = deque()
 
     def work(some: Sequence[str]) -> T:
-        return finish(_read(source, some, sides, needed))
+        return finish(_read(source, some, wanted))
 
     with decoding(), ThreadPoolExecutor(workers) as pool:
         try:
@@ -85,27 +99,28 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _read(source: Source, names: Sequence[str], sides: Sequence[int], needed: int) -> Portion:
+def _read(source: Source, names: Sequence[str], wanted: Wanted) -> Portion:
     kept, opened, faults = [], [], []
-    drawn: dict[int, list[Pixels]] = {side: [] for side in sides}
+    drawn: list[Pixels] = []
+    glances: list[Pixels] = []
     for name in names:
         try:
-            pair = source.open(name, needed)
-            pictures = [pair.draw(side) for side in sides]
+            pair = source.open(name, max(wanted.px or 0, NEEDED))
+            picture = pair.draw(wanted.px) if wanted.px else None
+            look = pair.glance() if wanted.glance else None
         except PictureFaultError as error:
             faults.append(error.fault(name))
             continue
         kept.append(name)
-        opened.append(Opened(pair.size, pair.notes, pair.digest, _let_go))
-        for side, picture in zip(sides, pictures, strict=True):
-            drawn[side].append(picture)
-    channels = source.source_channels + 3
-    stacks = {
-        side: np.stack(many) if many else np.empty((0, side, side, channels), np.uint8)
-        for side, many in drawn.items()
-    }
-    return Portion(tuple(kept), tuple(opened), stacks, tuple(faults))
+        opened.append(Opened(pair.size, pair.notes, _let_go, _let_go))
+        if picture is not None:
+            drawn.append(picture)
+        if look is not None:
+            glances.append(look)
+    empty = np.empty((0, GLANCE, GLANCE, source.channels), np.uint8)
+    stack = np.stack(glances) if glances else empty
+    return Portion(tuple(kept), tuple(opened), tuple(drawn), stack, tuple(faults))
 
 
-def _let_go(px: int) -> Pixels:
-    raise AssertionError(f"the pictures have been let go; {px} px cannot be drawn any more")
+def _let_go(px: int = 0) -> Pixels:
+    raise AssertionError("the pictures have been let go")

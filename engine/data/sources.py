@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.data.faults import Fault
-from engine.data.folders import Options, Photos, SideBySide, TwoFolders
+from engine.data.folders import Options, Photos, TwoFolders
 from engine.data.listing import list_folder, read_left_out
 from engine.data.opened import Opened
 from engine.data.openmoji import OpenMoji
+from engine.data.sidebyside import SideBySide
 from engine.errors import BadInputError
 from engine.settings import Settings
 
@@ -60,8 +61,8 @@ class Source(Protocol):
         """Whether pairs are cut from pictures with two halves."""
 
     @property
-    def source_channels(self) -> int:
-        """How many channels of a pair belong to its source: 1 where all are grey, else 3."""
+    def channels(self) -> int:
+        """Of a drawn pair: 6, 4 with a grey source, 3 where the source is the target's grey."""
 
     @property
     def version(self) -> str:

@@ -4,31 +4,26 @@ Kept beside the packed pairs, so that checking, describing and packing read ever
 """
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image
 
 from engine.data import alike, check, describe
 from engine.data.describe import Palette
-from engine.data.facts import SIDE, Facts, join, load_facts, measure
+from engine.data.facts import Facts, join, load_facts, measure, to_planes
 from engine.data.faults import Fault
 from engine.data.index import draw_order, split_pairs
-from engine.data.pictures import decoding
-from engine.data.reading import Portion, read_portions
-from engine.data.sources import Source, read_source
-from engine.errors import BadInputError, EngineError
+from engine.data.reading import Portion, Wanted, read_portions
+from engine.data.sources import Source
+from engine.errors import EngineError
 from engine.files import replacing_folder
 from engine.settings import Settings
 
 FORMAT = 1  # raised when surveys of before must not be used any more
-NEEDED = 256  # pixels that pictures are decoded for, so that facts do not depend on the size packed
 EXAMPLE_PX = 192
 
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
@@ -85,65 +80,6 @@ def load_survey(source: Source, settings: Settings) -> Survey | None:
         ) from error
 
 
-def load_summary(source: Source, settings: Settings) -> dict[str, Any] | None:
-    """The source in figures and examples; None where no survey was made of it as it is now."""
-    return _read_summary(survey_dir(source, settings))
-
-
-def known_sources(settings: Settings) -> list[Source]:
-    """The folders that were looked at and are still there, the latest first."""
-    found: dict[str, Source] = {}
-    folders = [it for it in settings.data_dir.glob("*-survey-*") if it.is_dir()]
-    for folder in sorted(folders, key=lambda it: it.stat().st_mtime, reverse=True):
-        summary = _read_summary(folder)
-        if summary is None or summary["source"] in ("openmoji", *found):
-            continue
-        with suppress(BadInputError):  # the folder is gone
-            found[summary["source"]] = read_source(summary["source"], settings)
-    return list(found.values())
-
-
-def changed_since(source: Source, settings: Settings) -> str | None:
-    """In a sentence how the folder differs from when it was last looked at; None if not at all."""
-    if survey_dir(source, settings).is_dir():
-        return None
-    before = [
-        it for it in settings.data_dir.glob(f"{source.slug}-survey-{FORMAT}-*") if it.is_dir()
-    ]
-    if not before:
-        return None
-    latest = max(before, key=lambda it: it.stat().st_mtime)
-    try:
-        known = json.loads((latest / "survey.json").read_text(encoding="utf-8"))["names"]
-    except (OSError, ValueError, KeyError):
-        return f"{source.title} has changed since it was looked at."
-    then, now = set(known), set(source.names())
-    changes = [
-        f"{len(it):,} {what}" for it, what in ((now - then, "new"), (then - now, "gone")) if it
-    ]
-    what = ", ".join(changes) or "files were changed"
-    return f"{source.title} has changed since it was looked at ({what})."
-
-
-def say_shift(shift: Mapping[str, Any]) -> str:
-    """In what a held-out split differs from training, in a sentence."""
-    return (
-        f"{shift['split']} differs from train in {shift['measure']}: median {shift['median']:.3g} "
-        f"against {shift['train_median']:.3g} (Kolmogorov-Smirnov distance "
-        f"{shift['distance']:.2f}, p {shift['p']:.1g})"
-    )
-
-
-def _read_summary(folder: Path) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise EngineError(f"{folder} is damaged ({error}). Remove it; it is made again.") from error
-    return found
-
-
 def make_survey(source: Source, settings: Settings, on_progress: Progress) -> Survey:
     """Reads every pair once and stores what was found, unless that was done before.
 
@@ -157,7 +93,7 @@ def make_survey(source: Source, settings: Settings, on_progress: Progress) -> Su
         return known
     settings.require_writable_artifacts()
     names, surveyor, done = source.names(), Surveyor(source), 0
-    for seen in read_portions(source, names, (SIDE,), NEEDED, surveyor.look):
+    for seen in read_portions(source, names, Wanted(px=None, glance=True), surveyor.look):
         surveyor.take(seen)
         done += seen.n_pairs
         on_progress(done, len(names))
@@ -184,19 +120,19 @@ class Surveyor:
         self._seen: list[Seen] = []
 
     def look(self, portion: Portion) -> Seen:
-        """Measures pairs that were drawn at 64 pixels."""
-        drawn = portion.drawn[SIDE]
+        """Measures pairs by a glance at each."""
         counted = [at for at, name in enumerate(portion.names) if name in self._counted]
         notes = [
             Fault(name, kind, "note", detail)
             for name, pair in zip(portion.names, portion.opened, strict=True)
             for kind, detail in pair.notes
         ]
+        planes = to_planes(portion.glances)
         return Seen(
             len(portion.names) + len(portion.faults),
-            measure(portion.names, portion.opened, drawn),
+            measure(portion.names, portion.opened, portion.glances, planes),
             (*portion.faults, *notes),
-            describe.count_colours([portion.names[at] for at in counted], drawn[counted]),
+            describe.count_colours([portion.names[at] for at in counted], planes[:, counted]),
         )
 
     def take(self, seen: Seen) -> None:
@@ -252,39 +188,21 @@ def _store(source: Source, survey: Survey, palette: Palette, settings: Settings)
         "pairs": len(facts),
         "given": any(source.given_split(name) for name in facts.names[:1]),
         **describe.summarise(facts, survey.splits, palette),
+        "examples": _name_examples(survey),
     }
     target = survey_dir(source, settings)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"), replacing_folder(target) as folder:
         facts.save(folder / "facts.npz")
-        summary["examples"] = _draw_examples(source, survey, folder)
         (folder / "survey.json").write_text(json.dumps(document), encoding="utf-8")
         (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
-def _draw_examples(source: Source, survey: Survey, folder: Path) -> dict[str, Any]:
-    """Writes examples as pictures of both halves; split -> order -> their names and files."""
-    order = [draw_order(name) for name in survey.facts.names]
-    chosen = describe.choose_examples(survey.facts, survey.splits, order)
-    files: dict[int, str] = {}
-    found: dict[str, Any] = {}
-    with decoding():
-        for split, orders in chosen.items():
-            found[split] = {}
-            for label, positions in orders.items():
-                for position in positions:
-                    if position not in files:
-                        files[position] = f"example-{len(files):03d}.webp"
-                        _draw_example(
-                            source, survey.facts.names[position], folder / files[position]
-                        )
-                found[split][label] = [
-                    {"name": survey.facts.names[at], "file": files[at]} for at in positions
-                ]
-    return found
-
-
-def _draw_example(source: Source, name: str, path: Path) -> None:
-    pair = source.open(name, NEEDED).draw(EXAMPLE_PX)
-    left = np.repeat(pair[..., :1], 3, axis=2) if pair.shape[2] == 4 else pair[..., :3]
-    Image.fromarray(np.concatenate([left, pair[..., -3:]], axis=1)).save(path, quality=90)
+def _name_examples(survey: Survey) -> dict[str, dict[str, list[str]]]:
+    """Split -> order -> names of pairs to look at."""
+    names = survey.facts.names
+    chosen = describe.choose_examples(survey.facts, survey.splits, [draw_order(it) for it in names])
+    return {
+        split: {label: [names[at] for at in positions] for label, positions in orders.items()}
+        for split, orders in chosen.items()
+    }

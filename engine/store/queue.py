@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from engine.config import RunConfig
-from engine.records import Job, Run, RunState, Study
+from engine.records import Job, JobKind, Run, RunState, Study
 from engine.store import rows
 from engine.store.reading import Reading
 from engine.store.schema import jobs, runs, studies
@@ -63,11 +63,23 @@ class Queue(Reading):
         job = {"kind": "train", "run_id": run_id, "state": RunState.QUEUED, "created_at": now}
         connection.execute(sa.insert(jobs).values(job))
 
-    def claim_job(self, now: datetime) -> Job | None:
+    def add_job(self, kind: JobKind, subject: str, now: datetime) -> Job:
+        """Queues a job about a subject; one that is not finished yet is not doubled."""
+        unfinished = [state for state in RunState if not state.is_finished()]
+        same = (jobs.c.kind == kind, jobs.c.subject == subject, jobs.c.state.in_(unfinished))
+        with self._writer.begin() as connection:
+            row = connection.execute(sa.select(jobs).where(*same)).mappings().first()
+            if row is None:
+                values = {"kind": kind, "subject": subject, "created_at": now}
+                insert = sa.insert(jobs).values(state=RunState.QUEUED, **values).returning(jobs)
+                row = connection.execute(insert).mappings().one()
+            return rows.job(row)
+
+    def claim_job(self, now: datetime, kind: JobKind = "train") -> Job | None:
         """Takes the next queued job, in one statement, so that no two can take the same."""
         waiting = (
             sa.select(jobs.c.id)
-            .where(jobs.c.state == RunState.QUEUED)
+            .where(jobs.c.state == RunState.QUEUED, jobs.c.kind == kind)
             .order_by(-jobs.c.priority, jobs.c.id)
             .limit(1)
             .scalar_subquery()
@@ -132,6 +144,15 @@ class Queue(Reading):
                 connection.execute(stopping.values(state=RunState.STOPPING))
         return self.read_run(run_id).state
 
+    def request_job_stop(self, job_id: int, now: datetime) -> None:
+        """Stops a job that is queued; asks one that is running to stop."""
+        with self._writer.begin() as connection:
+            this = jobs.c.id == job_id
+            queued = sa.update(jobs).where(this, jobs.c.state == RunState.QUEUED)
+            connection.execute(queued.values(state=RunState.STOPPED))
+            running = sa.update(jobs).where(this, jobs.c.state == RunState.RUNNING)
+            connection.execute(running.values(state=RunState.STOPPING, stop_requested_at=now))
+
     def requeue(self, run_id: int, now: datetime) -> None:
         """Queues an ended run again; its next attempt continues from the newest checkpoint."""
         with self._writer.begin() as connection:
@@ -144,10 +165,9 @@ class Queue(Reading):
                 connection.execute(sa.update(jobs).where(*of_run).values(job))
 
     def finish_job(self, job: Job, state: RunState, reason: str | None, now: datetime) -> None:
-        """Ends a job and its run together."""
+        """Ends a job, and its run with it."""
         with self._held(job, now) as connection:
-            connection.execute(
-                sa.update(jobs).where(jobs.c.id == job.id).values(state=state, token=None)
-            )
+            done = {"state": state, "reason": reason, "token": None}
+            connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(done))
             end = {"state": state, "reason": reason, "phase": None, "ended_at": now}
             connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(end))

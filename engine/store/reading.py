@@ -11,6 +11,7 @@ from engine.records import (
     Evaluation,
     ImageScore,
     Job,
+    JobKind,
     MetricPoint,
     MetricSummary,
     Predictions,
@@ -67,6 +68,12 @@ class Reading(Connected):
         """The jobs in any of the given states, in the order of the queue."""
         query = sa.select(jobs).where(jobs.c.state.in_(states))
         return [rows.job(row) for row in self._rows(query.order_by(-jobs.c.priority, jobs.c.id))]
+
+    def read_newest_job(self, kind: JobKind, subject: str) -> Job | None:
+        """The latest job about a subject; None where there was none."""
+        about = (jobs.c.kind == kind, jobs.c.subject == subject)
+        found = self._rows(sa.select(jobs).where(*about).order_by(-jobs.c.id).limit(1))
+        return rows.job(found[0]) if found else None
 
     def read_job(self, job_id: int) -> Job:
         """One job, or `BadInputError`."""

@@ -28,6 +28,7 @@ from engine.store.schema import (
     checkpoints,
     evaluations,
     image_scores,
+    jobs,
     metric_summaries,
     metrics,
     predictions,
@@ -55,6 +56,12 @@ class Recording(Connected):
         }
         with self._held(job, now) as connection:
             connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(values))
+
+    def set_progress(self, job: Job, progress: float, now: datetime) -> None:
+        """How far a job about a subject is, 0 to 1."""
+        with self._held(job, now) as connection:
+            update = sa.update(jobs).where(jobs.c.id == job.id)
+            connection.execute(update.values(progress=progress))
 
     def set_phase(self, job: Job, phase: str, now: datetime) -> None:
         """Says what the run is doing."""
@@ -131,6 +138,7 @@ class Recording(Connected):
             connection.execute(others.values(is_best=False))
             best = sa.update(runs).where(runs.c.id == job.run_id)
             connection.execute(best.values(best_epoch=epoch))
+            assert job.run_id is not None, "only runs have checkpoints"
             return self._forget(connection, job.run_id)
 
     def _forget(self, connection: Connection, run_id: int) -> list[Checkpoint]:

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x43484252  # "CHBR", in the header of our SQLite files
 
 
@@ -89,8 +89,11 @@ jobs = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("kind", String, nullable=False),
-    _run_id(),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE")),  # of a training job
+    Column("subject", String),  # of any other: what it is about
     Column("state", String, nullable=False),
+    Column("reason", String),
+    Column("progress", Float, nullable=False, default=0.0),
     Column("priority", Integer, nullable=False, default=0),
     Column("attempt", Integer, nullable=False, default=0),
     Column("token", String),

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from engine.config import Budget, RunConfig, apply_settings, build, parse_setting
+from engine.changes import apply_settings, parse_setting
+from engine.config import Budget, RunConfig, build
 from engine.errors import BadInputError
 from engine.presets import BUDGETS, CONFIGURATIONS
 from tests.conftest import tiny_config

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from engine import hardware
-from engine.config import RunConfig, apply_settings
+from engine.changes import apply_settings
+from engine.config import RunConfig
 from engine.errors import EngineError
 from engine.planning import choose_weights
 from engine.presets import BUDGETS, CONFIGURATIONS

@@ -1,9 +1,12 @@
 import pytest
+import skimage.color
 import torch
 import torchvision
 
+from engine import color
 from engine.config import change
 from engine.networks import (
+    GreyKeeping,
     PatchDiscriminator,
     ResNetUNetGenerator,
     build_discriminator,
@@ -99,3 +102,91 @@ def test_the_resnet_generator_keeps_the_size():
 
     assert isinstance(generator, ResNetUNetGenerator)
     assert generator(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 64, 64)
+
+
+def test_an_unconditional_discriminator_sees_the_picture_alone():
+    budget = change(BUDGETS["smoke"], {"discriminator": "unconditional"})
+    discriminator = build_discriminator(budget).eval()
+    picture = torch.randn(1, 3, 32, 32)
+
+    logits = [discriminator(torch.full((1, 3, 32, 32), it), picture) for it in (-1.0, 1.0)]
+
+    assert torch.equal(*logits)
+
+
+class Chosen(torch.nn.Module):
+    """A network that answers what it was given, whatever it is shown."""
+
+    def __init__(self, ab):
+        super().__init__()
+        self.ab = torch.nn.Parameter(ab)
+
+    def forward(self, source):
+        return self.ab
+
+
+def grey_pictures(levels):
+    return (levels / 127.5 - 1).expand(-1, 3, -1, -1)
+
+
+def test_colours_from_lab_are_those_of_scikit_image():
+    chance = torch.Generator().manual_seed(0)
+    pictures = 0.1 + 0.8 * torch.rand(2, 3, 24, 24, generator=chance)
+    wanted = skimage.color.rgb2lab(pictures.permute(0, 2, 3, 1).double().numpy())
+    lightness = torch.from_numpy(wanted[..., 0])[:, None]
+    grey = color.encode(
+        torch.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+    )
+    ab = torch.from_numpy(wanted[..., 1:]).permute(0, 3, 1, 2).float() / 110
+
+    shown = (GreyKeeping(Chosen(ab))((2 * grey - 1).float().expand(-1, 3, -1, -1)) + 1) / 2
+
+    assert (shown - pictures).abs().max() < 1e-3
+
+
+def test_the_grey_is_kept_exactly_whatever_colours_are_made():
+    levels = torch.arange(256.0).view(1, 1, 16, 16)
+    source = grey_pictures(levels)
+    for seed in range(5):
+        ab = 2 * torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(seed)) - 1
+
+        shown = (GreyKeeping(Chosen(ab))(source) + 1) / 2
+
+        assert shown.min() >= 0
+        assert shown.max() <= 1
+        luminance = (
+            color.decode(shown) * torch.tensor([0.212671, 0.715160, 0.072169]).view(1, 3, 1, 1)
+        ).sum(1)
+        assert torch.allclose(luminance, color.decode(levels[:, 0] / 255), atol=2e-6)
+
+
+def test_no_colour_gives_the_grey_picture_itself():
+    source = grey_pictures(torch.arange(256.0).view(1, 1, 16, 16))
+
+    shown = GreyKeeping(Chosen(torch.zeros(1, 2, 16, 16)))(source)
+
+    assert torch.allclose(shown, source, atol=1e-4)
+
+
+def test_gradients_reach_the_colours_at_every_lightness_and_are_finite():
+    levels = torch.linspace(0, 255, 256).view(1, 1, 16, 16)
+    for size in (0.0, 0.1, 1.0):
+        network = Chosen(torch.full((1, 2, 16, 16), size))
+
+        (GreyKeeping(network)(grey_pictures(levels)) ** 2).mean().backward()
+
+        assert network.ab.grad.isfinite().all()
+        assert (network.ab.grad[..., 4:12, :].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("generator", ["unet", "resnet18_unet"])
+def test_a_generator_of_two_colour_channels_makes_pictures_of_the_same_lightness(generator):
+    budget = change(BUDGETS["smoke"], {"output": "lab_ab", "generator": generator, "px": 64})
+    network = build_generator(budget, torchvision.models.resnet18(weights=None)).eval()
+    source = grey_pictures(torch.randint(0, 256, (2, 1, 64, 64)).float())
+
+    shown = network(source)
+
+    assert shown.shape == (2, 3, 64, 64)
+    lightness = [color.lab((it + 1) / 2)[0] for it in (shown, source)]
+    assert torch.allclose(*lightness, atol=0.01)

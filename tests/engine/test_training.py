@@ -2,8 +2,9 @@ import copy
 
 import pytest
 import torch
+import torchvision
 
-from engine import checkpoint, losses, training
+from engine import checkpoint, losses, steps, training
 from engine.data.batches import evaluation_batches
 from engine.errors import DivergedError
 from engine.presets import CONFIGURATIONS
@@ -100,7 +101,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name, few_pairs, few_val_pair
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(few_pairs):
     config = tiny_config()
     state = build_state(config, CPU)
-    steps = training.Steps(config, state, maps)
+    taking = steps.Steps(config, state, maps)
     source, target = next(evaluation_batches(few_pairs, 8))
     gradients = []
     state.g_optimiser.register_step_pre_hook(
@@ -110,7 +111,7 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(few_pairs):
         lambda *_: gradients.append([it.grad.clone() for it in state.discriminator.parameters()])
     )
 
-    steps.take(source, target)
+    taking.take(source, target)
 
     own, after_generator = gradients
     assert all(torch.equal(a, b) for a, b in zip(own, after_generator, strict=True))
@@ -169,7 +170,7 @@ def test_the_average_follows_the_generator_by_its_half_life():
             parameter.fill_(1.0)
 
     for _ in range(10):  # ten batches of 8 pictures: one half-life
-        training.update_average(state.averaged, state.generator, config.budget, seen=10**6)
+        steps.update_average(state.averaged, state.generator, config.budget, seen=10**6)
 
     assert next(state.averaged.parameters()).flatten()[0].item() == pytest.approx(0.5, abs=1e-6)
 
@@ -200,3 +201,34 @@ def test_compiled_networks_train_alike_but_for_their_own_dropout(few_pairs, few_
         for figures in (expected, found):
             del figures["d_train_accuracy"]  # a count of a few patches, which one may tip
         assert found == pytest.approx(expected, rel=0.05)
+
+
+def test_pretraining_trains_the_generator_alone_and_then_both(few_pairs, few_val_pairs):
+    config = tiny_config(epochs=3, pretrain=1)
+    state = build_state(config, CPU)
+    before = copy.deepcopy(state.discriminator.state_dict())
+    after_first = None
+    events = []
+    for event in train(config, state, few_pairs, few_val_pairs, maps):
+        events.append(event)
+        if isinstance(event, EpochDone) and event.epoch == 1:
+            after_first = copy.deepcopy(state.discriminator.state_dict())
+
+    recorded = losses_of(events)
+    assert [set(row) == {"l1"} for _, row in recorded] == [True, True] + [False] * 4
+    assert "g_loss" in recorded[-1][1]
+    weights = [name for name in before if name.endswith("weight")]
+    assert all(torch.equal(before[name], after_first[name]) for name in weights)
+    assert not torch.equal(before[weights[0]], state.discriminator.state_dict()[weights[0]])
+
+
+@pytest.mark.parametrize("generator", ["unet", "resnet18_unet"])
+def test_colours_alone_can_be_learned(few_pairs, few_val_pairs, generator):
+    config = tiny_config(
+        output="lab_ab", discriminator="unconditional", generator=generator, epochs=2
+    )
+    state = build_state(config, CPU, torchvision.models.resnet18(weights=None))
+
+    events, _ = events_of(config, few_pairs, few_val_pairs, state)
+
+    assert all(value == value for _, row in losses_of(events) for value in row.values())

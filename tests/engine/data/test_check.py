@@ -88,7 +88,7 @@ def test_sixteen_bits_are_scaled_and_noted(tmp_path, settings):
     pair = read_source(f"photos:{folder}", settings).open("deep.png", 64).draw(64)
 
     assert "sixteen_bit" in {it.kind for it in faults}
-    assert pair[..., 1].mean() == pytest.approx(ramp.mean() / 257, abs=0.6)  # Pillow's: 253
+    assert pair.mean() == pytest.approx(ramp.mean() / 257, abs=0.6)  # Pillow's: 253
 
 
 def test_a_mirrored_sketch_size_is_a_mismatch(tmp_path, settings):
@@ -201,3 +201,15 @@ def test_a_second_cleaning_keeps_what_the_first_left_out(tmp_path, settings):
     _, count = cleaning.clean(source, faults_of(source.text, settings), settings)
 
     assert count == 2
+
+
+def test_the_same_pixels_in_another_file_are_a_duplicate(tmp_path, settings):
+    folder = write_photographs(tmp_path / "photos", 12, suffix="png")
+    Image.open(folder / "photo0003.png").save(folder / "saved-again.bmp")
+
+    faults = faults_of(f"photos:{folder}", settings)
+
+    assert [(it.file, it.kind) for it in faults] == [
+        ("photo0003.png", "duplicate"),
+        ("saved-again.bmp", "duplicate"),
+    ]

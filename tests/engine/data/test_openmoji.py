@@ -32,7 +32,7 @@ def draw(px):
 def test_the_sketch_is_grey_line_art_and_the_target_has_its_colours():
     sketch, target = draw(64)
 
-    assert SOURCE.source_channels == 1
+    assert SOURCE.channels == 4
     assert sketch.min() < 40
     assert sketch[0, 0] == 255
     red, green, blue = target[22, 22]

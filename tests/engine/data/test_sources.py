@@ -9,6 +9,7 @@ from PIL import Image
 
 from engine import color
 from engine.data import packing
+from engine.data.opened import split_pixels
 from engine.data.sources import read_source
 from engine.errors import BadInputError
 from tests.engine.data.making import SIDE, drawings, side_by_side, write_pairs, write_photographs
@@ -31,7 +32,7 @@ def test_the_half_without_colour_is_the_sketch_in_either_order(tmp_path, setting
     source = read(f"sidebyside:{folder}", settings)
     pair = source.open("pair003.png", SIDE).draw(SIDE)
 
-    assert source.source_channels == 1
+    assert source.channels == 4
     assert np.array_equal(pair[..., 0], np.asarray(sketch))
     assert np.array_equal(pair[..., 1:], np.asarray(colours))
     assert f"sketch {'left' if sketch_left else 'right'}" in source.about
@@ -42,7 +43,7 @@ def test_who_says_which_half_is_the_sketch_is_believed(pairs_folder, settings):
 
     pair = source.open("pair003.png", SIDE).draw(SIDE)
 
-    assert source.source_channels == 3
+    assert source.channels == 6
     assert np.array_equal(pair[..., :3], np.asarray(drawings(40)[3][1]))
 
 
@@ -55,7 +56,7 @@ def test_halves_that_are_alike_in_colour_are_not_guessed(tmp_path, settings):
     source = read(f"sidebyside:{folder}", settings)
 
     with pytest.raises(BadInputError, match=r"alike in colour .* \?sketch=left or \?sketch=right"):
-        source.source_channels  # noqa: B018
+        source.channels  # noqa: B018
 
 
 def test_partners_are_found_by_name_whatever_their_ends_and_letters(tmp_path, settings):
@@ -102,8 +103,9 @@ def test_a_photograph_becomes_the_grey_of_its_own_lightness(tmp_path, settings):
 
     pair = source.open(source.names()[1], SIDE).draw(SIDE)
 
-    grey = np.repeat(pair[..., :1], 3, axis=2)
-    lightness = [color.lab(it[None].transpose(0, 3, 1, 2) / 255)[0] for it in (grey, pair[..., 1:])]
+    lightness = [
+        color.lab(half[None].transpose(0, 3, 1, 2) / 255)[0] for half in split_pixels(pair)
+    ]
     assert source.source_label == "grey"
     assert np.abs(lightness[0] - lightness[1]).max() < 0.3  # half a level of 255
 

@@ -1,0 +1,49 @@
+"""One process looks at one source: faults, figures, examples. Torch-free.
+
+Started by the supervisor as `python -m engine.examiner JOB TOKEN`.
+"""
+
+import sys
+import time
+
+from engine import attempt
+from engine.attempt import End, ShouldStop
+from engine.data import summary, survey
+from engine.data.sources import read_source
+from engine.errors import EngineError
+from engine.records import Job, RunState
+from engine.settings import Settings
+from engine.store import Store, utc_now
+
+PROGRESS_S = 0.5  # between two words on how far it is
+
+
+class _StoppedError(Exception):
+    """Somebody asked it to stop."""
+
+
+def look(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
+    """Makes the survey of the job's subject, and draws the examples of its summary."""
+    if job.subject is None:
+        raise EngineError("this job is about no source")
+    told = 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if should_stop():
+            raise _StoppedError
+        if time.monotonic() - told > PROGRESS_S:
+            told = time.monotonic()
+            store.set_progress(job, done / max(1, total), utc_now())
+
+    source = read_source(job.subject, settings)
+    try:
+        survey.make_survey(source, settings, tell)
+        summary.draw_all_examples(source, settings, tell)
+    except _StoppedError:
+        return RunState.STOPPED, "stopped by the user"
+    return RunState.DONE, None
+
+
+if __name__ == "__main__":
+    sys.exit(attempt.main(sys.argv[1:], look))
