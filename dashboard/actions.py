@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dashboard import reads
 from engine import jobs
 from engine.config import RunConfig
+from engine.data import cleaning
+from engine.data.sources import read_source
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import RunState
 from engine.store import utc_now
@@ -23,6 +25,29 @@ def start_demo(key: str) -> int:
     """The demo study, as `make demo` has it."""
     plan = reads.plan("openmoji", "demo", DEFAULT_CONFIGURATIONS, 1, ())
     return start_study(plan.configs, plan.name, key)
+
+
+def check(source: str) -> None:
+    """Queues a look at a source."""
+    jobs.submit_check(reads.store(), reads.settings(), source, utc_now())
+
+
+def stop_check(job_id: int) -> None:
+    """Asks a look at a source to stop."""
+    jobs.cancel_job(reads.store(), reads.settings(), job_id, utc_now())
+
+
+def clean(source: str) -> None:
+    """Leaves out what is wrong with a source, and looks at the rest."""
+    look = reads.look(source)
+    cleaning.clean(read_source(source, reads.settings()), look.faults, reads.settings())
+    check(source)
+
+
+def restore(source: str) -> None:
+    """Takes back what was left out of a source, and looks at all of it."""
+    cleaning.restore(read_source(source, reads.settings()), reads.settings())
+    check(source)
 
 
 def stop_run(run_id: int) -> RunState:

@@ -19,6 +19,12 @@ st.navigation(
             help="All studies, and what is running now.",
         ),
         st.Page(
+            "app_pages/data.py",
+            title="Data",
+            icon=":material/imagesmode:",
+            help="What is in a source, and what is wrong with it.",
+        ),
+        st.Page(
             "app_pages/launch.py",
             title="Launch",
             icon=":material/rocket_launch:",

@@ -1,25 +1,36 @@
 """What pages may read. With `actions`, the only file here that knows the store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from engine import charts, jobs, planning, report, weights
 from engine.cases import Cases, Which, load_cases
 from engine.changes import parse_settings
 from engine.config import RunConfig
+from engine.data import summary, survey
+from engine.data.faults import Fault, PictureFaultError
+from engine.data.listing import read_left_out
+from engine.data.opened import split_pixels
+from engine.data.openmoji import OpenMoji
 from engine.data.packing import count_pairs, is_packed
-from engine.data.sources import read_source
+from engine.data.pictures import decoding
+from engine.data.sources import left_out_path, read_source
 from engine.estimates import Estimate, estimate
 from engine.export import bundle, folder
 from engine.metrics.catalog import CURVES
-from engine.records import MetricPoint, MetricSummary, Run, RunState, Sample, Study
+from engine.records import Job, MetricPoint, MetricSummary, Run, RunState, Sample, Study
 from engine.results import Comparison, RunStability
 from engine.settings import Settings
 from engine.store import Store, utc_now
 
 LOG_LINES = 60
+LARGE_PX = 512  # of one pair, looked at alone
 
 
 @st.cache_resource
@@ -134,6 +145,101 @@ def log_tail(run_id: int) -> str:
     if not path.is_file():
         return ""
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a source.
+
+    Attributes:
+        n_pairs: by the names of files alone.
+        summary: figures and names of examples; None where nobody has looked yet.
+        faults: of all files.
+        shifts: sentences on how the splits differ.
+        changed: how the folder differs from when it was last looked at.
+        job: the newest look.
+        left_out: how many files its list leaves out.
+        is_folder: whether files can be left out at all.
+    """
+
+    text: str
+    slug: str
+    about: str
+    source_label: str
+    n_pairs: int
+    summary: Mapping[str, Any] | None
+    faults: tuple[Fault, ...]
+    shifts: tuple[str, ...]
+    changed: str | None
+    job: Job | None
+    left_out: int
+    is_folder: bool
+
+
+def look(text: str) -> Look:
+    """What is known of a source; raises `EngineError` with a sentence for the form."""
+    source = read_source(text, settings())
+    known = survey.load_survey(source, settings())
+    described = summary.load_summary(source, settings())
+    is_folder = not isinstance(source, OpenMoji)
+    return Look(
+        text=source.text,
+        slug=source.slug,
+        about=source.about,
+        source_label=source.source_label,
+        n_pairs=len(source.names()),
+        summary=described,
+        faults=known.faults if known is not None else (),
+        shifts=tuple(map(summary.say_shift, described["shifts"])) if described else (),
+        changed=summary.changed_since(source, settings()),
+        job=newest_check(source.text),
+        left_out=len(read_left_out(left_out_path(source.text, settings()))) if is_folder else 0,
+        is_folder=is_folder,
+    )
+
+
+def newest_check(source: str) -> Job | None:
+    """The newest look at a source; one whose process is gone is shown as what it is."""
+    jobs.attend(store(), settings(), utc_now())
+    return store().read_newest_job("check", source)
+
+
+def known_sources() -> dict[str, str]:
+    """SOURCE text -> what people call it: the embedded one, and folders looked at before."""
+    openmoji = read_source("openmoji", settings())
+    return {openmoji.text: openmoji.about, **summary.known_titles(settings())}
+
+
+def example(text: str, name: str) -> str | None:
+    """The file of an example of a source; None where the pair cannot be read any more."""
+    try:
+        source = read_source(text, settings())
+        return str(summary.draw_examples(source, settings(), [name])[0])
+    except PictureFaultError:
+        return None
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """One pair at full size: [H, W, 3] bytes each; `size` is None where it has none."""
+
+    source: NDArray[np.uint8]
+    target: NDArray[np.uint8]
+    size: tuple[int, int] | None
+
+
+def pair(text: str, name: str) -> ShownPair:
+    """One pair, read from its files."""
+    with decoding():
+        opened = read_source(text, settings()).open(name, LARGE_PX)
+        halves = split_pixels(opened.draw(LARGE_PX))
+    return ShownPair(*halves, opened.size)
+
+
+def as_csv(table: pd.DataFrame) -> bytes:
+    """A table as CSV; a text that a spreadsheet would take for a formula gets an apostrophe."""
+    safe = table.map(lambda it: f"'{it}" if str(it).startswith(("=", "+", "-", "@", "\t")) else it)
+    return safe.to_csv(index=False).encode()
 
 
 @dataclass(frozen=True)

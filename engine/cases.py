@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.config import source_label
 from engine.data.opened import split_pixels
 from engine.data.packing import is_packed, load_packed
 from engine.data.sources import read_source
@@ -31,6 +32,7 @@ class Cases:
 
     Attributes:
         metric: what they were chosen by.
+        source_label: what the models were given: `sketch` or `grey`.
         names: [K] of the pairs.
         source, target: [K, px, px, 3] bytes.
         fakes: likewise, by configuration: the first seed's, from the chosen checkpoint.
@@ -38,6 +40,7 @@ class Cases:
     """
 
     metric: str
+    source_label: str
     names: tuple[str, ...]
     source: Pictures
     target: Pictures
@@ -87,6 +90,7 @@ def load_cases(
     source, target = _read_pairs(study, names, settings)
     return Cases(
         metric=metric,
+        source_label=source_label(study.data),
         names=names,
         source=source,
         target=target,

@@ -203,6 +203,11 @@ class Execution(Frozen):
     encoder_weights: Literal["auto", "imagenet", "none"] = "auto"
 
 
+def source_label(data: str) -> str:
+    """What the models are given where a SOURCE text is trained on: `sketch` or `grey`."""
+    return "grey" if data.startswith("photos:") else "sketch"
+
+
 class RunConfig(Frozen):
     """Everything that makes a run what it is."""
 

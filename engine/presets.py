@@ -48,6 +48,12 @@ BUDGETS: dict[str, Budget] = {
     str(row[0]): Budget.model_validate(dict(zip(_BUDGET_FIELDS, row, strict=True)))
     for row in _BUDGET_ROWS
 }
+DEFAULT_CONFIGURATIONS = ("standard", "perceptual", "regularized")
+# What each study of the literature compared: (budget, configurations).
+PUBLISHED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Sketch study": ("study1", DEFAULT_CONFIGURATIONS),
+    "Photograph study": ("study2", ("gan", "ganv2", "ganv3")),
+}
 BUDGET_PURPOSE = {
     "smoke": "a few seconds, to see that everything works",
     "demo": "a first look: three configurations in about 5 minutes on 2 CPU cores",
@@ -55,7 +61,6 @@ BUDGET_PURPOSE = {
     "study2": "the photograph study as published",
     "paper": "the pix2pix paper's own recipe",
 }
-DEFAULT_CONFIGURATIONS = ("standard", "perceptual", "regularized")
 
 
 def read_configurations(names: Sequence[str]) -> tuple[Configuration, ...]:

@@ -14,6 +14,7 @@ COLOURS = {
     "ganv3": "#E69F00",
 }
 OTHERS = ("#7F3C8D", "#A5AA00", "#8C564B", "#3969AC", "#008695", "#CF1C90")
+SPLITS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73"}
 GREY = "#64748B"
 ACCENT = "#2272C3"  # told apart from white and from the dark ground alike
 GRID = "rgba(128,128,128,0.18)"

@@ -7,33 +7,60 @@ import streamlit as st
 from dashboard import actions, reads
 from dashboard.components.launch_form import changes_form
 from dashboard.components.plan import show_plan
+from dashboard.components.source_form import source_form
 from dashboard.components.text import plain
-from engine.config import MAX_SEEDS
-from engine.errors import EngineError
-from engine.presets import BUDGET_PURPOSE, BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
+from engine.config import MAX_SEEDS, source_label
+from engine.errors import BadInputError, EngineError
+from engine.presets import (
+    BUDGET_PURPOSE,
+    BUDGETS,
+    CONFIGURATIONS,
+    DEFAULT_CONFIGURATIONS,
+    PUBLISHED,
+)
 
 st.title("Launch", anchor=False)
+
+
+def fill_as_published() -> None:
+    """Budget and configurations as one of the published studies had them."""
+    chosen = st.session_state["launch_published"]
+    if chosen:
+        budget, configurations = PUBLISHED[chosen]
+        st.session_state["launch_budget"] = budget
+        st.session_state["launch_configurations"] = list(configurations)
+
 
 form, summary = st.columns(2, gap="large")
 
 with form:
-    data = st.selectbox(
-        "Data",
-        ["openmoji"],
-        key="launch_data",
+    data = source_form("launch", st.query_params.get("source", ""))
+    if data is not None:
+        st.page_link(
+            "app_pages/data.py",
+            label="What is in it, and what is wrong with it",
+            icon=":material/imagesmode:",
+            query_params={"source": data},
+        )
+    st.pills(
+        "As published",
+        list(PUBLISHED),
+        key="launch_published",
+        on_change=fill_as_published,
+        help="Fills in budget and configurations of one of the two studies.",
     )
+    st.session_state.setdefault("launch_budget", "demo")
     budget = st.selectbox(
         "Budget",
         list(BUDGETS),
-        index=list(BUDGETS).index("demo"),
         format_func=lambda name: f"{name}: {BUDGET_PURPOSE[name]}",
         key="launch_budget",
         help="How much is spent: picture size, width, epochs, batch and number of pairs.",
     )
+    st.session_state.setdefault("launch_configurations", list(DEFAULT_CONFIGURATIONS))
     configurations = st.multiselect(
         "Configurations",
         list(CONFIGURATIONS),
-        default=DEFAULT_CONFIGURATIONS,
         key="launch_configurations",
         help="What is compared: a loss recipe with its learning rates.",
     )
@@ -45,12 +72,14 @@ with form:
         key="launch_seeds",
         help="Runs per configuration. Three or more tell a difference from luck.",
     )
-    name = st.text_input("Name", placeholder=f"{data} {budget}", key="launch_name", max_chars=120)
-    changes = changes_form(BUDGETS[budget])
+    name = st.text_input("Name", placeholder="data and budget", key="launch_name", max_chars=120)
+    changes = changes_form(BUDGETS[budget], is_grey=source_label(data or "") == "grey")
 
 with summary:
     plan: reads.Plan | None = None
     try:
+        if data is None:
+            raise BadInputError("Say which folder the pictures are in.")
         plan = reads.plan(data, budget, configurations, int(seeds), changes)
     except EngineError as error:
         st.error(plain(str(error)), title="This cannot be started yet", icon=":material/error:")

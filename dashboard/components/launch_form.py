@@ -12,9 +12,27 @@ LABELS = {
 }
 
 
-def changes_form(budget: Budget) -> list[str]:
-    """Fields with the budget's values; what was changed, as `--set` takes it."""
+OUTPUTS = {"rgb": "the whole picture", "lab_ab": "its colours alone; the grey is kept exactly"}
+
+
+def changes_form(budget: Budget, is_grey: bool) -> list[str]:
+    """Fields with the budget's values; what was changed, as `--set` takes it.
+
+    Args:
+        budget: whose values stand there.
+        is_grey: whether the models are given grey photographs, whose grey can be kept.
+    """
     changes = []
+    if is_grey:
+        output = st.selectbox(
+            "The models make",
+            list(OUTPUTS),
+            format_func=lambda it: OUTPUTS[it],
+            key="launch_output",
+            help="`output=lab_ab`: the two colour channels of CIE Lab; lightness is the source's.",
+        )
+        if output != budget.output:
+            changes.append(f"output={output}")
     with st.expander("Change single values", icon=":material/tune:"):
         columns = st.columns(2)
         for position, (key, label) in enumerate(LABELS.items()):
@@ -32,6 +50,7 @@ def changes_form(budget: Budget) -> list[str]:
             placeholder="lr_g=1e-4 l1=50",
             key=f"launch_extra_{budget.name}",
             help="The keys of `--set`: lr_g, lr_d, beta1, beta2, ema, jitter, decay, norm, "
-            "precision, threads, compile, record_every, and the weight of any term.",
+            "pretrain, generator, discriminator, precision, threads, compile, record_every, and "
+            "the weight of any term.",
         )
     return [*changes, *extra.split()]

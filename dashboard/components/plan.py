@@ -29,15 +29,30 @@ def show_plan(plan: Plan) -> None:
         )
         for config in {config.configuration.name: config for config in plan.configs}.values():
             st.caption(f"**{config.configuration.name}**: {config.configuration.recipe}")
-        if plan.perceptual is not None:
-            st.caption(f"The perceptual term will use **{NETWORKS[plan.perceptual]}** features.")
-        if budget.generator == "resnet18_unet":
-            start = plan.configs[0].execution.encoder_weights
-            starts = {"imagenet": "from **ImageNet** weights", "none": "**untrained**"}
-            st.caption(f"The ResNet-18 encoder will start {starts[start]}.")
-        if plan.could_fetch:
-            st.caption("For VGG19, as published: `python -m engine weights fetch vgg19`.")
         for sentence in plan.absent:
             st.caption(f"No FID: {sentence}.")
         if not plan.is_packed:
-            st.caption("The pairs are drawn first, once for this size: some seconds.")
+            st.caption("The pairs are packed first, once for this size.")
+        _say_networks(plan)
+
+
+def _say_networks(plan: Plan) -> None:
+    """What the networks start from, see and make."""
+    budget = plan.configs[0].budget
+    if plan.perceptual is not None:
+        st.caption(f"The perceptual term will use **{NETWORKS[plan.perceptual]}** features.")
+    if budget.generator == "resnet18_unet":
+        start = plan.configs[0].execution.encoder_weights
+        starts = {"imagenet": "from **ImageNet** weights", "none": "**untrained**"}
+        st.caption(f"The ResNet-18 encoder will start {starts[start]}.")
+        if start == "none":
+            st.caption("For ImageNet weights: `python -m engine weights fetch resnet18`.")
+    if plan.could_fetch:
+        st.caption("For VGG19, as published: `python -m engine weights fetch vgg19`.")
+    if budget.output == "lab_ab":
+        st.caption("The models make **colours alone**: the grey of the source is kept.")
+    if budget.discriminator == "unconditional":
+        st.caption("The discriminator sees pictures **without their source**.")
+    if budget.pretrain:
+        epochs = f"{budget.pretrain} epoch{'s' if budget.pretrain > 1 else ''}"
+        st.caption(f"The generator is trained **alone by L1** for the first {epochs}.")

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import reads
 from dashboard.components.empty import nothing_here
+from engine.config import source_label
 from engine.records import Run, Sample
 
 
@@ -32,7 +33,9 @@ def show_samples(runs: Sequence[Run], samples: Sequence[Sample], epoch: int | No
         return
     first = next(iter(chosen.values()))
     columns = st.columns(2 + len(runs), gap="small")
-    _strip(columns[0], first.source, "**sketch**", "what the model sees")
+    _strip(
+        columns[0], first.source, f"**{source_label(runs[0].config.data)}**", "what the model sees"
+    )
     _strip(columns[1], first.target, "**target**", "what it should be")
     for column, run in zip(columns[2:], runs, strict=True):
         seed = f", seed {run.seed}" if run.seed else ""

@@ -23,7 +23,7 @@ def study_card(card: StudyCard) -> None:
         with words:
             st.subheader(plain(study.name), anchor=False)
             st.caption(
-                f"study {study.id} · {study.data} · budget {study.budget.name} · "
+                f"study {study.id} · {plain(study.data)} · budget {study.budget.name} · "
                 f"{study.budget.px} px · {moment(study.created_at)}"
             )
             if card.is_unfinished:

@@ -22,7 +22,7 @@ from engine.data.opened import Pixels
 
 PALETTE = 1_000  # pairs whose colours are counted
 AB_BINS, AB_REACH = 65, 110.0  # of a and b, each from -110 to 110; grey is in the middle one
-BINS = 40  # of histograms over pairs
+BINS = 24  # of histograms over pairs
 TABLE_BITS = 6  # of each channel, by which a colour's a and b are looked up
 LEVELS = 64  # bins of the values 0..255
 CHANNELS = ("source", "red", "green", "blue")

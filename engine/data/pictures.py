@@ -187,6 +187,8 @@ def _faults_told(content: bytes) -> Iterator[None]:
         ) from error
     except Exception as error:  # decoders of damaged files raise anything
         reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        if "truncated" in reason.lower():
+            reason = "the file is truncated"
         raise PictureFaultError("unreadable", reason) from error
 
 

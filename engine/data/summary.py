@@ -30,15 +30,23 @@ def load_summary(source: Source, settings: Settings) -> dict[str, Any] | None:
 
 def known_sources(settings: Settings) -> list[Source]:
     """The folders that were looked at and are still there, the latest first."""
-    found: dict[str, Source] = {}
-    folders = [it for it in settings.data_dir.glob("*-survey-*") if it.is_dir()]
-    for folder in sorted(folders, key=lambda it: it.stat().st_mtime, reverse=True):
-        summary = _read_summary(folder)
-        if summary is None or summary["source"] in ("openmoji", *found):
-            continue
+    found = []
+    for text in known_titles(settings):
         with suppress(BadInputError):  # the folder is gone
-            found[summary["source"]] = read_source(summary["source"], settings)
-    return list(found.values())
+            found.append(read_source(text, settings))
+    return found
+
+
+def known_titles(settings: Settings) -> dict[str, str]:
+    """SOURCE text -> title of the folders that were looked at, the latest first; none is read."""
+    folders = [it for it in settings.data_dir.glob("*-survey-*") if it.is_dir()]
+    folders.sort(key=lambda it: it.stat().st_mtime, reverse=True)
+    found = [it for it in map(_read_summary, folders) if it is not None]
+    return {
+        it["source"]: f"{it['title']} ({it['source']})"
+        for it in found
+        if it["source"] != "openmoji"
+    }
 
 
 def changed_since(source: Source, settings: Settings) -> str | None:

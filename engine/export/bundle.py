@@ -115,7 +115,7 @@ def steadiness(store: Store, runs: Sequence[Run]) -> dict[int, RunStability]:
 def case_picture(cases: Cases, which: Which) -> page.Picture:
     """Sketch, target and every configuration, with each picture's score below."""
     metric = CATALOG[cases.metric]
-    rows = {"sketch": cases.source, "target": cases.target, **cases.fakes}
+    rows = {cases.source_label: cases.source, "target": cases.target, **cases.fakes}
     captions = {
         name: [f"{metric.format(score)} {metric.unit}".strip() for score in scores]
         for name, scores in cases.scores.items()

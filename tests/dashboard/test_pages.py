@@ -12,7 +12,7 @@ from engine.settings import PROJECT_ROOT
 from tests.conftest import NOW, tiny_config
 
 APP = str(PROJECT_ROOT / "dashboard" / "app.py")
-PAGES = ("overview", "launch", "live", "gallery", "compare")
+PAGES = ("overview", "data", "launch", "live", "gallery", "compare")
 STORES = ("empty", "queued", "running", "finished", "failed")
 
 

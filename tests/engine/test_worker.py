@@ -66,6 +66,7 @@ def test_paths_in_the_database_are_relative(trained):
     assert not [path for path in paths if path.startswith("/")]
 
 
+@pytest.mark.slow
 def test_the_best_epoch_by_validation_is_what_test_reports_beside_the_last(store, tiny_settings):
     config = tiny_config(epochs=3, evaluations=2, choose_by="ssim")
 
@@ -147,6 +148,7 @@ def test_a_signal_that_no_user_sent_is_the_systems(store, tiny_settings):
     assert run.reason.startswith("ended by the system")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continues_from_its_checkpoint_as_if_it_had_not_stopped(
     store, tiny_settings, trained
 ):

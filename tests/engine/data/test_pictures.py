@@ -177,6 +177,7 @@ def malformed(chance):
             yield f"{number}.{'tif' if tiff else 'png'}", content, True
 
 
+@pytest.mark.slow
 def test_500_malformed_files_neither_crash_nor_hang_and_each_is_told(tmp_path):
     silent = []
     for name, content, can_be_known in malformed(np.random.default_rng(7)):

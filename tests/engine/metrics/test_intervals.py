@@ -134,6 +134,7 @@ def pictures(chance, n):
     return real, 0.7 * real + 0.6 * chance.standard_normal((n, 8)) + 0.2
 
 
+@pytest.mark.slow
 def test_the_interval_over_pictures_covers_a_true_mean_and_a_true_kernel_distance():
     chance = np.random.default_rng(0)
     truth = np.mean([distribution.kernel_distance(*pictures(chance, 2000)).value for _ in range(9)])

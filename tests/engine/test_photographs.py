@@ -1,0 +1,88 @@
+"""The photograph study as a whole: real processes' work on real folders."""
+
+import pytest
+
+from engine import planning, worker
+from engine.changes import apply_settings
+from engine.config import RunConfig
+from engine.errors import BadInputError
+from engine.presets import BUDGETS, CONFIGURATIONS
+from engine.records import RunState
+from engine.report import compare
+from tests.conftest import NOW
+from tests.engine.data.making import write_pairs, write_photographs
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    return write_photographs(tmp_path / "photos", 60)
+
+
+def work(store, settings):
+    while (job := store.claim_job(NOW)) is not None:
+        worker.run_job(store, settings, job, lambda: False)
+    return store.read_runs()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["rgb", "lab_ab"])
+def test_three_configurations_train_on_photographs_to_a_table(store, settings, photographs, output):
+    names = ("gan", "ganv2", "ganv3")
+    changes = {"output": output, "discriminator": "unconditional", "epochs": "2", "pretrain": "1"}
+    changes |= {"batch": "4"}
+    configs = planning.plan_study(f"photos:{photographs}", "smoke", names, 1, changes, settings)
+    store.add_study("key", "photographs", configs, NOW)
+
+    runs = work(store, settings)
+
+    assert [(run.state, run.reason) for run in runs] == [(RunState.DONE, None)] * 3
+    rows = compare(store, 1).rows
+    assert [row.configuration for row in rows] == list(names)
+    least = 12 if output == "lab_ab" else 5  # dB; a grey answer already has the lightness
+    assert all(row.cells["psnr"].value > least for row in rows)
+
+
+@pytest.mark.slow
+def test_side_by_side_pairs_train_without_being_told_the_order(store, settings, tmp_path):
+    folder = write_pairs(tmp_path / "pairs", 100, sketch_left=False)
+    configs = planning.plan_study(f"sidebyside:{folder}", "smoke", ["standard"], 1, {}, settings)
+    store.add_study("key", "pairs", configs, NOW)
+
+    (run,) = work(store, settings)
+
+    assert (run.state, run.reason) == (RunState.DONE, None)
+
+
+@pytest.mark.slow
+def test_a_folder_that_changes_under_a_study_ends_its_next_run_with_the_reason(
+    store, settings, photographs
+):
+    configs = planning.plan_study(
+        f"photos:{photographs}", "smoke", ["gan", "ganv2"], 1, {"batch": "4"}, settings
+    )
+    store.add_study("key", "photographs", configs, NOW)
+    job = store.claim_job(NOW)
+    worker.run_job(store, settings, job, lambda: False)
+    (photographs / "photo0001.jpg").unlink()
+
+    _, second = work(store, settings)
+
+    assert second.state == RunState.FAILED
+    assert "have changed since run 1 of this study began" in second.reason
+
+
+def test_colours_alone_are_refused_where_the_source_is_a_sketch(settings):
+    with pytest.raises(
+        BadInputError, match=r"output=lab_ab keeps the grey .* openmoji is a sketch"
+    ):
+        planning.plan_study("openmoji", "smoke", ["gan"], 1, {"output": "lab_ab"}, settings)
+
+
+def test_pretraining_must_leave_an_epoch_for_both_networks():
+    config = RunConfig(
+        data="openmoji", configuration=CONFIGURATIONS["gan"], budget=BUDGETS["study2"]
+    )
+
+    assert apply_settings(config, {"pretrain": "2"}).budget.evaluated_epochs == (3, 4, 5)
+    with pytest.raises(BadInputError, match=r"pretrain must be less than epochs \(5\), not 5"):
+        apply_settings(config, {"pretrain": "5"})
