@@ -22,6 +22,9 @@ from streamlit.testing.v1 import AppTest
 
 from engine import grids, jobs
 from engine.config import RunConfig
+from engine.data.sources import read_source
+from engine.data.summary import draw_all_examples
+from engine.data.survey import make_survey
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.records import Checkpoint, Evaluation, Judgement, MetricPoint, RunState, Sample
 from engine.settings import PROJECT_ROOT, Settings
@@ -33,6 +36,7 @@ STEPS_PER_EPOCH = 100
 REPEATS = 10
 PAGES = ("overview", "launch", "live", "gallery", "compare")
 PAGE_LIMIT_S = 0.5
+DATA_LIMIT_S = 1.0
 SERVER_LIMIT_S = 3.0
 COMMAND_LIMIT_S = 0.7
 
@@ -49,6 +53,10 @@ def main() -> None:
         fill(settings)
         for page in PAGES:
             add(table, f"{page} page, {N_RUNS} runs", measure_page(page), PAGE_LIMIT_S)
+        source = read_source("openmoji", settings)
+        make_survey(source, settings, lambda done, total: None)
+        draw_all_examples(source, settings, lambda done, total: None)
+        add(table, f"data page, {len(source.names()):,} pairs", measure_page("data"), DATA_LIMIT_S)
         add(table, "server's first page", repeat(lambda: start_server(settings), 3), SERVER_LIMIT_S)
         add(table, "python -m engine runs", repeat(list_runs, 5), COMMAND_LIMIT_S)
         add(table, f"a live tick's new rows, {N_RUNS} runs", measure_poll(settings), 0.1)

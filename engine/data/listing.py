@@ -116,7 +116,7 @@ def read_left_out(path: Path) -> dict[str, str]:
         raise BadInputError(
             f"The list of what to leave out cannot be read: {path} ({error})."
         ) from error
-    parts = [line.partition("\t") for line in lines if not line.startswith("# ")]
+    parts = [line.partition("\t") for line in lines if "\t" in line or not line.startswith("# ")]
     return {name: reason for name, _, reason in parts if name.strip()}
 
 

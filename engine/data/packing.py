@@ -99,13 +99,6 @@ def packed_sizes(source: Source, settings: Settings) -> list[int]:
     )
 
 
-def packed_before(source: Source, px: int, settings: Settings) -> list[Path]:
-    """Folders of the same source and size whose pictures have changed since."""
-    found = settings.data_dir.glob(f"{source.slug}-{px}px-*")
-    now = packed_dir(source, px, settings)
-    return sorted(it for it in found if it.is_dir() and it != now and (it / "index.json").is_file())
-
-
 def prepare(
     source: Source,
     px: int,

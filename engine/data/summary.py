@@ -32,8 +32,10 @@ def known_sources(settings: Settings) -> list[Source]:
     """The folders that were looked at and are still there, the latest first."""
     found = []
     for text in known_titles(settings):
-        with suppress(BadInputError):  # the folder is gone
-            found.append(read_source(text, settings))
+        with suppress(BadInputError):  # the folder is gone, or its halves are alike by now
+            source = read_source(text, settings)
+            if source.about:
+                found.append(source)
     return found
 
 
