@@ -268,8 +268,9 @@ def plan(
 ) -> Plan:
     """What a form's values amount to; raises `EngineError` with a sentence for the form."""
     parsed = parse_settings(changes)
-    configs = planning.plan_study(data, budget, configurations, seeds, parsed, settings())
-    source, spent = read_source(data, settings()), configs[0].budget
+    source = read_source(data, settings())
+    configs = planning.plan_study(source, budget, configurations, seeds, parsed, settings())
+    spent = configs[0].budget
     pairs = count_pairs(source, spent, settings())
     perceptual = next(
         (
@@ -282,7 +283,7 @@ def plan(
     absent = [] if weights.find("inception", settings()) else [weights.absence("inception")]
     return Plan(
         configs=tuple(configs),
-        name=planning.default_name(configs, settings()),
+        name=planning.default_name(source, budget),
         pairs=pairs,
         is_packed=is_packed(source, spent.px, settings()),
         estimate=estimate(configs, pairs, store().read_speeds()),

@@ -11,7 +11,7 @@ from engine import weights
 from engine.changes import apply_settings
 from engine.config import MAX_SEEDS, RunConfig, change, explain
 from engine.data.packing import count_pairs, require_usable
-from engine.data.sources import read_source
+from engine.data.sources import Source, read_source
 from engine.data.survey import load_survey
 from engine.errors import BadInputError, MissingWeightsError
 from engine.metrics.catalog import CATALOG
@@ -26,7 +26,7 @@ MAX_RESULTS_BYTES = 200 * 2**20
 
 
 def plan_study(
-    data: str,
+    source: Source,
     budget: str,
     configurations: Sequence[str],
     seeds: int,
@@ -38,7 +38,7 @@ def plan_study(
     Feature weights are chosen here, so that they can be shown before Start.
 
     Args:
-        data: a SOURCE.
+        source: where the pairs come from.
         budget: a budget's name.
         configurations: names, in the order they are compared.
         seeds: how many; they are 0 .. seeds - 1.
@@ -49,7 +49,6 @@ def plan_study(
         BadInputError: any of it is wrong; one sentence says what and the way out.
         MissingWeightsError: chosen feature weights are not on this machine.
     """
-    source = read_source(data, settings)
     spent = read_budget(budget)
     if not 1 <= seeds <= MAX_SEEDS:
         raise BadInputError(f"seeds must be from 1 to {MAX_SEEDS}, not {seeds}.")
@@ -60,7 +59,7 @@ def plan_study(
         )
         config = choose_weights(config, settings)
         configs += [config.model_copy(update={"seed": seed}) for seed in range(seeds)]
-    return check_runs(configs, settings)
+    return check_runs(configs, source, settings)
 
 
 class _StudyPart(BaseModel):
@@ -100,7 +99,8 @@ def plan_repetition(path: Path, settings: Settings) -> tuple[list[RunConfig], st
     if any(it.configuration != named[it.configuration.name] for it in configs):
         raise BadInputError(f"{shown} gives one name to different configurations.")
     name = f"{results.study.name[: MAX_NAME - len(AGAIN)]}{AGAIN}"
-    return check_runs(configs, settings), check_name(name)
+    source = read_source(configs[0].data, settings)
+    return check_runs(configs, source, settings), check_name(name)
 
 
 def _read_results(path: Path, shown: str) -> _Results:
@@ -126,17 +126,15 @@ def _read_results(path: Path, shown: str) -> _Results:
         ) from error
 
 
-def check_runs(configs: list[RunConfig], settings: Settings) -> list[RunConfig]:
+def check_runs(configs: list[RunConfig], source: Source, settings: Settings) -> list[RunConfig]:
     """The runs of one study, or `BadInputError` with what stands in the way of starting them."""
-    first = configs[0]
-    budget = first.budget
+    budget = configs[0].budget
     wanted = {config.execution.compile for config in configs}
     if "on" in wanted and not (shutil.which("cc") or shutil.which("gcc")):
         raise BadInputError(
             "compile=on needs a C compiler and there is none (cc, gcc): install one, for example "
             "`apt-get install gcc`, or leave compile at auto."
         )
-    source = read_source(first.data, settings)
     known = load_survey(source, settings)
     if known is None:
         source.require_sound()
@@ -193,7 +191,6 @@ def check_name(name: str) -> str:
     return name
 
 
-def default_name(configs: Sequence[RunConfig], settings: Settings) -> str:
+def default_name(source: Source, budget: str) -> str:
     """What a study is called when nobody says: data and budget."""
-    title = read_source(configs[0].data, settings).title
-    return f"{title[: MAX_NAME // 2]} {configs[0].budget.name}"
+    return f"{source.title[: MAX_NAME // 2]} {budget}"

@@ -48,7 +48,7 @@ def check(chosen: argparse.Namespace, settings: Settings) -> int:
     found = _survey(source, settings)
     if chosen.json:
         faults = [asdict(fault) for fault in found.faults]
-        print(json.dumps({"pairs": len(found.facts), "faults": faults}, indent=2))
+        print(json.dumps({"pairs": len(found.names), "faults": faults}, indent=2))
     else:
         _print_faults(Console(), source, found)
     if chosen.clean:
@@ -130,7 +130,7 @@ def _print_sources(console: Console, sources: Sequence[dict[str, Any]]) -> None:
 
 def _print_faults(console: Console, source: Source, found: survey.Survey) -> None:
     counts = [f"{found.splits.count(split):,} {split}" for split in ("train", "val", "test")]
-    line = f"{len(found.facts):,} pairs can be read: {', '.join(counts)}"
+    line = f"{len(found.names):,} pairs can be read: {', '.join(counts)}"
     console.print(terminal.plain(source.about), style="bold", highlight=False)
     console.print(line, highlight=False)
     if not found.faults:

@@ -12,6 +12,7 @@ from engine import jobs, planning, tables, terminal
 from engine.changes import parse_settings
 from engine.commands.common import open_existing, read_path, stderr
 from engine.config import RunConfig
+from engine.data.sources import read_source
 from engine.errors import BadInputError
 from engine.findings import findings
 from engine.presets import DEFAULT_CONFIGURATIONS
@@ -52,8 +53,9 @@ def _plan(chosen: argparse.Namespace, settings: Settings) -> tuple[list[RunConfi
         names = (chosen.configurations or ",".join(DEFAULT_CONFIGURATIONS)).split(",")
         changes = parse_settings(chosen.set)
         seeds = 1 if chosen.seeds is None else chosen.seeds
-        configs = planning.plan_study(chosen.data, chosen.budget, names, seeds, changes, settings)
-        return configs, planning.default_name(configs, settings)
+        source = read_source(chosen.data, settings)
+        configs = planning.plan_study(source, chosen.budget, names, seeds, changes, settings)
+        return configs, planning.default_name(source, chosen.budget)
     options = ("data", "budget", "configurations", "seeds")
     also = [f"--{name}" for name in options if getattr(chosen, name) is not None]
     if also or chosen.set:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,25 +44,6 @@ class Facts:
 
     def __len__(self) -> int:
         return len(self.names)
-
-    def save(self, path: Path) -> None:
-        """Writes all of it into one file."""
-        names = np.array("\n".join(self.names).encode())
-        digests = np.array("\n".join(self.digests).encode())
-        columns = {"names": names, "digests": digests, "prints": self.prints, **self.columns}
-        np.savez(path, **columns)  # type: ignore[arg-type]
-
-
-def load_facts(path: Path) -> Facts:
-    """Reads what `Facts.save` wrote; raises OSError, ValueError or KeyError where it is damaged."""
-    with np.load(path) as saved:
-        texts = {it: bytes(saved[it].item()).decode() for it in ("names", "digests")}
-        names, digests = (tuple(text.split("\n")) if text else () for text in texts.values())
-        columns = {name: saved[name] for name in _COLUMNS}
-        prints = saved["prints"]
-    if {len(names), len(digests), len(prints), *map(len, columns.values())} != {len(names)}:
-        raise ValueError("its columns are of different lengths")
-    return Facts(names, digests, columns, prints)
 
 
 def measure(

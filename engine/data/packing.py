@@ -163,7 +163,7 @@ def require_usable(source: Source, survey: Survey) -> None:
         EngineError: says the first few files and the way out.
     """
     wrong = {it.file: it for it in survey.unusable}
-    if not len(survey.facts):
+    if not len(survey.names):
         first = next(iter(wrong.values()), None)
         why = f": {first.file}: {first.detail}" if first is not None else ""
         raise EngineError(f"Not one pair of {source.title} can be read{why}.")
@@ -197,7 +197,7 @@ class _Part:
 def _pack(source: Source, px: int, settings: Settings, on_progress: Progress) -> None:
     known = load_survey(source, settings)
     surveyor = None if known is not None else Surveyor(source)
-    names = source.names() if known is None else known.facts.names
+    names = source.names() if known is None else known.names
     wanted = Wanted(px, glance=known is None)
 
     def finish(portion: Portion) -> _Part:
@@ -227,9 +227,7 @@ def _pack(source: Source, px: int, settings: Settings, on_progress: Progress) ->
         require_usable(source, survey)
         pairs = [
             Pair(name, group, split, packed[name])
-            for name, group, split in zip(
-                survey.facts.names, survey.groups, survey.splits, strict=True
-            )
+            for name, group, split in zip(survey.names, survey.groups, survey.splits, strict=True)
             if name in packed
         ]
         left_out = {it.file: it for it in (*survey.unusable, *faults)}

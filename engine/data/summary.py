@@ -62,10 +62,11 @@ def changed_since(source: Source, settings: Settings) -> str | None:
         return None
     latest = max(before, key=lambda it: it.stat().st_mtime)
     try:
-        known = json.loads((latest / "survey.json").read_text(encoding="utf-8"))["names"]
+        known = json.loads((latest / "survey.json").read_text(encoding="utf-8"))
+        then = {pair[0] for pair in known["pairs"]} | set(known["unread"])
     except (OSError, ValueError, KeyError):
         return f"{source.title} has changed since it was looked at."
-    then, now = set(known), set(source.names())
+    now = set(source.names())
     changes = [
         f"{len(it):,} {what}" for it, what in ((now - then, "new"), (then - now, "gone")) if it
     ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.data import alike, check, describe
 from engine.data.describe import Palette
-from engine.data.facts import Facts, join, load_facts, measure, to_planes
+from engine.data.facts import Facts, join, measure, to_planes
 from engine.data.faults import Fault
 from engine.data.index import draw_order, split_pairs
 from engine.data.reading import Portion, Wanted, read_portions
@@ -23,7 +23,7 @@ from engine.errors import EngineError
 from engine.files import replacing_folder
 from engine.settings import Settings
 
-FORMAT = 1  # raised when surveys of before must not be used any more
+FORMAT = 2  # raised when surveys of before must not be used any more
 EXAMPLE_PX = 192
 
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
@@ -34,13 +34,13 @@ class Survey:
     """What is known of a source's pairs.
 
     Attributes:
-        facts: a row for each pair that can be read.
+        names: [N] of the pairs that can be read, sorted.
         faults: of all files, by name.
         groups: [N] pairs of a group look alike, or are variants of each other.
         splits: [N] train, val or test; a group lies in one unless the user parted it.
     """
 
-    facts: Facts
+    names: tuple[str, ...]
     faults: tuple[Fault, ...]
     groups: tuple[str, ...]
     splits: tuple[str, ...]
@@ -67,12 +67,11 @@ def load_survey(source: Source, settings: Settings) -> Survey | None:
         return None
     try:
         document = json.loads((folder / "survey.json").read_text(encoding="utf-8"))
-        facts = load_facts(folder / "facts.npz")
         faults = tuple(Fault(**fault) for fault in document["faults"])
-        found = Survey(facts, faults, tuple(document["groups"]), tuple(document["splits"]))
-        if not len(facts) == len(found.groups) == len(found.splits):
-            raise ValueError("its parts do not fit together")
-        return found
+        names, groups, splits = (
+            zip(*document["pairs"], strict=True) if document["pairs"] else ((),) * 3
+        )
+        return Survey(names, faults, groups, splits)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineError(
             f"What was found out about {source.title} is damaged ({error}). Remove {folder}; it is "
@@ -151,9 +150,9 @@ class Surveyor:
             facts, given, copies, lookalikes, source.source_label, source.is_cut
         )
         faults.sort(key=lambda fault: (fault.file, fault.severity, fault.kind))
-        survey = Survey(facts, tuple(faults), groups, split_pairs(given, groups))
+        survey = Survey(facts.names, tuple(faults), groups, split_pairs(given, groups))
         palette = describe.join_palettes([seen.palette for seen in self._seen])
-        _store(source, survey, palette, settings)
+        _store(source, survey, facts, palette, settings)
         return survey
 
 
@@ -172,13 +171,13 @@ def _group(
     return tuple(source.group(facts.names[clusters.find(at)]) for at in range(len(facts)))
 
 
-def _store(source: Source, survey: Survey, palette: Palette, settings: Settings) -> None:
-    facts = survey.facts
+def _store(
+    source: Source, survey: Survey, facts: Facts, palette: Palette, settings: Settings
+) -> None:
     document = {
-        "names": source.names(),
+        "pairs": list(zip(survey.names, survey.groups, survey.splits, strict=True)),
+        "unread": sorted(set(source.names()) - set(survey.names)),
         "faults": [asdict(fault) for fault in survey.faults],
-        "groups": survey.groups,
-        "splits": survey.splits,
     }
     summary = {
         "source": source.text,
@@ -188,20 +187,19 @@ def _store(source: Source, survey: Survey, palette: Palette, settings: Settings)
         "pairs": len(facts),
         "given": any(source.given_split(name) for name in facts.names[:1]),
         **describe.summarise(facts, survey.splits, palette),
-        "examples": _name_examples(survey),
+        "examples": _name_examples(survey, facts),
     }
     target = survey_dir(source, settings)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"), replacing_folder(target) as folder:
-        facts.save(folder / "facts.npz")
         (folder / "survey.json").write_text(json.dumps(document), encoding="utf-8")
         (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
-def _name_examples(survey: Survey) -> dict[str, dict[str, list[str]]]:
+def _name_examples(survey: Survey, facts: Facts) -> dict[str, dict[str, list[str]]]:
     """Split -> order -> names of pairs to look at."""
-    names = survey.facts.names
-    chosen = describe.choose_examples(survey.facts, survey.splits, [draw_order(it) for it in names])
+    names = survey.names
+    chosen = describe.choose_examples(facts, survey.splits, [draw_order(it) for it in names])
     return {
         split: {label: [names[at] for at in positions] for label, positions in orders.items()}
         for split, orders in chosen.items()

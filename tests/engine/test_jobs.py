@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from engine import jobs, planning, processes
+from engine.data.sources import read_source
 from engine.errors import BadInputError, EngineError
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import RunState
@@ -20,7 +21,8 @@ def plan(settings, **changes):
         "changes": {},
         **changes,
     }
-    return planning.plan_study(**asked, settings=settings)
+    source = read_source(asked.pop("data"), settings)
+    return planning.plan_study(source, **asked, settings=settings)
 
 
 @pytest.fixture

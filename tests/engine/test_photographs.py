@@ -5,6 +5,7 @@ import pytest
 from engine import planning, worker
 from engine.changes import apply_settings
 from engine.config import RunConfig
+from engine.data.sources import read_source
 from engine.errors import BadInputError
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.records import RunState
@@ -16,6 +17,10 @@ from tests.engine.data.making import write_pairs, write_photographs
 @pytest.fixture
 def photographs(tmp_path):
     return write_photographs(tmp_path / "photos", 60)
+
+
+def plan(data, names, changes, settings):
+    return planning.plan_study(read_source(data, settings), "smoke", names, 1, changes, settings)
 
 
 def work(store, settings):
@@ -30,7 +35,7 @@ def test_three_configurations_train_on_photographs_to_a_table(store, settings, p
     names = ("gan", "ganv2", "ganv3")
     changes = {"output": output, "discriminator": "unconditional", "epochs": "2", "pretrain": "1"}
     changes |= {"batch": "4"}
-    configs = planning.plan_study(f"photos:{photographs}", "smoke", names, 1, changes, settings)
+    configs = plan(f"photos:{photographs}", names, changes, settings)
     store.add_study("key", "photographs", configs, NOW)
 
     runs = work(store, settings)
@@ -45,7 +50,7 @@ def test_three_configurations_train_on_photographs_to_a_table(store, settings, p
 @pytest.mark.slow
 def test_side_by_side_pairs_train_without_being_told_the_order(store, settings, tmp_path):
     folder = write_pairs(tmp_path / "pairs", 100, sketch_left=False)
-    configs = planning.plan_study(f"sidebyside:{folder}", "smoke", ["standard"], 1, {}, settings)
+    configs = plan(f"sidebyside:{folder}", ["standard"], {}, settings)
     store.add_study("key", "pairs", configs, NOW)
 
     (run,) = work(store, settings)
@@ -57,9 +62,7 @@ def test_side_by_side_pairs_train_without_being_told_the_order(store, settings, 
 def test_a_folder_that_changes_under_a_study_ends_its_next_run_with_the_reason(
     store, settings, photographs
 ):
-    configs = planning.plan_study(
-        f"photos:{photographs}", "smoke", ["gan", "ganv2"], 1, {"batch": "4"}, settings
-    )
+    configs = plan(f"photos:{photographs}", ["gan", "ganv2"], {"batch": "4"}, settings)
     store.add_study("key", "photographs", configs, NOW)
     job = store.claim_job(NOW)
     worker.run_job(store, settings, job, lambda: False)
@@ -75,7 +78,7 @@ def test_colours_alone_are_refused_where_the_source_is_a_sketch(settings):
     with pytest.raises(
         BadInputError, match=r"output=lab_ab keeps the grey .* openmoji is a sketch"
     ):
-        planning.plan_study("openmoji", "smoke", ["gan"], 1, {"output": "lab_ab"}, settings)
+        plan("openmoji", ["gan"], {"output": "lab_ab"}, settings)
 
 
 def test_pretraining_must_leave_an_epoch_for_both_networks():

@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from engine import jobs, planning, processes
+from engine.data.openmoji import OpenMoji
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import RunState
 from engine.store import utc_now
@@ -42,7 +43,7 @@ def submit(store, tiny_settings, monkeypatch):
 
     def start(configurations=("standard",), **changes):
         configs = planning.plan_study(
-            "openmoji", "smoke", configurations, 1, changes, tiny_settings
+            OpenMoji(), "smoke", configurations, 1, changes, tiny_settings
         )
         key = f"key {len(store.read_studies())}"
         return jobs.submit(store, tiny_settings, configs, "a", key, utc_now())[1]
@@ -119,7 +120,7 @@ def test_cancel_ends_a_running_run_and_keeps_its_checkpoint(
 
 
 def test_submitting_starts_a_supervisor_that_does_the_work(store, tiny_settings):
-    configs = planning.plan_study("openmoji", "smoke", ["gan"], 1, {}, tiny_settings)
+    configs = planning.plan_study(OpenMoji(), "smoke", ["gan"], 1, {}, tiny_settings)
 
     jobs.submit(store, tiny_settings, configs, "a", "key", utc_now())
     jobs.submit(store, tiny_settings, configs, "a", "key", utc_now())

@@ -84,7 +84,7 @@ def test_what_was_surveyed_is_packed_with_the_same_splits_at_every_size(settings
 def test_packing_leaves_a_survey_behind(settings):
     packing.prepare(Squares(), 32, settings)
 
-    assert len(load_survey(Squares(), settings).facts) == 40
+    assert len(load_survey(Squares(), settings).names) == 40
 
 
 def test_the_pixels_stay_on_the_disk_until_they_are_read(settings):
