@@ -20,7 +20,7 @@ from engine.data.opened import split_pixels
 from engine.data.openmoji import OpenMoji
 from engine.data.packing import count_pairs, is_packed
 from engine.data.pictures import decoding
-from engine.data.sources import left_out_path, read_source
+from engine.data.sources import Source, left_out_path, read_source
 from engine.estimates import Estimate, estimate
 from engine.export import bundle, folder
 from engine.metrics.catalog import CURVES
@@ -152,7 +152,7 @@ class Look:
     """What is known of a source.
 
     Attributes:
-        n_pairs: by the names of files alone.
+        source: as its folder was a moment ago.
         summary: figures and names of examples; None where nobody has looked yet.
         faults: of all files.
         shifts: sentences on how the splits differ.
@@ -162,11 +162,7 @@ class Look:
         is_folder: whether files can be left out at all.
     """
 
-    text: str
-    slug: str
-    about: str
-    source_label: str
-    n_pairs: int
+    source: Source
     summary: Mapping[str, Any] | None
     faults: tuple[Fault, ...]
     shifts: tuple[str, ...]
@@ -183,17 +179,13 @@ def look(text: str) -> Look:
     described = summary.load_summary(source, settings())
     is_folder = not isinstance(source, OpenMoji)
     return Look(
-        text=source.text,
-        slug=source.slug,
-        about=source.about,
-        source_label=source.source_label,
-        n_pairs=len(source.names()),
+        source=source,
         summary=described,
         faults=known.faults if known is not None else (),
         shifts=tuple(map(summary.say_shift, described["shifts"])) if described else (),
         changed=summary.changed_since(source, settings()),
         job=newest_check(source.text),
-        left_out=len(read_left_out(left_out_path(source.text, settings()))) if is_folder else 0,
+        left_out=len(read_left_out(left_out_path(source.where, settings()))) if is_folder else 0,
         is_folder=is_folder,
     )
 
@@ -210,11 +202,10 @@ def known_sources() -> dict[str, str]:
     return {openmoji.text: openmoji.about, **summary.known_titles(settings())}
 
 
-def example(text: str, name: str) -> str | None:
+def example(source: Source, name: str) -> str | None:
     """The file of an example of a source; None where the pair cannot be read any more."""
     try:
-        source = read_source(text, settings())
-        return str(summary.draw_examples(source, settings(), [name])[0])
+        return str(summary.draw_example(source, settings(), name))
     except PictureFaultError:
         return None
 
@@ -228,10 +219,10 @@ class ShownPair:
     size: tuple[int, int] | None
 
 
-def pair(text: str, name: str) -> ShownPair:
+def pair(source: Source, name: str) -> ShownPair:
     """One pair, read from its files."""
     with decoding():
-        opened = read_source(text, settings()).open(name, LARGE_PX)
+        opened = source.open(name, LARGE_PX)
         halves = split_pixels(opened.draw(LARGE_PX))
     return ShownPair(*halves, opened.size)
 

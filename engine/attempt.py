@@ -43,6 +43,13 @@ def main(arguments: Sequence[str], work: Work) -> int:
     return 0
 
 
+def stopped(store: Store, job: Job, where: str = "") -> End:
+    """How a job ends that was asked to: by the user, with a row, or by a signal alone."""
+    if store.read_job(job.id).stop_requested_at is not None:
+        return RunState.STOPPED, f"stopped by the user{where}"
+    return RunState.CRASHED, f"ended by the system{where}, perhaps a shutdown"
+
+
 def do(store: Store, settings: Settings, job: Job, should_stop: ShouldStop, work: Work) -> None:
     """Does a job and records how it ended; only here is every exception caught."""
     about = f"run {job.run_id}" if job.run_id is not None else f"job {job.id}"

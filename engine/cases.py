@@ -6,7 +6,7 @@ not the first of a loader, and not a rule on the losses.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,8 @@ def load_cases(
     table = _score_table(store.read_scores(ids, REPORTED_SPLIT, [metric]), chosen, fakes)
     judges = [by] if by in table else list(table)
     names = _choose({name: table[name] for name in judges}, metric, which, count)
-    source, target = _read_pairs(study, names, settings)
+    environment = next(iter(chosen.values())).environment
+    source, target = _read_pairs(study, environment, names, settings)
     return Cases(
         metric=metric,
         source_label=source_label(study.data),
@@ -151,7 +152,7 @@ def _choose(
 
 
 def _read_pairs(
-    study: Study, names: Sequence[str], settings: Settings
+    study: Study, environment: Mapping[str, Any] | None, names: Sequence[str], settings: Settings
 ) -> tuple[Pictures, Pictures]:
     source, px = read_source(study.data, settings), study.budget.px
     if not is_packed(source, px, settings):
@@ -160,6 +161,7 @@ def _read_pairs(
             f"`python -m engine data prepare {study.data} --size {px}` brings them back."
         )
     packed = load_packed(source, px, settings)
+    packed.require(environment)
     positions = {pair.name: index for index, pair in enumerate(packed.pairs)}
     if gone := [name for name in names if name not in positions]:
         raise EngineError(f"The pair {gone[0]} is no longer in {study.data}: the data has changed.")

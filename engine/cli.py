@@ -123,6 +123,7 @@ def _add_data(verbs: Verbs) -> None:
     command.add_argument(
         "--clean", action="store_true", help="leave out what is wrong; your files stay as they are"
     )
+    command.add_argument("--again", action="store_true", help="look again, whatever is known")
     command.add_argument("--restore", action="store_true", help="take back what was left out")
     command = _add(group, "describe", data.describe, "a source in figures", json=True)
     command.add_argument("source", metavar="SOURCE")

@@ -156,7 +156,8 @@ class Budget(Frozen):
     @property
     def work(self) -> str:
         """What a training step costs, in a word: runs with the same are equally fast."""
-        return f"{self.generator} {self.px} px {self.base_channels} channels batch {self.batch}"
+        networks = f"{self.generator} {self.output} {self.discriminator}"
+        return f"{networks} {self.px} px {self.base_channels} channels batch {self.batch}"
 
     @property
     def evaluated_epochs(self) -> tuple[int, ...]:

@@ -39,9 +39,9 @@ def look(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) ->
     source = read_source(job.subject, settings)
     try:
         survey.make_survey(source, settings, tell)
-        summary.draw_all_examples(source, settings, tell)
+        summary.draw_all_examples(source, settings, lambda _done, _total: tell(1, 1))
     except _StoppedError:
-        return RunState.STOPPED, "stopped by the user"
+        return attempt.stopped(store, job)
     return RunState.DONE, None
 
 

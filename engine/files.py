@@ -44,7 +44,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     What stood there before, if anything, is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
+    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield building
         building.chmod(0o755)
@@ -54,6 +54,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(building)
         raise
+
+
+def sweep_folders(path: Path) -> None:
+    """Removes what killed processes left of `replacing_folder`; only who holds a lock may."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        if left.is_dir():
+            shutil.rmtree(left)
 
 
 @contextmanager

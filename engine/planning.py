@@ -135,12 +135,17 @@ def check_runs(configs: list[RunConfig], source: Source, settings: Settings) -> 
             "compile=on needs a C compiler and there is none (cc, gcc): install one, for example "
             "`apt-get install gcc`, or leave compile at auto."
         )
+    source.require_sound()
     known = load_survey(source, settings)
-    if known is None:
-        source.require_sound()
-    else:
-        require_usable(source, known)
+    if known is not None:
+        require_usable(source, known.names, known.unusable)
     counts = count_pairs(source, budget, settings)
+    if empty := [split for split, count in counts.items() if not count]:
+        raise BadInputError(
+            f"No pair of {source.title} falls into {' or '.join(empty)} (train {counts['train']}, "
+            f"val {counts['val']}, test {counts['test']}): use more pairs, or put some into "
+            "folders named train, val and test."
+        )
     if budget.batch > counts["train"]:
         raise BadInputError(
             f"batch must be at most {counts['train']}, the number of training pairs, not "

@@ -62,6 +62,7 @@ def evaluate_again(
     torch.set_num_threads(int(run.resolved.execution.threads))
     budget = run.resolved.budget
     packed = packing.prepare(read_source(run.resolved.data, settings), budget.px, settings)
+    packed.require(run.environment)
     limit = budget.n_test if split == "test" else budget.n_val
     pairs = batches.load_pairs(packed, split, limit, device)
 

@@ -76,7 +76,7 @@ class _Training:
         try:
             packed = self.prepare(config)
         except _StoppedError:
-            return self.stopped(0)
+            return attempt.stopped(self.store, self.job, " before it began")
         config = self.resolve(packed)
         device = hardware.choose_device(config.execution.device)
         court = Court(
@@ -107,17 +107,11 @@ class _Training:
             else:
                 self.record_steps(event)
             if self.should_stop() and state.epoch < config.budget.epochs:
-                return self.stopped(state.epoch)
+                return attempt.stopped(self.store, self.job, f" at epoch {state.epoch}")
 
         self.phase("evaluating")
         self.evaluate(state, court, test_pairs)
         return RunState.DONE, None
-
-    def stopped(self, epoch: int) -> tuple[RunState, str]:
-        """Who asked: the user by a row, or the system by a signal alone."""
-        if self.store.read_job(self.job.id).stop_requested_at is not None:
-            return RunState.STOPPED, f"stopped by the user at epoch {epoch}"
-        return RunState.CRASHED, f"ended by the system at epoch {epoch}, perhaps a shutdown"
 
     def prepare(self, config: RunConfig) -> PackedPairs:
         """The packed pairs, the same that the study's other runs are trained on.
@@ -127,9 +121,13 @@ class _Training:
         """
         source = read_source(config.data, self.settings)
         told = self.progress("packing", len(source.names()))
-        packed = packing.prepare(
-            source, config.budget.px, self.settings, lambda done, _: told(done)
-        )
+
+        def tell(done: int, _total: int) -> None:
+            if self.should_stop():
+                raise _StoppedError
+            told(done)
+
+        packed = packing.prepare(source, config.budget.px, self.settings, tell)
         for fault in packed.left_out:
             print(f"left out: {fault.file}: {fault.detail}", flush=True)
         for run in self.store.read_runs(self.run_record.study_id):

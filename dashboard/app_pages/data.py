@@ -25,22 +25,25 @@ try:
 except EngineError as error:
     st.error(plain(str(error)), icon=":material/error:")
     st.stop()
-st.query_params["source"] = look.text
-st.session_state["data_asked"] = look.text
+st.query_params["source"] = look.source.text
+st.session_state["data_asked"] = look.source.text
 if look.is_folder:
-    st.caption(plain(look.about))
+    st.caption(plain(look.source.about))
 
 
 def show_progress() -> None:
     """How far the look is; the page is drawn anew when it has ended."""
-    now = reads.newest_check(look.text)
+    now = reads.newest_check(look.source.text)
     if now is None or now.state.is_finished():
         st.rerun()
     doing = "waiting for its turn" if now.state == RunState.QUEUED else f"{now.progress:.0%}"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(now.progress, text=f"Looking at every picture once: {doing}", width="stretch")
         if st.button("Stop", type="tertiary", disabled=now.state == RunState.STOPPING):
-            actions.stop_check(now.id)
+            try:
+                actions.stop_check(now.id)
+            except EngineError as error:
+                st.toast(plain(str(error)))
 
 
 if look.job is not None and not look.job.state.is_finished():
@@ -55,13 +58,13 @@ if look.summary is None:
     with st.container(border=True, horizontal_alignment="center"):
         st.subheader("These pictures have not been looked at", anchor=False)
         st.markdown(
-            f"{look.n_pairs:,} pairs were found by their names. A look reads each of them once: it "
-            "finds what is wrong, what looks alike, and what is in them. Your files stay as they "
-            "are."
+            f"{len(look.source.names()):,} pairs were found by their names. A look reads each of "
+            "them once: it finds what is wrong, what looks alike, and what is in them. Your files "
+            "stay as they are."
         )
         if st.button("Look at them", type="primary", icon=":material/search:"):
             try:
-                actions.check(look.text)
+                actions.check(look.source.text)
             except EngineError as error:
                 st.error(plain(str(error)), icon=":material/error:")
                 st.stop()
@@ -73,7 +76,7 @@ st.page_link(
     "app_pages/launch.py",
     label="Train on these pairs",
     icon=":material/rocket_launch:",
-    query_params={"source": look.text},
+    query_params={"source": look.source.text},
 )
 label = f"Faults ({len(look.faults):,})" if look.faults else "Faults"
 pictures, figures, faults = st.tabs(["Pictures", "Figures", label])

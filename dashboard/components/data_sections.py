@@ -1,6 +1,7 @@
 """What the Data page shows of a source: pictures, figures, faults."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
@@ -51,11 +52,11 @@ def show_pictures(look: reads.Look) -> None:
 
 
 def _thumbnail(look: reads.Look, name: str) -> None:
-    path = reads.example(look.text, name)
+    path = reads.example(look.source, name)
     if path is None:
         st.caption(f"{plain(name)}: the file has gone or changed.")
         return
-    st.image(path, width="stretch", alt=f"{look.source_label} and target of {name}")
+    st.image(path, width="stretch", alt=f"{look.source.source_label} and target of {name}")
     label = name if len(name) <= 28 else f"…{name[-27:]}"
     if st.button(plain(label), type="tertiary", key=f"open_{name}", help="Show it large."):
         _show_pair(look, name)
@@ -65,12 +66,12 @@ def _thumbnail(look: reads.Look, name: str) -> None:
 def _show_pair(look: reads.Look, name: str) -> None:
     """The pair at full size, with what is known of it."""
     try:
-        found = reads.pair(look.text, name)
+        found = reads.pair(look.source, name)
     except EngineError as error:
         st.error(plain(str(error)))
         return
     columns = st.columns(2)
-    columns[0].image(found.source, caption=look.source_label, width="stretch")
+    columns[0].image(found.source, caption=look.source.source_label, width="stretch")
     columns[1].image(found.target, caption="target", width="stretch")
     size = f"{found.size[0]} x {found.size[1]} pixels" if found.size else "drawn at any size"
     st.markdown(f"**{plain(name)}** · {size}")
@@ -149,8 +150,7 @@ def show_faults(look: reads.Look) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.info(f"{look.left_out:,} files are left out by your list.", icon=":material/block:")
             if st.button("Take them back", icon=":material/undo:"):
-                actions.restore(look.text)
-                st.rerun()
+                _try(actions.restore, look.source.text)
     if not look.faults:
         st.success("Nothing is wrong with these pictures.", icon=":material/check:")
         return
@@ -182,7 +182,7 @@ def show_faults(look: reads.Look) -> None:
         st.download_button(
             "Download as CSV",
             reads.as_csv(table),
-            file_name=f"faults-{look.slug}.csv",
+            file_name=f"faults-{look.source.slug}.csv",
             mime="text/csv",
             icon=":material/download:",
         )
@@ -198,5 +198,14 @@ def _leave_out(look: reads.Look, count: int) -> None:
             "Your folder stays as it is, and this can be undone."
         )
         if st.button("Leave them out", type="primary"):
-            actions.clean(look.text)
-            st.rerun()
+            _try(actions.clean, look.source.text)
+
+
+def _try(action: Callable[[str], None], source: str) -> None:
+    """Does it and draws the page anew, or says why it could not be done."""
+    try:
+        action(source)
+    except EngineError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    st.rerun()

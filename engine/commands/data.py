@@ -17,6 +17,7 @@ from engine.data.describe import CHANNELS
 from engine.data.faults import KINDS, SEVERITIES, Fault
 from engine.data.sources import KINDS as SOURCE_KINDS
 from engine.data.sources import Source, read_source
+from engine.errors import BadInputError
 from engine.presets import read_budget
 from engine.settings import Settings
 
@@ -43,8 +44,13 @@ def check(chosen: argparse.Namespace, settings: Settings) -> int:
     """Lists everything that is wrong with a source's files."""
     source = read_source(chosen.source, settings)
     if chosen.restore:
-        print(f"{cleaning.restore(source, settings):,} files are taken back")
+        if chosen.clean:
+            raise BadInputError("One of --clean and --restore at a time.")
+        count = cleaning.restore(source, settings)
+        print(json.dumps({"restored": count}) if chosen.json else f"{count:,} files are taken back")
         return 0
+    if chosen.again:
+        survey.forget(source, settings)
     found = _survey(source, settings)
     if chosen.json:
         faults = [asdict(fault) for fault in found.faults]

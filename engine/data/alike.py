@@ -5,6 +5,8 @@ and confirmed by the correlation of small grey pictures. Pairs are alike when ei
 sketch that was trained on with red must not be judged with green.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ MIN_CORRELATION = 0.99
 _CLEARLY = 2  # levels of 255 by which a neighbour must be brighter; less is noise
 _COMPARED = 4_000_000  # pairs of hashes at a time, which takes 32 MB
 _CONFIRMED = 50_000  # pairs confirmed at a time
+_PARTNERS = 16  # look-alikes before it that a picture is joined with; in a film all would be
 
 
 class Clusters:
@@ -47,30 +50,41 @@ def find_copies(facts: Facts) -> dict[int, int]:
     return copies
 
 
-def find_lookalikes(facts: Facts) -> NDArray[np.intp]:
-    """Pairs of positions (first < second) that look alike in either half: [M, 2], sorted."""
-    found = [_lookalikes(facts.prints[:, half]) for half in (0, 1)]
+def find_lookalikes(facts: Facts, poll: Callable[[], None] = lambda: None) -> NDArray[np.intp]:
+    """Pairs of positions (first < second) that look alike in either half: [M, 2], sorted.
+
+    Args:
+        facts: a row each.
+        poll: called now and then; may raise to end it.
+    """
+    if not len(facts):
+        return np.empty((0, 2), np.intp)
+    found = [_lookalikes(facts.prints[:, half], poll) for half in (0, 1)]
     pairs: NDArray[np.intp] = np.unique(np.concatenate(found), axis=0)
     return pairs
 
 
-def _lookalikes(prints: NDArray[np.uint8]) -> NDArray[np.intp]:
+def _lookalikes(prints: NDArray[np.uint8], poll: Callable[[], None]) -> NDArray[np.intp]:
     hashes = _difference_hash(prints)
     flat = prints.reshape(len(prints), -1).astype(np.float32)
     centred = flat - flat.mean(1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     unit = centred / np.maximum(norms, 1e-6)
     found = [np.empty((0, 2), np.intp)]
+    partners = np.zeros(len(hashes), np.int64)
     rows_at_once = max(1, _COMPARED // max(1, len(hashes)))
     for start in range(0, len(hashes), rows_at_once):
         block = hashes[start : start + rows_at_once]
         distances = np.bitwise_count(block[:, None] ^ hashes[None, start:])
-        rows, columns = np.nonzero(np.triu(distances <= MAX_DISTANCE, 1))
+        has_room = partners[start:] < _PARTNERS
+        rows, columns = np.nonzero(np.triu((distances <= MAX_DISTANCE) & has_room, 1))
+        poll()
         for at in range(0, len(rows), _CONFIRMED):
             first, second = rows[at : at + _CONFIRMED], columns[at : at + _CONFIRMED]
             candidates = np.stack([first, second], axis=1) + start
             alike = np.einsum("nd,nd->n", unit[candidates[:, 0]], unit[candidates[:, 1]])
             found.append(candidates[alike > MIN_CORRELATION])
+            partners += np.bincount(found[-1][:, 1], minlength=len(partners))
     return np.concatenate(found)
 
 

@@ -7,6 +7,7 @@ one half alone.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from engine.color import GREY, LUMINANCE
 from engine.data.packing import PackedPairs
 from engine.errors import BadInputError
+
+CHUNK = 256  # pairs looked through at a time
 
 
 def derive_seed(seed: int, epoch: int, stream: str) -> int:
@@ -71,8 +74,8 @@ def colourful(pairs: PairSet, count: int) -> PairSet:
 
     The same for every run on the same pairs; ties keep the pairs' order.
     """
-    targets = pairs.targets.cpu().float()
-    spread = (targets.amax(-1) - targets.amin(-1)).mean((1, 2))  # [N]
+    parts = [it.cpu() for it in torch.split(pairs.targets, CHUNK)]
+    spread = torch.cat([(it.amax(-1) - it.amin(-1)).float().mean((1, 2)) for it in parts])  # [N]
     ranked = spread.argsort(descending=True, stable=True)[: max(count, len(pairs) // 2)]
     chosen = ranked[torch.linspace(0, len(ranked) - 1, min(count, len(ranked))).long()]
     names = tuple(pairs.names[index] for index in chosen.tolist())
@@ -149,13 +152,18 @@ def _source(pixels: Tensor) -> Tensor:
 
 def _grey_of_equal_lightness(pixels: Tensor) -> Tensor:
     """Bytes [..., 3] -> [...], by the tables of `color`: the same on every device."""
-    luminance, grey = (torch.from_numpy(it).to(pixels.device) for it in (LUMINANCE, GREY))
+    luminance, grey = _grey_tables(pixels.device)
     parts = [luminance[channel][pixels[..., channel].int()] for channel in range(3)]
     return grey[parts[0] + parts[1] + parts[2]]
 
 
 def _as_pictures(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div(127.5).sub(1)
+
+
+@cache
+def _grey_tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(LUMINANCE).to(device), torch.from_numpy(GREY).to(device)
 
 
 def _reflect(index: Tensor, side: int) -> Tensor:

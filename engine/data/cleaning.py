@@ -24,7 +24,7 @@ def clean(source: Source, faults: Sequence[Fault], settings: Settings) -> tuple[
             reasons.setdefault(fault.file, f"{fault.kind}: {fault.detail}")
     settings.require_writable_artifacts()
     with replacing(path) as file:
-        file.write(format_left_out(reasons, source.text.partition("?")[0]).encode())
+        file.write(format_left_out(reasons, source.where).encode())
     return path, len(reasons)
 
 
@@ -39,4 +39,4 @@ def restore(source: Source, settings: Settings) -> int:
 def _list_of(source: Source, settings: Settings) -> Path:
     if not source.text.startswith(FOLDER_KINDS):
         raise BadInputError(f"{source.title} is built in; nothing is left out of it.")
-    return left_out_path(source.text, settings)
+    return left_out_path(source.where, settings)

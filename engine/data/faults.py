@@ -21,11 +21,11 @@ KINDS: dict[str, str] = {
     "blank": "is of one colour, or nearly",
     "grey": "has no colour to learn from",
     "duplicate": "the same picture stands elsewhere too",
-    "near_duplicate": "looks like another picture; both are kept in one split",
+    "near_duplicate": "looks like another picture; kept in one split where you gave none",
     "sixteen_bit": "has 16 bits a channel; scaled to 8",
     "rotated": "turned upright as its EXIF data says",
     "converted": "brought to RGB, or not of the format that its name says",
-    "outlier": "unlike the others in size, shape or colour",
+    "outlier": "unlike the others in size or shape",
 }
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 

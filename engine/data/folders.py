@@ -7,24 +7,24 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from PIL import Image
 
 from engine import color
+from engine.data import check
 from engine.data.faults import Fault, PictureFaultError, first_names
 from engine.data.index import draw_order
 from engine.data.listing import Listing, given_splits
 from engine.data.opened import GLANCE, Opened, Pixels
-from engine.data.pictures import Box, Picture, decoding, fit, glance, read_picture
+from engine.data.pictures import Picture, decoding, fit, glance, read_picture
 from engine.errors import BadInputError
 
 DETECTED_IN = 16  # pictures that tell which half is the sketch
 DETECTED_AT = 64  # pixels a side, where colourfulness is measured
-CLEARLY = 2.0  # times as colourful must one half be as the other
-GREY = 2.0  # colourfulness below which a picture is grey; JPEG leaves traces of colour
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class FolderSource:
         options: Options,
         left_out: Collection[str],
     ) -> None:
-        self.text = f"{kind}:{where}{options}"
+        self.text, self.where = f"{kind}:{where}{options}", f"{kind}:{where}"
         self.listings, self.options, self.left_out = listings, options, left_out
         names = "-".join(listing.root.name or "root" for listing in listings)
         self.title = f"{kind} {names}"
@@ -87,7 +87,8 @@ class FolderSource:
 
     @cached_property
     def _splits(self) -> Mapping[str, str]:
-        return given_splits(self._all_names(), self.root)
+        names = [name for name in self._all_names() if name not in self.left_out]
+        return given_splits(names, self.root)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -124,11 +125,13 @@ class FolderSource:
         return ()
 
     def require_sound(self) -> None:
-        """Something remains; more must fit together where pairs are made of parts."""
+        """Something remains, all in splits or none; more where pairs are made of parts."""
+        _ = self._splits  # says so where pictures lie beside the folders of splits
         if not self._names:
+            why = "its list leaves all out; `data check SOURCE --restore` takes them back"
             raise BadInputError(
-                f"No pair of {self.title} remains: its list leaves all out "
-                f"(`python -m engine data check {self.text} --restore` takes them back)."
+                f"No pair of {self.title} remains: "
+                f"{why if self.left_out else 'none has a partner'}."
             )
 
 
@@ -145,7 +148,7 @@ class Photos(FolderSource):
     def open(self, name: str, needed: int) -> Opened:
         """Reads a photograph."""
         picture = read_picture(self.root / name, (needed, needed))
-        return opened(picture.size, picture.notes, [(picture, _whole(picture))])
+        return opened(picture.size, picture.notes, [picture.image])
 
 
 class TwoFolders(FolderSource):
@@ -160,13 +163,13 @@ class TwoFolders(FolderSource):
         where = f"{sketches.root},{colours.root}"
         super().__init__("folders", [sketches, colours], where, options, left_out)
         self.about = f"sketches in {sketches.root}, colours in {colours.root}"
-        self._keys = [_by_key(listing) for listing in self.listings]
+        self._keys = [_by_key(listing, left_out) for listing in self.listings]
 
     @cached_property
     def channels(self) -> int:
         """4 where the sketches of a sample are grey."""
         seen = sample(self.names(), lambda name: self._read(0, name, DETECTED_AT))
-        return 4 if colourfulness([(it, _whole(it)) for it in seen]) < GREY else 6
+        return 4 if colourfulness([it.image for it in seen]) < check.GREY else 6
 
     def _all_names(self) -> Sequence[str]:
         both = self._keys[0].keys() & self._keys[1].keys()
@@ -199,8 +202,12 @@ class TwoFolders(FolderSource):
         super().require_sound()
 
     def _read(self, side: int, name: str, needed: int) -> Picture:
-        key = _key(name)
-        return read_picture(self.listings[side].root / self._keys[side][key][0], (needed, needed))
+        path = self.listings[side].root / self._keys[side][_key(name)][0]
+        try:
+            return read_picture(path, (needed, needed))
+        except PictureFaultError as error:
+            half = ("the sketch", "the colour picture")[side]
+            raise PictureFaultError(error.kind, f"{half}: {error.detail}") from error
 
     def open(self, name: str, needed: int) -> Opened:
         """Reads a pair."""
@@ -213,9 +220,8 @@ class TwoFolders(FolderSource):
         plain = ("converted", "grey brought to RGB")  # as a sketch should be
         notes = [note for note in sketch.notes if note != plain]
         notes += [note for note in colours.notes if note not in notes]
-        sketch = as_sketch(sketch, self.channels)
-        parts = [(sketch, _whole(sketch)), (colours, _whole(colours))]
-        return opened(sketch.size, notes, parts)
+        images = [as_sketch(sketch.image, self.channels), colours.image]
+        return opened(sketch.size, notes, images)
 
 
 def sample(names: Sequence[str], read: Callable[[str], Picture]) -> list[Picture]:
@@ -230,35 +236,29 @@ def sample(names: Sequence[str], read: Callable[[str], Picture]) -> list[Picture
     return found
 
 
-def colourfulness(parts: Sequence[tuple[Picture, Box]]) -> float:
-    """The median over parts of pictures; 0 of none."""
-    if not parts:
+def colourfulness(images: Sequence[Image.Image]) -> float:
+    """The median over pictures; 0 of none."""
+    if not images:
         return 0.0
-    pixels = np.stack([fit(picture.image, DETECTED_AT, box) for picture, box in parts])
+    pixels = np.stack([fit(image, DETECTED_AT) for image in images])
     return float(np.median(color.colorfulness(pixels.transpose(0, 3, 1, 2) / 255)))
 
 
-def _whole(picture: Picture) -> Box:
-    return (0.0, 0.0, float(picture.image.width), float(picture.image.height))
-
-
-def as_sketch(picture: Picture, channels: int) -> Picture:
+def as_sketch(image: Image.Image, channels: int) -> Image.Image:
     """The picture as a sketch is packed: in grey where all are."""
-    return picture if channels == 6 else replace(picture, image=picture.image.convert("L"))
+    return image if channels == 6 else image.convert("L")
 
 
 def opened(
-    size: tuple[int, int],
-    notes: Sequence[tuple[str, str]],
-    parts: Sequence[tuple[Picture, Box]],
+    size: tuple[int, int], notes: Sequence[tuple[str, str]], images: Sequence[Image.Image]
 ) -> Opened:
-    """A pair made of parts of pictures, in the order of its channels."""
+    """A pair made of pictures, in the order of its channels."""
 
     def draw(px: int) -> Pixels:
-        return _stack([fit(picture.image, px, box) for picture, box in parts])
+        return _stack([fit(image, px) for image in images])
 
     def look() -> Pixels:
-        return _stack([glance(picture.image, GLANCE, box) for picture, box in parts])
+        return _stack([glance(image, GLANCE) for image in images])
 
     return Opened(size, tuple(notes), draw, look)
 
@@ -267,10 +267,11 @@ def _stack(halves: Sequence[Pixels]) -> Pixels:
     return halves[0] if len(halves) == 1 else np.concatenate(halves, axis=2)
 
 
-def _by_key(listing: Listing) -> dict[str, list[str]]:
+def _by_key(listing: Listing, left_out: Collection[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in listing.pictures:
-        found.setdefault(_key(name), []).append(name)
+        if name not in left_out:
+            found.setdefault(_key(name), []).append(name)
     return found
 
 

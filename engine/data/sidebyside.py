@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from PIL import Image
+
+from engine.data import check
 from engine.data.faults import PictureFaultError, first_names
 from engine.data.folders import (
     DETECTED_AT,
-    GREY,
     FolderSource,
     Options,
     as_sketch,
@@ -19,7 +21,7 @@ from engine.data.folders import (
 )
 from engine.data.listing import Listing
 from engine.data.opened import Opened
-from engine.data.pictures import Box, Picture, decoding, read_picture, read_size
+from engine.data.pictures import Picture, decoding, read_picture, read_size
 from engine.errors import BadInputError
 
 CLEARLY = 2.0  # times as colourful must one half be as the other
@@ -50,6 +52,7 @@ class SideBySide(FolderSource):
     def require_sound(self) -> None:
         """Every picture can be cut into two equal halves, by the headers."""
         super().require_sound()
+        _ = self._halves  # says so where they cannot be told apart
         odd = _odd_widths(self.root, self._names, self.version)
         if odd:
             raise BadInputError(
@@ -70,11 +73,10 @@ class SideBySide(FolderSource):
     def open(self, name: str, needed: int) -> Opened:
         """Reads a pair."""
         picture = self.read(name, needed)
-        left, right = _halves_of(picture)
+        left, right = _cut(picture)
         sketch, colours = (left, right) if self._halves.sketch == "left" else (right, left)
         size = (picture.size[0] // 2, picture.size[1])
-        parts = [(as_sketch(picture, self.channels), sketch), (picture, colours)]
-        return opened(size, picture.notes, parts)
+        return opened(size, picture.notes, [as_sketch(sketch, self.channels), colours])
 
 
 @lru_cache(maxsize=8)
@@ -104,26 +106,30 @@ def _detect_halves(source: SideBySide) -> _Halves:
     seen = sample(source.names(), lambda name: source.read(name, DETECTED_AT))
     if not seen:
         return _Halves("left", False, "no picture of a sample can be cut in two halves")
-    halves = [_halves_of(picture) for picture in seen]
-    left, right = (
-        colourfulness([(it, both[side]) for it, both in zip(seen, halves, strict=True)])
-        for side in (0, 1)
-    )
+    halves = [_cut(picture) for picture in seen]
+    left, right = (colourfulness([both[side] for both in halves]) for side in (0, 1))
     measured = f"colourfulness {left:.1f} left, {right:.1f} right, in {len(seen)} pictures"
     sketch = source.options.sketch
     if sketch == "auto":
-        if max(left, right) < GREY or max(left, right) < CLEARLY * min(left, right):
+        if max(left, right) < check.GREY or max(left, right) < CLEARLY * min(left, right):
             raise BadInputError(
                 f"The halves of the pictures in {source.root} are alike in colour ({measured}). "
                 "Say which is the sketch: add ?sketch=left or ?sketch=right to the source."
             )
         sketch = "left" if left < right else "right"
     other = "right" if sketch == "left" else "left"
-    is_grey = (left if sketch == "left" else right) < GREY
+    is_grey = (left if sketch == "left" else right) < check.GREY
     return _Halves(sketch, is_grey, f"sketch {sketch}, colours {other} ({measured})")
 
 
-def _halves_of(picture: Picture) -> tuple[Box, Box]:
-    """Left and right half, as boxes of the decoded picture."""
+def _cut(picture: Picture) -> tuple[Image.Image, Image.Image]:
+    """Left and right half, apart before they are scaled: neither may see the other's edge.
+
+    A JPEG that was decoded smaller may have an odd width by now; its middle column is shared, and
+    left out.
+    """
     width, height = picture.image.size
-    return (0.0, 0.0, width / 2, float(height)), (width / 2, 0.0, float(width), float(height))
+    half = width // 2
+    boxes = ((0, 0, half, height), (width - half, 0, width, height))
+    left, right = (picture.image.crop(box) for box in boxes)
+    return left, right

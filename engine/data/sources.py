@@ -41,6 +41,10 @@ class Source(Protocol):
         """How it is stored with runs; with absolute paths."""
 
     @property
+    def where(self) -> str:
+        """The same without its options."""
+
+    @property
     def title(self) -> str:
         """What people call it."""
 
@@ -121,10 +125,15 @@ def read_source(text: str, settings: Settings) -> Source:
     return make(list_folder(root), options, left_out)
 
 
-def left_out_path(text: str, settings: Settings) -> Path:
-    """The list of what to leave out of a source; the same for all its options."""
-    digest = hashlib.sha256(text.partition("?")[0].encode()).hexdigest()[:12]
-    return settings.data_dir / "left-out" / f"{text.partition(':')[0]}-{digest}.txt"
+def left_out_path(where: str, settings: Settings) -> Path:
+    """The list of what to leave out of a source.
+
+    Args:
+        where: the source without its options, for which the list is the same.
+        settings: where it is kept.
+    """
+    digest = hashlib.sha256(where.encode("utf-8", "replace")).hexdigest()[:12]
+    return settings.data_dir / "left-out" / f"{where.partition(':')[0]}-{digest}.txt"
 
 
 def _split_options(kind: str, rest: str) -> tuple[str, Options]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,37 +34,37 @@ def known_sources(settings: Settings) -> list[Source]:
     for text in known_titles(settings):
         with suppress(BadInputError):  # the folder is gone, or its halves are alike by now
             source = read_source(text, settings)
-            if source.about:
-                found.append(source)
+            source.require_sound()
+            found.append(source)
     return found
 
 
 def known_titles(settings: Settings) -> dict[str, str]:
     """SOURCE text -> title of the folders that were looked at, the latest first; none is read."""
-    folders = [it for it in settings.data_dir.glob("*-survey-*") if it.is_dir()]
-    folders.sort(key=lambda it: it.stat().st_mtime, reverse=True)
-    found = [it for it in map(_read_summary, folders) if it is not None]
-    return {
-        it["source"]: f"{it['title']} ({it['source']})"
-        for it in found
-        if it["source"] != "openmoji"
-    }
+    folders = settings.data_dir.glob(f"*-survey-{FORMAT}-*")
+    whole = [it for it in folders if (it / "survey.json").is_file() and it.name[0] != "."]
+    found: dict[str, str] = {}
+    for folder in sorted(whole, key=lambda it: it.stat().st_mtime, reverse=True):
+        with suppress(EngineError):  # a damaged one is told when its source is chosen
+            summary = _read_summary(folder)
+            if summary is not None and summary["source"] != "openmoji":
+                found.setdefault(summary["source"], f"{summary['title']} ({summary['source']})")
+    return found
 
 
 def changed_since(source: Source, settings: Settings) -> str | None:
     """In a sentence how the folder differs from when it was last looked at; None if not at all."""
-    if survey_dir(source, settings).is_dir():
+    if (survey_dir(source, settings) / "survey.json").is_file():
         return None
-    before = [
-        it for it in settings.data_dir.glob(f"{source.slug}-survey-{FORMAT}-*") if it.is_dir()
-    ]
+    folders = settings.data_dir.glob(f"{source.slug}-survey-{FORMAT}-*")
+    before = [it for it in folders if (it / "survey.json").is_file()]
     if not before:
         return None
     latest = max(before, key=lambda it: it.stat().st_mtime)
     try:
         known = json.loads((latest / "survey.json").read_text(encoding="utf-8"))
         then = {pair[0] for pair in known["pairs"]} | set(known["unread"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):
         return f"{source.title} has changed since it was looked at."
     now = set(source.names())
     changes = [
@@ -84,11 +84,13 @@ def say_shift(shift: Mapping[str, Any]) -> str:
 
 
 def _read_summary(folder: Path) -> dict[str, Any] | None:
+    if not (folder / "survey.json").is_file():
+        return None
     try:
         found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        if not {"source", "title", "about", "pairs", "splits", "shifts", "examples"} <= set(found):
+            raise ValueError("its parts are missing")
+    except (OSError, ValueError, TypeError) as error:
         raise EngineError(f"{folder} is damaged ({error}). Remove it; it is made again.") from error
     return found
 
@@ -100,25 +102,23 @@ def draw_all_examples(source: Source, settings: Settings, on_progress: Progress)
     names = sorted({name for order in orders for few in order.values() for name in few})
     for done, name in enumerate(names, 1):
         with suppress(PictureFaultError):  # it went since; the page says so where it is shown
-            draw_examples(source, settings, [name])
+            draw_example(source, settings, name)
         on_progress(done, len(names))
 
 
-def draw_examples(source: Source, settings: Settings, names: Sequence[str]) -> list[Path]:
-    """Pictures of both halves of some pairs, drawn once and kept with the survey.
+def draw_example(source: Source, settings: Settings, name: str) -> Path:
+    """A picture of both halves of a pair, drawn once and kept with the survey.
 
     Raises:
-        PictureFaultError: a file has gone or changed since the survey.
+        PictureFaultError: the file has gone, or the folder has changed since the survey.
     """
-    folder = survey_dir(source, settings) / "examples"
-    found = []
-    with decoding():
-        for name in names:
-            path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jpg"
-            if not path.is_file():
-                halves = split_pixels(source.open(name, NEEDED).draw(EXAMPLE_PX))
-                with replacing(path) as file:
-                    picture = Image.fromarray(np.concatenate(halves, axis=1))
-                    picture.save(file, "JPEG", quality=92)
-            found.append(path)
-    return found
+    folder = survey_dir(source, settings)
+    if not (folder / "survey.json").is_file():
+        raise PictureFaultError("unreadable", "the folder has changed since it was looked at")
+    path = folder / "examples" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jpg"
+    if not path.is_file():
+        with decoding():
+            halves = split_pixels(source.open(name, NEEDED).draw(EXAMPLE_PX))
+        with replacing(path) as file:
+            Image.fromarray(np.concatenate(halves, axis=1)).save(file, "JPEG", quality=92)
+    return path

@@ -1,10 +1,13 @@
 """What one pass over all pictures of a source found: facts, faults, look-alikes and splits.
 
-Kept beside the packed pairs, so that checking, describing and packing read every picture once.
+Kept beside the packed pairs: checking and describing read no picture again, and packing looks at
+them in the same pass where nobody looked before.
 """
 
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,16 +18,16 @@ from numpy.typing import NDArray
 from engine.data import alike, check, describe
 from engine.data.describe import Palette
 from engine.data.facts import Facts, join, measure, to_planes
-from engine.data.faults import Fault
+from engine.data.faults import Fault, PictureFaultError
 from engine.data.index import draw_order, split_pairs
-from engine.data.reading import Portion, Wanted, read_portions
+from engine.data.pictures import decoding
+from engine.data.reading import NEEDED, Portion, Wanted, read_portions
 from engine.data.sources import Source
 from engine.errors import EngineError
-from engine.files import replacing_folder
+from engine.files import replacing_folder, sweep_folders
 from engine.settings import Settings
 
 FORMAT = 2  # raised when surveys of before must not be used any more
-EXAMPLE_PX = 192
 
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
 
@@ -63,7 +66,7 @@ def survey_dir(source: Source, settings: Settings) -> Path:
 def load_survey(source: Source, settings: Settings) -> Survey | None:
     """The survey of the source as it is now; None where none was made."""
     folder = survey_dir(source, settings)
-    if not folder.is_dir():
+    if not (folder / "survey.json").is_file():
         return None
     try:
         document = json.loads((folder / "survey.json").read_text(encoding="utf-8"))
@@ -72,7 +75,7 @@ def load_survey(source: Source, settings: Settings) -> Survey | None:
             zip(*document["pairs"], strict=True) if document["pairs"] else ((),) * 3
         )
         return Survey(names, faults, groups, splits)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise EngineError(
             f"What was found out about {source.title} is damaged ({error}). Remove {folder}; it is "
             "made again."
@@ -96,7 +99,14 @@ def make_survey(source: Source, settings: Settings, on_progress: Progress) -> Su
         surveyor.take(seen)
         done += seen.n_pairs
         on_progress(done, len(names))
-    return surveyor.conclude(settings)
+    return surveyor.conclude(settings, lambda: on_progress(done, len(names)))
+
+
+def forget(source: Source, settings: Settings) -> None:
+    """Removes what is known of a source, so that the next look is a new one."""
+    folder = survey_dir(source, settings)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,9 @@ class Surveyor:
 
     def look(self, portion: Portion) -> Seen:
         """Measures pairs by a glance at each."""
+        if not portion.names:
+            nothing = describe.join_palettes([])
+            return Seen(len(portion.faults), join([]), portion.faults, nothing)
         counted = [at for at, name in enumerate(portion.names) if name in self._counted]
         notes = [
             Fault(name, kind, "note", detail)
@@ -138,10 +151,16 @@ class Surveyor:
         """Keeps what was seen, in the order of the pairs."""
         self._seen.append(seen)
 
-    def conclude(self, settings: Settings) -> Survey:
-        """Compares all pairs with each other, and stores everything."""
+    def conclude(self, settings: Settings, poll: Callable[[], None] = lambda: None) -> Survey:
+        """Compares all pairs with each other, and stores everything.
+
+        Args:
+            settings: where.
+            poll: called now and then; may raise to end it.
+        """
         source, facts = self.source, join([seen.facts for seen in self._seen])
-        copies, lookalikes = alike.find_copies(facts), alike.find_lookalikes(facts)
+        copies = self._same_in_full(alike.find_copies(facts), facts)
+        lookalikes = alike.find_lookalikes(facts, poll)
         given = [source.given_split(name) for name in facts.names]
         groups = _group(source, facts, copies, lookalikes)
         faults = [fault for seen in self._seen for fault in seen.faults]
@@ -155,11 +174,28 @@ class Surveyor:
         _store(source, survey, facts, palette, settings)
         return survey
 
+    def _same_in_full(self, copies: dict[int, int], facts: Facts) -> dict[int, int]:
+        """Those that are the same at a larger size too; others only look alike."""
+        found = {}
+        with decoding():
+            for position, original in copies.items():
+                drawn = []
+                for at in (position, original):
+                    with suppress(PictureFaultError):  # it has gone since it was looked at
+                        drawn.append(self.source.open(facts.names[at], NEEDED).draw(NEEDED))
+                if len(drawn) == 2 and np.array_equal(drawn[0], drawn[1]):
+                    found[position] = original
+        return found
+
 
 def _group(
     source: Source, facts: Facts, copies: dict[int, int], lookalikes: NDArray[np.intp]
 ) -> tuple[str, ...]:
-    """Variants by name, exact copies and look-alikes together; named after the first of them."""
+    """Variants by name, exact copies and look-alikes together.
+
+    Named after the member that comes first in an order as good as random: a picture that is added
+    to a group seldom renames it, and so seldom moves it to another split.
+    """
     clusters = alike.Clusters(len(facts))
     first: dict[str, int] = {}
     for position, name in enumerate(facts.names):
@@ -168,7 +204,11 @@ def _group(
         clusters.join(original, position)
     for one, other in lookalikes.tolist():
         clusters.join(one, other)
-    return tuple(source.group(facts.names[clusters.find(at)]) for at in range(len(facts)))
+    names: dict[int, str] = {}
+    for position, name in enumerate(facts.names):
+        group, cluster = source.group(name), clusters.find(position)
+        names[cluster] = min(group, names.get(cluster, group), key=draw_order)
+    return tuple(names[clusters.find(position)] for position in range(len(facts)))
 
 
 def _store(
@@ -191,9 +231,13 @@ def _store(
     }
     target = survey_dir(source, settings)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"), replacing_folder(target) as folder:
-        (folder / "survey.json").write_text(json.dumps(document), encoding="utf-8")
-        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    with FileLock(f"{target}.lock"):
+        sweep_folders(target)
+        if (target / "survey.json").is_file():
+            return  # another process was as quick; its examples may be in use
+        with replacing_folder(target) as folder:
+            (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+            (folder / "survey.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def _name_examples(survey: Survey, facts: Facts) -> dict[str, dict[str, list[str]]]:

@@ -1,11 +1,13 @@
 """The photograph study as a whole: real processes' work on real folders."""
 
 import pytest
+from PIL import Image
 
 from engine import planning, worker
 from engine.changes import apply_settings
 from engine.config import RunConfig
 from engine.data.sources import read_source
+from engine.data.survey import make_survey
 from engine.errors import BadInputError
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.records import RunState
@@ -89,3 +91,29 @@ def test_pretraining_must_leave_an_epoch_for_both_networks():
     assert apply_settings(config, {"pretrain": "2"}).budget.evaluated_epochs == (3, 4, 5)
     with pytest.raises(BadInputError, match=r"pretrain must be less than epochs \(5\), not 5"):
         apply_settings(config, {"pretrain": "5"})
+
+
+def test_an_odd_width_is_refused_at_the_start_after_a_look_too(tmp_path, settings):
+    folder = write_pairs(tmp_path / "pairs", 40)
+    Image.new("RGB", (101, 50)).save(folder / "odd.png")
+    source = read_source(f"sidebyside:{folder}", settings)
+    make_survey(source, settings, lambda done, total: None)
+
+    with pytest.raises(BadInputError, match="odd width"):
+        plan(source.text, ["gan"], {}, settings)
+
+
+def test_a_run_that_is_stopped_while_its_pictures_are_packed_leaves_nothing(
+    store, settings, photographs
+):
+    store.add_study(
+        "key", "a", plan(f"photos:{photographs}", ["gan"], {"batch": "4"}, settings), NOW
+    )
+    job = store.claim_job(NOW)
+    store.request_stop(job.run_id, NOW)
+
+    worker.run_job(store, settings, job, lambda: True)
+
+    (run,) = store.read_runs()
+    assert (run.state, run.reason) == (RunState.STOPPED, "stopped by the user before it began")
+    assert [it for it in settings.data_dir.iterdir() if it.is_dir()] == []

@@ -119,6 +119,7 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(few_pairs):
 
 def test_recorded_steps_are_every_nth_whatever_the_clock(few_pairs, few_val_pairs, monkeypatch):
     config = tiny_config(batch=4, epochs=2, record_every=3)
+    monkeypatch.setattr(training, "READ_EVERY_S", 1e9)
     slow, _ = events_of(config, few_pairs, few_val_pairs)
     monkeypatch.setattr(training, "READ_EVERY_S", 0.0)
     eager, _ = events_of(config, few_pairs, few_val_pairs)
@@ -225,10 +226,12 @@ def test_pretraining_trains_the_generator_alone_and_then_both(few_pairs, few_val
 @pytest.mark.parametrize("generator", ["unet", "resnet18_unet"])
 def test_colours_alone_can_be_learned(few_pairs, few_val_pairs, generator):
     config = tiny_config(
-        output="lab_ab", discriminator="unconditional", generator=generator, epochs=2
-    )
+        output="lab_ab", discriminator="unconditional", generator=generator, epochs=12, batch=16,
+        jitter=0, lr_g="5e-3", adversarial=0,
+    )  # fmt: skip
     state = build_state(config, CPU, torchvision.models.resnet18(weights=None))
 
     events, _ = events_of(config, few_pairs, few_val_pairs, state)
 
-    assert all(value == value for _, row in losses_of(events) for value in row.values())
+    l1 = [row["l1"] for _, row in losses_of(events)]
+    assert l1[-1] < 0.95 * l1[0]

@@ -1,16 +1,18 @@
 """What `data check` finds: planted faults of every kind, and nothing that is not there."""
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from engine.data import cleaning, packing
+from engine import planning
+from engine.data import cleaning, packing, summary
 from engine.data.faults import KINDS
 from engine.data.sources import read_source
-from engine.data.survey import make_survey
-from engine.errors import EngineError
+from engine.data.survey import load_survey, make_survey, survey_dir
+from engine.errors import BadInputError, EngineError
 from tests.engine.data.making import drawings, side_by_side, write_pairs, write_photographs
 
 
@@ -213,3 +215,75 @@ def test_the_same_pixels_in_another_file_are_a_duplicate(tmp_path, settings):
         ("photo0003.png", "duplicate"),
         ("saved-again.bmp", "duplicate"),
     ]
+
+
+@pytest.mark.parametrize("good", [0, 16, 48])
+def test_a_portion_of_which_nothing_can_be_read_is_no_harm(tmp_path, settings, good):
+    folder = tmp_path / "photos"
+    write_photographs(folder, good) if good else folder.mkdir()
+    (folder / "z.png").write_bytes(b"")
+
+    faults = faults_of(f"photos:{folder}", settings)
+
+    assert ("z.png", "empty") in {(it.file, it.kind) for it in faults}
+    source = read_source(f"photos:{folder}", settings)
+    if good == 48:
+        assert len(packing.prepare(source, 32, settings).pairs) == 48
+    else:
+        with pytest.raises(EngineError, match=r"can(not)? be (used|read)"):
+            packing.prepare(source, 32, settings)
+
+
+def test_a_set_of_which_everything_is_left_out_says_the_way_back(tmp_path, settings):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("L", (64, 64), 40 * number).save(folder / f"{number}.png")
+    source = read_source(f"photos:{folder}", settings)
+    cleaning.clean(source, faults_of(source.text, settings), settings)
+
+    with pytest.raises(EngineError, match=r"No pair of photos photos remains: .* --restore"):
+        packing.prepare(read_source(source.text, settings), 32, settings)
+    assert faults_of(source.text, settings) == ()
+
+
+def test_pictures_that_went_bad_after_the_look_are_not_packed_in_silence(tmp_path, settings):
+    folder = write_photographs(tmp_path / "photos", 20)
+    source = read_source(f"photos:{folder}", settings)
+    make_survey(source, settings, lambda done, total: None)
+    for path in folder.iterdir():
+        at = path.stat()
+        path.write_bytes(b"x" * at.st_size)
+        os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+
+    with pytest.raises(EngineError, match="Not one pair of photos photos can be read"):
+        packing.prepare(source, 32, settings)
+
+
+def test_a_film_of_like_pictures_is_one_group_and_takes_no_forever(tmp_path, settings):
+    folder = tmp_path / "film"
+    folder.mkdir()
+    scene = np.asarray(Image.open(write_photographs(tmp_path / "one", 1) / "photo0000.jpg"))
+    chance = np.random.default_rng(0)
+    for number in range(60):
+        noise = chance.integers(-4, 5, scene.shape)
+        frame = np.clip(scene + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(frame).save(folder / f"{number:03d}.png")
+    source = read_source(f"photos:{folder}", settings)
+
+    survey = make_survey(source, settings, lambda done, total: None)
+
+    assert len(set(survey.groups)) == 1
+    with pytest.raises(BadInputError, match=r"No pair of photos film falls into"):
+        planning.plan_study(source, "smoke", ["gan"], 1, {"batch": "2"}, settings)
+
+
+def test_a_damaged_survey_is_said_with_the_way_out(tmp_path, settings):
+    source = read_source(f"photos:{write_photographs(tmp_path / 'photos', 4)}", settings)
+    make_survey(source, settings, lambda done, total: None)
+    for content in ("", "[]", "{}", '{"pairs": 3}'):
+        (survey_dir(source, settings) / "survey.json").write_text(content)
+        with pytest.raises(EngineError, match=r"damaged .* Remove"):
+            load_survey(source, settings)
+    (survey_dir(source, settings) / "summary.json").write_text("[]")
+    assert summary.known_titles(settings) == {}

@@ -18,7 +18,7 @@ from tests.engine.data.making import write_photographs
 class Squares:
     """A small source: squares of one colour on white, each of its own size and place."""
 
-    text = title = slug = "squares"
+    text = where = title = slug = "squares"
     about, source_label, is_cut, channels, version = "squares", "sketch", False, 4, "1"
 
     def __init__(self, count=40, breaks_at=None, damaged=()):
@@ -110,7 +110,7 @@ def test_interrupted_packing_leaves_nothing_half_made(settings):
 
 def test_what_a_killed_process_left_is_swept(settings):
     left = packing.packed_dir(Squares(), 32, settings)
-    left = left.with_name(f"{left.name}.killed")
+    left = left.with_name(f".{left.name}.killed")
     left.mkdir(parents=True)
 
     packing.prepare(Squares(), 32, settings)

@@ -2,6 +2,7 @@
 
 import io
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -104,10 +105,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path):
 
     assert small.image.width == 300
     assert small.size == whole.size == (2400, 1600)
-    cuts = [
-        fit(it.image, 64, (0, 0, it.image.width, it.image.height)).astype(int)
-        for it in (small, whole)
-    ]
+    cuts = [fit(it.image, 64).astype(int) for it in (small, whole)]
     assert np.abs(cuts[0] - cuts[1]).mean() < 1
 
 
@@ -135,6 +133,30 @@ def test_a_file_that_is_no_whole_picture_is_refused_with_its_kind(tmp_path, name
         read_picture(tmp_path / name)
 
     assert refusal.value.kind == kind
+
+
+def test_what_stands_behind_a_jpeg_says_nothing_of_it(tmp_path):
+    for seed in range(8):
+        trailer = np.random.default_rng(seed).integers(0, 256, 100_000, dtype=np.uint8)
+        (tmp_path / "a.jpg").write_bytes(encoded(photograph(), "JPEG") + trailer.tobytes())
+        assert read_picture(tmp_path / "a.jpg").size == (120, 80)
+    progressive = encoded(photograph(), "JPEG", progressive=True)
+    (tmp_path / "b.jpg").write_bytes(progressive)
+    assert read_picture(tmp_path / "b.jpg").size == (120, 80)
+    (tmp_path / "b.jpg").write_bytes(progressive[:-2])
+    with pytest.raises(PictureFaultError, match="no end marker"):
+        read_picture(tmp_path / "b.jpg")
+
+
+def test_decoders_that_overlap_leave_the_filters_as_they_were():
+    before = list(warnings.filters)
+    first, second = decoding(), decoding()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+
+    assert warnings.filters == before
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):

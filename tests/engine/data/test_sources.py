@@ -10,7 +10,7 @@ from PIL import Image
 from engine import color
 from engine.data import packing
 from engine.data.opened import split_pixels
-from engine.data.sources import read_source
+from engine.data.sources import left_out_path, read_source
 from engine.errors import BadInputError
 from tests.engine.data.making import SIDE, drawings, side_by_side, write_pairs, write_photographs
 
@@ -36,6 +36,19 @@ def test_the_half_without_colour_is_the_sketch_in_either_order(tmp_path, setting
     assert np.array_equal(pair[..., 0], np.asarray(sketch))
     assert np.array_equal(pair[..., 1:], np.asarray(colours))
     assert f"sketch {'left' if sketch_left else 'right'}" in source.about
+
+
+@pytest.mark.parametrize("px", [32, 48, 192])
+def test_no_half_sees_the_edge_of_the_other(tmp_path, settings, px):
+    folder = tmp_path / "edges"
+    folder.mkdir()
+    white, red = Image.new("L", (SIDE, SIDE), 255), Image.new("RGB", (SIDE, SIDE), (255, 0, 0))
+    side_by_side(white, red, True).save(folder / "a.png")
+
+    pair = read(f"sidebyside:{folder}", settings).open("a.png", SIDE).draw(px)
+
+    assert (pair[..., 0] == 255).all()
+    assert (pair[..., 1:] == (255, 0, 0)).all()
 
 
 def test_who_says_which_half_is_the_sketch_is_believed(pairs_folder, settings):
@@ -154,6 +167,22 @@ def test_sources_are_stored_with_absolute_paths_and_read_back(tmp_path, settings
     assert read(source.text, settings).names() == source.names()
 
 
+def test_linked_folders_are_followed_and_circles_left(tmp_path, settings):
+    write_photographs(tmp_path / "photos" / "train", 12)
+    write_photographs(tmp_path / "elsewhere", 6, side=90)
+    (tmp_path / "photos" / "val").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "train" / "again").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "train" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+
+    source = read(f"photos:{tmp_path / 'photos'}", settings)
+
+    assert len(source.names()) == 18
+    assert source.given_split("train/photo0001.jpg") == "train"
+    assert [(it.file, it.kind) for it in source.structure_faults()] == [
+        ("train/gone.png", "unreadable")
+    ]
+
+
 def test_hidden_files_and_other_files_are_no_pictures(tmp_path, settings):
     folder = write_photographs(tmp_path / "photos", 3)
     for name in (".hidden.png", "Thumbs.db", "notes.txt", "drawing.svg", "__MACOSX/a.png"):
@@ -220,6 +249,37 @@ def test_a_comma_or_a_question_mark_in_a_path_does_no_harm(tmp_path, settings):
     source = read(f"folders:{tmp_path}/lines, old,{tmp_path}/colours?", settings)
 
     assert len(source.names()) == 2
+
+
+def test_an_odd_width_counts_as_the_picture_stands_upright(pairs_folder, settings):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    sheet = Image.new("RGB", (63, 128))
+    sheet.save(pairs_folder / "turned.jpg", exif=exif)  # upright: 128 x 63
+    read(f"sidebyside:{pairs_folder}", settings).require_sound()
+    Image.new("RGB", (64, 129)).save(pairs_folder / "turned.jpg", exif=exif)
+
+    with pytest.raises(BadInputError, match=r"odd width .*: turned.jpg"):
+        read(f"sidebyside:{pairs_folder}", settings).require_sound()
+
+
+def test_of_two_files_of_one_name_the_one_that_is_not_left_out_has_a_partner(tmp_path, settings):
+    sketches, colours = tmp_path / "lines", tmp_path / "colours"
+    sketches.mkdir()
+    colours.mkdir()
+    for number, (sketch, target) in enumerate(drawings(3)):
+        sketch.save(sketches / f"{number}.png")
+        target.save(colours / f"{number}.png")
+    shutil.copy(sketches / "0.png", sketches / "0.jpg")
+    text = f"folders:{sketches},{colours}"
+    path = left_out_path(read(text, settings).where, settings)
+    path.parent.mkdir(parents=True)
+    path.write_text("0.jpg\tduplicate\n")
+
+    source = read(text, settings)
+
+    source.require_sound()
+    assert source.names() == ("0.png", "1.png", "2.png")
 
 
 def test_an_odd_width_is_refused_at_the_start(pairs_folder, settings):
