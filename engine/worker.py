@@ -25,7 +25,7 @@ from engine import (
 )
 from engine.attempt import End, ShouldStop
 from engine.config import RunConfig
-from engine.data import batches, packing
+from engine.data import batches, packing, summary
 from engine.data.batches import PairSet
 from engine.data.packing import PackedPairs
 from engine.data.sources import read_source
@@ -120,6 +120,8 @@ class _Training:
             EngineError: the pictures have changed since the study began.
         """
         source = read_source(config.data, self.settings)
+        if changed := summary.changed_since(source, self.settings):
+            print(changed, flush=True)
         told = self.progress("packing", len(source.names()))
 
         def tell(done: int, _total: int) -> None:
