@@ -111,6 +111,7 @@ def test_the_targets_own_colourfulness_stands_beside_that_of_the_fakes(values, p
     assert values["colorfulness"].value == pytest.approx(0, abs=0.5)  # the sketches are grey
 
 
+@pytest.mark.slow
 def test_features_of_the_real_split_are_computed_once(question, pairs, judges, tmp_path):
     evaluation.evaluate(question, Repeater(), pairs, judges, tmp_path)
     (kept,) = tmp_path.iterdir()
@@ -122,6 +123,7 @@ def test_features_of_the_real_split_are_computed_once(question, pairs, judges, t
     assert kept.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_kept_features_that_cannot_be_read_are_computed_anew(
     question, pairs, judges, tmp_path, values
 ):

@@ -199,6 +199,7 @@ def make_fakes(kind, targets, seed):
     }[kind]
 
 
+@pytest.mark.slow
 @trials(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(KINDS),

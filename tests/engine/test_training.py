@@ -223,7 +223,9 @@ def test_pretraining_trains_the_generator_alone_and_then_both(few_pairs, few_val
     assert not torch.equal(before[weights[0]], state.discriminator.state_dict()[weights[0]])
 
 
-@pytest.mark.parametrize("generator", ["unet", "resnet18_unet"])
+@pytest.mark.parametrize(
+    "generator", ["unet", pytest.param("resnet18_unet", marks=pytest.mark.slow)]
+)
 def test_colours_alone_can_be_learned(few_pairs, few_val_pairs, generator):
     config = tiny_config(
         output="lab_ab", discriminator="unconditional", generator=generator, epochs=12, batch=16,
