@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import terminal
-from engine.commands.common import read_path, stderr
+from engine.commands.inputs import read_path, stderr
 from engine.data import cleaning, packing, summary, survey
 from engine.data.catalog import read_data_set
 from engine.data.describe import CHANNELS

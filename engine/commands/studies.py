@@ -10,7 +10,7 @@ from rich.console import Console
 
 from engine import jobs, planning, tables, terminal
 from engine.changes import parse_settings
-from engine.commands.common import open_existing, read_path, stderr
+from engine.commands.inputs import open_existing, read_path, stderr
 from engine.config import RunConfig
 from engine.data.sources import read_source
 from engine.errors import BadInputError

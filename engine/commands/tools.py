@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from engine import doctor, terminal, weights
-from engine.commands.common import stderr
+from engine.commands.inputs import stderr
 from engine.errors import BadInputError, MissingWeightsError
 from engine.results import Timing
 from engine.settings import Settings

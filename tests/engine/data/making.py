@@ -42,6 +42,16 @@ def write_pairs(folder: Path, count: int, sketch_left: bool = True) -> Path:
     return folder
 
 
+def write_two_folders(folder: Path, count: int) -> tuple[Path, Path]:
+    """Folders of sketches and of colours, partners of the same name."""
+    lines, colours = folder / "lines", folder / "colours"
+    for number, pair in enumerate(drawings(count)):
+        for place, picture in zip((lines, colours), pair, strict=True):
+            place.mkdir(parents=True, exist_ok=True)
+            picture.save(place / f"{number}.png")
+    return lines, colours
+
+
 @cache
 def _packaged() -> tuple[Image.Image, ...]:
     pictures = [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee()]

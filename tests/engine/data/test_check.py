@@ -13,7 +13,13 @@ from engine.data.faults import KINDS
 from engine.data.sources import read_source
 from engine.data.survey import load_survey, make_survey, survey_dir
 from engine.errors import BadInputError, EngineError
-from tests.engine.data.making import drawings, side_by_side, write_pairs, write_photographs
+from tests.engine.data.making import (
+    drawings,
+    side_by_side,
+    write_pairs,
+    write_photographs,
+    write_two_folders,
+)
 
 
 def faults_of(text, settings):
@@ -93,13 +99,9 @@ def test_sixteen_bits_are_scaled_and_noted(tmp_path, settings):
     assert pair.mean() == pytest.approx(ramp.mean() / 257, abs=0.6)  # Pillow's: 253
 
 
-def test_a_mirrored_sketch_size_is_a_mismatch(tmp_path, settings):
-    lines, colours = tmp_path / "lines", tmp_path / "colours"
-    lines.mkdir()
-    colours.mkdir()
-    for number, (sketch, target) in enumerate(drawings(4)):
-        sketch.save(lines / f"{number}.png")
-        (target.resize((80, 64)) if number == 2 else target).save(colours / f"{number}.png")
+def test_partners_of_unequal_size_are_a_mismatch(tmp_path, settings):
+    lines, colours = write_two_folders(tmp_path, 4)
+    drawings(4)[2][1].resize((80, 64)).save(colours / "2.png")
 
     faults = faults_of(f"folders:{lines},{colours}", settings)
 

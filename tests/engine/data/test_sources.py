@@ -12,7 +12,14 @@ from engine.data import packing
 from engine.data.opened import split_pixels
 from engine.data.sources import left_out_path, read_source
 from engine.errors import BadInputError
-from tests.engine.data.making import SIDE, drawings, side_by_side, write_pairs, write_photographs
+from tests.engine.data.making import (
+    SIDE,
+    drawings,
+    side_by_side,
+    write_pairs,
+    write_photographs,
+    write_two_folders,
+)
 
 
 @pytest.fixture
@@ -89,12 +96,7 @@ def test_partners_are_found_by_name_whatever_their_ends_and_letters(tmp_path, se
 
 
 def test_files_without_partner_and_doubled_names_are_refused_at_the_start(tmp_path, settings):
-    sketches, colours = tmp_path / "lines", tmp_path / "colours"
-    sketches.mkdir()
-    colours.mkdir()
-    for number, (sketch, target) in enumerate(drawings(4)):
-        sketch.save(sketches / f"{number}.png")
-        target.save(colours / f"{number}.png")
+    sketches, colours = write_two_folders(tmp_path, 4)
     (colours / "2.png").unlink()
     shutil.copy(sketches / "0.png", sketches / "0.jpg")
 
@@ -240,11 +242,9 @@ def test_a_source_that_cannot_be_is_refused_with_the_way_out(tmp_path, settings,
 
 
 def test_a_comma_or_a_question_mark_in_a_path_does_no_harm(tmp_path, settings):
-    for name in ("lines, old", "colours?"):
-        (tmp_path / name).mkdir()
-    for number, (sketch, colours) in enumerate(drawings(2)):
-        sketch.save(tmp_path / "lines, old" / f"{number}.png")
-        colours.save(tmp_path / "colours?" / f"{number}.png")
+    lines, colours = write_two_folders(tmp_path, 2)
+    lines.rename(tmp_path / "lines, old")
+    colours.rename(tmp_path / "colours?")
 
     source = read(f"folders:{tmp_path}/lines, old,{tmp_path}/colours?", settings)
 
@@ -264,12 +264,7 @@ def test_an_odd_width_counts_as_the_picture_stands_upright(pairs_folder, setting
 
 
 def test_of_two_files_of_one_name_the_one_that_is_not_left_out_has_a_partner(tmp_path, settings):
-    sketches, colours = tmp_path / "lines", tmp_path / "colours"
-    sketches.mkdir()
-    colours.mkdir()
-    for number, (sketch, target) in enumerate(drawings(3)):
-        sketch.save(sketches / f"{number}.png")
-        target.save(colours / f"{number}.png")
+    sketches, colours = write_two_folders(tmp_path, 3)
     shutil.copy(sketches / "0.png", sketches / "0.jpg")
     text = f"folders:{sketches},{colours}"
     path = left_out_path(read(text, settings).where, settings)

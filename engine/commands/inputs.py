@@ -1,4 +1,4 @@
-"""What several commands need."""
+"""What commands are given: paths, the store that is there; and where they tell of their work."""
 
 from pathlib import Path
 
