@@ -148,7 +148,9 @@ class Photos(FolderSource):
     def open(self, name: str, needed: int) -> Opened:
         """Reads a photograph."""
         picture = read_picture(self.root / name, (needed, needed))
-        return opened(picture.size, picture.notes, [picture.image])
+        return Opened(
+            picture.size, picture.notes, picture.fit, lambda: glance(picture.image, GLANCE)
+        )
 
 
 class TwoFolders(FolderSource):

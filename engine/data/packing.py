@@ -8,13 +8,13 @@ little memory however many pairs there are.
 import hashlib
 import json
 import shutil
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import xxhash
 from filelock import FileLock
 from numpy.lib import format as npy
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from engine.errors import EngineError
 from engine.files import replacing_folder, sweep_folders
 from engine.settings import Settings
 
-FORMAT = 2  # raised when packed folders of before must not be used any more
+FORMAT = 3  # raised when packed folders of before must not be used any more
 MOST_LEFT_OUT = 0.05  # of the pairs; with more that cannot be read the source is refused
 SPARE_BYTES = 200 * 2**20  # that packing leaves free on the disk
 
@@ -218,7 +218,7 @@ def _pack(source: Source, px: int, settings: Settings, on_progress: Progress) ->
     wanted = Wanted(px, glance=known is None)
 
     def finish(portion: Portion) -> _Part:
-        prints = tuple(f"{zlib.crc32(pixels.data):08x}" for pixels in portion.drawn)
+        prints = tuple(xxhash.xxh3_64_hexdigest(pixels.data) for pixels in portion.drawn)
         seen = surveyor.look(portion) if surveyor is not None else None
         return _Part(portion.names, portion.drawn, prints, portion.faults, seen)
 

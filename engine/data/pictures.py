@@ -11,9 +11,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
@@ -63,14 +65,28 @@ class Picture:
     """A decoded picture.
 
     Attributes:
-        image: RGB, upright; perhaps decoded at a reduced size.
+        decoded: RGB, upright, perhaps of a reduced size: a picture, or its [height, width, 3] bytes
+            where there is nothing to scale.
         size: width and height of the whole picture, upright, in pixels.
         notes: (kind, detail) of what was done to it on the way in.
     """
 
-    image: Image.Image
+    decoded: Image.Image | NDArray[np.uint8]
     size: tuple[int, int]
     notes: tuple[tuple[str, str], ...]
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The same as a picture to be cut and scaled."""
+        whole = self.decoded
+        return whole if isinstance(whole, Image.Image) else Image.fromarray(whole)
+
+    def fit(self, px: int) -> NDArray[np.uint8]:
+        """As `fit` has it, without a detour where it is of that size already."""
+        whole = self.decoded
+        if not isinstance(whole, Image.Image) and whole.shape[:2] == (px, px):
+            return whole
+        return fit(self.image, px)
 
 
 class _Quiet:
@@ -152,8 +168,11 @@ def _standardise(
     lossy = image.format in ("JPEG", "MPO")
     if lossy and needed is not None:
         image.draft(None, (needed[0] * _DRAFT_GAP, needed[1] * _DRAFT_GAP))
-    image.load()
     turn = _orientation(image)
+    if lossy and size == needed and mode == "RGB" and turn == 1:
+        # Two thirds of Pillow's time, for the same pixels; no gain where they are to be scaled.
+        return Picture(simplejpeg.decode_jpeg(content), size, tuple(notes))
+    image.load()
     upright: Image.Image = image
     if turn is None:
         notes.append(("converted", "damaged EXIF data was ignored"))

@@ -110,6 +110,23 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [{}, {"subsampling": 0}, {"progressive": True}, {"quality": 40}, {"exif": Image.Exif()}],
+)
+def test_a_jpeg_of_the_needed_size_is_decoded_as_pillow_does(tmp_path, options):
+    path = tmp_path / "a.jpg"
+    photograph(64, 64).save(path, **options)
+
+    quick = read_picture(path, (64, 64))
+
+    with Image.open(path) as image:
+        expected = np.asarray(image)
+    assert np.array_equal(quick.fit(64), expected)
+    assert np.array_equal(np.asarray(quick.image), expected)
+    assert np.array_equal(quick.fit(32), fit(quick.image, 32))
+
+
+@pytest.mark.parametrize(
     ("name", "content", "kind"),
     [
         ("a.png", b"", "empty"),
