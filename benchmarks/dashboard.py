@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from streamlit.testing.v1 import AppTest
 
-from engine import grids, jobs
+from engine import grids, starting
 from engine.config import RunConfig
 from engine.data.sources import read_source
 from engine.data.summary import draw_all_examples
@@ -90,7 +90,9 @@ def fill(settings: Settings) -> None:
             files = grids.save_samples(folder, epoch, pictures, pictures, pictures)
             paths = {name: settings.relative(path) for name, path in vars(files).items()}
             store.add_sample(job, Sample(run_id, epoch, last, **paths), utc_now())
-        store.add_checkpoint(job, Checkpoint(run_id, N_EPOCHS, "x", "0", 1, False), utc_now())
+        store.add_checkpoint(
+            job, Checkpoint(run_id, N_EPOCHS, last, True, "x", "0", 1, False), utc_now()
+        )
         store.choose_checkpoint(job, N_EPOCHS, utc_now())
         value = Evaluation(run_id, "test", "psnr", 16.0, 232, N_EPOCHS, 15.0, 17.0)
         store.add_judgement(job, Judgement((value,)), utc_now())
@@ -124,7 +126,7 @@ def start_server(settings: Settings) -> float:
     started = time.perf_counter()
     server = subprocess.Popen(
         [sys.executable, "-m", "dashboard", "--port", str(port), "--headless"],
-        env=jobs.worker_environment(settings),
+        env=starting.worker_environment(settings),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from engine import charts, jobs, planning, report, weights
+from engine import charts, jobs, planning, report, starting, weights
 from engine.cases import Cases, Which, load_cases
 from engine.changes import parse_settings
 from engine.config import RunConfig
@@ -18,7 +18,7 @@ from engine.data.faults import Fault, PictureFaultError
 from engine.data.listing import read_left_out
 from engine.data.opened import split_pixels
 from engine.data.openmoji import OpenMoji
-from engine.data.packing import count_pairs, is_packed
+from engine.data.packing import bytes_to_pack, count_pairs, is_packed
 from engine.data.pictures import decoding
 from engine.data.sources import Source, left_out_path, read_source
 from engine.estimates import Estimate, estimate
@@ -61,7 +61,7 @@ class StudyCard:
     @property
     def is_unfinished(self) -> bool:
         """Whether any run has not ended."""
-        return any(not run.state.is_finished() for run in self.runs)
+        return any(not run.is_over for run in self.runs)
 
     def count(self, *states: RunState) -> int:
         """How many runs are in any of the states."""
@@ -141,7 +141,7 @@ def artifact(path: str) -> str | None:
 
 def log_tail(run_id: int) -> str:
     """The last lines of a run's log."""
-    path = jobs.log_path(run_id, settings())
+    path = starting.log_path(run_id, settings())
     if not path.is_file():
         return ""
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
@@ -277,7 +277,9 @@ def plan(
         name=planning.default_name(source, budget),
         pairs=pairs,
         is_packed=is_packed(source, spent.px, settings()),
-        estimate=estimate(configs, pairs, store().read_speeds()),
+        estimate=estimate(
+            configs, pairs, store().read_speeds(), bytes_to_pack(source, spent.px, settings())
+        ),
         perceptual=perceptual,
         could_fetch=perceptual == "efficientnet_lite0",
         absent=tuple(absent),

@@ -20,6 +20,7 @@ EXECUTION_KEYS = (
     "record_every",
     "perceptual_features",
     "encoder_weights",
+    "keep_every",
 )
 TERM_KEYS: tuple[TermName, ...] = ("adversarial", "l1", "perceptual", "total_variation")
 

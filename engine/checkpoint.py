@@ -3,15 +3,18 @@
 import hashlib
 import pickle
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from engine.errors import EngineError
 from engine.files import replacing
+from engine.records import Checkpoint
 
 
-def save(state: dict[str, object], path: Path) -> tuple[str, int]:
+def save(state: Mapping[str, Any], path: Path) -> tuple[str, int]:
     """Writes a state in the old file's place.
 
     Returns:
@@ -25,7 +28,7 @@ def save(state: dict[str, object], path: Path) -> tuple[str, int]:
     return digest, n_bytes
 
 
-def load(path: Path, sha256: str | None) -> dict[str, object]:
+def load(path: Path, sha256: str | None) -> dict[str, Any]:
     """Reads a state back on the CPU; without a hash it is not verified.
 
     Raises:
@@ -38,7 +41,25 @@ def load(path: Path, sha256: str | None) -> dict[str, object]:
             raise EngineError(f"The checkpoint {path} is damaged: its sha256 has changed.")
         file.seek(0)
         try:
-            state: dict[str, object] = torch.load(file, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, ValueError, struct.error, pickle.UnpicklingError) as error:
             raise EngineError(f"{path} is no checkpoint ({type(error).__name__}).") from error
     return state
+
+
+def load_saved(artifacts: Path, saved: Checkpoint) -> dict[str, Any]:
+    """Reads a recorded checkpoint.
+
+    Raises:
+        EngineError: it is missing or damaged.
+    """
+    return load(artifacts / saved.path, saved.sha256)
+
+
+def count_bytes(part: object) -> int:
+    """What the tensors in a part of a state take."""
+    if isinstance(part, torch.Tensor):
+        return part.nbytes
+    if isinstance(part, Mapping):
+        return sum(count_bytes(it) for it in part.values())
+    return sum(count_bytes(it) for it in part) if isinstance(part, list | tuple) else 0

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeAlias
 
 from engine import weights
-from engine.commands import data, studies, tools
+from engine.commands import data, life, studies, tools, upkeep
 from engine.data.catalog import DATA_SETS
 from engine.data.sources import KINDS
 from engine.errors import BadInputError, EngineError
@@ -63,6 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m engine", description="Train and compare colorization GANs.")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_studies(verbs)
+    _add_life(verbs)
+    _add_upkeep(verbs)
     _add_data(verbs)
     _add_tools(verbs)
     return parser
@@ -87,12 +89,18 @@ def _add_studies(verbs: Verbs) -> None:
     )
     command.add_argument("--wait", action="store_true", help="show progress to the end")
 
+    command.add_argument(
+        "--extend",
+        type=_identity,
+        metavar="STUDY",
+        help="add configurations, seeds or epochs (--set epochs=N) to a study",
+    )
+
     command = _add(verbs, "runs", studies.runs, "list runs and their states", json=True)
     command.add_argument("--study", type=_identity, help="only this study's")
+    command.add_argument("--all", action="store_true", help="archived ones too")
     command = _add(verbs, "supervise", studies.supervise, "work the queue in the foreground")
     command.add_argument("--drain", action="store_true", help="end when the queue is empty")
-    command = _add(verbs, "cancel", studies.cancel, "stop a run")
-    command.add_argument("run_id", type=_identity, metavar="RUN")
     command = _add(verbs, "table", studies.table, "the comparison table", json=True)
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--csv", action="store_true", help="as CSV")
@@ -110,6 +118,49 @@ def _add_studies(verbs: Verbs) -> None:
     command = _add(verbs, "export", studies.export, "write every table and figure to a folder")
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
+
+
+def _add_life(verbs: Verbs) -> None:
+    for name, run, about in (
+        ("cancel", life.cancel, "stop runs, saved between two steps; again: kill them"),
+        ("resume", life.resume, "continue runs from their newest checkpoint"),
+        ("retry", life.retry, "let runs begin again; what they recorded is removed"),
+        ("front", life.front, "let queued runs be the next"),
+        ("archive", life.archive, "put runs or a study away, out of the lists"),
+        ("delete", life.delete, "remove runs or a study with all their files"),
+    ):
+        command = _add(verbs, name, run, about)
+        command.add_argument("run_ids", type=_identity, metavar="RUN", nargs="*")
+        command.add_argument("--study", type=_identity, help="all of a study's")
+        if name == "archive":
+            command.add_argument("--undo", action="store_true", help="list them again")
+        if name in ("retry", "delete"):
+            command.add_argument("--yes", action="store_true", help="do not ask")
+    about = "start a study like another one"
+    command = _add(verbs, "clone", life.clone, about, json=True)
+    command.add_argument("study", type=_identity, metavar="STUDY")
+    command.add_argument("--name", help="what to call it")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a single value"
+    )
+    command.add_argument("--wait", action="store_true", help="show progress to the end")
+
+
+def _add_upkeep(verbs: Verbs) -> None:
+    about = "write everything that cannot be made again into a new folder"
+    command = _add(verbs, "backup", upkeep.backup, about)
+    command.add_argument("to", metavar="TO", help="the folder")
+    command = _add(verbs, "restore", upkeep.restore, "put a backup in place")
+    command.add_argument("source", metavar="FROM", help="the folder of a backup")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    _add(verbs, "disk", upkeep.disk, "what is on the disk, by study", json=True)
+    command = _add(verbs, "prune", upkeep.prune, "make room on the disk", json=True)
+    command.add_argument("--study", type=_identity, help="only this study's")
+    command.add_argument(
+        "--parts", help="what may go: leftovers,data,checkpoints; or samples,optimisers"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only say what would go")
+    command.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _add_data(verbs: Verbs) -> None:

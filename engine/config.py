@@ -192,6 +192,8 @@ class Execution(Frozen):
         record_every: every so-manyth step's losses are kept.
         perceptual_features: the network behind the perceptual term.
         encoder_weights: how a ResNet-18 encoder starts.
+        keep_every: every so-manyth epoch's checkpoint is kept beside the newest and the best; 0:
+            none for that.
     """
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -202,6 +204,7 @@ class Execution(Frozen):
     record_every: Count | Auto = "auto"
     perceptual_features: Literal["auto", "vgg19", "efficientnet_lite0", "none"] = "auto"
     encoder_weights: Literal["auto", "imagenet", "none"] = "auto"
+    keep_every: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
 def source_label(data: str) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import psutil
 
-from engine import jobs, weights
+from engine import starting, weights
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.store import Store, is_absent
@@ -101,7 +101,7 @@ def _database(settings: Settings) -> Finding:
 
 def _supervisor(settings: Settings) -> Finding:
     try:
-        lives = jobs.supervisor_lives(settings)
+        lives = starting.supervisor_lives(settings)
     except EngineError as error:
         return Finding("Supervisor", "broken", str(error))
     return Finding("Supervisor", "good", "at work" if lives else "starts when there is work")

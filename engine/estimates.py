@@ -15,7 +15,8 @@ REFERENCE_SPEED = 140.0
 REFERENCE_PERCEPTUAL_SPEED = 65.0
 START_S = 12.0  # a process's start, and its part of the evaluation that does not grow
 JUDGED_PER_SECOND = 30.0  # pictures through the evaluation
-CHECKPOINTS_KEPT = 2  # the newest and the best
+CHECKPOINTS_KEPT = 2  # of a run that is done: the newest and the best
+SPARE_CHECKPOINTS = 2  # of the run at work: the second newest, and one that is being written
 BYTES_PER_NUMBER = 4
 KERNEL = 4 * 4
 RESNET_UNET = 20_000_000  # ResNet-18 and its decoder, roughly
@@ -28,18 +29,24 @@ class Estimate:
     Attributes:
         seconds: all runs one after the other.
         is_measured: whether the speed of every configuration was measured before.
-        disk_mb: checkpoints of all runs, and packed pairs.
+        disk_bytes: checkpoints of all runs, and the pairs that are still to be packed.
     """
 
     seconds: float
     is_measured: bool
-    disk_mb: float
+    disk_bytes: int
+
+    @property
+    def disk_mb(self) -> float:
+        """The same in mebibytes."""
+        return self.disk_bytes / 2**20
 
 
 def estimate(
     configs: Sequence[RunConfig],
     pairs: Mapping[str, int],
     speeds: Mapping[tuple[str, str], float],
+    to_pack: int,
 ) -> Estimate:
     """Estimates a study.
 
@@ -47,6 +54,7 @@ def estimate(
         configs: one per run.
         pairs: how many of each split.
         speeds: (configuration, `Budget.work`) -> pictures per second, measured.
+        to_pack: bytes of pairs that are still to be packed.
     """
     seconds, measured = 0.0, True
     for config in configs:
@@ -59,9 +67,8 @@ def estimate(
         judged = (choices * pairs["val"] if choices > 1 else 0) + pairs["test"]
         seconds += judged / JUDGED_PER_SECOND
     budget = configs[0].budget
-    checkpoints = len(configs) * CHECKPOINTS_KEPT * checkpoint_bytes(budget)
-    packed = sum(pairs.values()) * 2 * 3 * budget.px**2
-    return Estimate(seconds, measured, (checkpoints + packed) / 2**20)
+    checkpoints = (len(configs) * CHECKPOINTS_KEPT + SPARE_CHECKPOINTS) * checkpoint_bytes(budget)
+    return Estimate(seconds, measured, checkpoints + to_pack)
 
 
 def checkpoint_bytes(budget: Budget) -> int:

@@ -7,7 +7,7 @@ import sys
 import time
 
 from engine import attempt
-from engine.attempt import End, ShouldStop
+from engine.attempt import End, ShouldStop, StoppedError
 from engine.data import summary, survey
 from engine.data.sources import read_source
 from engine.errors import EngineError
@@ -16,10 +16,6 @@ from engine.settings import Settings
 from engine.store import Store, utc_now
 
 PROGRESS_S = 0.5  # between two words on how far it is
-
-
-class _StoppedError(Exception):
-    """Somebody asked it to stop."""
 
 
 def look(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
@@ -31,17 +27,14 @@ def look(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) ->
     def tell(done: int, total: int) -> None:
         nonlocal told
         if should_stop():
-            raise _StoppedError
+            raise StoppedError
         if time.monotonic() - told > PROGRESS_S:
             told = time.monotonic()
             store.set_progress(job, done / max(1, total), utc_now())
 
     source = read_source(job.subject, settings)
-    try:
-        survey.make_survey(source, settings, tell)
-        summary.draw_all_examples(source, settings, lambda _done, _total: tell(1, 1))
-    except _StoppedError:
-        return attempt.stopped(store, job)
+    survey.make_survey(source, settings, tell)
+    summary.draw_all_examples(source, settings, lambda _done, _total: tell(1, 1))
     return RunState.DONE, None
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+PARTIAL = ".partial"  # how the names of files end that are being written
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BufferedRandom]:
@@ -19,7 +21,7 @@ def replacing(path: Path) -> Iterator[BufferedRandom]:
     nor a power cut leaves a part. After an error the old file is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    descriptor, partial = tempfile.mkstemp(PARTIAL, f"{path.name}.", path.parent)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
@@ -63,11 +65,17 @@ def sweep_folders(path: Path) -> None:
             shutil.rmtree(left)
 
 
+def sweep_partial(folder: Path) -> None:
+    """Removes the files that killed processes left half-written in a folder of their own."""
+    for left in folder.rglob(f"*{PARTIAL}"):
+        left.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing_array(path: Path, shape: tuple[int, ...], kind: type) -> Iterator[np.memmap]:
     """A memory-mapped .npy file that takes `path`'s place when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial = path.with_suffix(f".{os.getpid()}{PARTIAL}")
     try:
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=kind, shape=shape)
         yield array

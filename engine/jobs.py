@@ -1,35 +1,27 @@
-"""Submitting, cancelling and reaping: rows only. Nothing here trains or knows torch.
+"""What a person asks for, as rows: start, stop, resume, extend, delete; and reaping. Torch-free.
 
-The database is the queue. Any entrance may call `ensure_supervisor`; a lock file sees to it
-that only one lives.
+The database is the queue. Whoever asks for work makes sure that a supervisor lives.
 """
 
-import hashlib
-import os
-import subprocess
-import sys
-import threading
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from engine import processes
+from engine import disk, processes
 from engine.config import RunConfig
+from engine.data import packing
 from engine.data.sources import read_source
-from engine.errors import BadInputError, EngineError
+from engine.errors import BadInputError
+from engine.estimates import estimate
 from engine.planning import check_name
-from engine.records import Job, JobKind, Run, RunState, Study
-from engine.settings import PROJECT_ROOT, Settings
+from engine.records import Job, Run, RunState, Study
+from engine.settings import Settings
+from engine.starting import ensure_supervisor, supervisor_lives
 from engine.store import LostJobError, Store
 
-# Which process does which kind of job.
-MODULES: dict[JobKind, str] = {"train": "engine.worker", "check": "engine.examiner"}
-# Idle threads spin briefly, then sleep: nearly full speed alone, no collapse on a busy machine.
-SPIN_COUNT = "5000"
-UNCLAIMED_AFTER = timedelta(seconds=60)  # a claimed job without a process by then is lost
-UNHEARD_AFTER = timedelta(minutes=5)  # one on another host without a heartbeat by then
+CLAIMING = "claiming"  # the role of a supervisor until the worker's own process is known
+UNHEARD_AFTER = timedelta(minutes=5)  # a job on another host without a heartbeat by then is lost
 
 
 def submit(
@@ -43,22 +35,52 @@ def submit(
     """Stores a study, queues its runs and makes sure that a supervisor lives.
 
     The same key again gives the same study: Start pressed twice starts once.
+
+    Raises:
+        EngineError: there is no room for what it will write, or no place to write it.
     """
-    settings.require_writable_artifacts()
-    supervisor_lives(settings)  # says now what would stand in the way of starting one
+    _require_room(configs, settings)
     study, runs = store.add_study(key, check_name(name), configs, now)
     ensure_supervisor(settings)
     return study, runs
 
 
+def extend(
+    store: Store, settings: Settings, study_id: int, configs: Sequence[RunConfig], now: datetime
+) -> list[Run]:
+    """Brings a study to the given runs: adds those it lacks, lengthens those it has.
+
+    Returns:
+        The runs that were queued for it.
+    """
+    _require_room(configs, settings)
+    study = store.read_study(study_id)
+    if configs[0].budget.epochs > study.budget.epochs:
+        store.lengthen_study(study_id, configs, now)
+    store.extend_study(study_id, configs, now)
+    ensure_supervisor(settings)
+    return [run for run in store.read_runs(study_id) if run.state == RunState.QUEUED]
+
+
+def _require_room(configs: Sequence[RunConfig], settings: Settings) -> None:
+    """Nothing is queued that could not be written."""
+    settings.require_writable_artifacts()
+    supervisor_lives(settings)  # says now what would stand in the way of starting one
+    budget = configs[0].budget
+    source = read_source(configs[0].data, settings)
+    pairs = packing.count_pairs(source, budget, settings)
+    packed = packing.bytes_to_pack(source, budget.px, settings)
+    disk.require_room(estimate(configs, pairs, {}, packed).disk_bytes, settings)
+
+
 def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunState:
-    """Stops a queued run at once and asks a running one to stop; its last epoch is kept.
+    """Stops a queued run at once and asks a running one to stop; asked again, it is killed.
 
     Raises:
         BadInputError: there is no such run, or it has ended already.
     """
     run = store.read_run(run_id)
-    if run.state.is_finished():
+    if run.is_over:
         raise BadInputError(f"Run {run_id} is {run.state} already; there is nothing to cancel.")
     settings.require_writable_artifacts()
     state = store.request_stop(run_id, now)
@@ -66,53 +88,68 @@ def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunS
     return state
 
 
-def supervisor_lock(settings: Settings) -> FileLock:
-    """The lock that the one supervisor of a database holds."""
-    digest = hashlib.sha256(settings.database_url.encode()).hexdigest()[:12]
-    return FileLock(settings.artifacts / f"supervisor-{digest}.lock")
+def resume(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
+    """Queues a run that ended too early: it goes on from its newest checkpoint.
 
-
-def supervisor_lives(settings: Settings) -> bool:
-    """Whether somebody holds the supervisor's lock."""
-    lock = supervisor_lock(settings)
-    if not Path(lock.lock_file).exists():
-        return False
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError as error:
-        raise EngineError(f"{lock.lock_file} cannot be locked ({error.strerror}).") from error
-
-
-def ensure_supervisor(settings: Settings) -> None:
-    """Starts a detached supervisor; it leaves at once when another holds the lock."""
-    if supervisor_lives(settings):
-        return
-    log = settings.artifacts / "supervisor.log"
-    try:
-        child = processes.start_detached(
-            [sys.executable, "-m", "engine", "supervise"], log, worker_environment(settings)
+    Raises:
+        BadInputError: there is no such run, or it is done, or at work.
+    """
+    run = store.read_run(run_id)
+    if run.state == RunState.DONE:
+        raise BadInputError(
+            f"Run {run_id} is done. `python -m engine study --extend {run.study_id} --set "
+            f"epochs=N` trains its study further."
         )
-    except OSError as error:
-        raise EngineError(f"No supervisor could be started ({error}); runs wait.") from error
-    # Whoever started it outlives it or not; if so, it must not leave a zombie.
-    threading.Thread(target=child.wait, daemon=True).start()
+    settings.require_writable_artifacts()
+    if not store.requeue(run_id, now):
+        raise BadInputError(f"Run {run_id} is {run.state}; there is nothing to resume.")
+    ensure_supervisor(settings)
 
 
-def worker_environment(settings: Settings) -> dict[str, str]:
-    """The environment of processes we start: the same places, the same code."""
-    slots = {"CHROMABENCH_SLOTS": str(settings.slots)} if settings.slots else {}
-    paths = [str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **os.environ,
-        "CHROMABENCH_DATABASE_URL": settings.database_url,
-        "CHROMABENCH_ARTIFACTS": str(settings.artifacts),
-        "GOMP_SPINCOUNT": SPIN_COUNT,
-        **slots,
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
+def retry(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
+    """Queues a run from the very beginning; what it recorded is removed.
+
+    Raises:
+        BadInputError: there is no such run, or it has not ended.
+    """
+    run = store.read_run(run_id)
+    settings.require_writable_artifacts()
+    if not store.restart_run(run_id):
+        raise BadInputError(f"Run {run_id} is {run.state}; stop it before it begins again.")
+    shutil.rmtree(settings.run_dir(run_id), ignore_errors=True)
+    ensure_supervisor(settings)
+
+
+def move_to_front(store: Store, run_id: int) -> None:
+    """Lets a queued run be the next.
+
+    Raises:
+        BadInputError: there is no such run, or it does not wait.
+    """
+    run = store.read_run(run_id)
+    if not store.move_to_front(run_id):
+        raise BadInputError(f"Run {run_id} is {run.state}; only queued runs can be moved.")
+
+
+def delete(store: Store, settings: Settings, run_ids: Sequence[int]) -> list[int]:
+    """Removes runs, rows and files together; a study goes with its last run.
+
+    Returns:
+        The runs that are gone.
+
+    Raises:
+        BadInputError: one of them is queued or at work; nothing has been removed.
+    """
+    busy = [it for it in run_ids if not store.read_run(it).state.is_finished()]
+    if busy:
+        raise BadInputError(
+            f"Run {busy[0]} is {store.read_run(busy[0]).state}: stop it before it is deleted."
+        )
+    settings.require_writable_artifacts()
+    gone = store.delete_runs(run_ids)
+    for run_id in gone:
+        shutil.rmtree(settings.run_dir(run_id), ignore_errors=True)  # `prune` finds what remains
+    return gone
 
 
 def submit_check(store: Store, settings: Settings, source: str, now: datetime) -> Job:
@@ -135,72 +172,55 @@ def cancel_job(store: Store, settings: Settings, job_id: int, now: datetime) -> 
     ensure_supervisor(settings)
 
 
-def start_worker(job: Job, settings: Settings, gpu: str | None) -> subprocess.Popen[bytes]:
-    """Starts the detached process of one attempt; its output goes to the run's log.
-
-    Args:
-        job: claimed.
-        settings: the places it works in.
-        gpu: the one GPU that it may see, by index or id; None: as its parent does.
-    """
-    return processes.start_detached(
-        [sys.executable, "-m", MODULES[job.kind], str(job.id), str(job.token)],
-        log_path(job.run_id, settings)
-        if job.run_id is not None
-        else settings.artifacts / "jobs" / f"{job.id:06d}.log",
-        worker_environment(settings) | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
-    )
-
-
-def log_path(run_id: int, settings: Settings) -> Path:
-    """The log of a run."""
-    return settings.run_dir(run_id) / "run.log"
-
-
-def reap(store: Store, now: datetime, returncodes: Mapping[int, int | None] | None = None) -> None:
+def reap(store: Store, now: datetime, returncodes: Mapping[str, int | None] | None = None) -> None:
     """Ends the jobs whose process is gone, with the reason as far as it can be known.
 
     Args:
         store: where the jobs are.
         now: the present moment.
-        returncodes: job -> what its process returned, for the children of the caller; None while
+        returncodes: token -> what its process returned, for the children of the caller; None while
             it has not. Only its parent knows how a process ended, so it alone judges it.
     """
     children = returncodes or {}
-    for job in store.read_jobs(RunState.RUNNING, RunState.STOPPING):
-        returncode = children.get(job.id)
-        if returncode is None and (job.id in children or not _is_gone(job, now)):
+    active = store.read_jobs(RunState.RUNNING, RunState.STOPPING)
+    clock = store.read_clock(now) if active else now
+    for job in active:
+        returncode = children.get(str(job.token))
+        if returncode is None and (job.token in children or not _is_gone(job, clock)):
             continue
-        # The worker may have ended the job itself since the list was read.
         state, reason = _verdict(job, returncode)
-        try:
-            store.finish_job(job, state, reason, now)
-        except LostJobError:
-            continue
+        by_signal = returncode is None or returncode < 0
+        may_retry = state == RunState.CRASHED and by_signal
+        # The worker may have ended the job itself since the list was read.
+        with suppress(LostJobError):
+            if returncode is None and processes.has_role(job.process, CLAIMING):
+                store.give_back(job, now)  # its supervisor died before there was a worker
+            else:
+                store.finish_job(job, state, reason, now, may_retry)
 
 
 def attend(store: Store, settings: Settings, now: datetime) -> None:
     """For a reader who finds work and no supervisor: reaps, and starts one for what waits."""
     unfinished = store.read_jobs(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
-    if not unfinished or supervisor_lives(settings):
+    if not (unfinished or store.read_retries()) or supervisor_lives(settings):
         return
     reap(store, now)
     ensure_supervisor(settings)
 
 
-def _is_gone(job: Job, now: datetime) -> bool:
-    silent = now - job.heartbeat_at if job.heartbeat_at is not None else timedelta.max
-    if job.process is None:
-        return silent > UNCLAIMED_AFTER
-    if not processes.is_here(job.process):
-        return silent > UNHEARD_AFTER
-    return not processes.is_alive(job.process)
+def _is_gone(job: Job, clock: datetime) -> bool:
+    if job.process is not None and processes.is_here(job.process):
+        return not processes.is_alive(job.process)
+    silent = clock - job.heartbeat_at if job.heartbeat_at is not None else timedelta.max
+    return silent > UNHEARD_AFTER
 
 
 def _verdict(job: Job, returncode: int | None) -> tuple[RunState, str]:
     if job.state == RunState.STOPPING:
         return RunState.STOPPED, "stopped by the user"
     if returncode is None:
+        if job.process is not None and not processes.is_here(job.process):
+            return RunState.CRASHED, f"nothing was heard from {job.host} for five minutes"
         return RunState.CRASHED, "its process is gone; the machine or somebody ended it"
     if returncode == -9:
         return RunState.CRASHED, "killed by the system, probably out of memory"

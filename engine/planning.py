@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from engine.data.survey import load_survey
 from engine.errors import BadInputError, MissingWeightsError
 from engine.metrics.catalog import CATALOG
 from engine.presets import read_budget, read_configurations
+from engine.records import Run, Study
 from engine.settings import Settings
 
 MAX_NAME = 120
@@ -98,9 +100,90 @@ def plan_repetition(path: Path, settings: Settings) -> tuple[list[RunConfig], st
     named = {it.configuration.name: it.configuration for it in configs}
     if any(it.configuration != named[it.configuration.name] for it in configs):
         raise BadInputError(f"{shown} gives one name to different configurations.")
-    name = f"{results.study.name[: MAX_NAME - len(AGAIN)]}{AGAIN}"
+    name = name_again(results.study.name)
     source = read_source(configs[0].data, settings)
     return check_runs(configs, source, settings), check_name(name)
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What is added to a study; what is empty or None stays as it is.
+
+    Attributes:
+        configurations: names of more of them.
+        seeds: how many each configuration has afterwards.
+        epochs: how many each run has afterwards, as it was typed.
+    """
+
+    configurations: Sequence[str] = ()
+    seeds: int | None = None
+    epochs: str | None = None
+
+
+def plan_extension(
+    study: Study, runs: Sequence[Run], wanted: Extension, settings: Settings
+) -> list[RunConfig]:
+    """All runs that the study has when it is extended, those it has already among them.
+
+    Raises:
+        BadInputError: nothing would be added, or what would be does not compare.
+    """
+    budget = study.budget
+    if wanted.epochs is not None:
+        budget = change(budget, {"epochs": wanted.epochs})
+        if budget.epochs <= study.budget.epochs:
+            raise BadInputError(
+                f"epochs must be more than the {study.budget.epochs} that study {study.id} has, "
+                f"not {budget.epochs}."
+            )
+        if budget.decay:
+            raise BadInputError(
+                f"Study {study.id} lets its rates fall to 0 by its last epoch: more epochs would "
+                f"not be those of a longer study. `python -m engine clone {study.id} --set "
+                f"epochs={budget.epochs}` starts one."
+            )
+    known = {run.configuration: run.config for run in runs}
+    first = runs[0].config
+    for configuration in (
+        read_configurations(wanted.configurations) if wanted.configurations else ()
+    ):
+        added = first.model_copy(update={"configuration": configuration})
+        auto = change(added.execution, {"perceptual_features": "auto"})
+        added = choose_weights(added.model_copy(update={"execution": auto}), settings)
+        known.setdefault(configuration.name, added)
+    have = 1 + max(run.seed for run in runs)
+    seeds = have if wanted.seeds is None else wanted.seeds
+    if not have <= seeds <= MAX_SEEDS:
+        raise BadInputError(
+            f"seeds must be from {have}, as study {study.id} has, to {MAX_SEEDS}, not {seeds}."
+        )
+    configs = [
+        config.model_copy(update={"budget": budget, "seed": seed})
+        for config in known.values()
+        for seed in range(seeds)
+    ]
+    if budget == study.budget and len(configs) == len(runs):
+        raise BadInputError(
+            f"Study {study.id} has all of that. Add --configurations, --seeds N or --set epochs=N."
+        )
+    return check_runs(configs, read_source(study.data, settings), settings)
+
+
+def plan_clone(
+    runs: Sequence[Run], changes: Mapping[str, str], settings: Settings
+) -> list[RunConfig]:
+    """The runs of a study once more, with single values changed.
+
+    Raises:
+        BadInputError: a value is wrong, or feature weights that it used are not here.
+    """
+    configs = [choose_weights(apply_settings(run.config, changes), settings) for run in runs]
+    return check_runs(configs, read_source(configs[0].data, settings), settings)
+
+
+def name_again(name: str) -> str:
+    """What a repetition of a study is called."""
+    return f"{name[: MAX_NAME - len(AGAIN)]}{AGAIN}"
 
 
 def _read_results(path: Path, shown: str) -> _Results:

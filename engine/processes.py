@@ -10,14 +10,24 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TOLERANCE = 0 if BOOT_ID.exists() else 2  # Linux counts ticks since the boot, others seconds
 
 
-def identify(pid: int) -> str:
+def identify(pid: int, role: str = "") -> str:
     """A process's identity, `host/boot/pid/start`, that no later process will share.
+
+    Args:
+        pid: of a living process.
+        role: a word at the end that says what it is to the job.
 
     Raises:
         psutil.NoSuchProcess: it is not there.
     """
     process = psutil.Process(pid)
-    return f"{socket.gethostname()}/{_boot_id()}/{pid}/{_start(process)}"
+    identity = f"{socket.gethostname()}/{_boot_id()}/{pid}/{_start(process)}"
+    return f"{identity}/{role}" if role else identity
+
+
+def has_role(identity: str | None, role: str) -> bool:
+    """Whether the identity was made for that role."""
+    return identity is not None and identity.split("/")[4:] == [role]
 
 
 def is_here(identity: str) -> bool:
@@ -27,7 +37,7 @@ def is_here(identity: str) -> bool:
 
 def is_alive(identity: str) -> bool:
     """Whether that very process still runs on this host; a zombie does not."""
-    _, boot, pid, start = identity.split("/")
+    _, boot, pid, start = identity.split("/")[:4]
     if boot != _boot_id():
         return False
     try:

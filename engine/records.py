@@ -24,7 +24,7 @@ class RunState(StrEnum):
     DIVERGED = "diverged"
 
     def is_finished(self) -> bool:
-        """Whether nothing more will happen to the run by itself."""
+        """Whether no process works on the run, nor waits to."""
         return self not in (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
 
     def is_active(self) -> bool:
@@ -41,6 +41,7 @@ class Study:
     data: str
     budget: Budget
     created_at: datetime
+    archived_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Run:
         best_epoch: the epoch whose checkpoint validation chose so far.
         environment: versions and machine of the first attempt.
         attempt: how often a process has taken it up.
+        will_retry: it crashed, and goes on by itself in a moment.
     """
 
     id: int
@@ -77,11 +79,41 @@ class Run:
     started_at: datetime | None
     ended_at: datetime | None
     progress_at: datetime | None
+    archived_at: datetime | None
+    will_retry: bool
 
     @property
     def progress(self) -> float:
         """The share of training done, 0 to 1."""
         return self.step / self.steps if self.steps else 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen to the run by itself."""
+        return self.state.is_finished() and not self.will_retry
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one process did with a run.
+
+    Attributes:
+        number: 1 for the first.
+        host: the machine it was on.
+        from_step: the step it continued from, 0 for the beginning.
+        state, reason: how it ended; None while it is at work.
+        note: what a person should know of it: a checkpoint that was damaged, a long wait.
+    """
+
+    run_id: int
+    number: int
+    host: str | None
+    from_step: int
+    started_at: datetime
+    ended_at: datetime | None
+    state: RunState | None
+    reason: str | None
+    note: str | None
 
 
 @dataclass(frozen=True)
@@ -199,10 +231,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A saved training state; the path is relative to the artifacts folder."""
+    """A saved training state.
+
+    Attributes:
+        epoch: whole epochs done; `is_whole` unless some steps of the next are done too.
+        step: steps done.
+        path: relative to the artifacts folder.
+        is_best: whether validation chose it.
+    """
 
     run_id: int
     epoch: int
+    step: int
+    is_whole: bool
     path: str
     sha256: str
     n_bytes: int
@@ -219,6 +260,9 @@ class Job:
         subject: of any other: the source it is about.
         reason: why it ended as it did; a training job's is its run's.
         progress: 0 to 1; a training job's is its run's.
+        process: who works on it, as `processes.identify` has it; at first its supervisor.
+        host, slot: where it was claimed.
+        retries: how often it went on by itself since a person last said so.
     """
 
     id: int
@@ -231,6 +275,10 @@ class Job:
     attempt: int
     token: str | None
     process: str | None
+    host: str | None
+    slot: str | None
+    retries: int
     created_at: datetime
     heartbeat_at: datetime | None
     stop_requested_at: datetime | None
+    kill_requested_at: datetime | None

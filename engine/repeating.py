@@ -92,7 +92,7 @@ def _find(store: Store, settings: Settings, run: Run, wanted: str | Path) -> _Fo
             shown = str(wanted)[:120]
             raise BadInputError(f"--checkpoint is best, last or a file; there is no file {shown}.")
         return _Found(wanted, None)
-    chosen = [it for it in saved if it.is_best] if wanted == "best" else saved
+    chosen = [it for it in saved if (it.is_best if wanted == "best" else it.is_whole)]
     if not chosen:
         raise BadInputError(f"Run {run.id} has no {wanted} checkpoint.")
     return _Found(settings.artifacts / chosen[0].path, chosen[0].sha256)

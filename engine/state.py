@@ -1,10 +1,12 @@
 """All that changes while a run trains: networks, optimisers, how far it is."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import ResNet
 
 from engine.config import RunConfig
@@ -14,11 +16,15 @@ from engine.networks import build_discriminator, build_generator
 
 @dataclass
 class TrainingState:
-    """All that changes while a run trains; saved whole at an epoch's end.
+    """All that changes while a run trains; it may be saved between any two steps.
 
     Attributes:
         averaged: the generator's moving average, None without one.
         epoch: epochs done. step: steps done. pictures: training pictures seen.
+        batches: steps done of the epoch under way; 0 at an epoch's end, when nothing random needs
+            to be saved, for every epoch draws anew.
+        seconds: spent on them.
+        is_trainable: False where a checkpoint was loaded whose optimisers were pruned.
     """
 
     generator: nn.Module
@@ -29,6 +35,10 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     pictures: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    is_trainable: bool = True
+    _random: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _modules: tuple[str, ...] = field(
         default=("generator", "discriminator", "g_optimiser", "d_optimiser", "averaged"), repr=False
     )
@@ -38,20 +48,42 @@ class TrainingState:
         """The generator that is sampled, evaluated and served."""
         return self.generator if self.averaged is None else self.averaged
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything, as `checkpoint` writes it."""
         parts = {name: getattr(self, name) for name in self._modules}
         saved = {name: part.state_dict() for name, part in parts.items() if part is not None}
-        return {**saved, "epoch": self.epoch, "step": self.step, "pictures": self.pictures}
+        saved |= {"epoch": self.epoch, "step": self.step, "pictures": self.pictures}
+        if self.batches:
+            saved |= {"batches": self.batches, "seconds": self.seconds}
+            saved["random"] = {
+                name: module.get_rng_state() for name, module in self._random_modules().items()
+            }
+        return saved
 
-    def load_state_dict(self, saved: dict[str, object]) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave, tensors on any device."""
         for name in self._modules:
             part = getattr(self, name)
-            if part is not None:
+            if part is not None and (name in saved or not name.endswith("optimiser")):
                 part.load_state_dict(saved[name])
-        self.epoch, self.step = int(str(saved["epoch"])), int(str(saved["step"]))
-        self.pictures = int(str(saved["pictures"]))
+        self.is_trainable = "g_optimiser" in saved
+        self.epoch, self.step, self.pictures = saved["epoch"], saved["step"], saved["pictures"]
+        self.batches, self.seconds = saved.get("batches", 0), saved.get("seconds", 0.0)
+        self._random = saved.get("random", {})
+
+    def restore_random(self) -> None:
+        """Goes on drawing where the state was saved in the midst of an epoch."""
+        modules = self._random_modules()
+        for name, drawn in self._random.items():
+            if name in modules:
+                modules[name].set_rng_state(drawn)
+        self._random = {}
+
+    def _random_modules(self) -> dict[str, Any]:
+        """Where random numbers are drawn: the CPU, and the device that the networks are on."""
+        device = next(self.generator.parameters()).device.type
+        own = {} if device == "cpu" else {device: torch.get_device_module(device)}
+        return {"cpu": torch, **own}
 
 
 def build_state(

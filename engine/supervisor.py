@@ -1,28 +1,31 @@
 """The supervisor: holds the lock, claims jobs, starts their processes, reaps them.
 
-There is one per database. It ends itself when there has been nothing to do for a while; any
-entrance starts it again. Its own end does not touch the runs: they are detached, and the next
+There is one per host and database. It ends itself when there has been nothing to do for a while;
+any entrance starts it again. Its own end does not touch the runs: they are detached, and the next
 supervisor looks after them.
 """
 
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
 
 from filelock import Timeout
 
-from engine import jobs, processes
+from engine import jobs, processes, starting
+from engine.errors import StoreError
 from engine.records import Job, JobKind, RunState
 from engine.settings import Settings
-from engine.store import LostJobError, Store, utc_now
+from engine.store import GoneDatabaseError, LostJobError, Place, Store, utc_now
 
 LOOK_EVERY_S = 0.3
 IDLE_S = 60.0
 TAKE_OVER_S = 3.0  # how long to wait for a supervisor that is just leaving
-STOP_GRACE_S = 60.0
+STOP_GRACE_S = 60.0  # for a worker to save and leave, before it is killed
+RETRY_AFTER_S = 10.0  # a crashed run is seen as such so long before it goes on by itself
 CHECKS = 1  # looks at data at a time; they do not wait for runs
 
 
@@ -49,7 +52,7 @@ def supervise(settings: Settings, drain: bool = False) -> bool:
     leave = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: leave.set())
-    lock = jobs.supervisor_lock(settings)
+    lock = starting.supervisor_lock(settings)
     store = Store(settings.database_url)
     try:
         # Who submits while a supervisor leaves finds the lock taken: so look once more after.
@@ -70,44 +73,73 @@ class _Supervisor:
 
     def __init__(self, store: Store, settings: Settings, leave: threading.Event) -> None:
         self.store, self.settings, self.leave = store, settings, leave
+        self.host, self.identity = (
+            socket.gethostname(),
+            processes.identify(os.getpid(), jobs.CLAIMING),
+        )
         self.gpus = find_gpus()
-        self.slots = settings.slots or max(1, len(self.gpus))
-        self.children: dict[int, subprocess.Popen[bytes]] = {}
-        self.gpu_of: dict[int, str] = {}
+        self.slots: dict[JobKind, int] = {
+            "train": settings.slots or max(1, len(self.gpus)),
+            "check": CHECKS,
+        }
+        self.children: dict[str, subprocess.Popen[bytes]] = {}  # by the token of their attempt
         self.signalled_at: dict[str, float] = {}
+        self.crashed_at: dict[int, float] = {}
 
     def work(self, idle_s: float) -> None:
         """Looks after the queue until told to leave or idle for so long."""
         busy_at = time.monotonic()
         while not self.leave.is_set():
-            self.reap()
-            active = self.store.read_jobs(RunState.RUNNING, RunState.STOPPING)
-            self.stop_asked(active)
-            active += self.fill("train", self.slots, active)
-            active += self.fill("check", CHECKS, active)
-            if active:
+            try:
+                self.store.require_same_file()
+                is_busy = self.look()
+            except GoneDatabaseError as error:
+                print(error, flush=True)
+                return
+            except StoreError as error:  # its patience is over; the next look may have more luck
+                print(error, flush=True)
+                is_busy = True
+            if is_busy:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at >= idle_s:
                 return
             self.leave.wait(LOOK_EVERY_S)
 
-    def fill(self, kind: JobKind, slots: int, active: list[Job]) -> list[Job]:
-        """Claims and starts jobs of a kind while it has free slots; returns them."""
-        room = slots - sum(job.kind == kind for job in active)
-        started: list[Job] = []
-        while len(started) < room and (job := self.store.claim_job(utc_now(), kind)):
-            self.start(job)
-            started.append(job)
+    def look(self) -> bool:
+        """One look at everything; whether there is anything left to look after."""
+        self.reap()
+        waiting = self.retry()
+        active = self.store.read_jobs(RunState.RUNNING, RunState.STOPPING)
+        self.stop_asked(active)
+        started = [self.fill(kind, active) for kind in self.slots]
+        return bool(active or waiting or any(started))
+
+    def fill(self, kind: JobKind, active: list[Job]) -> int:
+        """Claims and starts jobs of a kind in this host's free slots; returns how many."""
+        taken = {it.slot for it in active if it.kind == kind and it.host == self.host}
+        started = 0
+        for slot in (str(number) for number in range(self.slots[kind])):
+            if slot in taken:
+                continue
+            place = Place(self.host, slot, self.identity)
+            job = self.store.claim_job(utc_now(), kind, place)
+            if job is not None:
+                self.start(job)
+                started += 1
         return started
 
     def start(self, job: Job) -> None:
-        """Starts a claimed job's process."""
-        in_use = [gpu for job_id, gpu in self.gpu_of.items() if job_id in self.children]
-        gpu = min(self.gpus, key=in_use.count, default=None) if job.kind == "train" else None
-        child = jobs.start_worker(job, self.settings, gpu)
-        self.children[job.id] = child
-        if gpu is not None:
-            self.gpu_of[job.id] = gpu
+        """Starts a claimed job's process; each slot for training has its own GPU, if there are."""
+        gpu = None
+        if job.kind == "train" and self.gpus:
+            gpu = self.gpus[int(job.slot or 0) % len(self.gpus)]
+        try:
+            child = starting.start_worker(job, self.settings, gpu)
+        except OSError as error:
+            reason = f"its process could not be started ({error.strerror})"
+            self.store.finish_job(job, RunState.FAILED, reason, utc_now())
+            return
+        self.children[str(job.token)] = child
         try:
             self.store.set_process(job, processes.identify(child.pid), utc_now())
         except LostJobError:
@@ -115,20 +147,33 @@ class _Supervisor:
 
     def reap(self) -> None:
         """Ends the jobs of processes that are gone, our own children and others'."""
-        returncodes = {job_id: child.poll() for job_id, child in self.children.items()}
+        returncodes = {token: child.poll() for token, child in self.children.items()}
         jobs.reap(self.store, utc_now(), returncodes)
-        for job_id, returncode in returncodes.items():
+        for token, returncode in returncodes.items():
             if returncode is not None:
-                del self.children[job_id]
+                del self.children[token]
+
+    def retry(self) -> bool:
+        """Queues crashed runs that go on by themselves, a while after; whether any still waits."""
+        waiting = self.store.read_retries()
+        for run_id in waiting:
+            since = self.crashed_at.setdefault(run_id, time.monotonic())
+            if time.monotonic() - since >= RETRY_AFTER_S:
+                self.store.retry_crashed(run_id, utc_now())
+                del self.crashed_at[run_id]
+        return bool(waiting)
 
     def stop_asked(self, active: list[Job]) -> None:
-        """Passes on the wish to stop, once politely and after a grace by force."""
+        """Passes on the wish to stop, once politely; by force after a grace or a second wish."""
         for job in active:
             asked, process = job.stop_requested_at is not None, job.process
             if not asked or process is None or not processes.is_here(process):
                 continue
+            if processes.has_role(process, jobs.CLAIMING):
+                continue  # its own process is not known yet
             if process not in self.signalled_at:
                 processes.terminate(process)
                 self.signalled_at[process] = time.monotonic()
-            elif time.monotonic() - self.signalled_at[process] > STOP_GRACE_S:
+            patience = time.monotonic() - self.signalled_at[process]
+            if patience > STOP_GRACE_S or job.kill_requested_at is not None:
                 processes.kill_tree(process)

@@ -98,7 +98,7 @@ def watch(console: Console, store: Store, settings: Settings, study_id: int) -> 
                         run.config.label, total=None, doing="", start=False
                     )
                 _show(progress, bars[run.id], run)
-            if all(run.state.is_finished() for run in runs):
+            if all(run.is_over for run in runs):
                 return runs
             time.sleep(LOOK_EVERY_S)
     raise AssertionError("counting never ends")
@@ -113,6 +113,15 @@ def _show(progress: Progress, bar: TaskID, run: Run) -> None:
     progress.update(bar, completed=run.step, total=run.steps or None, doing=doing)
     if run.state.is_finished():
         progress.stop_task(bar)
+
+
+def say_bytes(count: float) -> str:
+    """A number of bytes with a unit."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
 
 
 def print_runs(console: Console, runs: Sequence[Run]) -> None:

@@ -1,8 +1,8 @@
 """THE training loop: `train` yields events; whoever iterates it records, draws and saves.
 
-It prints nothing, writes nothing and knows no store. To stop it, do not ask for the next event.
-Every random draw of an epoch comes from (seed, epoch), so a state saved at an epoch's end
-continues exactly as if it had never stopped.
+It prints nothing, writes nothing and knows no store. To stop it, do not ask for the next event:
+at every one the state may be saved, and continues exactly as if it had never stopped. For that,
+every random draw of an epoch comes from (seed, epoch); in its midst the state has what was drawn.
 """
 
 import itertools
@@ -38,7 +38,7 @@ class StepLosses:
 
 @dataclass(frozen=True)
 class StepsDone:
-    """Some steps are done; `recorded` holds those that are kept."""
+    """Some steps are done, or validation goes on; `recorded` holds the steps that are kept."""
 
     epoch: int
     step: int
@@ -77,7 +77,7 @@ def train(
         extract: pictures -> feature maps, for recipes with a perceptual term.
 
     Yields:
-        `StepsDone` about once a second, `EpochDone` after every epoch.
+        `StepsDone` about once a second and at an epoch's last step, `EpochDone` after every epoch.
 
     Raises:
         DivergedError: a recorded loss was not finite.
@@ -85,30 +85,23 @@ def train(
     """
     budget, steps = config.budget, Steps(config, state, extract)
     while state.epoch < budget.epochs:
-        # Every random stream of this epoch is derived, none is carried over.
         epoch = state.epoch + 1
-        torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))
         factor = rate_factor(budget, epoch)
-        _set_rate(state.g_optimiser, config.configuration.lr_g * factor)
-        _set_rate(state.d_optimiser, config.configuration.lr_d * factor)
-        state.generator.train()
-        state.discriminator.train()
+        _begin_epoch(config, state, factor)
 
         # Train on every pair once; the losses stay on the device until they are read together.
         # What the caller does with an event is not training time.
-        away = 0.0
+        spent, away = state.seconds, 0.0
         started = read_at = time.monotonic()
         waiting: list[tuple[int, Tensor]] = []
         alone = epoch <= budget.pretrain
         names = PRETRAINING if alone else steps.names
-        first = state.step
-        if pairs.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(pairs.device)
         for source, target in training_batches(
-            pairs, budget.batch, budget.jitter, config.seed, epoch
+            pairs, budget.batch, budget.jitter, config.seed, epoch, skip=state.batches
         ):
             losses = (steps.pretrain if alone else steps.take)(source, target)
             state.step += 1
+            state.batches += 1
             state.pictures += len(source)
             if state.step % int(config.execution.record_every) == 0:
                 if state.step % GRADIENTS_EVERY == 0 and not alone:
@@ -117,55 +110,88 @@ def train(
             if time.monotonic() - read_at >= READ_EVERY_S:
                 recorded = _read(waiting, names)
                 left = time.monotonic()
+                state.seconds = spent + left - started - away
                 yield StepsDone(epoch, state.step, state.pictures, recorded)
                 waiting, read_at = [], time.monotonic()
                 away += read_at - left
         recorded = _read(waiting, names)
         if pairs.device.type == "cuda":
             torch.cuda.synchronize(pairs.device)
-        seconds = time.monotonic() - started - away
+        state.seconds = spent + time.monotonic() - started - away
         yield StepsDone(epoch, state.step, state.pictures, recorded)
 
         # Validate with the weights that would be used, and hand the state over.
-        state.epoch = epoch
-        metrics = validate(config, state, val_pairs, extract)
+        validation, told_at = _Validation(config, state, extract), time.monotonic()
+        for source, target in evaluation_batches(val_pairs, max(budget.batch, 16)):
+            validation.look(source, target)
+            if time.monotonic() - told_at >= READ_EVERY_S:
+                yield StepsDone(epoch, state.step, state.pictures, ())
+                told_at = time.monotonic()
+        metrics = validation.conclude()
         metrics |= {
-            "epoch_seconds": seconds,
-            "images_per_second": (state.step - first) * budget.batch / seconds,
+            "epoch_seconds": state.seconds,
+            "images_per_second": state.batches * budget.batch / state.seconds,
             "peak_memory_mb": peak_memory_mb(pairs.device),
             "lr_g": config.configuration.lr_g * factor,
             "lr_d": config.configuration.lr_d * factor,
         }
+        state.epoch, state.batches, state.seconds = epoch, 0, 0.0
         yield EpochDone(epoch, state.step, metrics, state)
 
 
-@torch.no_grad()
-def validate(
-    config: RunConfig, state: TrainingState, pairs: PairSet, extract: Extract
-) -> dict[str, float]:
+def _begin_epoch(config: RunConfig, state: TrainingState, factor: float) -> None:
+    """Every random stream of an epoch is derived, none is carried over from the one before."""
+    if state.batches:
+        state.restore_random()
+    else:
+        torch.manual_seed(derive_seed(config.seed, state.epoch + 1, "dropout"))
+    _set_rate(state.g_optimiser, config.configuration.lr_g * factor)
+    _set_rate(state.d_optimiser, config.configuration.lr_d * factor)
+    state.generator.train()
+    state.discriminator.train()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+class _Validation:
     """`val_g_loss` and the mean `val_psnr` of the sampler over the validation split."""
-    sampler = state.sampler.eval()
-    state.discriminator.eval()
-    total, psnr = 0.0, []
-    for source, target in evaluation_batches(pairs, max(config.budget.batch, 16)):
-        with autocast(config, source.device.type):
-            fake = sampler(source).float()
+
+    def __init__(self, config: RunConfig, state: TrainingState, extract: Extract) -> None:
+        self.config, self.extract = config, extract
+        self.epoch = state.epoch + 1
+        self.sampler, self.discriminator = state.sampler.eval(), state.discriminator.eval()
+        self.losses: list[float] = []
+        self.sizes: list[int] = []
+        self.psnr: list[Tensor] = []
+
+    @torch.no_grad()
+    def look(self, source: Tensor, target: Tensor) -> None:
+        """Takes in a batch."""
+        with autocast(self.config, source.device.type):
+            fake = self.sampler(source).float()
             if not fake.isfinite().all():
                 raise DivergedError(
-                    f"the generator's values were not finite at epoch {state.epoch}"
+                    f"the generator's values were not finite after epoch {self.epoch}"
                 )
-            logits = state.discriminator(source, fake)
+            logits = self.discriminator(source, fake)
             loss, _ = generator_loss(
-                config.configuration.recipe, Generated(target, fake, logits, extract)
+                self.config.configuration.recipe, Generated(target, fake, logits, self.extract)
             )
-        total += float(loss) * len(source)
-        psnr.append(pixel.capped_psnr((fake + 1) / 2, (target + 1) / 2))
-    val_psnr = torch.cat(psnr).mean().item()
-    metrics = {"val_g_loss": total / len(pairs), "val_psnr": val_psnr}
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise DivergedError(f"{name} became {value} at epoch {state.epoch}")
-    return metrics
+        self.losses.append(float(loss))
+        self.sizes.append(len(source))
+        self.psnr.append(pixel.capped_psnr((fake + 1) / 2, (target + 1) / 2))
+
+    def conclude(self) -> dict[str, float]:
+        """The means; refuses those that are not finite."""
+        total = sum(loss * size for loss, size in zip(self.losses, self.sizes, strict=True))
+        metrics = {
+            "val_g_loss": total / sum(self.sizes),
+            "val_psnr": torch.cat(self.psnr).mean().item(),
+        }
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} became {_say(value)} after epoch {self.epoch}")
+        return metrics
 
 
 def rate_factor(budget: Budget, epoch: int) -> float:
@@ -198,9 +224,13 @@ def _read(waiting: list[tuple[int, Tensor]], names: tuple[str, ...]) -> tuple[St
         # The terms come before their sum, so that the first culprit is named.
         for name in sorted(row, key="g_loss".__eq__):
             if not math.isfinite(row[name]):
-                raise DivergedError(f"{name} became {row[name]} at step {step}")
+                raise DivergedError(f"{name} became {_say(row[name])} at step {step}")
         recorded.append(StepLosses(step, row))
     return tuple(recorded)
+
+
+def _say(value: float) -> str:
+    return "not a number" if math.isnan(value) else "infinite"
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

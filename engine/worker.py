@@ -6,7 +6,7 @@ Started by the supervisor as `python -m engine.worker JOB TOKEN`.
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torchvision.models import ResNet
@@ -16,7 +16,6 @@ from engine import (
     backbones,
     checkpoint,
     evaluation,
-    grids,
     hardware,
     judging,
     steps,
@@ -31,13 +30,14 @@ from engine.data.packing import PackedPairs
 from engine.data.sources import read_source
 from engine.errors import EngineError
 from engine.judging import Court
-from engine.records import Checkpoint, Job, MetricPoint, RunState, Sample
+from engine.recorder import Recorder
+from engine.records import Job, MetricPoint, RunState
 from engine.report import REPORTED_SPLIT
 from engine.settings import Settings
 from engine.state import TrainingState, build_state
 from engine.store import Store, utc_now
 
-PROGRESS_S = 2.0  # between two words on how far an evaluation is
+SAVE_EVERY_S = 600.0  # of training; a long epoch is saved in its midst
 N_SAMPLES = 8
 
 
@@ -48,35 +48,31 @@ def run_job(store: Store, settings: Settings, job: Job, should_stop: ShouldStop)
 
 def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
     """Trains and evaluates the job's run."""
+    training_job = _Training(store, settings, job, should_stop)
     try:
-        return _Training(store, settings, job, should_stop).run()
+        return training_job.run()
     except torch.OutOfMemoryError:
         traceback.print_exc()
-        return RunState.FAILED, "out of GPU memory; try --set batch with half of it"
-
-
-class _StoppedError(Exception):
-    """Somebody asked it to stop before the first epoch."""
+        batch = training_job.run_record.config.budget.batch
+        way_out = f"try {batch // 2}" if batch > 1 else "try smaller pictures"
+        return RunState.FAILED, f"out of GPU memory at batch {batch}; {way_out}"
 
 
 class _Training:
     """A training job from its first attempt's decisions to the numbers on the test split."""
 
     def __init__(self, store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> None:
-        assert job.run_id is not None, "a training job has a run"
-        self.store, self.settings, self.job, self.run_id = store, settings, job, job.run_id
-        self.should_stop = should_stop
+        self.store, self.settings, self.job = store, settings, job
+        self.recorder = Recorder(store, settings, job, should_stop)
+        self.run_id = self.recorder.run_id
         self.run_record = store.read_run(self.run_id)
-        self.folder = settings.run_dir(self.run_id)
 
     def run(self) -> End:
         """Prepares, trains, evaluates; returns how it ended."""
-        config = self.run_record.config
-        self.phase("preparing data")
-        try:
-            packed = self.prepare(config)
-        except _StoppedError:
-            return attempt.stopped(self.store, self.job, " before it began")
+        recorder = self.recorder
+        recorder.prepare()
+        recorder.phase("preparing data")
+        packed = self.prepare(self.run_record.config)
         config = self.resolve(packed)
         device = hardware.choose_device(config.execution.device)
         court = Court(
@@ -96,22 +92,43 @@ class _Training:
         )
         extract = self.build_extract(config, device)
         state = build_state(config, device, self.build_encoder(config))
-        self.load_latest(state)
+        recorder.load_latest(state, config.budget.epochs)
 
-        self.phase("training")
-        if state.epoch:
+        recorder.phase("training")
+        if state.epoch and not state.batches:
             self.validate(state, court, val_pairs)  # where the last attempt was cut off before it
+        self.train(config, state, court, pairs, val_pairs, extract)
+
+        recorder.phase("evaluating")
+        self.evaluate(state, court, test_pairs)
+        recorder.tidy(1, config.execution.keep_every)
+        return RunState.DONE, None
+
+    def train(
+        self,
+        config: RunConfig,
+        state: TrainingState,
+        court: Court,
+        pairs: PairSet,
+        val_pairs: PairSet,
+        extract: steps.Extract,
+    ) -> None:
+        """Iterates the loop; leaves it between two steps when asked to, the state saved."""
+        every, saved_at = config.execution.keep_every, time.monotonic()
         for event in training.train(config, state, pairs, val_pairs, extract):
             if isinstance(event, training.EpochDone):
                 self.record_epoch(event, court, val_pairs)
-            else:
-                self.record_steps(event)
-            if self.should_stop() and state.epoch < config.budget.epochs:
-                return attempt.stopped(self.store, self.job, f" at epoch {state.epoch}")
-
-        self.phase("evaluating")
-        self.evaluate(state, court, test_pairs)
-        return RunState.DONE, None
+                saved_at = time.monotonic()
+                where = f" at epoch {state.epoch}"
+                if state.epoch < config.budget.epochs:
+                    self.recorder.check_stop(where)
+                continue
+            self.record_steps(event)
+            is_due = time.monotonic() - saved_at > SAVE_EVERY_S
+            if state.batches and (is_due or self.recorder.should_stop()):
+                self.recorder.save(state, every)
+                saved_at = time.monotonic()
+            self.recorder.check_stop(f" at epoch {event.epoch}, step {state.step}")
 
     def prepare(self, config: RunConfig) -> PackedPairs:
         """The packed pairs, the same that the study's other runs are trained on.
@@ -122,14 +139,10 @@ class _Training:
         source = read_source(config.data, self.settings)
         if changed := summary.changed_since(source, self.settings):
             print(changed, flush=True)
-        told = self.progress("packing", len(source.names()))
-
-        def tell(done: int, _total: int) -> None:
-            if self.should_stop():
-                raise _StoppedError
-            told(done)
-
-        packed = packing.prepare(source, config.budget.px, self.settings, tell)
+        told = self.recorder.progress("packing", len(source.names()))
+        packed = packing.prepare(
+            source, config.budget.px, self.settings, lambda done, _total: told(done)
+        )
         for fault in packed.left_out:
             print(f"left out: {fault.file}: {fault.detail}", flush=True)
         for run in self.store.read_runs(self.run_record.study_id):
@@ -174,13 +187,6 @@ class _Training:
             return backbones.load_resnet18(None)
         return backbones.load_resnet18(weights.require("resnet18", self.settings)[0])
 
-    def load_latest(self, state: TrainingState) -> None:
-        """Continues where an earlier attempt left a checkpoint."""
-        for saved in self.store.read_checkpoints(self.run_id)[:1]:
-            path = self.settings.artifacts / saved.path
-            state.load_state_dict(checkpoint.load(path, saved.sha256))
-            print(f"continuing after epoch {state.epoch}", flush=True)
-
     def record_steps(self, event: training.StepsDone) -> None:
         """Losses of recorded steps, and progress."""
         points = [
@@ -188,109 +194,67 @@ class _Training:
             for recorded in event.recorded
             for name, value in recorded.losses.items()
         ]
-        self.store.add_metrics(self.job, event.epoch - 1, event.step, points, utc_now())
+        self.recorder.add_points(event.epoch - 1, event.step, points)
 
     def record_epoch(self, event: training.EpochDone, court: Court, val_pairs: PairSet) -> None:
         """Commits the metrics, then the samples, then the checkpoint, then what it is worth."""
-        run_id = self.run_id
         points = [
-            MetricPoint(run_id, event.step, event.epoch, name, value)
+            MetricPoint(self.run_id, event.step, event.epoch, name, value)
             for name, value in event.metrics.items()
         ]
-        self.store.add_metrics(self.job, event.epoch, event.step, points, utc_now())
-        self.save_samples(court.config, event, val_pairs)
-        path = self.folder / "checkpoints" / f"epoch-{event.epoch:05d}.pt"
-        sha256, n_bytes = checkpoint.save(event.state.state_dict(), path)
-        name = self.settings.relative(path)
-        saved = Checkpoint(run_id, event.epoch, name, sha256, n_bytes, is_best=False)
-        self.forget(self.store.add_checkpoint(self.job, saved, utc_now()))
-        self.validate(event.state, court, val_pairs)
+        recorder, state, config = self.recorder, event.state, court.config
+        recorder.require_points(event.epoch, event.step, points)
+        few = batches.colourful(val_pairs, N_SAMPLES)
+        fakes = evaluation.predict(config, state.sampler, few)
+        sources, targets = few.sources.cpu().numpy(), few.targets.cpu().numpy()
+        recorder.add_sample(event.epoch, event.step, sources, targets, fakes)
+        is_last = event.epoch == config.budget.epochs
+        if recorder.save(state, config.execution.keep_every, is_last):
+            self.validate(state, court, val_pairs)
 
     def validate(self, state: TrainingState, court: Court, val_pairs: PairSet) -> None:
         """Judges the checkpoint where that is due and chooses the best so far.
 
         A budget that judges once takes its last epoch.
         """
-        run_id, budget = self.run_id, court.config.budget
+        run_id, budget, store = self.run_id, court.config.budget, self.store
         if state.epoch not in budget.evaluated_epochs:
             return
         if len(budget.evaluated_epochs) == 1:  # there is nothing to choose between
-            self.forget(self.store.choose_checkpoint(self.job, state.epoch, utc_now()))
+            self.choose(state.epoch)
             return
-        judged = self.store.read_evaluations([run_id], "val")
+        judged = store.read_evaluations([run_id], "val")
         if not any(it.epoch == state.epoch for it in judged):
-            tell = self.progress(f"judging epoch {state.epoch}", len(val_pairs))
+            tell = self.recorder.progress(f"judging epoch {state.epoch}", len(val_pairs))
             judgement = court.validate(state, val_pairs, tell)
-            self.store.add_judgement(self.job, judgement, utc_now())
+            self.recorder.write(lambda: store.add_judgement(self.job, judgement, utc_now()))
             judged += judgement.evaluations
-            self.phase("training")
-        kept = {saved.epoch for saved in self.store.read_checkpoints(run_id)}
+            self.recorder.phase("training")
+        kept = {saved.epoch for saved in store.read_checkpoints(run_id) if saved.is_whole}
         best = judging.choose([it for it in judged if it.epoch in kept], budget.choose_by)
         if best is None and state.epoch == budget.epochs:
             best = state.epoch
             print(f"no epoch has a {budget.choose_by}: the last is taken", flush=True)
         if best is not None:
-            self.forget(self.store.choose_checkpoint(self.job, best, utc_now()))
+            self.choose(best)
 
-    def forget(self, forgotten: Sequence[Checkpoint]) -> None:
-        """Removes the files of checkpoints that the store has forgotten."""
-        for saved in forgotten:
-            (self.settings.artifacts / saved.path).unlink(missing_ok=True)
-
-    def save_samples(
-        self, config: RunConfig, event: training.EpochDone, val_pairs: PairSet
-    ) -> None:
-        """Draws the same validation pairs every epoch, in every run of a study."""
-        few = batches.colourful(val_pairs, N_SAMPLES)
-        fakes = evaluation.predict(config, event.state.sampler, few)
-        files = grids.save_samples(
-            self.folder / "samples",
-            event.epoch,
-            few.sources.cpu().numpy(),
-            few.targets.cpu().numpy(),
-            fakes,
-        )
-        sample = Sample(
-            run_id=self.run_id,
-            epoch=event.epoch,
-            step=event.step,
-            grid=self.settings.relative(files.grid),
-            source=self.settings.relative(files.source),
-            target=self.settings.relative(files.target),
-            fake=self.settings.relative(files.fake),
-            thumbnail=self.settings.relative(files.thumbnail),
-        )
-        self.store.add_sample(self.job, sample, utc_now())
+    def choose(self, epoch: int) -> None:
+        """Makes an epoch's checkpoint the one that counts."""
+        self.recorder.write(lambda: self.store.choose_checkpoint(self.job, epoch, utc_now()))
 
     def evaluate(self, state: TrainingState, court: Court, pairs: PairSet) -> None:
         """Measures the last checkpoint and the chosen one on the split that is reported."""
         machine = hardware.describe(pairs.device)
+        last = court.config.budget.epochs
         for saved in self.store.read_checkpoints(self.run_id):
+            if not saved.is_whole or not (saved.is_best or saved.epoch == last):
+                continue
             role = "chosen" if saved.is_best else "last"
             if saved.epoch != state.epoch:
-                path = self.settings.artifacts / saved.path
-                state.load_state_dict(checkpoint.load(path, saved.sha256))
-            tell = self.progress(f"evaluating the {role} epoch, {saved.epoch}", len(pairs))
+                state.load_state_dict(checkpoint.load_saved(self.settings.artifacts, saved))
+            tell = self.recorder.progress(f"evaluating the {role} epoch, {saved.epoch}", len(pairs))
             judgement = court.judge(state, REPORTED_SPLIT, pairs, machine, tell)
-            self.store.add_judgement(self.job, judgement, utc_now())
-
-    def progress(self, doing: str, n_pictures: int) -> Callable[[int], None]:
-        """Says that it is doing something with pictures; what is returned says how far it is."""
-        self.phase(doing)
-        told = time.monotonic()
-
-        def tell(done: int) -> None:
-            nonlocal told
-            if time.monotonic() - told > PROGRESS_S:
-                told = time.monotonic()
-                self.store.set_phase(self.job, f"{doing}: {done} of {n_pictures}", utc_now())
-
-        return tell
-
-    def phase(self, phase: str) -> None:
-        """Says what the run is doing."""
-        print(phase, flush=True)
-        self.store.set_phase(self.job, phase, utc_now())
+            self.recorder.write(partial(self.store.add_judgement, self.job, judgement, utc_now()))
 
 
 if __name__ == "__main__":

@@ -41,11 +41,11 @@ def tick() -> None:
     live_chart(study.id, runs, view, reads.new_points)
     run_cards(runs, datetime.now(UTC))
     newest_samples(runs, reads.samples([run.id for run in runs]))
-    if all(run.state.is_finished() for run in runs) and not finished:
+    if all(run.is_over for run in runs) and not finished:
         st.rerun()
 
 
-finished = all(run.state.is_finished() for run in reads.runs(study.id))
+finished = all(run.is_over for run in reads.runs(study.id))
 if finished:
     st.caption("All runs have ended.")
 else:

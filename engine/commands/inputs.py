@@ -1,5 +1,6 @@
 """What commands are given: paths, the store that is there; and where they tell of their work."""
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -29,3 +30,17 @@ def open_existing(settings: Settings) -> Store:
             "starts one."
         )
     return Store(settings.database_url)
+
+
+def confirm(question: str, agreed: bool) -> bool:
+    """Whether to go on with what cannot be undone: as was said before, or as is typed now.
+
+    Raises:
+        BadInputError: nobody is there to be asked.
+    """
+    if agreed:
+        return True
+    if not sys.stdin.isatty():
+        raise BadInputError(f"{question} Add --yes if that is what you want.")
+    stderr.print(f"{question} Go on? [y/N] ", end="", markup=False, highlight=False)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from engine.data.sources import read_source
 from engine.errors import BadInputError
 from engine.findings import findings
 from engine.presets import DEFAULT_CONFIGURATIONS
-from engine.records import Run, RunState
+from engine.records import Run, RunState, Study
 from engine.report import compare
 from engine.settings import Settings
 from engine.store import Store, is_absent, utc_now
@@ -24,23 +25,67 @@ from engine.store import Store, is_absent, utc_now
 
 def study(chosen: argparse.Namespace, settings: Settings) -> int:
     """Stores a study, queues its runs, and with --wait sees them through."""
+    if chosen.extend is not None:
+        return _extend(chosen, settings)
     configs, name = _plan(chosen, settings)
     name = planning.check_name(name if chosen.name is None else chosen.name)
     settings.check_artifacts()
-    store = Store(settings.database_url)
+    return start(Store(settings.database_url), settings, configs, name, chosen)
+
+
+def start(
+    store: Store,
+    settings: Settings,
+    configs: Sequence[RunConfig],
+    name: str,
+    chosen: argparse.Namespace,
+) -> int:
+    """Submits a planned study, says so, and with --wait sees it through."""
     stored, runs = jobs.submit(store, settings, configs, name, uuid.uuid4().hex, utc_now())
-    terminal.announce(stderr, stored, configs)
+    return _see_through(store, settings, stored, runs, chosen)
+
+
+def _extend(chosen: argparse.Namespace, settings: Settings) -> int:
+    """Adds configurations, seeds or epochs to a study that there is."""
+    taken = [f"--{it}" for it in ("data", "budget", "name") if getattr(chosen, it) is not None]
+    taken += ["--from"] if chosen.repeat is not None else []
+    if taken:
+        raise BadInputError(f"--extend keeps what the study has; {', '.join(taken)} cannot change.")
+    changes = parse_settings(chosen.set)
+    if changes.keys() - {"epochs"}:
+        wrong = next(iter(changes.keys() - {"epochs"}))
+        raise BadInputError(f"--extend can set epochs, not {wrong}: its runs would not compare.")
+    store = open_existing(settings)
+    extended = store.read_study(chosen.extend)
+    wanted = planning.Extension(
+        configurations=chosen.configurations.split(",") if chosen.configurations else [],
+        seeds=chosen.seeds,
+        epochs=changes.get("epochs"),
+    )
+    configs = planning.plan_extension(extended, store.read_runs(extended.id), wanted, settings)
+    runs = jobs.extend(store, settings, extended.id, configs, utc_now())
+    return _see_through(store, settings, extended, runs, chosen)
+
+
+def _see_through(
+    store: Store,
+    settings: Settings,
+    study: Study,
+    queued: Sequence[Run],
+    chosen: argparse.Namespace,
+) -> int:
+    terminal.announce(stderr, study, [run.config for run in queued])
     if chosen.json:
-        print(json.dumps({"study": stored.id, "runs": [run.id for run in runs]}))
+        print(json.dumps({"study": study.id, "runs": [run.id for run in queued]}))
     if not chosen.wait:
         return 0
-    ended = terminal.watch(stderr, store, settings, stored.id)
+    ended = terminal.watch(stderr, store, settings, study.id)
     for run in ended:
         if run.state != RunState.DONE:
             line = f"run {run.id} ({run.config.label}) {run.state}: {run.reason}"
             stderr.print(line, markup=False, soft_wrap=True)
     if not chosen.json:
-        comparison = compare(store, stored.id)
+        comparison = compare(store, study.id)
         terminal.print_comparison(Console(), comparison, findings(comparison))
     return 0 if all(run.state == RunState.DONE for run in ended) else 1
 
@@ -73,7 +118,9 @@ def runs(chosen: argparse.Namespace, settings: Settings) -> int:
         jobs.attend(store, settings, utc_now())
         if chosen.study is not None:
             store.read_study(chosen.study)
-        found = store.read_runs(chosen.study)
+        found = [
+            run for run in store.read_runs(chosen.study) if chosen.all or run.archived_at is None
+        ]
     if chosen.json:
         print(json.dumps([_run_as_json(run) for run in found], indent=2))
     else:
@@ -87,13 +134,6 @@ def supervise(chosen: argparse.Namespace, settings: Settings) -> int:
 
     if not supervisor.supervise(settings, chosen.drain):
         stderr.print("Another supervisor is at work already; this one leaves.")
-    return 0
-
-
-def cancel(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Stops a run."""
-    state = jobs.cancel(open_existing(settings), settings, chosen.run_id, utc_now())
-    print(f"run {chosen.run_id} is {state}")
     return 0
 
 
@@ -167,4 +207,6 @@ def _run_as_json(run: Run) -> dict[str, Any]:
         "steps": run.steps,
         "reason": run.reason,
         "attempt": run.attempt,
+        "will_retry": run.will_retry,
+        "archived": run.archived_at is not None,
     }

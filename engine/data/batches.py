@@ -83,11 +83,12 @@ def colourful(pairs: PairSet, count: int) -> PairSet:
 
 
 def training_batches(
-    pairs: PairSet, batch: int, jitter: int, seed: int, epoch: int
+    pairs: PairSet, batch: int, jitter: int, seed: int, epoch: int, skip: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch in a fresh order, mirrored and shifted: (source, target) [N, 3, H, W] in [-1, 1].
 
-    An incomplete last batch is left out. All draws come from (seed, epoch) alone.
+    An incomplete last batch is left out. All draws come from (seed, epoch) alone, so that the
+    first `skip` batches, done before, change nothing in the others.
 
     Raises:
         BadInputError: there are fewer pairs than a batch holds.
@@ -100,7 +101,7 @@ def training_batches(
     order = torch.randperm(len(pairs), generator=chance)
     mirrored = torch.rand(len(pairs), generator=chance) < 0.5
     shifts = torch.randint(-jitter, jitter + 1, (len(pairs), 2), generator=chance)
-    for start in range(0, len(pairs) - batch + 1, batch):
+    for start in range(skip * batch, len(pairs) - batch + 1, batch):
         chosen = order[start : start + batch]
         yield gather(pairs, chosen, mirrored[chosen], shifts[chosen])
 

@@ -265,8 +265,13 @@ def _write_header(file: BinaryIO, shape: Sequence[int]) -> None:
     npy.write_array_header_1_0(file, header)
 
 
+def bytes_to_pack(source: Source, px: int, settings: Settings) -> int:
+    """What packing the source would write; nothing where that was done before."""
+    return 0 if is_packed(source, px, settings) else len(source.names()) * px**2 * source.channels
+
+
 def _require_space(source: Source, px: int, settings: Settings) -> None:
-    wanted = len(source.names()) * px**2 * source.channels
+    wanted = bytes_to_pack(source, px, settings)
     free = shutil.disk_usage(settings.data_dir).free
     if wanted + SPARE_BYTES > free:
         raise EngineError(

@@ -1,7 +1,18 @@
 """What is recorded, and the only place that speaks SQL: `Store`."""
 
-from engine.store.connected import LostJobError
-from engine.store.connection import check_address, is_absent
+from engine.store.connected import GoneDatabaseError, LostJobError
+from engine.store.connection import check_address, database_path, identify, is_absent
+from engine.store.queue import Place
 from engine.store.store import Store, utc_now
 
-__all__ = ["LostJobError", "Store", "check_address", "is_absent", "utc_now"]
+__all__ = [
+    "GoneDatabaseError",
+    "LostJobError",
+    "Place",
+    "Store",
+    "check_address",
+    "database_path",
+    "identify",
+    "is_absent",
+    "utc_now",
+]

@@ -2,41 +2,51 @@
 
 from pathlib import Path
 
+import psutil
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from engine.errors import BadInputError, StoreError
+from engine.store import migration
 from engine.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
 
+NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "glusterfs")
 
-def connect(url: str) -> Engine:
-    """An engine on the database, its tables made if it is new.
+# PostgreSQL has no place in a file's header; a table of our own says whose the others are.
+_SCHEMA = sa.Table("chromabench_schema", sa.MetaData(), sa.Column("version", sa.Integer))
 
-    On SQLite: write-ahead log, full synchronisation, 30 s of patience. A transaction of an
-    engine with the execution option `immediate` takes the write lock at its start, since one that
-    reads first and writes later fails at once when another writer came between.
+
+def connect(url: str, patience_s: float) -> Engine:
+    """An engine on the database, its tables made if it is new, brought up to date if it is old.
+
+    On SQLite: write-ahead log, full synchronisation. A transaction of an engine with the execution
+    option `immediate` takes the write lock at its start, since one that reads first and writes
+    later fails at once when another writer came between.
+
+    Args:
+        url: SQLite or PostgreSQL.
+        patience_s: how long a writer waits for another one.
 
     Raises:
-        StoreError: the file belongs to another program or to a newer version.
+        StoreError: the database belongs to another program or to a newer version, or is of no use.
         BadInputError: the URL is of no kind that is supported.
     """
     kind = check_address(url)
     shown = sa.make_url(url).render_as_string(hide_password=True)
     try:
-        engine = sa.create_engine(url)
-        if kind == "sqlite":
-            event.listen(engine, "connect", _configure)
-            event.listen(engine, "begin", _begin)
-            _claim_file(engine)
-            _write_ahead(engine)
-        metadata.create_all(engine.execution_options(immediate=True))
+        engine = _make_engine(url, kind, patience_s)
+        try:
+            (_prepare_sqlite if kind == "sqlite" else _prepare_postgresql)(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
     except sa.exc.DBAPIError as error:
         raise StoreError(f"The database {shown} cannot be opened: {error.orig}.") from error
     except (ImportError, sa.exc.ArgumentError) as error:
         raise BadInputError(f"The database {shown} cannot be reached: {error}.") from error
-    return engine
 
 
 def check_address(url: str) -> str:
@@ -63,17 +73,57 @@ def check_address(url: str) -> str:
     return kind
 
 
+def database_path(url: str) -> Path:
+    """The file of a SQLite address."""
+    return Path(str(make_url(url).database))
+
+
 def is_absent(url: str) -> bool:
     """Whether the address is that of a SQLite file that is not there yet."""
-    file = sa.make_url(url).database
-    return check_address(url) == "sqlite" and not Path(str(file)).exists()
+    return check_address(url) == "sqlite" and not database_path(url).exists()
+
+
+def identify(url: str) -> str | None:
+    """Which file stands behind a SQLite address now; None where none does.
+
+    A database that was deleted or replaced goes on taking commits, into nowhere: whoever has it
+    open asks from time to time whether it is still the same.
+    """
+    if check_address(url) != "sqlite":
+        return "server"
+    try:
+        status = database_path(url).stat()
+    except FileNotFoundError:
+        return None
+    return f"{status.st_dev}-{status.st_ino}"
+
+
+def _make_engine(url: str, kind: str, patience_s: float) -> Engine:
+    if kind == "sqlite":
+        engine = sa.create_engine(url, connect_args={"timeout": patience_s})
+        event.listen(engine, "connect", _configure)
+        event.listen(engine, "begin", _begin)
+        return engine
+    options = f"-c lock_timeout={patience_s * 1000:.0f} -c timezone=utc"
+    return sa.create_engine(
+        _with_driver(url), pool_pre_ping=True, connect_args={"options": options}
+    )
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    _refuse_network(Path(str(engine.url.database)).resolve())
+    version = _claim_file(engine)
+    _write_ahead(engine)
+    if version < SCHEMA_VERSION:
+        migration.migrate(engine, version)
+    metadata.create_all(engine.execution_options(immediate=True))
 
 
 def _configure(connection: DBAPIConnection, _record: object) -> None:
     # Transactions begin where we say so, not where the driver guesses.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -83,30 +133,49 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
-def _claim_file(engine: Engine) -> None:
+def _refuse_network(path: Path) -> None:
+    """The write-ahead log needs memory that all processes share: there is none over a network."""
+    kinds = {it.mountpoint: it.fstype for it in psutil.disk_partitions(all=True)}
+    places = (str(it) for it in (path, *path.parents))
+    kind = next((kinds[place] for place in places if place in kinds), "")
+    if kind.startswith(NETWORK_FILE_SYSTEMS):
+        raise StoreError(
+            f"{path} lies on a network file system ({kind}), where SQLite loses data. Set "
+            "CHROMABENCH_DATABASE_URL to a local file, or to a PostgreSQL database."
+        )
+
+
+def _claim_file(engine: Engine) -> int:
+    """Makes sure that the file is ours, and marks a new one; returns the version of its schema."""
     with engine.execution_options(immediate=True).begin() as connection:
         application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
         tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
         if application not in (0, APPLICATION_ID) or (application == 0 and tables):
             raise StoreError(
                 f"{engine.url.database} is another program's database; it was left as it is. "
                 "Set CHROMABENCH_DATABASE_URL to a file of our own."
             )
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{engine.url.database} was written by a newer Chromabench (schema {version}, "
-                f"this one knows {SCHEMA_VERSION}); it was left as it is. Update Chromabench."
-            )
-        if tables and version < SCHEMA_VERSION:
-            raise StoreError(
-                f"{engine.url.database} was written before the first release (schema {version}, "
-                f"now {SCHEMA_VERSION}); it was left as it is. Move it away or set "
-                "CHROMABENCH_DATABASE_URL to another file."
-            )
         if not tables:
             connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
             connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+            return SCHEMA_VERSION
+    _check_version(str(engine.url.database), version, migration.OLDEST)
+    return version
+
+
+def _check_version(database: str, version: int, oldest: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{database} was written by a newer Chromabench (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); it was left as it is. Update Chromabench."
+        )
+    if version < oldest:
+        raise StoreError(
+            f"{database} was written before the first release (schema {version}, now "
+            f"{SCHEMA_VERSION}); it was left as it is. Move it away or set "
+            "CHROMABENCH_DATABASE_URL to another database."
+        )
 
 
 def _write_ahead(engine: Engine) -> None:
@@ -114,3 +183,28 @@ def _write_ahead(engine: Engine) -> None:
     raw = engine.raw_connection()
     raw.cursor().execute("PRAGMA journal_mode=WAL")
     raw.close()
+
+
+def _prepare_postgresql(engine: Engine) -> None:
+    with engine.begin() as connection:
+        # One process at a time looks whether the tables are there, and makes them.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPLICATION_ID)))
+        there = set(sa.inspect(connection).get_table_names())
+        if _SCHEMA.name not in there:
+            if foreign := sorted(there & set(metadata.tables)):
+                raise StoreError(
+                    f"{engine.url.database} has another program's table {foreign[0]!r}; it was "
+                    "left as it is. Set CHROMABENCH_DATABASE_URL to a database of our own."
+                )
+            _SCHEMA.create(connection)
+            connection.execute(_SCHEMA.insert().values(version=SCHEMA_VERSION))
+            metadata.create_all(connection)
+        version = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
+        _check_version(str(engine.url.database), version, SCHEMA_VERSION)
+
+
+def _with_driver(url: str) -> sa.URL:
+    """PostgreSQL is spoken to by psycopg 3 unless the address names another driver."""
+    parsed = make_url(url)
+    plain = parsed.drivername == "postgresql"
+    return parsed.set(drivername="postgresql+psycopg") if plain else parsed

@@ -1,73 +1,45 @@
-"""Studies come in, jobs are claimed, stopped and ended."""
+"""Jobs are queued, claimed, stopped, ended and taken up again, by guarded transitions."""
 
 import secrets
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from engine.config import RunConfig
-from engine.records import Job, JobKind, Run, RunState, Study
+from engine.records import Job, JobKind, RunState
 from engine.store import rows
+from engine.store.connected import FINISHED, QUEUED_AGAIN
 from engine.store.reading import Reading
-from engine.store.schema import jobs, runs, studies
+from engine.store.schema import attempts, checkpoints, jobs, runs
+
+MOST_RETRIES = 3  # that a run makes by itself
+UNFINISHED = tuple(state for state in RunState if not state.is_finished())
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job is claimed, and by whom.
+
+    Attributes:
+        host: the machine.
+        slot: one of its places for a job of this kind; the database gives it to one at a time.
+        process: identity of the supervisor, until the worker's own is known.
+    """
+
+    host: str | None = None
+    slot: str | None = None
+    process: str | None = None
 
 
 class Queue(Reading):
     """The rows that say what is to be done, and by whom it is being done."""
 
-    def add_study(
-        self, key: str, name: str, configs: Sequence[RunConfig], now: datetime
-    ) -> tuple[Study, list[Run]]:
-        """Stores a study with one queued run and job per config; the same key again is the same.
-
-        Args:
-            key: made once for each intention to start.
-            name: what people call it.
-            configs: one per run, all on the same data and budget.
-            now: the moment of its creation.
-        """
-        first = configs[0]
-        with self._writer.begin() as connection:
-            values = {
-                "key": key,
-                "name": name,
-                "data": first.data,
-                "budget": first.budget.model_dump(mode="json"),
-                "created_at": now,
-            }
-            insert = self._insert(studies).values(values).on_conflict_do_nothing()
-            added = connection.execute(insert.returning(studies.c.id)).scalar()
-            if added is not None:
-                for config in configs:
-                    self._add_run(connection, added, config, now)
-            study_id = connection.execute(
-                sa.select(studies.c.id).where(studies.c.key == key)
-            ).scalar_one()
-        return self.read_study(study_id), self.read_runs(study_id)
-
-    def _add_run(
-        self, connection: Connection, study_id: int, config: RunConfig, now: datetime
-    ) -> None:
-        values = {
-            "study_id": study_id,
-            "configuration": config.configuration.name,
-            "seed": config.seed,
-            "state": RunState.QUEUED,
-            "config": config.model_dump(mode="json"),
-            "epochs": config.budget.epochs,
-            "created_at": now,
-        }
-        run_id = connection.execute(sa.insert(runs).values(values).returning(runs.c.id)).scalar()
-        job = {"kind": "train", "run_id": run_id, "state": RunState.QUEUED, "created_at": now}
-        connection.execute(sa.insert(jobs).values(job))
-
     def add_job(self, kind: JobKind, subject: str, now: datetime) -> Job:
         """Queues a job about a subject; one that is not finished yet is not doubled."""
-        unfinished = [state for state in RunState if not state.is_finished()]
-        same = (jobs.c.kind == kind, jobs.c.subject == subject, jobs.c.state.in_(unfinished))
-        with self._writer.begin() as connection:
+        same = (jobs.c.kind == kind, jobs.c.subject == subject, jobs.c.state.in_(UNFINISHED))
+        with self._writing() as connection:
+            self._take_turns(connection, f"{kind} {subject}")
             row = connection.execute(sa.select(jobs).where(*same)).mappings().first()
             if row is None:
                 values = {"kind": kind, "subject": subject, "created_at": now}
@@ -75,20 +47,45 @@ class Queue(Reading):
                 row = connection.execute(insert).mappings().one()
             return rows.job(row)
 
-    def claim_job(self, now: datetime, kind: JobKind = "train") -> Job | None:
-        """Takes the next queued job, in one statement, so that no two can take the same."""
+    def _take_turns(self, connection: Connection, about: str) -> None:
+        """Lets no other transaction about the same thing begin before this one ends.
+
+        On SQLite no two transactions write at the same time anyway.
+        """
+        if self._engine.dialect.name != "sqlite":
+            key = sa.func.hashtext(about)
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+
+    def claim_job(
+        self, now: datetime, kind: JobKind = "train", place: Place | None = None
+    ) -> Job | None:
+        """Takes the next queued job, in one statement, so that no two can take the same.
+
+        Args:
+            now: the moment of the claim.
+            kind: of job.
+            place: where it will be done.
+
+        Returns:
+            None where nothing waits, or the place is taken already.
+        """
+        where = place or Place()
         waiting = (
             sa.select(jobs.c.id)
             .where(jobs.c.state == RunState.QUEUED, jobs.c.kind == kind)
             .order_by(-jobs.c.priority, jobs.c.id)
             .limit(1)
+            .with_for_update(skip_locked=True)
             .scalar_subquery()
         )
         values = {
             "state": RunState.RUNNING,
             "attempt": jobs.c.attempt + 1,
             "token": secrets.token_hex(16),
-            "heartbeat_at": now,
+            "heartbeat_at": self._heartbeat(now),
+            "host": where.host,
+            "slot": where.slot,
+            "process": where.process,
         }
         claim = (
             sa.update(jobs)
@@ -96,20 +93,36 @@ class Queue(Reading):
             .values(values)
             .returning(jobs)
         )
-        with self._writer.begin() as connection:
-            row = connection.execute(claim).mappings().first()
-            if row is None:
-                return None
-            started = {
-                "state": RunState.RUNNING,
-                "attempt": row["attempt"],
-                "phase": "starting",
-                "reason": None,
-                "started_at": sa.func.coalesce(runs.c.started_at, now),
-                "ended_at": None,
-            }
-            connection.execute(sa.update(runs).where(runs.c.id == row["run_id"]).values(started))
-            return rows.job(row)
+        try:
+            with self._writing() as connection:
+                row = connection.execute(claim).mappings().first()
+                if row is None:
+                    return None
+                job = rows.job(row)
+                self._begin_attempt(connection, job, now)
+                return job
+        except sa.exc.IntegrityError:  # the slot is in use, whatever its supervisor believes
+            return None
+
+    def _begin_attempt(self, connection: Connection, job: Job, now: datetime) -> None:
+        started = {
+            "state": RunState.RUNNING,
+            "attempt": job.attempt,
+            "phase": "starting",
+            "reason": None,
+            "started_at": sa.func.coalesce(runs.c.started_at, now),
+            "ended_at": None,
+        }
+        connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(started))
+        attempt = {
+            "job_id": job.id,
+            "run_id": job.run_id,
+            "number": job.attempt,
+            "host": job.host,
+            "from_step": _newest_step(connection, job.run_id),
+            "started_at": now,
+        }
+        connection.execute(sa.insert(attempts).values(attempt))
 
     def set_process(self, job: Job, process: str, now: datetime) -> None:
         """Notes which process works on the job."""
@@ -122,52 +135,133 @@ class Queue(Reading):
             return  # opening the transaction renews the heartbeat
 
     def request_stop(self, run_id: int, now: datetime) -> RunState:
-        """Stops a queued run at once; asks a running one to stop. Returns the run's state."""
-        with self._writer.begin() as connection:
+        """Stops a queued run at once, asks a running one to stop; asked again, it is killed.
+
+        A run that crashed and would go on by itself does not.
+
+        Returns:
+            The run's state.
+        """
+        with self._writing() as connection:
             of_run = (jobs.c.run_id == run_id, jobs.c.kind == "train")
-            queued = connection.execute(
-                sa.update(jobs)
-                .where(*of_run, jobs.c.state == RunState.QUEUED)
-                .values(state=RunState.STOPPED)
-            )
-            running = connection.execute(
-                sa.update(jobs)
-                .where(*of_run, jobs.c.state == RunState.RUNNING)
-                .values(state=RunState.STOPPING, stop_requested_at=now)
-            )
-            if queued.rowcount:
+            if self._request_stop(connection, of_run, now):
                 reason = "stopped by the user before it began"
+                if _newest_step(connection, run_id):
+                    reason = "stopped by the user before it went on"
                 end = {"state": RunState.STOPPED, "reason": reason, "ended_at": now}
                 connection.execute(sa.update(runs).where(runs.c.id == run_id).values(end))
-            if running.rowcount:
-                stopping = sa.update(runs).where(runs.c.id == run_id)
-                connection.execute(stopping.values(state=RunState.STOPPING))
+            this = sa.update(runs).where(runs.c.id == run_id)
+            stopping = this.where(runs.c.state == RunState.RUNNING)
+            connection.execute(stopping.values(state=RunState.STOPPING))
+            connection.execute(this.where(runs.c.will_retry).values(will_retry=False))
         return self.read_run(run_id).state
 
     def request_job_stop(self, job_id: int, now: datetime) -> None:
         """Stops a job that is queued; asks one that is running to stop."""
-        with self._writer.begin() as connection:
-            this = jobs.c.id == job_id
-            queued = sa.update(jobs).where(this, jobs.c.state == RunState.QUEUED)
-            connection.execute(queued.values(state=RunState.STOPPED))
-            running = sa.update(jobs).where(this, jobs.c.state == RunState.RUNNING)
-            connection.execute(running.values(state=RunState.STOPPING, stop_requested_at=now))
+        with self._writing() as connection:
+            self._request_stop(connection, (jobs.c.id == job_id,), now)
 
-    def requeue(self, run_id: int, now: datetime) -> None:
-        """Queues an ended run again; its next attempt continues from the newest checkpoint."""
-        with self._writer.begin() as connection:
-            again = {"state": RunState.QUEUED, "reason": None, "ended_at": None}
-            finished = [state for state in RunState if state.is_finished()]
-            ended = (runs.c.id == run_id, runs.c.state.in_(finished))
-            if connection.execute(sa.update(runs).where(*ended).values(again)).rowcount:
-                job = {"state": RunState.QUEUED, "stop_requested_at": None, "process": None}
-                of_run = (jobs.c.run_id == run_id, jobs.c.kind == "train")
-                connection.execute(sa.update(jobs).where(*of_run).values(job))
+    def _request_stop(
+        self, connection: Connection, which: tuple[sa.ColumnElement[bool], ...], now: datetime
+    ) -> bool:
+        """Whether the job was still queued, and is stopped now."""
+        update = sa.update(jobs).where(*which)
+        again = update.where(jobs.c.state == RunState.STOPPING)
+        connection.execute(again.values(kill_requested_at=now))
+        running = update.where(jobs.c.state == RunState.RUNNING)
+        connection.execute(running.values(state=RunState.STOPPING, stop_requested_at=now))
+        queued = update.where(jobs.c.state == RunState.QUEUED)
+        return bool(connection.execute(queued.values(state=RunState.STOPPED)).rowcount)
 
-    def finish_job(self, job: Job, state: RunState, reason: str | None, now: datetime) -> None:
-        """Ends a job, and its run with it."""
+    def requeue(self, run_id: int, now: datetime) -> bool:
+        """Queues an ended run again; its next attempt continues from the newest checkpoint.
+
+        Returns:
+            False where it is not one that ended without being done.
+        """
+        with self._writing() as connection:
+            open_end = [state for state in FINISHED if state != RunState.DONE]
+            this = (runs.c.id == run_id, runs.c.state.in_(open_end))
+            return self._requeue(connection, this, now, retries=0)
+
+    def retry_crashed(self, run_id: int, now: datetime) -> bool:
+        """Queues a crashed run that goes on by itself; False where it does not any more."""
+        with self._writing() as connection:
+            this = (runs.c.id == run_id, runs.c.will_retry)
+            return self._requeue(connection, this, now, retries=jobs.c.retries + 1)
+
+    def _requeue(
+        self,
+        connection: Connection,
+        which: tuple[sa.ColumnElement[bool], ...],
+        now: datetime,
+        retries: int | sa.ColumnElement[int],
+    ) -> bool:
+        again = {"state": RunState.QUEUED, "will_retry": False, "ended_at": None}
+        ended = sa.update(runs).where(*which).values(again).returning(runs.c.id)
+        run_ids = list(connection.execute(ended).scalars())
+        job = sa.update(jobs).where(jobs.c.run_id.in_(run_ids), jobs.c.kind == "train")
+        connection.execute(job.values({**QUEUED_AGAIN, "retries": retries}))
+        return bool(run_ids)
+
+    def move_to_front(self, run_id: int) -> bool:
+        """Lets a queued run be the next; False where it does not wait."""
+        first = sa.select(sa.func.max(jobs.c.priority)).where(jobs.c.state == RunState.QUEUED)
+        this = (jobs.c.run_id == run_id, jobs.c.state == RunState.QUEUED)
+        with self._writing() as connection:
+            front = sa.func.coalesce(first.scalar_subquery(), 0) + 1
+            moved = connection.execute(sa.update(jobs).where(*this).values(priority=front))
+            return bool(moved.rowcount)
+
+    def give_back(self, job: Job, now: datetime) -> None:
+        """Queues a job again whose claim came to nothing; one that was to be stopped is stopped."""
+        with self._held(job, now) as connection:
+            state = RunState.STOPPED if job.state == RunState.STOPPING else RunState.QUEUED
+            freed = {"state": state, "token": None, "process": None}
+            connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(freed))
+            waits = sa.update(runs).where(runs.c.id == job.run_id)
+            connection.execute(waits.values(state=state, phase=None))
+            this = (attempts.c.job_id == job.id, attempts.c.number == job.attempt)
+            ended = {"state": RunState.CRASHED, "ended_at": now}
+            ended["reason"] = "its supervisor ended before it began"
+            connection.execute(sa.update(attempts).where(*this).values(ended))
+
+    def finish_job(
+        self,
+        job: Job,
+        state: RunState,
+        reason: str | None,
+        now: datetime,
+        may_retry: bool = False,
+    ) -> None:
+        """Ends a job, and its run with it.
+
+        Args:
+            job: held by the caller.
+            state: how it ended.
+            reason: why, for a person.
+            now: the moment.
+            may_retry: whether its run may go on by itself: it does if this attempt brought a
+                checkpoint further, and at most three times in a row.
+        """
         with self._held(job, now) as connection:
             done = {"state": state, "reason": reason, "token": None}
             connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(done))
-            end = {"state": state, "reason": reason, "phase": None, "ended_at": now}
+            this = (attempts.c.job_id == job.id, attempts.c.number == job.attempt)
+            before = connection.execute(sa.select(attempts.c.from_step).where(*this)).scalar()
+            further = _newest_step(connection, job.run_id) > (before or 0)
+            end = {
+                "state": state,
+                "reason": reason,
+                "phase": None,
+                "ended_at": now,
+                "will_retry": may_retry and further and job.retries < MOST_RETRIES,
+            }
             connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(end))
+            ended = {"state": state, "reason": reason, "ended_at": now}
+            connection.execute(sa.update(attempts).where(*this).values(ended))
+
+
+def _newest_step(connection: Connection, run_id: int | None) -> int:
+    newest = sa.select(sa.func.max(checkpoints.c.step)).where(checkpoints.c.run_id == run_id)
+    return connection.execute(newest).scalar() or 0

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from engine.config import Budget
 from engine.errors import BadInputError
 from engine.records import (
+    Attempt,
     Checkpoint,
     Evaluation,
     ImageScore,
@@ -23,6 +24,7 @@ from engine.records import (
 from engine.store import rows
 from engine.store.connected import Connected
 from engine.store.schema import (
+    attempts,
     checkpoints,
     evaluations,
     image_scores,
@@ -81,6 +83,17 @@ class Reading(Connected):
         if not found:
             raise BadInputError(f"There is no job {job_id}.")
         return rows.job(found[0])
+
+    def read_attempts(self, run_ids: Sequence[int]) -> list[Attempt]:
+        """What processes did with some runs, by run and number."""
+        query = sa.select(attempts).where(attempts.c.run_id.in_(run_ids))
+        found = self._rows(query.order_by(attempts.c.run_id, attempts.c.number))
+        return [rows.attempt(row) for row in found]
+
+    def read_retries(self) -> list[int]:
+        """The crashed runs that go on by themselves in a moment."""
+        query = sa.select(runs.c.id).where(runs.c.will_retry).order_by(runs.c.id)
+        return [row["id"] for row in self._rows(query)]
 
     def read_metrics(
         self, run_ids: Sequence[int], after: int = 0, names: Sequence[str] | None = None
@@ -201,4 +214,4 @@ class Reading(Connected):
     def read_checkpoints(self, run_id: int) -> list[Checkpoint]:
         """The checkpoints of a run, newest first."""
         query = sa.select(checkpoints).where(checkpoints.c.run_id == run_id)
-        return [rows.checkpoint(row) for row in self._rows(query.order_by(-checkpoints.c.epoch))]
+        return [rows.checkpoint(row) for row in self._rows(query.order_by(-checkpoints.c.step))]

@@ -25,6 +25,7 @@ from engine.records import (
 from engine.store import rows
 from engine.store.connected import Connected
 from engine.store.schema import (
+    attempts,
     checkpoints,
     evaluations,
     image_scores,
@@ -74,7 +75,8 @@ class Recording(Connected):
     ) -> None:
         """Adds curve points with their summaries and the run's progress, in one transaction.
 
-        A point that is there already is left as it is.
+        A point that is there already takes the new value: where an attempt repeats steps of the
+        last one, its own are those that count.
         """
         with self._held(job, now) as connection:
             progress = {"epoch": epoch, "step": step, "progress_at": now}
@@ -84,7 +86,14 @@ class Recording(Connected):
                     {key: value for key, value in asdict(point).items() if key != "id"}
                     for point in points
                 ]
-                connection.execute(self._insert(metrics).on_conflict_do_nothing(), values)
+                insert = self._insert(metrics)
+                connection.execute(
+                    insert.on_conflict_do_update(
+                        index_elements=["run_id", "step", "name"],
+                        set_={"value": insert.excluded.value},
+                    ),
+                    values,
+                )
                 self._summarise(connection, points)
 
     def _summarise(self, connection: Connection, points: Sequence[MetricPoint]) -> None:
@@ -109,45 +118,85 @@ class Recording(Connected):
         with self._held(job, now) as connection:
             connection.execute(self._insert(samples).values(values).on_conflict_do_nothing())
 
-    def add_checkpoint(self, job: Job, checkpoint: Checkpoint, now: datetime) -> list[Checkpoint]:
-        """Adds a checkpoint and forgets all but it and the best one.
-
-        Returns:
-            The forgotten checkpoints, whose files may go.
-        """
+    def add_checkpoint(self, job: Job, checkpoint: Checkpoint, now: datetime) -> None:
+        """Adds a checkpoint, or takes the place of the one of the same step."""
         values = asdict(checkpoint)
         with self._held(job, now) as connection:
             insert = self._insert(checkpoints).values(values)
             connection.execute(
-                insert.on_conflict_do_update(index_elements=["run_id", "epoch"], set_=values)
+                insert.on_conflict_do_update(index_elements=["run_id", "step"], set_=values)
             )
-            return self._forget(connection, checkpoint.run_id)
 
-    def choose_checkpoint(self, job: Job, epoch: int, now: datetime) -> list[Checkpoint]:
-        """Makes an epoch's checkpoint the run's best; returns those that are forgotten for it.
+    def choose_checkpoint(self, job: Job, epoch: int, now: datetime) -> None:
+        """Makes an epoch's checkpoint the run's best.
 
         Raises:
             ValueError: the epoch's checkpoint is not kept.
         """
         of_run = checkpoints.c.run_id == job.run_id
+        this = (checkpoints.c.epoch == epoch) & checkpoints.c.is_whole
         with self._held(job, now) as connection:
-            chosen = sa.update(checkpoints).where(of_run, checkpoints.c.epoch == epoch)
+            chosen = sa.update(checkpoints).where(of_run, this)
             if not connection.execute(chosen.values(is_best=True)).rowcount:
                 raise ValueError(f"the checkpoint of epoch {epoch} is not kept")
-            others = sa.update(checkpoints).where(of_run, checkpoints.c.epoch != epoch)
+            others = sa.update(checkpoints).where(of_run, sa.not_(this))
             connection.execute(others.values(is_best=False))
             best = sa.update(runs).where(runs.c.id == job.run_id)
             connection.execute(best.values(best_epoch=epoch))
-            assert job.run_id is not None, "only runs have checkpoints"
-            return self._forget(connection, job.run_id)
 
-    def _forget(self, connection: Connection, run_id: int) -> list[Checkpoint]:
-        """Drops all checkpoints but the best and the newest."""
-        of_run = checkpoints.c.run_id == run_id
-        newest = sa.select(sa.func.max(checkpoints.c.epoch)).where(of_run).scalar_subquery()
-        others = of_run & (checkpoints.c.epoch != newest) & sa.not_(checkpoints.c.is_best)
-        gone = connection.execute(sa.delete(checkpoints).where(others).returning(checkpoints))
-        return [rows.checkpoint(row) for row in gone.mappings()]
+    def forget_checkpoints(
+        self, job: Job, newest: int, every: int, now: datetime
+    ) -> list[Checkpoint]:
+        """Drops all checkpoints but the best, some of the newest and every so-manyth epoch's.
+
+        Args:
+            job: held by the caller.
+            newest: how many of the newest are kept.
+            every: epochs whose number this divides keep theirs; 0: none for that.
+            now: the moment.
+
+        Returns:
+            The forgotten ones, whose files may go.
+        """
+        of_run = checkpoints.c.run_id == job.run_id
+        with self._held(job, now) as connection:
+            steps = sa.select(checkpoints.c.step).where(of_run).order_by(-checkpoints.c.step)
+            kept = list(connection.execute(steps.limit(newest)).scalars())
+            others = of_run & checkpoints.c.step.not_in(kept) & sa.not_(checkpoints.c.is_best)
+            if every:
+                others &= sa.not_(checkpoints.c.is_whole) | (checkpoints.c.epoch % every != 0)
+            gone = connection.execute(sa.delete(checkpoints).where(others).returning(checkpoints))
+            return [rows.checkpoint(row) for row in gone.mappings()]
+
+    def rewind(self, job: Job, epoch: int, step: int, now: datetime) -> list[Checkpoint]:
+        """Forgets what was judged and saved after a step: the run goes on from there.
+
+        Curves stay; their points are replaced as the steps are done again.
+
+        Returns:
+            The forgotten checkpoints.
+        """
+        with self._held(job, now) as connection:
+            later = (checkpoints.c.run_id == job.run_id) & (checkpoints.c.step > step)
+            gone = connection.execute(sa.delete(checkpoints).where(later).returning(checkpoints))
+            found = [rows.checkpoint(row) for row in gone.mappings()]
+            for table in (evaluations, image_scores, predictions):
+                of_later = (table.c.run_id == job.run_id) & (table.c.epoch > epoch)
+                connection.execute(sa.delete(table).where(of_later))
+            this = sa.update(runs).where(runs.c.id == job.run_id)
+            connection.execute(this.values(epoch=epoch, step=step))
+            lost = this.where(runs.c.best_epoch > epoch)
+            connection.execute(lost.values(best_epoch=None))
+            return found
+
+    def add_note(self, job: Job, note: str, now: datetime) -> None:
+        """Adds a word to the attempt that a person should know."""
+        this = (attempts.c.job_id == job.id, attempts.c.number == job.attempt)
+        with self._held(job, now) as connection:
+            said = connection.execute(sa.select(attempts.c.note).where(*this)).scalar()
+            if note not in (said or "").split("\n"):
+                text = f"{said}\n{note}" if said else note
+                connection.execute(sa.update(attempts).where(*this).values(note=text))
 
     def add_judgement(self, job: Job, judgement: Judgement, now: datetime) -> None:
         """Adds what a checkpoint is worth on a split, replacing what was there."""
@@ -160,7 +209,7 @@ class Recording(Connected):
         Raises:
             BadInputError: the run is queued or at work.
         """
-        with self._writer.begin() as connection:
+        with self._writing() as connection:
             state = connection.execute(sa.select(runs.c.state).where(runs.c.id == run_id)).scalar()
             if state is None or not RunState(state).is_finished():
                 raise BadInputError(f"Run {run_id} is {state}; it can be evaluated when it ended.")

@@ -4,6 +4,7 @@ from sqlalchemy import RowMapping
 
 from engine.config import Budget, RunConfig
 from engine.records import (
+    Attempt,
     Checkpoint,
     Evaluation,
     ImageScore,
@@ -26,6 +27,7 @@ def study(row: RowMapping) -> Study:
         data=row["data"],
         budget=Budget.model_validate(row["budget"]),
         created_at=row["created_at"],
+        archived_at=row["archived_at"],
     )
 
 
@@ -44,6 +46,13 @@ def job(row: RowMapping) -> Job:
     """One row of `jobs`."""
     values = {key: value for key, value in row.items() if key != "priority"}
     return Job(**{**values, "state": RunState(row["state"])})
+
+
+def attempt(row: RowMapping) -> Attempt:
+    """One row of `attempts`."""
+    values = {key: value for key, value in row.items() if key not in ("id", "job_id")}
+    state = RunState(row["state"]) if row["state"] else None
+    return Attempt(**{**values, "state": state})
 
 
 def metric_point(row: RowMapping) -> MetricPoint:

@@ -21,7 +21,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 3
+from engine.records import RunState
+
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x43484252  # "CHBR", in the header of our SQLite files
 
 
@@ -40,6 +42,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None else None
 
 
+# With `sqlite_autoincrement` an identity is never given twice, not even after the newest row was
+# deleted: folders, links and the cursors of open pages refer to them.
 metadata = MetaData()
 
 
@@ -56,6 +60,8 @@ studies = Table(
     Column("data", String, nullable=False),
     Column("budget", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("archived_at", UtcDateTime),
+    sqlite_autoincrement=True,
 )
 
 runs = Table(
@@ -81,7 +87,10 @@ runs = Table(
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
     Column("progress_at", UtcDateTime),
+    Column("archived_at", UtcDateTime),
+    Column("will_retry", Boolean, nullable=False, default=False),  # crashed, and goes on by itself
     UniqueConstraint("study_id", "configuration", "seed"),
+    sqlite_autoincrement=True,
 )
 
 jobs = Table(
@@ -98,10 +107,42 @@ jobs = Table(
     Column("attempt", Integer, nullable=False, default=0),
     Column("token", String),
     Column("process", String),
+    Column("host", String),  # where it was claimed
+    Column("slot", String),  # which of that host's slots it holds
+    Column("retries", Integer, nullable=False, default=0),  # by itself, since a person's last word
     Column("created_at", UtcDateTime, nullable=False),
     Column("heartbeat_at", UtcDateTime),
     Column("stop_requested_at", UtcDateTime),
+    Column("kill_requested_at", UtcDateTime),
     Index("jobs_queue", "state", "priority", "id"),
+    sqlite_autoincrement=True,
+)
+
+_AT_WORK = jobs.c.state.in_((RunState.RUNNING, RunState.STOPPING))
+# Whatever supervisors believe, the database gives a slot to one job at a time.
+Index(
+    "jobs_slot_in_use",
+    *(jobs.c.kind, jobs.c.host, jobs.c.slot),
+    unique=True,
+    sqlite_where=_AT_WORK,
+    postgresql_where=_AT_WORK,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), index=True),
+    Column("number", Integer, nullable=False),
+    Column("host", String),
+    Column("from_step", Integer, nullable=False, default=0),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("state", String),
+    Column("reason", String),
+    Column("note", String),  # what a person should know of it
+    UniqueConstraint("job_id", "number"),
 )
 
 metrics = Table(
@@ -115,6 +156,7 @@ metrics = Table(
     Column("value", Float),
     UniqueConstraint("run_id", "step", "name"),
     Index("metrics_by_curve", "run_id", "name", "id"),
+    sqlite_autoincrement=True,
 )
 
 metric_summaries = Table(
@@ -196,9 +238,11 @@ checkpoints = Table(
     Column("id", Integer, primary_key=True),
     _run_id(),
     Column("epoch", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("is_whole", Boolean, nullable=False),  # at an epoch's end, not in its midst
     Column("path", String, nullable=False),
     Column("sha256", String, nullable=False),
     Column("n_bytes", Integer, nullable=False),
     Column("is_best", Boolean, nullable=False),
-    UniqueConstraint("run_id", "epoch"),
+    UniqueConstraint("run_id", "step"),
 )

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 
 from engine.store.queue import Queue
 from engine.store.recording import Recording
+from engine.store.studies import Studies
 
 
-class Store(Queue, Recording):
+class Store(Studies, Queue, Recording):
     """All that is recorded, behind one database URL.
 
-    `Reading` answers, `Queue` takes studies in and hands jobs out, `Recording` is the worker's.
+    `Reading` answers, `Studies` takes studies in, `Queue` hands jobs out, `Recording` is the
+    worker's.
     """
 
 

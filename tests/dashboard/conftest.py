@@ -60,7 +60,7 @@ def record_epoch(store, settings, job, epoch):
     files = grids.save_samples(folder, epoch, grey, grey, grey)
     paths = {name: settings.relative(path) for name, path in vars(files).items()}
     store.add_sample(job, Sample(run_id, epoch, last, **paths), NOW)
-    store.add_checkpoint(job, Checkpoint(run_id, epoch, "x.pt", "00", 1, False), NOW)
+    store.add_checkpoint(job, Checkpoint(run_id, epoch, last, True, "x.pt", "00", 1, False), NOW)
     store.choose_checkpoint(job, epoch, NOW)
 
 
@@ -106,6 +106,6 @@ def finished(app_settings, store):
 def failed(app_settings, store):
     add_study(store, name="![x](http://nowhere/x.png) *loud*")
     train(store, app_settings, 1, RunState.FAILED, "out of *memory*")
-    train(store, app_settings, 1, RunState.DIVERGED, "diverged: l1 became nan at step 3")
+    train(store, app_settings, 1, RunState.DIVERGED, "diverged: l1 became infinite at step 3")
     train(store, app_settings, 0, RunState.CRASHED, "killed by the system")
     return store

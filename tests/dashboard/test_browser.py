@@ -16,7 +16,7 @@ import psutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from engine import jobs
+from engine import starting
 from engine.settings import PROJECT_ROOT
 from tests.conftest import PATIENCE_S, wait_for
 
@@ -43,7 +43,7 @@ def start_dashboard(settings, log):
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "dashboard", "--port", str(port), "--headless"],
-            env=jobs.worker_environment(settings),
+            env=starting.worker_environment(settings),
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
@@ -202,7 +202,7 @@ def try_port(settings, port):
     """Starts a dashboard that is expected to refuse."""
     return subprocess.run(
         [sys.executable, "-m", "dashboard", f"--port={port}"],
-        env=jobs.worker_environment(settings),
+        env=starting.worker_environment(settings),
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,

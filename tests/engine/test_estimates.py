@@ -26,8 +26,8 @@ def test_measured_speeds_come_first():
     config = tiny_config(epochs=10)  # judged once: nothing to choose, nothing to pay for
     speeds = {("standard", config.budget.work): 100.0}
 
-    guessed = estimates.estimate([config], PAIRS, {})
-    measured = estimates.estimate([config], PAIRS, speeds)
+    guessed = estimates.estimate([config], PAIRS, {}, 0)
+    measured = estimates.estimate([config], PAIRS, speeds, 0)
 
     assert (guessed.is_measured, measured.is_measured) == (False, True)
     judged = PAIRS["test"] / estimates.JUDGED_PER_SECOND
@@ -35,7 +35,7 @@ def test_measured_speeds_come_first():
 
 
 def test_runs_one_after_the_other_add_up():
-    one = estimates.estimate([tiny_config()], PAIRS, {})
-    two = estimates.estimate([tiny_config(), tiny_config(seed=1)], PAIRS, {})
+    one = estimates.estimate([tiny_config()], PAIRS, {}, 0)
+    two = estimates.estimate([tiny_config(), tiny_config(seed=1)], PAIRS, {}, 0)
 
     assert two.seconds == pytest.approx(2 * one.seconds)

@@ -115,5 +115,5 @@ def test_a_run_that_is_stopped_while_its_pictures_are_packed_leaves_nothing(
     worker.run_job(store, settings, job, lambda: True)
 
     (run,) = store.read_runs()
-    assert (run.state, run.reason) == (RunState.STOPPED, "stopped by the user before it began")
+    assert (run.state, run.reason) == (RunState.STOPPED, "stopped by the user while packing")
     assert [it for it in settings.data_dir.iterdir() if it.is_dir()] == []

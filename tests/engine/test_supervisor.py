@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from engine import jobs, planning, processes
+from engine import jobs, planning, processes, starting
 from engine.data.openmoji import OpenMoji
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import RunState
@@ -24,7 +24,7 @@ def supervise(tiny_settings):
     def start(*options):
         command = [sys.executable, "-m", "engine", "supervise", *options]
         log = tiny_settings.artifacts / "supervisor.log"
-        child = processes.start_detached(command, log, jobs.worker_environment(tiny_settings))
+        child = processes.start_detached(command, log, starting.worker_environment(tiny_settings))
         started.append(child)
         return child
 
@@ -69,7 +69,7 @@ def test_a_drained_queue_leaves_all_runs_done_and_no_process(store, supervise, s
 def test_of_two_supervisors_one_lives(store, supervise, submit, tiny_settings):
     submit(epochs="40")
     first = supervise()
-    wait_for(lambda: jobs.supervisor_lives(tiny_settings))
+    wait_for(lambda: starting.supervisor_lives(tiny_settings))
 
     second = supervise()
 

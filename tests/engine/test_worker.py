@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import re
 
 import numpy as np
 import pytest
@@ -176,7 +175,7 @@ def test_a_loss_that_is_not_finite_is_diverged(store, tiny_settings, monkeypatch
     run = do_job(store, tiny_settings, tiny_config())
 
     assert run.state == RunState.DIVERGED
-    assert re.fullmatch(r"diverged: l1 became -?inf at step 1", run.reason)
+    assert run.reason == "diverged: l1 became infinite at step 1"
     assert [it.value for it in store.read_metrics([1]) if it.name == "l1"] == []
 
 

@@ -1,12 +1,13 @@
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from engine.errors import BadInputError, StoreError
+from engine.errors import BadInputError
 from engine.records import (
     Checkpoint,
     Evaluation,
@@ -17,7 +18,7 @@ from engine.records import (
     RunState,
     Sample,
 )
-from engine.store import LostJobError, Store
+from engine.store import LostJobError, Place, Store
 from engine.weights import CATALOG
 from tests.conftest import NOW, tiny_config
 
@@ -164,20 +165,61 @@ def test_a_running_run_is_asked_to_stop(store, job):
     store.add_metrics(job, 1, 1, [point(1, 1, 0.5)], NOW)  # it may still write what it has
 
 
-def test_only_the_newest_and_the_best_checkpoint_are_kept(store, job):
-    forgotten = []
-    for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
-        saved = Checkpoint(1, epoch, f"{epoch}.pt", "00", 1, is_best=False)
-        gone = store.add_checkpoint(job, saved, NOW) + store.choose_checkpoint(job, best, NOW)
-        forgotten.append([it.epoch for it in gone])
+def saved(epoch, step=None, is_whole=True, path=None):
+    step = 8 * epoch if step is None else step
+    return Checkpoint(1, epoch, step, is_whole, path or f"{step}.pt", "00", 1, is_best=False)
 
-    assert forgotten == [[], [1], [], [3]]
-    assert [(it.epoch, it.is_best) for it in store.read_checkpoints(1)] == [(4, False), (2, True)]
+
+def kept(store):
+    return [(it.step, it.is_best) for it in store.read_checkpoints(1)]
+
+
+def test_the_newest_two_and_the_best_checkpoint_are_kept(store, job):
+    forgotten = []
+    for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 2), (5, 2)):
+        store.add_checkpoint(job, saved(epoch), NOW)
+        store.choose_checkpoint(job, best, NOW)
+        forgotten.append([it.epoch for it in store.forget_checkpoints(job, 2, 0, NOW)])
+
+    assert forgotten == [[], [], [1], [], [3]]
+    assert kept(store) == [(40, False), (32, False), (16, True)]
     assert store.read_run(1).best_epoch == 2
 
 
+def test_every_so_manyth_epoch_keeps_its_checkpoint_one_in_its_midst_does_not(store, job):
+    for epoch in range(1, 7):
+        store.add_checkpoint(job, saved(epoch), NOW)
+        store.add_checkpoint(job, saved(epoch, 8 * epoch + 3, is_whole=False), NOW)
+
+    store.forget_checkpoints(job, newest=1, every=3, now=NOW)
+
+    assert [step for step, _ in kept(store)] == [51, 48, 24]
+
+
+def test_of_two_checkpoints_of_the_same_step_the_later_counts(store, job):
+    store.add_checkpoint(job, saved(1, path="a.pt"), NOW)
+    store.add_checkpoint(job, saved(1, path="b.pt"), NOW)
+
+    assert [it.path for it in store.read_checkpoints(1)] == ["b.pt"]
+
+
+def test_a_run_that_goes_on_from_an_earlier_step_forgets_what_was_judged_after_it(store, job):
+    for epoch in (1, 2):
+        store.add_checkpoint(job, saved(epoch), NOW)
+        store.choose_checkpoint(job, epoch, NOW)
+        judged = Evaluation(1, "val", "psnr", 9.0 + epoch, 8, epoch)
+        store.add_judgement(job, Judgement((judged,)), NOW)
+
+    (gone,) = store.rewind(job, 1, 8, NOW)
+
+    assert gone.epoch == 2
+    assert kept(store) == [(8, False)]
+    assert [it.epoch for it in store.read_evaluations([1])] == [1]
+    assert (store.read_run(1).epoch, store.read_run(1).best_epoch) == (1, None)
+
+
 def test_a_checkpoint_that_is_not_kept_cannot_be_the_best(store, job):
-    store.add_checkpoint(job, Checkpoint(1, 1, "1.pt", "00", 1, is_best=False), NOW)
+    store.add_checkpoint(job, saved(1), NOW)
 
     with pytest.raises(ValueError, match="epoch 2 is not kept"):
         store.choose_checkpoint(job, 2, NOW)
@@ -281,19 +323,6 @@ def test_speeds_are_by_configuration_and_size(store, job):
     assert store.read_speeds() == {("standard", work): 140.0}
 
 
-def test_lists_and_polls_never_scan_the_metrics(store, settings):
-    engine = sa.create_engine(settings.database_url)
-    with engine.connect() as connection:
-        plan = connection.exec_driver_sql(
-            "EXPLAIN QUERY PLAN SELECT * FROM metrics"
-            " WHERE run_id IN (1, 2) AND id > 5 AND name IN ('l1') ORDER BY id"
-        ).all()
-    engine.dispose()
-
-    assert not [row for row in plan if "SCAN" in row[-1]]
-    assert "metrics_by_curve (run_id=? AND name=? AND id>?)" in plan[0][-1]
-
-
 def test_a_reader_does_not_stop_a_writer(store, study, job, settings):
     other = sa.create_engine(settings.database_url)
     with other.connect() as reader:
@@ -305,44 +334,188 @@ def test_a_reader_does_not_stop_a_writer(store, study, job, settings):
     assert len(store.read_metrics([1])) == 1
 
 
-def test_another_programs_database_is_refused_and_left_alone(tmp_path):
-    path = tmp_path / "theirs.db"
-    engine = sa.create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE cakes (id INTEGER)")
-    engine.dispose()
-
-    content = path.read_bytes()
-
-    with pytest.raises(StoreError, match="another program's database"):
-        Store(f"sqlite:///{path}")
-
-    assert path.read_bytes() == content
-    assert [it.name for it in tmp_path.iterdir()] == ["theirs.db"]
+@pytest.fixture
+def three(store):
+    configs = [tiny_config(name) for name in ("standard", "gan", "ganv2")]
+    return store.add_study("key", "a study", configs, NOW)[0]
 
 
-def test_a_newer_database_is_refused(store, settings):
-    engine = sa.create_engine(settings.database_url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("PRAGMA user_version=99")
-    engine.dispose()
+def test_a_slot_is_given_to_one_job_at_a_time(store, three):
+    place = Place("host", "0", "p")
 
-    with pytest.raises(StoreError, match="newer Chromabench"):
-        Store(settings.database_url)
+    first = store.claim_job(NOW, place=place)
+    assert store.claim_job(NOW, place=place) is None
+    assert store.claim_job(NOW, place=Place("elsewhere", "0", "p")) is not None
+    store.finish_job(first, RunState.DONE, None, NOW)
 
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        *("mysql://host/db", "not an address", "sqlite://", "sqlite:///:memory:"),
-        *("sqlite:////tmp/x.db?mode=ro", "postgresql://host:notaport/x", "sqlite+nope:////x.db"),
-    ],
-)
-def test_a_database_of_no_supported_kind_is_refused(url):
-    with pytest.raises(BadInputError):
-        Store(url)
+    assert store.claim_job(NOW, place=place) is not None
 
 
-def test_a_database_where_none_can_be_is_refused(tmp_path):
-    with pytest.raises(StoreError, match="cannot be opened"):
-        Store(f"sqlite:///{tmp_path}/no/such/folder/runs.db")
+def test_a_run_moved_to_the_front_is_the_next(store, three):
+    assert store.move_to_front(3)
+    assert [it.run_id for it in store.read_jobs(RunState.QUEUED)] == [3, 1, 2]
+    assert store.move_to_front(2)
+
+    assert [store.claim_job(NOW).run_id for _ in range(3)] == [2, 3, 1]
+    assert not store.move_to_front(1)
+
+
+def test_a_job_about_a_subject_is_queued_once_however_many_ask(settings, store):
+    def ask(_):
+        own = Store(settings.database_url)
+        job = own.add_job("check", "openmoji", NOW)
+        own.close()
+        return job.id
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(16))) == {1}
+
+
+def test_the_second_wish_to_stop_is_one_to_kill(store, job):
+    store.request_stop(1, NOW)
+    assert store.read_job(job.id).kill_requested_at is None
+
+    store.request_stop(1, NOW)
+
+    assert store.read_job(job.id).kill_requested_at == NOW
+
+
+def crash(store, step):
+    """An attempt that saves a checkpoint of a step, if any, and crashes."""
+    job = store.claim_job(NOW)
+    if step:
+        store.add_checkpoint(job, saved(1, step), NOW)
+    store.finish_job(job, RunState.CRASHED, "killed", NOW, may_retry=True)
+    return store.read_run(1).will_retry
+
+
+def test_a_crashed_run_goes_on_by_itself_only_if_it_got_further(store):
+    store.add_study("key", "a", [tiny_config()], NOW)
+
+    assert crash(store, step=8)
+    assert store.read_retries() == [1]
+    assert not store.read_run(1).is_over
+    assert store.retry_crashed(1, NOW)
+    assert not crash(store, step=None)
+    assert not store.retry_crashed(1, NOW)
+    assert store.read_run(1).state == RunState.CRASHED
+
+
+def test_a_crashed_run_goes_on_by_itself_three_times_and_after_a_persons_word_again(store):
+    store.add_study("key", "a", [tiny_config()], NOW)
+
+    for step in (8, 16, 24):
+        assert crash(store, step)
+        store.retry_crashed(1, NOW)
+    assert not crash(store, 32)
+
+    assert store.requeue(1, NOW)
+    assert crash(store, 40)
+
+
+def test_a_crashed_run_that_was_to_go_on_can_be_stopped(store):
+    store.add_study("key", "a", [tiny_config()], NOW)
+    crash(store, step=8)
+
+    store.request_stop(1, NOW)
+
+    assert store.read_run(1).is_over
+    assert not store.retry_crashed(1, NOW)
+
+
+def test_attempts_tell_what_happened_to_a_run(store):
+    store.add_study("key", "a", [tiny_config()], NOW)
+    crash(store, step=8)
+    store.retry_crashed(1, NOW)
+    job = store.claim_job(NOW, place=Place("host", "0", "p"))
+    for note in ("one", "two", "one"):
+        store.add_note(job, note, NOW)
+
+    first, second = store.read_attempts([1])
+    assert (first.number, first.from_step, first.state, first.reason) == (
+        *(1, 0, RunState.CRASHED),
+        "killed",
+    )
+    assert (second.host, second.from_step, second.state) == ("host", 8, None)
+    assert second.note == "one\ntwo"
+
+
+def test_only_runs_that_ended_too_early_are_resumed(store, study):
+    job = store.claim_job(NOW)
+    assert not store.requeue(job.run_id, NOW)
+    store.finish_job(job, RunState.DONE, None, NOW)
+
+    assert not store.requeue(job.run_id, NOW)
+
+
+def test_a_run_that_begins_again_has_forgotten_everything(store, job):
+    store.add_metrics(job, 1, 8, [point(1, 8, 0.5)], NOW)
+    store.add_checkpoint(job, saved(1), NOW)
+    assert not store.restart_run(1)
+    store.finish_job(job, RunState.FAILED, "x", NOW)
+
+    assert store.restart_run(1)
+
+    run = store.read_run(1)
+    assert (run.state, run.epoch, run.step, run.reason) == (RunState.QUEUED, 0, 0, None)
+    assert store.read_metrics([1]) == store.read_checkpoints(1) == []
+
+
+def test_deleted_runs_are_gone_with_all_they_recorded_and_their_numbers_are_not_used_again(
+    store, three
+):
+    job = store.claim_job(NOW)
+    store.add_metrics(job, 1, 8, [point(1, 8, 0.5)], NOW)
+    for run_id in (2, 3):
+        store.request_stop(run_id, NOW)
+    last = store.read_metrics([1])[-1].id
+
+    assert store.delete_runs([1, 3]) == [3]  # the first is at work
+    store.finish_job(job, RunState.DONE, None, NOW)
+    assert store.delete_runs([1, 2]) == [1, 2]
+
+    assert store.read_studies() == []
+    assert store.read_metrics([1]) == []
+    _, runs = store.add_study("again", "a", [tiny_config()], NOW)
+    assert (runs[0].id, runs[0].study_id) == (4, 2)
+    again = store.claim_job(NOW)
+    store.add_metrics(again, 1, 1, [point(4, 1, 0.5)], NOW)
+    assert store.read_metrics([4])[0].id > last
+
+
+def test_a_study_is_extended_by_runs_it_has_not(store, study):
+    configs = [tiny_config(seed=seed) for seed in (0, 1)]
+
+    store.extend_study(1, configs, NOW)
+    store.extend_study(1, configs, NOW)
+
+    assert [(it.configuration, it.seed) for it in store.read_runs(1)].count(("standard", 1)) == 1
+    assert len(store.read_runs(1)) == 3
+
+
+def test_a_study_is_lengthened_when_its_runs_have_ended(store):
+    store.add_study("key", "a", [tiny_config(epochs=2)], NOW)
+    job = store.claim_job(NOW)
+    store.start_run(job, tiny_config(epochs=2), 16, {}, NOW)
+    longer = [tiny_config(epochs=5)]
+    with pytest.raises(BadInputError, match="still at work"):
+        store.lengthen_study(1, longer, NOW)
+    store.finish_job(job, RunState.DONE, None, NOW)
+
+    store.lengthen_study(1, longer, NOW)
+
+    run = store.read_run(1)
+    assert (run.state, run.epochs, run.steps) == (RunState.QUEUED, 5, 40)
+    assert run.config.budget.epochs == run.resolved.budget.epochs == 5
+    assert store.read_study(1).budget.epochs == 5
+
+
+def test_what_is_archived_is_marked_and_comes_back(store, study):
+    store.archive_study(1, NOW)
+    store.archive_run(2, NOW)
+    assert store.read_study(1).archived_at == store.read_run(2).archived_at == NOW
+
+    store.archive_study(1, None)
+    store.archive_run(2, None)
+
+    assert store.read_study(1).archived_at is store.read_run(2).archived_at is None

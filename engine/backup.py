@@ -1,0 +1,178 @@
+"""Everything that cannot be made again, in a folder: the database and the files it speaks of.
+
+Consistent while runs write: the database is a snapshot, and the files are those that the snapshot
+names. What can be made again, packed pairs and weights, is left out. Torch-free.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from engine import starting
+from engine.errors import BadInputError, EngineError
+from engine.files import replacing_folder
+from engine.records import RunState
+from engine.settings import Settings
+from engine.store import Store, check_address, database_path
+
+FORMAT = 1
+ROUNDS = 5  # snapshots until no checkpoint vanished while it was copied
+DATABASE, FILES, ABOUT = "runs.db", "artifacts", "backup.json"
+LEFT_OUT = "data/left-out"  # what a person chose to leave out of a source
+
+OnFile = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What a backup holds.
+
+    Attributes:
+        runs: how many.
+        files: how many.
+        absent: recorded files that were not on the disk any more.
+    """
+
+    runs: int
+    files: int
+    absent: tuple[str, ...]
+
+
+def back_up(store: Store, settings: Settings, to: Path, now: datetime, on_file: OnFile) -> Backup:
+    """Writes a backup into a new folder; it appears when it is whole.
+
+    Args:
+        store: the database.
+        settings: where the files are.
+        to: the folder.
+        now: the moment, noted in the backup.
+        on_file: told each file.
+
+    Raises:
+        BadInputError: the folder exists, or the database is not a file.
+    """
+    _require_file(settings)
+    if to.exists():
+        raise BadInputError(f"{to} exists already; name a new folder.")
+    with replacing_folder(to) as folder:
+        for _ in range(ROUNDS):
+            (folder / DATABASE).unlink(missing_ok=True)
+            store.snapshot(folder / DATABASE)
+            with closing(Store(f"sqlite:///{folder / DATABASE}")) as snapshot:
+                runs = len(snapshot.read_runs())
+                recorded = dict(_recorded(snapshot, settings))
+            absent, vanished = _copy(recorded, settings, folder / FILES, on_file)
+            if not vanished:
+                break
+        copied = [it for it in (folder / FILES).rglob("*") if it.is_file()]
+        about = {"format": FORMAT, "made_at": now.isoformat(), "runs": runs, "absent": absent}
+        (folder / ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
+        for left in folder.glob(f"{DATABASE}-*"):  # the snapshot's own log, empty by now
+            left.unlink()
+    return Backup(runs, len(copied), tuple(absent))
+
+
+def restore(settings: Settings, source: Path, now: datetime, on_file: OnFile) -> Path | None:
+    """Puts a backup in place; what was there before is moved aside, not removed.
+
+    Args:
+        settings: where to.
+        source: the folder of a backup.
+        now: the moment, which names what is moved aside.
+        on_file: told each file.
+
+    Returns:
+        Where the database of before is now; None where there was none.
+
+    Raises:
+        BadInputError: that is no backup, or the database is not a file.
+        EngineError: runs are at work.
+    """
+    _require_file(settings)
+    database = database_path(settings.database_url)
+    if not (source / DATABASE).is_file() or not (source / ABOUT).is_file():
+        raise BadInputError(f"{source} is no backup: it has no {DATABASE} and {ABOUT}.")
+    _require_rest(settings, database)
+    settings.require_writable_artifacts()
+    aside, stamp = None, now.strftime("%Y%m%d-%H%M%S")
+    # The files first, beside the others: until the database speaks of them they do no harm.
+    runs = settings.artifacts / "runs"
+    if database.exists():
+        aside = database.with_name(f"{database.name}.before-{stamp}")
+        if runs.exists():
+            runs.rename(runs.with_name(f"runs.before-{stamp}"))
+    for path in sorted((source / FILES).rglob("*")):
+        if path.is_file():
+            name = path.relative_to(source / FILES)
+            on_file(name.as_posix())
+            (settings.artifacts / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, settings.artifacts / name)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    arriving = database.with_name(f"{database.name}.arriving")
+    shutil.copy2(source / DATABASE, arriving)
+    if aside is not None:
+        with closing(Store(settings.database_url)) as before:
+            before.snapshot(aside)
+        for part in ("", "-wal", "-shm"):
+            database.with_name(f"{database.name}{part}").unlink(missing_ok=True)
+    arriving.rename(database)
+    Store(settings.database_url).close()  # brings it up to date, or says why it cannot be used
+    return aside
+
+
+def _require_file(settings: Settings) -> None:
+    if check_address(settings.database_url) != "sqlite":
+        raise BadInputError(
+            "The database is PostgreSQL's: `pg_dump` backs it up, and a copy of "
+            f"{settings.artifacts / 'runs'} the files."
+        )
+
+
+def _require_rest(settings: Settings, database: Path) -> None:
+    if starting.supervisor_lives(settings):
+        raise EngineError(
+            "A supervisor is at work. Stop the runs; it leaves a minute after the last one."
+        )
+    if database.exists():
+        with closing(Store(settings.database_url)) as store:
+            if busy := store.read_jobs(RunState.RUNNING, RunState.STOPPING):
+                raise EngineError(f"{len(busy)} jobs are at work; stop them before restoring.")
+
+
+def _recorded(store: Store, settings: Settings) -> Iterator[tuple[str, bool]]:
+    """Every file that the database speaks of, and whether the run could not go on without it."""
+    runs = [run.id for run in store.read_runs()]
+    for run_id in runs:
+        yield settings.relative(starting.log_path(run_id, settings)), False
+        for saved in store.read_checkpoints(run_id):
+            yield saved.path, True
+    for sample in store.read_samples(runs):
+        for name in (sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail):
+            yield name, False
+    for split in ("val", "test"):
+        for made in store.read_predictions(runs, split):
+            yield made.path, False
+    for path in sorted((settings.artifacts / LEFT_OUT).glob("*.txt")):
+        yield settings.relative(path), False
+
+
+def _copy(
+    recorded: dict[str, bool], settings: Settings, to: Path, on_file: OnFile
+) -> tuple[list[str], bool]:
+    """Copies what is not there yet; returns what is absent, and whether a checkpoint is."""
+    absent, vanished = [], False
+    for name, is_needed in recorded.items():
+        if (to / name).exists():
+            continue
+        on_file(name)
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copy2(settings.artifacts / name, to / name)
+        except FileNotFoundError:
+            absent.append(name)
+            vanished = vanished or is_needed
+    return absent, vanished

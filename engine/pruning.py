@@ -1,0 +1,184 @@
+"""Making room: what may go, how much it would free, and letting it go."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import checkpoint, disk
+from engine.data import packing, survey
+from engine.data.sources import read_source
+from engine.errors import BadInputError, EngineError
+from engine.files import PARTIAL
+from engine.records import Checkpoint, Run, RunState
+from engine.settings import Settings
+from engine.store import Store
+
+# What may go -> what that means; those of `NO_LOSS` can be made again, or are of no use.
+PARTS = {
+    "leftovers": "half-written files, and folders of runs that are in no list any more",
+    "data": "packed pairs of folders that have changed since",
+    "checkpoints": "of runs that are over: all but the newest and the best",
+    "samples": "of runs that are over: all but the last epoch's and the best one's",
+    "optimisers": "of runs that are done: what training further would need, and nothing else does",
+}
+NO_LOSS = ("leftovers", "data", "checkpoints")
+OPTIMISERS = ("g_optimiser", "d_optimiser")
+_MADE = re.compile(r"(?P<slug>.+)-(?:\d+px|survey)-\d+-(?P<version>[^-]+)")
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """Something that may go.
+
+    Attributes:
+        part: one of `PARTS`.
+        path: a file or folder; of `optimisers` the checkpoint that gets smaller.
+        n_bytes: what is freed.
+        checkpoint: the record that speaks of it.
+        sample: run and epoch of the samples that speak of it.
+    """
+
+    part: str
+    path: Path
+    n_bytes: int
+    checkpoint: Checkpoint | None = None
+    sample: tuple[int, int] | None = None
+
+
+def read_parts(text: str | None) -> tuple[str, ...]:
+    """Comma-separated names of parts, or `BadInputError`; None: what is no loss."""
+    if text is None:
+        return NO_LOSS
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in PARTS:
+            raise BadInputError(f"There is no part {name[:40]!r}; they are {', '.join(PARTS)}.")
+    return names
+
+
+def find(
+    store: Store, settings: Settings, parts: Sequence[str], study_id: int | None
+) -> list[Prunable]:
+    """What may go, of one study or of all; nothing is touched.
+
+    Leftovers and data belong to no study: they are found when none is named.
+    """
+    runs = [run for run in store.read_runs(study_id) if run.is_over]
+    found: list[Prunable] = []
+    if study_id is None:
+        found += _leftovers(store, settings) if "leftovers" in parts else []
+        found += _old_data(store, settings) if "data" in parts else []
+    for run in runs:
+        saved = store.read_checkpoints(run.id)
+        kept = [it for it in saved if it.is_best or it is saved[0]]
+        if "checkpoints" in parts:
+            found += [_checkpoint(it, settings) for it in saved if it not in kept]
+        if "samples" in parts:
+            found += _samples(store, settings, run)
+        if "optimisers" in parts and run.state == RunState.DONE:
+            found += [
+                Prunable("optimisers", settings.artifacts / it.path, size, it)
+                for it in (kept if "checkpoints" in parts else saved)
+                if (size := _optimiser_bytes(settings.artifacts / it.path, it))
+            ]
+    return found
+
+
+def prune(store: Store, settings: Settings, found: Sequence[Prunable]) -> int:
+    """Lets it go, rows before files; returns the bytes that were freed."""
+    freed = 0
+    for it in found:
+        if it.part == "optimisers" and it.checkpoint is not None:
+            freed += _slim(store, settings, it.checkpoint)
+            continue
+        freed += disk.usage_of(it.path)
+        if it.checkpoint is not None:
+            store.forget_checkpoint(it.checkpoint)
+        if it.sample is not None:
+            store.forget_sample(*it.sample)
+        if it.path.is_dir():
+            shutil.rmtree(it.path)
+        else:
+            it.path.unlink(missing_ok=True)
+    return freed
+
+
+def _checkpoint(saved: Checkpoint, settings: Settings) -> Prunable:
+    return Prunable("checkpoints", settings.artifacts / saved.path, saved.n_bytes, saved)
+
+
+def _samples(store: Store, settings: Settings, run: Run) -> list[Prunable]:
+    samples = store.read_samples([run.id])
+    kept = {run.best_epoch, *(it.epoch for it in samples[-1:])}
+    found = []
+    for sample in samples:
+        if sample.epoch not in kept:
+            for name in (sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail):
+                path = settings.artifacts / name
+                size = path.stat().st_size if path.is_file() else 0
+                found.append(Prunable("samples", path, size, sample=(run.id, sample.epoch)))
+    return found
+
+
+def _leftovers(store: Store, settings: Settings) -> list[Prunable]:
+    known = {settings.run_dir(run.id).name for run in store.read_runs()}
+    at_work = {settings.run_dir(run.id) for run in store.read_runs() if not run.is_over}
+    folders = [
+        it
+        for it in sorted((settings.artifacts / "runs").glob("[0-9]*"))
+        if it.is_dir() and it.name not in known
+    ]
+    files = [
+        it
+        for it in sorted((settings.artifacts / "runs").rglob(f"*{PARTIAL}"))
+        if not at_work & set(it.parents) and not set(folders) & set(it.parents)
+    ]
+    return [Prunable("leftovers", it, disk.usage_of(it)) for it in (*folders, *files)]
+
+
+def _old_data(store: Store, settings: Settings) -> list[Prunable]:
+    """Packed pairs and surveys of a version that no source has now.
+
+    A source that cannot be read at the moment, on a disk that is not there, keeps all it has.
+    """
+    current: dict[str, str | None] = {"openmoji": read_source("openmoji", settings).version}
+    for text in {study.data for study in store.read_studies()}:
+        try:
+            source = read_source(text, settings)
+            current[source.slug] = source.version
+        except EngineError:
+            continue
+    found = []
+    for folder in sorted(settings.data_dir.glob("*")):
+        made = _MADE.fullmatch(folder.name)
+        if made is None or not folder.is_dir() or made["slug"] not in current:
+            continue
+        is_current = made["version"] == current[made["slug"]] and (
+            f"-{packing.FORMAT}-" in folder.name or f"-survey-{survey.FORMAT}-" in folder.name
+        )
+        if not is_current:
+            found.append(Prunable("data", folder, disk.usage_of(folder)))
+    return found
+
+
+def _optimiser_bytes(path: Path, saved: Checkpoint) -> int:
+    """What the optimisers' states take in a checkpoint; 0 where they are gone, or it is damaged."""
+    try:
+        state = checkpoint.load(path, saved.sha256)
+    except EngineError:
+        return 0
+    return sum(checkpoint.count_bytes(state.get(name)) for name in OPTIMISERS)
+
+
+def _slim(store: Store, settings: Settings, saved: Checkpoint) -> int:
+    """Writes the checkpoint without its optimisers, then takes its place; the bytes it freed."""
+    old = settings.artifacts / saved.path
+    state = checkpoint.load(old, saved.sha256)
+    slim = {name: value for name, value in state.items() if name not in OPTIMISERS}
+    path = old.with_name(f"{old.stem}-slim.pt")
+    sha256, n_bytes = checkpoint.save(slim, path)
+    store.replace_checkpoint(saved, settings.relative(path), sha256, n_bytes)
+    old.unlink(missing_ok=True)
+    return saved.n_bytes - n_bytes

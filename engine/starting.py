@@ -1,0 +1,92 @@
+"""Starting processes: the one supervisor of a host, and the workers it starts. Torch-free."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from engine import processes
+from engine.errors import EngineError
+from engine.records import Job, JobKind
+from engine.settings import PROJECT_ROOT, Settings
+
+# Which process does which kind of job.
+MODULES: dict[JobKind, str] = {"train": "engine.worker", "check": "engine.examiner"}
+# Idle threads spin briefly, then sleep: nearly full speed alone, no collapse on a busy machine.
+SPIN_COUNT = "5000"
+
+
+def supervisor_lock(settings: Settings) -> FileLock:
+    """The lock that the one supervisor of this host and database holds."""
+    about = f"{socket.gethostname()} {settings.database_url}"
+    digest = hashlib.sha256(about.encode()).hexdigest()[:12]
+    return FileLock(settings.artifacts / f"supervisor-{digest}.lock")
+
+
+def supervisor_lives(settings: Settings) -> bool:
+    """Whether somebody holds the supervisor's lock."""
+    lock = supervisor_lock(settings)
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError as error:
+        raise EngineError(f"{lock.lock_file} cannot be locked ({error.strerror}).") from error
+
+
+def ensure_supervisor(settings: Settings) -> None:
+    """Starts a detached supervisor; it leaves at once when another holds the lock."""
+    if supervisor_lives(settings):
+        return
+    log = settings.artifacts / "supervisor.log"
+    try:
+        child = processes.start_detached(
+            [sys.executable, "-m", "engine", "supervise"], log, worker_environment(settings)
+        )
+    except OSError as error:
+        raise EngineError(f"No supervisor could be started ({error}); runs wait.") from error
+    # Whoever started it outlives it or not; if so, it must not leave a zombie.
+    threading.Thread(target=child.wait, daemon=True).start()
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """The environment of processes we start: the same places, the same code."""
+    slots = {"CHROMABENCH_SLOTS": str(settings.slots)} if settings.slots else {}
+    paths = [str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "CHROMABENCH_DATABASE_URL": settings.database_url,
+        "CHROMABENCH_ARTIFACTS": str(settings.artifacts),
+        "GOMP_SPINCOUNT": SPIN_COUNT,
+        **slots,
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+def start_worker(job: Job, settings: Settings, gpu: str | None) -> subprocess.Popen[bytes]:
+    """Starts the detached process of one attempt; its output goes to the run's log.
+
+    Args:
+        job: claimed.
+        settings: the places it works in.
+        gpu: the one GPU that it may see, by index or id; None: as its parent does.
+    """
+    log = settings.artifacts / "jobs" / f"{job.id:06d}.log"
+    if job.run_id is not None:
+        log = log_path(job.run_id, settings)
+    environment = worker_environment(settings) | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
+    command = [sys.executable, "-m", MODULES[job.kind], str(job.id), str(job.token)]
+    return processes.start_detached(command, log, environment)
+
+
+def log_path(run_id: int, settings: Settings) -> Path:
+    """The log of a run."""
+    return settings.run_dir(run_id) / "run.log"

@@ -1,0 +1,207 @@
+"""Studies come in, grow, are put away and deleted."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from engine.config import RunConfig
+from engine.errors import BadInputError
+from engine.records import Checkpoint, Run, RunState, Study
+from engine.store.connected import FINISHED, QUEUED_AGAIN
+from engine.store.reading import Reading
+from engine.store.schema import (
+    checkpoints,
+    evaluations,
+    image_scores,
+    jobs,
+    metric_summaries,
+    metrics,
+    predictions,
+    runs,
+    samples,
+    studies,
+)
+
+_RECORDED = (
+    *(metrics, metric_summaries, evaluations, image_scores),
+    *(predictions, samples, checkpoints),
+)
+# What starting from the beginning forgets.
+_UNDONE = {
+    "state": RunState.QUEUED,
+    "reason": None,
+    "phase": None,
+    "resolved": None,
+    "environment": None,
+    "epoch": 0,
+    "step": 0,
+    "steps": 0,
+    "best_epoch": None,
+    "started_at": None,
+    "ended_at": None,
+    "progress_at": None,
+    "will_retry": False,
+}
+
+
+class Studies(Reading):
+    """The rows that say what is asked."""
+
+    def add_study(
+        self, key: str, name: str, configs: Sequence[RunConfig], now: datetime
+    ) -> tuple[Study, list[Run]]:
+        """Stores a study with one queued run and job per config; the same key again is the same.
+
+        Args:
+            key: made once for each intention to start.
+            name: what people call it.
+            configs: one per run, all on the same data and budget.
+            now: the moment of its creation.
+        """
+        first = configs[0]
+        with self._writing() as connection:
+            values = {
+                "key": key,
+                "name": name,
+                "data": first.data,
+                "budget": first.budget.model_dump(mode="json"),
+                "created_at": now,
+            }
+            insert = self._insert(studies).values(values).on_conflict_do_nothing()
+            added = connection.execute(insert.returning(studies.c.id)).scalar()
+            if added is not None:
+                for config in configs:
+                    self._add_run(connection, added, config, now)
+            study_id = connection.execute(
+                sa.select(studies.c.id).where(studies.c.key == key)
+            ).scalar_one()
+        return self.read_study(study_id), self.read_runs(study_id)
+
+    def _add_run(
+        self, connection: Connection, study_id: int, config: RunConfig, now: datetime
+    ) -> None:
+        """Queues a run unless the study has it already."""
+        values = {
+            "study_id": study_id,
+            "configuration": config.configuration.name,
+            "seed": config.seed,
+            "state": RunState.QUEUED,
+            "config": config.model_dump(mode="json"),
+            "epochs": config.budget.epochs,
+            "created_at": now,
+        }
+        insert = self._insert(runs).values(values).on_conflict_do_nothing().returning(runs.c.id)
+        run_id = connection.execute(insert).scalar()
+        if run_id is not None:
+            job = {"kind": "train", "run_id": run_id, "state": RunState.QUEUED, "created_at": now}
+            connection.execute(sa.insert(jobs).values(job))
+
+    def extend_study(self, study_id: int, configs: Sequence[RunConfig], now: datetime) -> None:
+        """Adds runs to a study; those it has already stay as they are."""
+        with self._writing() as connection:
+            for config in configs:
+                self._add_run(connection, study_id, config, now)
+
+    def lengthen_study(self, study_id: int, configs: Sequence[RunConfig], now: datetime) -> None:
+        """Gives the runs of a study more epochs, and queues them to go on from their last.
+
+        Args:
+            study_id: whose.
+            configs: one for each of its runs, with the new budget.
+            now: the moment.
+
+        Raises:
+            BadInputError: some of its runs have not ended.
+        """
+        budget = configs[0].budget
+        dumped = budget.model_dump(mode="json")
+        with self._writing() as connection:
+            of_study = runs.c.study_id == study_id
+            busy = sa.select(sa.func.count()).where(of_study, runs.c.state.not_in(FINISHED))
+            if connection.execute(busy).scalar_one():
+                raise BadInputError(
+                    f"Study {study_id} is still at work: epochs are added when its runs have ended."
+                )
+            stored = sa.update(studies).where(studies.c.id == study_id)
+            connection.execute(stored.values(budget=dumped))
+            for row in connection.execute(sa.select(runs).where(of_study)).mappings().all():
+                longer = {
+                    "state": RunState.QUEUED,
+                    "will_retry": False,
+                    "ended_at": None,
+                    "config": {**row["config"], "budget": dumped},
+                    "resolved": row["resolved"] and {**row["resolved"], "budget": dumped},
+                    "epochs": budget.epochs,
+                    "steps": row["steps"] // row["epochs"] * budget.epochs,
+                }
+                connection.execute(sa.update(runs).where(runs.c.id == row["id"]).values(longer))
+                job = sa.update(jobs).where(jobs.c.run_id == row["id"])
+                connection.execute(job.values(QUEUED_AGAIN))
+
+    def restart_run(self, run_id: int) -> bool:
+        """Queues an ended run from the very beginning: what it recorded is forgotten.
+
+        Returns:
+            False where it has not ended.
+        """
+        with self._writing() as connection:
+            this = (runs.c.id == run_id, runs.c.state.in_(FINISHED))
+            if not connection.execute(sa.update(runs).where(*this).values(_UNDONE)).rowcount:
+                return False
+            for table in _RECORDED:
+                connection.execute(sa.delete(table).where(table.c.run_id == run_id))
+            job = sa.update(jobs).where(jobs.c.run_id == run_id)
+            connection.execute(job.values(QUEUED_AGAIN))
+            return True
+
+    def archive_study(self, study_id: int, at: datetime | None) -> None:
+        """Puts a study away, out of the lists; None takes it back."""
+        with self._writing() as connection:
+            this = sa.update(studies).where(studies.c.id == study_id)
+            connection.execute(this.values(archived_at=at))
+
+    def archive_run(self, run_id: int, at: datetime | None) -> None:
+        """Puts a run away, out of the lists; its numbers stay in the comparison. None: back."""
+        with self._writing() as connection:
+            this = sa.update(runs).where(runs.c.id == run_id)
+            connection.execute(this.values(archived_at=at))
+
+    def forget_checkpoint(self, saved: Checkpoint) -> None:
+        """Removes the record of a checkpoint of a run that is over."""
+        with self._writing() as connection:
+            connection.execute(sa.delete(checkpoints).where(*_this(saved)))
+
+    def replace_checkpoint(self, saved: Checkpoint, path: str, sha256: str, n_bytes: int) -> None:
+        """Lets the record of a checkpoint speak of another file."""
+        with self._writing() as connection:
+            update = sa.update(checkpoints).where(*_this(saved))
+            connection.execute(update.values(path=path, sha256=sha256, n_bytes=n_bytes))
+
+    def forget_sample(self, run_id: int, epoch: int) -> None:
+        """Removes the record of an epoch's samples."""
+        with self._writing() as connection:
+            these = (samples.c.run_id == run_id, samples.c.epoch == epoch)
+            connection.execute(sa.delete(samples).where(*these))
+
+    def delete_runs(self, run_ids: Sequence[int]) -> list[int]:
+        """Removes runs that have ended with all that was recorded of them.
+
+        A study goes with its last run.
+
+        Returns:
+            The runs that are gone.
+        """
+        with self._writing() as connection:
+            these = (runs.c.id.in_(run_ids), runs.c.state.in_(FINISHED))
+            gone = connection.execute(sa.delete(runs).where(*these).returning(runs.c.id))
+            removed = sorted(gone.scalars())
+            if removed:
+                inhabited = sa.select(runs.c.study_id)
+                connection.execute(sa.delete(studies).where(studies.c.id.not_in(inhabited)))
+            return removed
+
+
+def _this(saved: Checkpoint) -> tuple[sa.ColumnElement[bool], ...]:
+    return checkpoints.c.run_id == saved.run_id, checkpoints.c.step == saved.step
