@@ -22,7 +22,7 @@ from engine import (
     training,
     weights,
 )
-from engine.attempt import End, ShouldStop
+from engine.attempt import End, ShouldStop, StoppedError
 from engine.config import RunConfig
 from engine.data import batches, packing, summary
 from engine.data.batches import PairSet
@@ -124,11 +124,12 @@ class _Training:
                     self.recorder.check_stop(where)
                 continue
             self.record_steps(event)
-            is_due = time.monotonic() - saved_at > SAVE_EVERY_S
-            if state.batches and (is_due or self.recorder.should_stop()):
+            wish = self.recorder.should_stop()
+            if wish or time.monotonic() - saved_at > SAVE_EVERY_S:
                 self.recorder.save(state, every)
                 saved_at = time.monotonic()
-            self.recorder.check_stop(f" at epoch {event.epoch}, step {state.step}")
+            if wish:
+                raise StoppedError(f" at epoch {event.epoch}, step {state.step}")
 
     def prepare(self, config: RunConfig) -> PackedPairs:
         """The packed pairs, the same that the study's other runs are trained on.
@@ -184,6 +185,7 @@ class _Training:
         if config.budget.generator != "resnet18_unet":
             return None
         if config.execution.encoder_weights == "none":
+            torch.manual_seed(batches.derive_seed(config.seed, 0, "encoder"))
             return backbones.load_resnet18(None)
         return backbones.load_resnet18(weights.require("resnet18", self.settings)[0])
 
