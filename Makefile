@@ -25,6 +25,9 @@ check: $(READY)  ## format, lint, types, import contracts, tests: what CI runs
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
+chaos: $(READY)  ## kill, stop and crowd runs for a quarter of an hour, and compare with peace
+	@$(BIN)/python -m tests.chaos
+
 bench: $(READY)  ## measure what is fast: page scripts, start-up, metrics, packing
 	@$(BIN)/python -W ignore -m benchmarks.dashboard
 	@$(BIN)/python -W ignore -m engine bench metrics
@@ -38,4 +41,4 @@ $(READY): pyproject.toml requirements.txt
 	$(BIN)/python -m pip install -r requirements.txt
 	@touch $(READY)
 
-.PHONY: help setup app demo test check bench
+.PHONY: help setup app demo test check chaos bench

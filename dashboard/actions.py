@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Sequence
 
 from dashboard import reads
-from engine import jobs
+from engine import jobs, planning
 from engine.config import RunConfig
 from engine.data import cleaning
 from engine.data.sources import read_source
 from engine.presets import DEFAULT_CONFIGURATIONS
-from engine.records import RunState
+from engine.records import RunState, Study
 from engine.store import utc_now
 
 
@@ -51,5 +51,42 @@ def restore(source: str) -> None:
 
 
 def stop_run(run_id: int) -> RunState:
-    """Stops a queued run at once, asks a running one to stop."""
+    """Stops a queued run at once, asks a running one to stop; asked again, it is killed."""
     return jobs.cancel(reads.store(), reads.settings(), run_id, utc_now())
+
+
+def resume_run(run_id: int) -> None:
+    """Continues a run from its newest checkpoint."""
+    jobs.resume(reads.store(), reads.settings(), run_id, utc_now())
+
+
+def retry_run(run_id: int) -> None:
+    """Lets a run begin again; what it recorded is removed."""
+    jobs.retry(reads.store(), reads.settings(), run_id, utc_now())
+
+
+def move_to_front(run_id: int) -> None:
+    """Lets a queued run be the next."""
+    jobs.move_to_front(reads.store(), run_id)
+
+
+def delete_runs(run_ids: Sequence[int]) -> None:
+    """Removes runs with all their files; a study goes with its last run."""
+    jobs.delete(reads.store(), reads.settings(), run_ids)
+
+
+def archive_run(run_id: int, is_away: bool) -> None:
+    """Puts a run out of the lists, or back."""
+    reads.store().archive_run(run_id, utc_now() if is_away else None)
+
+
+def archive_study(study_id: int, is_away: bool) -> None:
+    """Puts a study out of the lists, or back."""
+    reads.store().archive_study(study_id, utc_now() if is_away else None)
+
+
+def extend_study(study: Study, wanted: planning.Extension) -> int:
+    """Adds configurations, seeds or epochs to a study; returns how many runs that queued."""
+    runs = reads.store().read_runs(study.id)
+    configs = planning.plan_extension(study, runs, wanted, reads.settings())
+    return len(jobs.extend(reads.store(), reads.settings(), study.id, configs, utc_now()))

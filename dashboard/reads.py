@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from engine import charts, jobs, planning, report, starting, weights
+from engine import charts, disk, jobs, planning, report, starting, weights
 from engine.cases import Cases, Which, load_cases
-from engine.changes import parse_settings
+from engine.changes import changed_settings, parse_settings
 from engine.config import RunConfig
 from engine.data import summary, survey
 from engine.data.faults import Fault, PictureFaultError
@@ -24,10 +24,10 @@ from engine.data.sources import Source, left_out_path, read_source
 from engine.estimates import Estimate, estimate
 from engine.export import bundle, folder
 from engine.metrics.catalog import CURVES
-from engine.records import Job, MetricPoint, MetricSummary, Run, RunState, Sample, Study
+from engine.records import Attempt, Job, MetricPoint, MetricSummary, Run, RunState, Sample, Study
 from engine.results import Comparison, RunStability
 from engine.settings import Settings
-from engine.store import Store, utc_now
+from engine.store import Store, identify, utc_now
 
 LOG_LINES = 60
 LARGE_PX = 512  # of one pair, looked at alone
@@ -39,10 +39,18 @@ def settings() -> Settings:
     return Settings.from_environment()
 
 
-@st.cache_resource
 def store() -> Store:
-    """The one store of this server."""
-    return Store(settings().database_url)
+    """The one store of this server; another one when the database file was replaced."""
+    return _open_store(settings().database_url, identify(settings().database_url))
+
+
+@st.cache_resource
+def _open_store(url: str, file: str | None) -> Store:
+    opened = Store(url)
+    if file is None:  # it has just been made, and has an identity by now
+        opened.close()
+        return _open_store(url, identify(url))
+    return opened
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class StudyCard:
     study: Study
     runs: tuple[Run, ...]
     thumbnail: str | None
+    n_bytes: int
 
     @property
     def progress(self) -> float:
@@ -69,8 +78,9 @@ class StudyCard:
 
 
 def studies() -> list[Study]:
-    """All studies, newest first."""
-    return store().read_studies()
+    """The studies that are not archived, newest first; where all are, those."""
+    found = store().read_studies()
+    return [it for it in found if it.archived_at is None] or found
 
 
 def runs(study_id: int) -> list[Run]:
@@ -79,8 +89,28 @@ def runs(study_id: int) -> list[Run]:
     return store().read_runs(study_id)
 
 
+def attempts(runs: Sequence[Run]) -> dict[int, list[Attempt]]:
+    """Run -> what processes did with it, the newest last."""
+    found: dict[int, list[Attempt]] = {}
+    for attempt in store().read_attempts([run.id for run in runs]):
+        found.setdefault(attempt.run_id, []).append(attempt)
+    return found
+
+
+def queue() -> list[int]:
+    """The runs that wait for their turn, the next first."""
+    queued = store().read_jobs(RunState.QUEUED)
+    return [job.run_id for job in queued if job.run_id is not None]
+
+
+@st.cache_data(ttl=60.0, show_spinner=False)
+def disk_used(run_ids: tuple[int, ...]) -> int:
+    """What the files of some runs take, in bytes, as of a minute ago at most."""
+    return disk.usage_of_runs(run_ids, settings()).total
+
+
 def cards() -> list[StudyCard]:
-    """The studies with their runs and newest sample."""
+    """The studies with their runs and newest sample, archived ones too."""
     jobs.attend(store(), settings(), utc_now())
     everything = store().read_runs()
     samples = {it.run_id: it for it in store().read_newest_samples()}
@@ -89,7 +119,8 @@ def cards() -> list[StudyCard]:
         members = tuple(run for run in everything if run.study_id == study.id)
         thumbnails = [samples[run.id].thumbnail for run in members if run.id in samples]
         path = artifact(thumbnails[0]) if thumbnails else None
-        found.append(StudyCard(study, members, path))
+        used = disk_used(tuple(run.id for run in members))
+        found.append(StudyCard(study, members, path, used))
     return found
 
 
@@ -106,6 +137,34 @@ def summaries(run_ids: Sequence[int]) -> list[MetricSummary]:
 def samples(run_ids: Sequence[int]) -> list[Sample]:
     """All samples of some runs, by epoch."""
     return store().read_samples(run_ids)
+
+
+@dataclass(frozen=True)
+class Clone:
+    """What a form is filled with to start a study like another one."""
+
+    name: str
+    data: str
+    budget: str
+    configurations: tuple[str, ...]
+    seeds: int
+    changes: Mapping[str, str]
+
+
+def clone(study_id: int) -> Clone:
+    """A study as a form has it; raises `EngineError` where there is none."""
+    study, runs = store().read_study(study_id), store().read_runs(study_id)
+    changes: dict[str, str] = {}
+    for run in runs:
+        changes |= changed_settings(run.config)
+    return Clone(
+        name=planning.name_again(study.name),
+        data=study.data,
+        budget=study.budget.name,
+        configurations=tuple(dict.fromkeys(run.configuration for run in runs)),
+        seeds=len({run.seed for run in runs}),
+        changes=changes,
+    )
 
 
 def comparison(study_id: int) -> Comparison:
@@ -287,4 +346,4 @@ def plan(
 
 
 def _done(run: Run) -> float:
-    return 1.0 if run.state.is_finished() else run.progress
+    return 1.0 if run.is_over else run.progress

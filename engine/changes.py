@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from engine.config import RunConfig, Term, TermName, build, change
+from engine.config import Execution, RunConfig, Term, TermName, build, change
 from engine.errors import BadInputError
+from engine.presets import BUDGETS, CONFIGURATIONS
 
 # The keys of `--set`: where each lives. Any term's name sets that term's weight.
 CONFIGURATION_KEYS = ("lr_g", "lr_d", "beta1", "beta2")
@@ -46,6 +47,33 @@ def parse_settings(texts: Sequence[str]) -> dict[str, str]:
     if twice:
         raise BadInputError(f"--set {twice[0]} stands twice; give it one value.")
     return dict(pairs)
+
+
+def changed_settings(config: RunConfig) -> dict[str, str]:
+    """The `--set` keys and values that make the run from its presets.
+
+    What names no preset of this version is compared with nothing: all its values are given.
+    """
+    budget = BUDGETS.get(config.budget.name)
+    preset = CONFIGURATIONS.get(config.configuration.name)
+    plain = Execution()
+    changed = {}
+    for keys, value, before in (
+        (BUDGET_KEYS, config.budget, budget),
+        (CONFIGURATION_KEYS, config.configuration, preset),
+        (EXECUTION_KEYS, config.execution, plain),
+    ):
+        for key in keys:
+            if before is None or getattr(value, key) != getattr(before, key):
+                changed[key] = str(getattr(value, key))
+    usual = {it.name: it.weight for it in preset.recipe.terms} if preset is not None else {}
+    for term in config.configuration.recipe.terms:
+        if usual.get(term.name) != term.weight:
+            changed[term.name] = f"{term.weight:g}"
+    # The weights are those that this machine chose, not what was asked for.
+    for chosen in ("perceptual_features", "encoder_weights"):
+        changed.pop(chosen, None)
+    return changed
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:

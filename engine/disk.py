@@ -71,3 +71,12 @@ def require_room(wanted: int, settings: Settings) -> None:
             f"{settings.artifacts}. `python -m engine prune` makes room; fewer epochs do not, "
             "fewer runs or a smaller network do."
         )
+
+
+def say_bytes(count: float) -> str:
+    """A number of bytes with a unit."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -115,15 +115,6 @@ def _show(progress: Progress, bar: TaskID, run: Run) -> None:
         progress.stop_task(bar)
 
 
-def say_bytes(count: float) -> str:
-    """A number of bytes with a unit."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def print_runs(console: Console, runs: Sequence[Run]) -> None:
     """Runs as a table."""
     if not runs:

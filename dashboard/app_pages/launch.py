@@ -5,7 +5,7 @@ import uuid
 import streamlit as st
 
 from dashboard import actions, reads
-from dashboard.components.launch_form import changes_form
+from dashboard.components.launch_form import changes_form, fill_changes
 from dashboard.components.plan import show_plan
 from dashboard.components.source_form import source_form
 from dashboard.components.text import plain
@@ -31,10 +31,35 @@ def fill_as_published() -> None:
         st.session_state["launch_configurations"] = list(configurations)
 
 
+def fill_as_cloned(study_id: int) -> None:
+    """All fields as a study had them."""
+    clone = reads.clone(study_id)
+    if clone.budget not in BUDGETS:
+        raise BadInputError(f"Study {study_id} has a budget that this version does not know.")
+    st.session_state["launch_source"] = st.session_state["launch_asked"] = clone.data
+    st.session_state["launch_budget"] = clone.budget
+    known = [name for name in clone.configurations if name in CONFIGURATIONS]
+    st.session_state["launch_configurations"] = known
+    st.session_state["launch_seeds"] = clone.seeds
+    st.session_state["launch_name"] = clone.name
+    fill_changes(clone.budget, clone.changes)
+
+
+asked, source = st.query_params.get("clone", ""), st.query_params.get("source", "")
+if asked.isdecimal():
+    try:
+        if st.session_state.get("launch_cloned") != asked:
+            fill_as_cloned(int(asked))
+            st.session_state["launch_cloned"] = asked
+        source = reads.clone(int(asked)).data
+        st.caption(f":material/content_copy: As study {asked} was; change what you like.")
+    except EngineError as error:
+        st.warning(plain(str(error)), icon=":material/error:")
+
 form, summary = st.columns(2, gap="large")
 
 with form:
-    data = source_form("launch", st.query_params.get("source", ""))
+    data = source_form("launch", source)
     if data is not None:
         st.page_link(
             "app_pages/data.py",
@@ -68,7 +93,6 @@ with form:
         "Seeds",
         min_value=1,
         max_value=MAX_SEEDS,
-        value=1,
         key="launch_seeds",
         help="Runs per configuration. Three or more tell a difference from luck.",
     )

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import reads
-from dashboard.components.empty import no_studies
+from dashboard.components.empty import no_studies, nothing_here
 from dashboard.components.study_card import study_card
 from engine.records import RunState
 
@@ -18,9 +18,14 @@ if not cards:
     st.stop()
 
 
+away = sum(card.study.archived_at is not None for card in cards)
+with_archived = bool(away) and st.toggle(f"Show archived ({away})", key="with_archived")
+
+
 def show() -> None:
     """The counts, then the studies, newest first."""
-    cards = reads.cards()
+    everything = reads.cards()
+    cards = [it for it in everything if with_archived or it.study.archived_at is None]
     with st.container(horizontal=True):
         st.metric("Studies", len(cards), border=True)
         for label, states in (
@@ -32,7 +37,9 @@ def show() -> None:
             st.metric(label, count, border=True)
     for card in cards:
         study_card(card)
-    if any(card.is_unfinished for card in cards) != unfinished:
+    if not cards:
+        nothing_here("All studies are archived.")
+    if any(card.is_unfinished for card in everything) != unfinished:
         st.rerun()
 
 

@@ -1,5 +1,7 @@
 """Single values that a study changes against its budget and configurations."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from engine.config import Budget
@@ -10,6 +12,17 @@ LABELS = {
     "batch": "Batch (pictures)",
     "base_channels": "Width (channels)",
 }
+
+
+def fill_changes(budget: str, changes: Mapping[str, str]) -> None:
+    """Lets the fields of a budget show these values when they are drawn next."""
+    for key in LABELS:
+        if key in changes:
+            st.session_state[f"launch_{key}_{budget}"] = int(changes[key])
+    if "output" in changes:
+        st.session_state["launch_output"] = changes["output"]
+    extra = [f"{key}={value}" for key, value in changes.items() if key not in (*LABELS, "output")]
+    st.session_state[f"launch_extra_{budget}"] = " ".join(extra)
 
 
 OUTPUTS = {"rgb": "the whole picture", "lab_ab": "its colours alone; the grey is kept exactly"}

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from dashboard.components.text import plain
-from engine.records import Run, RunState
+from engine.records import Attempt, Run, RunState
 
 Colour = Literal["red", "orange", "blue", "green", "gray"]
 
@@ -29,26 +29,38 @@ def badge(run: Run) -> None:
     st.badge(str(run.state), color=colour, icon=icon, help=plain(run.reason or "") or None)
 
 
-def doing(run: Run, now: datetime) -> str:
-    """What the run is doing, in a few words."""
+def doing(run: Run, now: datetime, attempt: Attempt | None = None, before: int = 0) -> str:
+    """What the run is doing, in a few words.
+
+    Args:
+        run: whose.
+        now: the moment.
+        attempt: the newest at it, by which the time left is told.
+        before: how many runs wait before it.
+    """
     if run.state == RunState.QUEUED:
-        return "waiting for its turn"
+        return f"waits, {before} before it" if before else "waits, the next in turn"
+    if run.will_retry:
+        return "goes on by itself in a moment"
     if not run.state.is_active():
         return f"epoch {run.epoch} of {run.epochs}"
     parts = [run.phase or "starting"]
     if run.phase == "training":
         parts = [f"epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}"]
-        left = seconds_left(run, now)
+        left = seconds_left(run, now, attempt)
         if left is not None:
             parts.append(f"{duration(left)} left")
     return ", ".join(parts)
 
 
-def seconds_left(run: Run, now: datetime) -> float | None:
-    """By the pace so far; None before there is one."""
-    if run.started_at is None or not 0 < run.progress < 1:
+def seconds_left(run: Run, now: datetime, attempt: Attempt | None) -> float | None:
+    """By the pace of this attempt; None before there is one."""
+    if attempt is None or attempt.ended_at is not None:
         return None
-    return (now - run.started_at).total_seconds() * (1 - run.progress) / run.progress
+    done = run.step - attempt.from_step
+    if done <= 0 or run.step >= run.steps:
+        return None
+    return (now - attempt.started_at).total_seconds() * (run.steps - run.step) / done
 
 
 def duration(seconds: float) -> str:

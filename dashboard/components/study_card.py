@@ -4,9 +4,13 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from dashboard import actions
+from dashboard.components.deeds import confirmation, menu, study_deeds
+from dashboard.components.extend_form import extend_form
 from dashboard.components.status import badge, doing, moment
 from dashboard.components.text import plain
 from dashboard.reads import StudyCard
+from engine.disk import say_bytes
 
 PAGES = (
     ("live", "Live", ":material/monitoring:"),
@@ -17,14 +21,23 @@ PAGES = (
 
 def study_card(card: StudyCard) -> None:
     """One bordered card."""
-    study = card.study
+    study, now = card.study, datetime.now(UTC)
+    deeds = study_deeds(
+        study.name,
+        card.runs,
+        card.n_bytes,
+        study.archived_at is not None,
+        lambda is_away: actions.archive_study(study.id, is_away),
+    )
     with st.container(border=True):
         words, picture = st.columns([3, 2], vertical_alignment="center")
         with words:
             st.subheader(plain(study.name), anchor=False)
+            archived = " · archived" if study.archived_at is not None else ""
             st.caption(
                 f"study {study.id} · {plain(study.data)} · budget {study.budget.name} · "
-                f"{study.budget.px} px · {moment(study.created_at)}"
+                f"{study.budget.px} px · {moment(study.created_at)} · "
+                f"{say_bytes(card.n_bytes)}{archived}"
             )
             if card.is_unfinished:
                 st.progress(card.progress, f"{card.progress:.0%} of training")
@@ -32,12 +45,19 @@ def study_card(card: StudyCard) -> None:
                 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                     badge(run)
                     st.markdown(f"**{run.configuration}**, seed {run.seed}", width="content")
-                    st.caption(doing(run, datetime.now(UTC)), width="content")
-            with st.container(horizontal=True):
+                    st.caption(doing(run, now), width="content")
+            with st.container(horizontal=True, vertical_alignment="center"):
                 for page, label, icon in PAGES:
                     link = {"study": str(study.id)}
                     st.page_link(f"app_pages/{page}.py", label=label, icon=icon, query_params=link)
+                clone = {"clone": str(study.id)}
+                icon = ":material/content_copy:"
+                st.page_link("app_pages/launch.py", label="Clone", icon=icon, query_params=clone)
+                menu(f"study_{study.id}", deeds)
         if card.thumbnail:
             picture.image(card.thumbnail, width="stretch", alt=f"newest samples of {study.name}")
         else:
             picture.caption("The first samples appear after the first epoch.")
+        confirmation(f"study_{study.id}", deeds)
+        if study.archived_at is None:
+            extend_form(card)

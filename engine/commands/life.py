@@ -7,11 +7,11 @@ from engine import disk, jobs, planning
 from engine.changes import parse_settings
 from engine.commands.inputs import confirm, open_existing, stderr
 from engine.commands.studies import start
+from engine.disk import say_bytes
 from engine.errors import BadInputError
 from engine.records import Run
 from engine.settings import Settings
 from engine.store import Store, utc_now
-from engine.terminal import say_bytes
 
 Deed = Callable[[Run], str]  # returns what there is to say of it
 

@@ -10,9 +10,9 @@ from engine import backup as backups
 from engine import disk as disks
 from engine import terminal
 from engine.commands.inputs import confirm, open_existing, read_path, stderr
+from engine.disk import say_bytes
 from engine.settings import Settings
 from engine.store import is_absent, utc_now
-from engine.terminal import say_bytes
 
 PARTS = ("checkpoints", "samples", "predictions", "other")
 

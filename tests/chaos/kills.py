@@ -1,0 +1,147 @@
+"""Workers and supervisors are killed at random moments; the outcome is compared with peace."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import processes
+from engine.records import Job, RunState
+from tests.chaos.lab import Lab, lab, same
+
+SUPERVISORS = 0.15  # the share of kills that hit one
+AIMED = 0.5  # the share of the others that wait for something to be under way
+PATIENCE_S = 6.0  # for that
+SPREAD = 0.95  # the kills are spread over so much of the work, so that every run has its share
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was left after the kills.
+
+    Attributes:
+        kills: what was under way -> how many.
+        attempts: of each run.
+        is_sound: whether the database file is.
+        missing, extra, different: recorded figures against those of peace.
+        other_weights: runs whose final state is another one.
+    """
+
+    kills: Counter[str]
+    attempts: list[int]
+    is_sound: bool
+    all_done: bool
+    missing: int
+    extra: int
+    different: int
+    other_weights: int
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was lost or doubled."""
+        wrong = self.missing + self.extra + self.different + self.other_weights
+        return self.is_sound and self.all_done and not wrong
+
+
+def compare_with_peace(
+    folder: Path,
+    shared: Path,
+    study: Callable[[Lab], object],
+    n_kills: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Runs a study in peace, and again under fire.
+
+    Args:
+        folder: empty.
+        shared: as `prepare_shared` made it.
+        study: submits runs to a lab, the same to both.
+        n_kills: how many; some hit supervisors.
+        seed: of the moments.
+        say: told what is going on.
+    """
+    with lab(folder / "peace", shared) as peace, lab(folder / "fire", shared) as fire:
+        study(peace)
+        say("in peace")
+        peace.finish()
+        study(fire)
+        kills = _kill(fire, n_kills, random.Random(seed), say)
+        say("to the end")
+        fire.finish()
+
+        expected, found = peace.figures(), fire.figures()
+        both = expected.keys() & found.keys()
+        pairs = zip(peace.store.read_runs(), fire.store.read_runs(), strict=True)
+        return Outcome(
+            kills=kills,
+            attempts=[run.attempt for run in fire.store.read_runs()],
+            is_sound=fire.is_sound(),
+            all_done=fire.is_done(),
+            missing=len(expected.keys() - found.keys()),
+            extra=fire.count_points() - peace.count_points(),
+            different=sum(expected[key] != found[key] for key in both),
+            other_weights=sum(
+                not same(peace.weights(one), fire.weights(other)) for one, other in pairs
+            ),
+        )
+
+
+def _kill(fire: Lab, count: int, chance: random.Random, say: Callable[[str], None]) -> Counter[str]:
+    kills: Counter[str] = Counter()
+    while kills.total() < count and not fire.is_done():
+        fire.supervise()
+        fire.resume_ended()
+        if _progress(fire) < SPREAD * kills.total() / count:
+            time.sleep(0.2)
+            continue
+        time.sleep(chance.uniform(0.0, 3.0))
+        if chance.random() < SUPERVISORS and fire.supervisor is not None:
+            fire.supervisor.kill()
+            fire.supervisor.wait()
+            kills["supervisor"] += 1
+        elif working := fire.working():
+            job = chance.choice(working)
+            under_way = _aim(fire, job, chance)
+            if _strike(job):
+                kills[under_way] += 1
+        say(f"under fire: {kills.total()} of {count} kills")
+    return kills
+
+
+def _progress(fire: Lab) -> float:
+    runs = fire.store.read_runs()
+    return sum(run.state == RunState.DONE or run.progress for run in runs) / len(runs)
+
+
+def _aim(fire: Lab, job: Job, chance: random.Random) -> str:
+    """Waits for what the kill is to hit; says what is under way then."""
+    if chance.random() >= AIMED or job.run_id is None:
+        return fire.store.read_run(job.run_id or 0).phase or "between"
+    folder = fire.settings.run_dir(job.run_id)
+    aim = chance.choice(["checkpoint", "samples", "evaluation"])
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if aim == "checkpoint" and any(folder.glob("checkpoints/*.partial")):
+            return "writing a checkpoint"
+        if aim == "samples" and any(folder.glob("samples/*.partial")):
+            return "writing samples"
+        if aim == "evaluation":
+            phase = fire.store.read_run(job.run_id).phase or ""
+            if phase.startswith(("evaluating", "judging")):
+                time.sleep(chance.uniform(0.0, 1.0))
+                return "evaluating"
+            time.sleep(0.02)
+    return fire.store.read_run(job.run_id).phase or "between"
+
+
+def _strike(job: Job) -> bool:
+    """SIGKILL, if it still is that process."""
+    if job.process is None or not processes.is_alive(job.process):
+        return False
+    os.kill(int(job.process.split("/")[2]), signal.SIGKILL)
+    return True

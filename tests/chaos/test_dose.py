@@ -1,0 +1,37 @@
+"""A little of `make chaos`, with the other tests."""
+
+import pytest
+
+from tests.chaos import crowds, kills
+from tests.chaos.lab import lab
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def shared(packed_settings):
+    packed_settings.features_dir.mkdir(exist_ok=True)
+    return packed_settings.artifacts
+
+
+def test_killed_runs_end_as_if_nobody_had_killed_them(tmp_path, shared):
+    def study(place):
+        return place.submit(["standard", "ganv3"], 1, epochs="12", evaluations="2")
+
+    found = kills.compare_with_peace(tmp_path, shared, study, 6, 1, lambda doing: None)
+
+    assert found.kills.total() >= 4, found
+    assert found.is_clean, found
+
+
+def test_many_submits_with_few_keys_are_few_studies(tmp_path, shared):
+    with lab(tmp_path / "a", shared) as place:
+        assert crowds.submit_much(place.settings, 80, 10) == 10
+
+
+def test_many_claimers_share_a_queue_and_its_slots(tmp_path, shared):
+    with lab(tmp_path / "a", shared) as place:
+        claims = crowds.claim_much(place.settings, 200, 3)
+
+    assert (claims.claimed, claims.doubled) == (200, 0)
+    assert claims.most_at_once <= 3
