@@ -92,10 +92,8 @@ def restore(settings: Settings, source: Path, now: datetime, on_file: OnFile) ->
         BadInputError: that is no backup, or the database is not a file.
         EngineError: runs are at work.
     """
-    _require_file(settings)
+    require_backup(settings, source)
     database = database_path(settings.database_url)
-    if not (source / DATABASE).is_file() or not (source / ABOUT).is_file():
-        raise BadInputError(f"{source} is no backup: it has no {DATABASE} and {ABOUT}.")
     _require_rest(settings, database)
     settings.require_writable_artifacts()
     aside, stamp = None, now.strftime("%Y%m%d-%H%M%S")
@@ -124,6 +122,13 @@ def restore(settings: Settings, source: Path, now: datetime, on_file: OnFile) ->
     return aside
 
 
+def require_backup(settings: Settings, source: Path) -> None:
+    """Raises `BadInputError` unless the folder is a backup that could be put in place here."""
+    _require_file(settings)
+    if not (source / DATABASE).is_file() or not (source / ABOUT).is_file():
+        raise BadInputError(f"{source} is no backup: it has no {DATABASE} and {ABOUT}.")
+
+
 def _require_file(settings: Settings) -> None:
     if check_address(settings.database_url) != "sqlite":
         raise BadInputError(
@@ -147,7 +152,9 @@ def _recorded(store: Store, settings: Settings) -> Iterator[tuple[str, bool]]:
     """Every file that the database speaks of, and whether the run could not go on without it."""
     runs = [run.id for run in store.read_runs()]
     for run_id in runs:
-        yield settings.relative(starting.log_path(run_id, settings)), False
+        log = starting.log_path(run_id, settings)
+        if log.exists():
+            yield settings.relative(log), False
         for saved in store.read_checkpoints(run_id):
             yield saved.path, True
     for sample in store.read_samples(runs):

@@ -110,9 +110,14 @@ def retry(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
     """Queues a run from the very beginning; what it recorded is removed.
 
     Raises:
-        BadInputError: there is no such run, or it has not ended.
+        BadInputError: there is no such run, or it is done, or at work.
     """
     run = store.read_run(run_id)
+    if run.state == RunState.DONE:
+        raise BadInputError(
+            f"Run {run_id} is done, and would come out the same. `python -m engine clone "
+            f"{run.study_id}` repeats its study."
+        )
     settings.require_writable_artifacts()
     if not store.restart_run(run_id):
         raise BadInputError(f"Run {run_id} is {run.state}; stop it before it begins again.")

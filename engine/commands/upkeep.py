@@ -33,6 +33,7 @@ def backup(chosen: argparse.Namespace, settings: Settings) -> int:
 def restore(chosen: argparse.Namespace, settings: Settings) -> int:
     """Puts a backup in place."""
     source = read_path(chosen.source, "FROM").resolve()
+    backups.require_backup(settings, source)
     there = not is_absent(settings.database_url)
     question = "The database and runs of now are moved aside; the backup takes their place."
     if there and not confirm(question, chosen.yes):

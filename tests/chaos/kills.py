@@ -14,8 +14,9 @@ from engine.records import Job, RunState
 from tests.chaos.lab import Lab, lab, same
 
 SUPERVISORS = 0.15  # the share of kills that hit one
-AIMED = 0.5  # the share of the others that wait for something to be under way
-PATIENCE_S = 6.0  # for that
+AT_ONCE = 0.15  # the share of the others that hit whatever is under way
+AIMS = ("training", "training", "checkpoint", "samples", "evaluating")  # of the rest
+PATIENCE_S = 8.0  # for that to be under way
 SPREAD = 0.95  # the kills are spread over so much of the work, so that every run has its share
 
 
@@ -120,23 +121,27 @@ def _progress(fire: Lab) -> float:
 
 def _aim(fire: Lab, job: Job, chance: random.Random) -> str:
     """Waits for what the kill is to hit; says what is under way then."""
-    if chance.random() >= AIMED or job.run_id is None:
-        return fire.store.read_run(job.run_id or 0).phase or "between"
-    folder = fire.settings.run_dir(job.run_id)
-    aim = chance.choice(["checkpoint", "samples", "evaluation"])
+    assert job.run_id is not None
+    folder, run_id = fire.settings.run_dir(job.run_id), job.run_id
+    if chance.random() < AT_ONCE:
+        return _phase(fire, run_id)
+    aim = chance.choice(AIMS)
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if aim == "checkpoint" and any(folder.glob("checkpoints/*.partial")):
             return "writing a checkpoint"
         if aim == "samples" and any(folder.glob("samples/*.partial")):
             return "writing samples"
-        if aim == "evaluation":
-            phase = fire.store.read_run(job.run_id).phase or ""
-            if phase.startswith(("evaluating", "judging")):
-                time.sleep(chance.uniform(0.0, 1.0))
-                return "evaluating"
-            time.sleep(0.02)
-    return fire.store.read_run(job.run_id).phase or "between"
+        if aim in ("training", "evaluating") and _phase(fire, run_id) == aim:
+            time.sleep(chance.uniform(0.0, 2.0))
+            break
+        time.sleep(0.0 if aim in ("checkpoint", "samples") else 0.05)
+    return _phase(fire, run_id)
+
+
+def _phase(fire: Lab, run_id: int) -> str:
+    phase = fire.store.read_run(run_id).phase or "between"
+    return "evaluating" if phase.startswith(("evaluating", "judging")) else phase
 
 
 def _strike(job: Job) -> bool:

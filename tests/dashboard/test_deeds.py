@@ -112,7 +112,7 @@ def test_an_archived_run_is_out_of_the_cards_but_not_of_the_comparison(finished)
     app = choose(open_page("live"), "run_1", "Archive")
 
     assert "**standard**, seed 0" not in texts(app)
-    assert [row.configuration for row in compare(finished, 1).rows][0] == "standard"
+    assert "standard" in [row.configuration for row in compare(finished, 1).rows]
     assert not open_page("compare").exception
 
 
