@@ -61,6 +61,7 @@ class StudyCard:
     runs: tuple[Run, ...]
     thumbnail: str | None
     n_bytes: int
+    before: Mapping[int, int]  # run -> how many wait before it
 
     @property
     def progress(self) -> float:
@@ -97,10 +98,10 @@ def attempts(runs: Sequence[Run]) -> dict[int, list[Attempt]]:
     return found
 
 
-def queue() -> list[int]:
-    """The runs that wait for their turn, the next first."""
-    queued = store().read_jobs(RunState.QUEUED)
-    return [job.run_id for job in queued if job.run_id is not None]
+def queue() -> dict[int, int]:
+    """Run that waits for its turn -> how many do before it."""
+    queued = [job for job in store().read_jobs(RunState.QUEUED) if job.run_id is not None]
+    return {job.run_id: before for before, job in enumerate(queued) if job.run_id is not None}
 
 
 @st.cache_data(ttl=60.0, show_spinner=False)
@@ -112,7 +113,7 @@ def disk_used(run_ids: tuple[int, ...]) -> int:
 def cards() -> list[StudyCard]:
     """The studies with their runs and newest sample, archived ones too."""
     jobs.attend(store(), settings(), utc_now())
-    everything = store().read_runs()
+    everything, before = store().read_runs(), queue()
     samples = {it.run_id: it for it in store().read_newest_samples()}
     found = []
     for study in store().read_studies():
@@ -120,7 +121,7 @@ def cards() -> list[StudyCard]:
         thumbnails = [samples[run.id].thumbnail for run in members if run.id in samples]
         path = artifact(thumbnails[0]) if thumbnails else None
         used = disk_used(tuple(run.id for run in members))
-        found.append(StudyCard(study, members, path, used))
+        found.append(StudyCard(study, members, path, used, before))
     return found
 
 

@@ -128,7 +128,8 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
         state = f"[{style}]{run.state}[/]" if style else str(run.state)
         epoch = f"{run.epoch}/{run.epochs}"
         cells = [str(run.id), str(run.study_id), run.configuration, str(run.seed), state, epoch]
-        table.add_row(*cells, plain(run.reason or ""))
+        more = "; goes on by itself" if run.will_retry else ""
+        table.add_row(*cells, plain((run.reason or "") + more))
     console.print(table)
 
 

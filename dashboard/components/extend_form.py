@@ -10,12 +10,15 @@ from engine.errors import EngineError
 from engine.planning import Extension
 from engine.presets import CONFIGURATIONS
 
+EXTENDING = "extending_study"  # the study whose form is open
+
 
 def extend_form(card: StudyCard) -> None:
     """Fields with what the study has; Add queues what is more."""
     study, have = card.study, {run.configuration for run in card.runs}
     n_seeds = 1 + max(run.seed for run in card.runs)
-    with st.expander("Add to it", icon=":material/add:", key=f"extend_{study.id}"):
+    with st.container(border=True):
+        st.markdown("**Add to it**: runs that are there stay as they are.")
         with st.container(horizontal=True, vertical_alignment="bottom"):
             seeds = st.number_input(
                 "Seeds",
@@ -39,6 +42,9 @@ def extend_form(card: StudyCard) -> None:
                 placeholder="none more",
             )
             pressed = st.button("Add", type="primary", key=f"extend_add_{study.id}")
+            if st.button("Close", key=f"extend_close_{study.id}"):
+                del st.session_state[EXTENDING]
+                st.rerun()
         if pressed:
             longer = str(epochs) if epochs > study.budget.epochs else None
             try:

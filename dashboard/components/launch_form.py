@@ -50,11 +50,9 @@ def changes_form(budget: Budget, is_grey: bool) -> list[str]:
         columns = st.columns(2)
         for position, (key, label) in enumerate(LABELS.items()):
             default = getattr(budget, key)
+            st.session_state.setdefault(f"launch_{key}_{budget.name}", default)
             value = columns[position % 2].number_input(
-                label,
-                value=default,
-                step=32 if key == "px" else 1,
-                key=f"launch_{key}_{budget.name}",
+                label, step=32 if key == "px" else 1, key=f"launch_{key}_{budget.name}"
             )
             if value != default:
                 changes.append(f"{key}={value}")

@@ -24,9 +24,10 @@ def run_cards(runs: Sequence[Run], now: datetime) -> None:
         columns = st.columns(PER_ROW)
         for column, run in zip(columns, shown[start : start + PER_ROW], strict=False):
             with column.container(border=True, height="stretch"):
-                before = queue.index(run.id) if run.id in queue else 0
                 newest = attempts[run.id][-1] if run.id in attempts else None
-                _card(run, now, lasts.get((run.id, "images_per_second")), newest, before)
+                _card(
+                    run, now, lasts.get((run.id, "images_per_second")), newest, queue.get(run.id, 0)
+                )
 
 
 def _card(

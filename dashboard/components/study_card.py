@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from dashboard import actions
-from dashboard.components.deeds import confirmation, menu, study_deeds
-from dashboard.components.extend_form import extend_form
+from dashboard.components.deeds import Deed, confirmation, menu, study_deeds
+from dashboard.components.extend_form import EXTENDING, extend_form
 from dashboard.components.status import badge, doing, moment
 from dashboard.components.text import plain
 from dashboard.reads import StudyCard
@@ -22,6 +22,9 @@ PAGES = (
 def study_card(card: StudyCard) -> None:
     """One bordered card."""
     study, now = card.study, datetime.now(UTC)
+    adding = Deed(
+        "Add seeds, epochs…", "add", lambda: st.session_state.update({EXTENDING: study.id})
+    )
     deeds = study_deeds(
         study.name,
         card.runs,
@@ -45,7 +48,7 @@ def study_card(card: StudyCard) -> None:
                 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                     badge(run)
                     st.markdown(f"**{run.configuration}**, seed {run.seed}", width="content")
-                    st.caption(doing(run, now), width="content")
+                    st.caption(doing(run, now, before=card.before.get(run.id, 0)), width="content")
             with st.container(horizontal=True, vertical_alignment="center"):
                 for page, label, icon in PAGES:
                     link = {"study": str(study.id)}
@@ -53,11 +56,11 @@ def study_card(card: StudyCard) -> None:
                 clone = {"clone": str(study.id)}
                 icon = ":material/content_copy:"
                 st.page_link("app_pages/launch.py", label="Clone", icon=icon, query_params=clone)
-                menu(f"study_{study.id}", deeds)
+                menu(f"study_{study.id}", [adding, *deeds])
         if card.thumbnail:
             picture.image(card.thumbnail, width="stretch", alt=f"newest samples of {study.name}")
         else:
             picture.caption("The first samples appear after the first epoch.")
         confirmation(f"study_{study.id}", deeds)
-        if study.archived_at is None:
+        if st.session_state.get(EXTENDING) == study.id:
             extend_form(card)

@@ -88,7 +88,7 @@ def test_a_study_is_deleted_with_all_its_runs(finished, app_settings):
 
 def test_a_study_at_work_cannot_be_deleted_but_stopped(running):
     app = open_page("overview")
-    assert offered(app, "study_1") == ["Stop all runs", "Archive"]
+    assert offered(app, "study_1") == ["Add seeds, epochs…", "Stop all runs", "Archive"]
 
     choose(app, "study_1", "Stop all runs")
 
@@ -117,7 +117,7 @@ def test_an_archived_run_is_out_of_the_cards_but_not_of_the_comparison(finished)
 
 
 def test_seeds_are_added_to_a_study(finished):
-    app = open_page("overview")
+    app = choose(open_page("overview"), "study_1", "Add seeds, epochs…")
 
     app.number_input(key="extend_seeds_1").set_value(2)
     app.button(key="extend_add_1").click().run()
@@ -128,7 +128,7 @@ def test_seeds_are_added_to_a_study(finished):
 
 
 def test_adding_nothing_is_said(finished):
-    app = open_page("overview")
+    app = choose(open_page("overview"), "study_1", "Add seeds, epochs…")
 
     app.button(key="extend_add_1").click().run()
 
