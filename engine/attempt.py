@@ -45,15 +45,16 @@ def main(arguments: Sequence[str], work: Work) -> int:
     signal.signal(signal.SIGTERM, ask_to_stop)
     job_id, token = int(arguments[0]), arguments[1]
     settings = Settings.from_environment()
-    store = Store(settings.database_url, PATIENCE_S)
-    job = store.read_job(job_id)
-    if job.token != token:
-        return 0
     try:
+        store = patiently(lambda: Store(settings.database_url, PATIENCE_S, wait=_wait))
+        job = store.read_job(job_id)
+        if job.token != token:
+            return 0
         # The supervisor does the same; should it die before, this process is known all the same.
         identity = processes.identify(os.getpid())
-        patiently(store, lambda: store.set_process(job, identity, utc_now()))
-    except LostJobError:
+        patiently(lambda: store.set_process(job, identity, utc_now()))
+    except (LostJobError, GoneDatabaseError) as error:
+        print(error, flush=True)
         return 0
     beating = threading.Thread(target=_beat, args=(store, job, stop), daemon=True)
     beating.start()
@@ -61,11 +62,16 @@ def main(arguments: Sequence[str], work: Work) -> int:
     return 0
 
 
-def patiently(store: Store, write: Callable[[], T], poll: Callable[[], None] = lambda: None) -> T:
+def _wait(error: StoreError) -> None:
+    """Before a read is tried again."""
+    print(f"waiting for the database: {error}", flush=True)
+    time.sleep(TRY_AGAIN_S)
+
+
+def patiently(write: Callable[[], T], poll: Callable[[], None] = lambda: None) -> T:
     """Writes, however long the database does not take it; says so, and when it did.
 
     Args:
-        store: written to.
         write: the write; may be tried many times.
         poll: called between two tries; may raise to give it up.
 
@@ -85,7 +91,6 @@ def patiently(store: Store, write: Callable[[], T], poll: Callable[[], None] = l
             if began is None:
                 began = time.monotonic()
                 print(f"waiting for the database: {error}", flush=True)
-            store.require_same_file()
             poll()
             time.sleep(TRY_AGAIN_S)
 
@@ -98,7 +103,7 @@ def do(store: Store, settings: Settings, job: Job, should_stop: ShouldStop, work
         state, reason = _end(store, settings, job, should_stop, work)
         may_retry = state == RunState.CRASHED
         print(f"{about} {state}" + (f": {reason}" if reason else ""), flush=True)
-        patiently(store, lambda: store.finish_job(job, state, reason, utc_now(), may_retry))
+        patiently(lambda: store.finish_job(job, state, reason, utc_now(), may_retry))
     except LostJobError:
         print(f"{about} belongs to another attempt, or was ended; leaving", flush=True)
     except GoneDatabaseError as error:
@@ -112,8 +117,7 @@ def _end(store: Store, settings: Settings, job: Job, should_stop: ShouldStop, wo
         raise
     except StoppedError as error:
         store.require_same_file()  # what stopped it may be that there is nothing to write to
-        asked = patiently(store, lambda: store.read_job(job.id).stop_requested_at)
-        if asked is not None:
+        if store.read_job(job.id).stop_requested_at is not None:
             return RunState.STOPPED, f"stopped by the user{error}"
         return RunState.CRASHED, f"ended by the system{error}, perhaps a shutdown"
     except DivergedError as error:
@@ -146,7 +150,7 @@ def _beat(store: Store, job: Job, stop: threading.Event) -> None:
         except (LostJobError, GoneDatabaseError):
             stop.set()
             return
-        except StoreError as error:
+        except Exception as error:  # whatever it is, the next beat may have more luck
             if is_heard:
                 print(f"no heartbeat for now: {error}", flush=True)
             is_heard = False

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from engine import starting
-from engine.errors import BadInputError, EngineError
+from filelock import Timeout
+
+from engine import processes, starting
+from engine.errors import BadInputError, EngineError, StoreError
 from engine.files import replacing_folder
 from engine.records import RunState
 from engine.settings import Settings
@@ -79,6 +81,9 @@ def back_up(store: Store, settings: Settings, to: Path, now: datetime, on_file: 
 def restore(settings: Settings, source: Path, now: datetime, on_file: OnFile) -> Path | None:
     """Puts a backup in place; what was there before is moved aside, not removed.
 
+    Everything is copied and checked beside its place first; then names are exchanged. No
+    supervisor can start meanwhile.
+
     Args:
         settings: where to.
         source: the folder of a backup.
@@ -90,36 +95,70 @@ def restore(settings: Settings, source: Path, now: datetime, on_file: OnFile) ->
 
     Raises:
         BadInputError: that is no backup, or the database is not a file.
-        EngineError: runs are at work.
+        EngineError: runs are at work, or the backup cannot be used; nothing has changed.
     """
     require_backup(settings, source)
+    settings.require_writable_artifacts()
+    lock = starting.supervisor_lock(settings)
+    try:
+        with lock.acquire(timeout=0):
+            return _restore(settings, source, now.strftime("%Y%m%d-%H%M%S"), on_file)
+    except Timeout as error:
+        raise EngineError(
+            "A supervisor is at work. Stop the runs; it leaves a minute after the last one."
+        ) from error
+
+
+def _restore(settings: Settings, source: Path, stamp: str, on_file: OnFile) -> Path | None:
     database = database_path(settings.database_url)
     _require_rest(settings, database)
-    settings.require_writable_artifacts()
-    aside, stamp = None, now.strftime("%Y%m%d-%H%M%S")
-    # The files first, beside the others: until the database speaks of them they do no harm.
-    runs = settings.artifacts / "runs"
-    if database.exists():
-        aside = database.with_name(f"{database.name}.before-{stamp}")
-        if runs.exists():
-            runs.rename(runs.with_name(f"runs.before-{stamp}"))
-    for path in sorted((source / FILES).rglob("*")):
-        if path.is_file():
-            name = path.relative_to(source / FILES)
-            on_file(name.as_posix())
-            (settings.artifacts / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, settings.artifacts / name)
     database.parent.mkdir(parents=True, exist_ok=True)
-    arriving = database.with_name(f"{database.name}.arriving")
-    shutil.copy2(source / DATABASE, arriving)
-    if aside is not None:
-        with closing(Store(settings.database_url)) as before:
-            before.snapshot(aside)
-        for part in ("", "-wal", "-shm"):
-            database.with_name(f"{database.name}{part}").unlink(missing_ok=True)
-    arriving.rename(database)
-    Store(settings.database_url).close()  # brings it up to date, or says why it cannot be used
-    return aside
+    arriving = database.with_name(f"{database.name}.arriving-{stamp}")
+    files = settings.artifacts / f".arriving-{stamp}"
+    try:
+        for path in sorted((source / FILES).rglob("*")):
+            if path.is_file():
+                name = path.relative_to(source / FILES)
+                on_file(name.as_posix())
+                (files / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, files / name)
+        shutil.copy2(source / DATABASE, arriving)
+        with closing(Store(f"sqlite:///{arriving}")) as store:  # up to date, or refused
+            installation = store.read_installation()
+        return _exchange(settings, arriving, files, installation, stamp)
+    finally:
+        shutil.rmtree(files, ignore_errors=True)
+        for left in database.parent.glob(f"{arriving.name}*"):
+            left.unlink()
+
+
+def _exchange(
+    settings: Settings, arriving: Path, files: Path, installation: str, stamp: str
+) -> Path | None:
+    """Old names aside, new names in; an error takes back what was done."""
+    database, runs = database_path(settings.database_url), settings.artifacts / "runs"
+    moves: list[tuple[Path, Path]] = []
+    for part in ("", "-wal", "-shm"):  # a log that stayed would be replayed onto the new file
+        old = database.with_name(f"{database.name}{part}")
+        aside = database.with_name(f"{database.name}.before-{stamp}{part}")
+        moves += [(old, aside)] if old.exists() else []
+    moves += [(runs, runs.with_name(f"runs.before-{stamp}"))] if runs.exists() else []
+    moves += [(files / "runs", runs)] if (files / "runs").exists() else []
+    moves.append((arriving, database))
+    done = []
+    try:
+        for old, new in moves:
+            old.rename(new)
+            done.append((old, new))
+    except OSError as error:
+        for old, new in reversed(done):
+            new.rename(old)
+        raise EngineError(f"The backup could not be put in place ({error}).") from error
+    (settings.artifacts / starting.MARKER).write_text(installation, encoding="utf-8")
+    if (files / LEFT_OUT).exists():
+        shutil.copytree(files / LEFT_OUT, settings.artifacts / LEFT_OUT, dirs_exist_ok=True)
+    aside = database.with_name(f"{database.name}.before-{stamp}")
+    return aside if aside.exists() else None
 
 
 def require_backup(settings: Settings, source: Path) -> None:
@@ -138,14 +177,17 @@ def _require_file(settings: Settings) -> None:
 
 
 def _require_rest(settings: Settings, database: Path) -> None:
-    if starting.supervisor_lives(settings):
-        raise EngineError(
-            "A supervisor is at work. Stop the runs; it leaves a minute after the last one."
-        )
-    if database.exists():
+    """No process may be at work; a database that cannot be read is what restoring is for."""
+    if not database.exists():
+        return
+    try:
         with closing(Store(settings.database_url)) as store:
-            if busy := store.read_jobs(RunState.RUNNING, RunState.STOPPING):
-                raise EngineError(f"{len(busy)} jobs are at work; stop them before restoring.")
+            busy = store.read_jobs(RunState.RUNNING, RunState.STOPPING)
+    except StoreError:
+        return
+    alive = [it for it in busy if it.process is not None and processes.is_alive(it.process)]
+    if alive:
+        raise EngineError(f"{len(alive)} jobs are at work; stop them before restoring.")
 
 
 def _recorded(store: Store, settings: Settings) -> Iterator[tuple[str, bool]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.errors import EngineError
 from engine.settings import Settings
 
+ASIDE = ".aside-"  # how the names of folders begin that are about to be removed
 SPARE_BYTES = 200 * 2**20  # that a start leaves free
 
 

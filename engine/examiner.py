@@ -5,12 +5,13 @@ Started by the supervisor as `python -m engine.examiner JOB TOKEN`.
 
 import sys
 import time
+from contextlib import suppress
 
 from engine import attempt
 from engine.attempt import End, ShouldStop, StoppedError
 from engine.data import summary, survey
 from engine.data.sources import read_source
-from engine.errors import EngineError
+from engine.errors import EngineError, StoreError
 from engine.records import Job, RunState
 from engine.settings import Settings
 from engine.store import Store, utc_now
@@ -30,7 +31,8 @@ def look(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) ->
             raise StoppedError
         if time.monotonic() - told > PROGRESS_S:
             told = time.monotonic()
-            store.set_progress(job, done / max(1, total), utc_now())
+            with suppress(StoreError):  # a busy database does not hear it
+                store.set_progress(job, done / max(1, total), utc_now())
 
     source = read_source(job.subject, settings)
     survey.make_survey(source, settings, tell)

@@ -3,10 +3,12 @@
 The database is the queue. Whoever asks for work makes sure that a supervisor lives.
 """
 
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
+from pathlib import Path
 
 from engine import disk, processes
 from engine.config import RunConfig
@@ -17,11 +19,11 @@ from engine.estimates import estimate
 from engine.planning import check_name
 from engine.records import Job, Run, RunState, Study
 from engine.settings import Settings
-from engine.starting import ensure_supervisor, supervisor_lives
+from engine.starting import claim_artifacts, ensure_supervisor, supervisor_lives
 from engine.store import LostJobError, Store
 
 CLAIMING = "claiming"  # the role of a supervisor until the worker's own process is known
-UNHEARD_AFTER = timedelta(minutes=5)  # a job on another host without a heartbeat by then is lost
+UNHEARD_AFTER_S = 300.0  # a job on another host without a heartbeat by then is lost
 
 
 def submit(
@@ -39,6 +41,7 @@ def submit(
     Raises:
         EngineError: there is no room for what it will write, or no place to write it.
     """
+    claim_artifacts(store, settings)
     _require_room(configs, settings)
     study, runs = store.add_study(key, check_name(name), configs, now)
     ensure_supervisor(settings)
@@ -53,10 +56,17 @@ def extend(
     Returns:
         The runs that were queued for it.
     """
+    claim_artifacts(store, settings)
     _require_room(configs, settings)
-    study = store.read_study(study_id)
-    if configs[0].budget.epochs > study.budget.epochs:
-        store.lengthen_study(study_id, configs, now)
+    study, epochs = store.read_study(study_id), configs[0].budget.epochs
+    if epochs > study.budget.epochs:
+        for run in store.read_runs(study_id):
+            if any(it.is_slim for it in store.read_checkpoints(run.id)[:1]):
+                raise BadInputError(
+                    f"The optimisers of run {run.id} were pruned: it cannot be trained further. "
+                    f"`python -m engine clone {study_id} --set epochs={epochs}` starts anew."
+                )
+        store.lengthen_study(study_id, epochs)
     store.extend_study(study_id, configs, now)
     ensure_supervisor(settings)
     return [run for run in store.read_runs(study_id) if run.state == RunState.QUEUED]
@@ -64,7 +74,6 @@ def extend(
 
 def _require_room(configs: Sequence[RunConfig], settings: Settings) -> None:
     """Nothing is queued that could not be written."""
-    settings.require_writable_artifacts()
     supervisor_lives(settings)  # says now what would stand in the way of starting one
     budget = configs[0].budget
     source = read_source(configs[0].data, settings)
@@ -82,9 +91,10 @@ def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunS
     run = store.read_run(run_id)
     if run.is_over:
         raise BadInputError(f"Run {run_id} is {run.state} already; there is nothing to cancel.")
-    settings.require_writable_artifacts()
     state = store.request_stop(run_id, now)
-    ensure_supervisor(settings)
+    if state == RunState.STOPPING:  # somebody must pass it on
+        settings.require_writable_artifacts()
+        ensure_supervisor(settings)
     return state
 
 
@@ -100,7 +110,7 @@ def resume(store: Store, settings: Settings, run_id: int, now: datetime) -> None
             f"Run {run_id} is done. `python -m engine study --extend {run.study_id} --set "
             f"epochs=N` trains its study further."
         )
-    settings.require_writable_artifacts()
+    claim_artifacts(store, settings)
     if not store.requeue(run_id, now):
         raise BadInputError(f"Run {run_id} is {run.state}; there is nothing to resume.")
     ensure_supervisor(settings)
@@ -118,11 +128,17 @@ def retry(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
             f"Run {run_id} is done, and would come out the same. `python -m engine clone "
             f"{run.study_id}` repeats its study."
         )
-    settings.require_writable_artifacts()
-    if not store.restart_run(run_id):
+    claim_artifacts(store, settings)
+    if not run.state.is_finished():
         raise BadInputError(f"Run {run_id} is {run.state}; stop it before it begins again.")
-    shutil.rmtree(settings.run_dir(run_id), ignore_errors=True)
+    # Out of the way before it is queued: the next attempt finds a folder of its own.
+    old = _set_aside(run_id, settings)
+    if not store.restart_run(run_id):
+        if old is not None:
+            old.rename(settings.run_dir(run_id))
+        raise BadInputError(f"Run {run_id} is at work again; stop it before it begins anew.")
     ensure_supervisor(settings)
+    _remove(old)
 
 
 def move_to_front(store: Store, run_id: int) -> None:
@@ -150,11 +166,25 @@ def delete(store: Store, settings: Settings, run_ids: Sequence[int]) -> list[int
         raise BadInputError(
             f"Run {busy[0]} is {store.read_run(busy[0]).state}: stop it before it is deleted."
         )
-    settings.require_writable_artifacts()
+    claim_artifacts(store, settings)
     gone = store.delete_runs(run_ids)
     for run_id in gone:
-        shutil.rmtree(settings.run_dir(run_id), ignore_errors=True)  # `prune` finds what remains
+        _remove(_set_aside(run_id, settings))
     return gone
+
+
+def _set_aside(run_id: int, settings: Settings) -> Path | None:
+    """Renames a run's folder to what is in nobody's way; `prune` finds it if it remains."""
+    folder = settings.run_dir(run_id)
+    if not folder.exists():
+        return None
+    aside = folder.with_name(f"{disk.ASIDE}{folder.name}-{secrets.token_hex(4)}")
+    return folder.rename(aside)
+
+
+def _remove(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def submit_check(store: Store, settings: Settings, source: str, now: datetime) -> Job:
@@ -177,7 +207,12 @@ def cancel_job(store: Store, settings: Settings, job_id: int, now: datetime) -> 
     ensure_supervisor(settings)
 
 
-def reap(store: Store, now: datetime, returncodes: Mapping[str, int | None] | None = None) -> None:
+def reap(
+    store: Store,
+    now: datetime,
+    returncodes: Mapping[str, int | None] | None = None,
+    unheard_s: Mapping[str, float] | None = None,
+) -> None:
     """Ends the jobs whose process is gone, with the reason as far as it can be known.
 
     Args:
@@ -185,23 +220,23 @@ def reap(store: Store, now: datetime, returncodes: Mapping[str, int | None] | No
         now: the present moment.
         returncodes: token -> what its process returned, for the children of the caller; None while
             it has not. Only its parent knows how a process ended, so it alone judges it.
+        unheard_s: token -> for how long its heartbeat has not changed before the caller's eyes:
+            what jobs on other hosts are judged by, whatever the clocks of the two say.
     """
-    children = returncodes or {}
-    active = store.read_jobs(RunState.RUNNING, RunState.STOPPING)
-    clock = store.read_clock(now) if active else now
-    for job in active:
-        returncode = children.get(str(job.token))
-        if returncode is None and (job.token in children or not _is_gone(job, clock)):
+    children, silent = returncodes or {}, unheard_s or {}
+    for job in store.read_jobs(RunState.RUNNING, RunState.STOPPING):
+        token = str(job.token)
+        returncode = children.get(token)
+        if returncode is None and (token in children or not _is_gone(job, silent.get(token, 0.0))):
             continue
         state, reason = _verdict(job, returncode)
         by_signal = returncode is None or returncode < 0
-        may_retry = state == RunState.CRASHED and by_signal
         # The worker may have ended the job itself since the list was read.
         with suppress(LostJobError):
             if returncode is None and processes.has_role(job.process, CLAIMING):
                 store.give_back(job, now)  # its supervisor died before there was a worker
             else:
-                store.finish_job(job, state, reason, now, may_retry)
+                store.finish_job(job, state, reason, now, may_retry=by_signal)
 
 
 def attend(store: Store, settings: Settings, now: datetime) -> None:
@@ -213,16 +248,13 @@ def attend(store: Store, settings: Settings, now: datetime) -> None:
     ensure_supervisor(settings)
 
 
-def _is_gone(job: Job, clock: datetime) -> bool:
+def _is_gone(job: Job, unheard_s: float) -> bool:
     if job.process is not None and processes.is_here(job.process):
         return not processes.is_alive(job.process)
-    silent = clock - job.heartbeat_at if job.heartbeat_at is not None else timedelta.max
-    return silent > UNHEARD_AFTER
+    return unheard_s > UNHEARD_AFTER_S
 
 
 def _verdict(job: Job, returncode: int | None) -> tuple[RunState, str]:
-    if job.state == RunState.STOPPING:
-        return RunState.STOPPED, "stopped by the user"
     if returncode is None:
         if job.process is not None and not processes.is_here(job.process):
             return RunState.CRASHED, f"nothing was heard from {job.host} for five minutes"

@@ -2,6 +2,8 @@
 
 import socket
 import subprocess
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -21,7 +23,7 @@ def identify(pid: int, role: str = "") -> str:
         psutil.NoSuchProcess: it is not there.
     """
     process = psutil.Process(pid)
-    identity = f"{socket.gethostname()}/{_boot_id()}/{pid}/{_start(process)}"
+    identity = f"{host()}/{_boot_id()}/{pid}/{_start(process)}"
     return f"{identity}/{role}" if role else identity
 
 
@@ -30,9 +32,17 @@ def has_role(identity: str | None, role: str) -> bool:
     return identity is not None and identity.split("/")[4:] == [role]
 
 
+@cache
+def host() -> str:
+    """This machine, told apart from others of the same name."""
+    ids = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+    known = next((it.read_text().strip() for it in ids if it.is_file()), "")
+    return f"{socket.gethostname()}-{known[:8]}" if known else socket.gethostname()
+
+
 def is_here(identity: str) -> bool:
     """Whether the process was started on this host, so that its life can be looked up."""
-    return identity.split("/")[0] == socket.gethostname()
+    return identity.split("/")[0] == host()
 
 
 def is_alive(identity: str) -> bool:
@@ -44,26 +54,30 @@ def is_alive(identity: str) -> bool:
         process = psutil.Process(int(pid))
         same = abs(int(_start(process)) - int(start)) <= TOLERANCE
         return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    except psutil.AccessDenied:
+        return True
+    except (psutil.Error, OSError):  # it went while it was looked at
         return False
 
 
 def terminate(identity: str) -> None:
     """Asks the process to end (SIGTERM), if it is still that process."""
     if is_alive(identity):
-        psutil.Process(int(identity.split("/")[2])).terminate()
+        with suppress(psutil.Error, OSError):
+            psutil.Process(int(identity.split("/")[2])).terminate()
 
 
 def kill_tree(identity: str) -> None:
     """Ends the process and all its descendants at once, if it is still that process."""
     if not is_alive(identity):
         return
-    process = psutil.Process(int(identity.split("/")[2]))
-    for member in [*process.children(recursive=True), process]:
-        try:
+    members: list[psutil.Process] = []
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process(int(identity.split("/")[2]))
+        members = [*process.children(recursive=True), process]
+    for member in members:
+        with suppress(psutil.Error, OSError):
             member.kill()
-        except psutil.NoSuchProcess:
-            continue
 
 
 def start_detached(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import checkpoint, disk
+from engine import checkpoint, disk, starting
 from engine.data import packing, survey
 from engine.data.sources import read_source
 from engine.errors import BadInputError, EngineError
@@ -17,7 +17,7 @@ from engine.store import Store
 
 # What may go -> what that means; those of `NO_LOSS` can be made again, or are of no use.
 PARTS = {
-    "leftovers": "half-written files, and folders of runs that are in no list any more",
+    "leftovers": "half-written files, and files of runs that no record names",
     "data": "packed pairs of folders that have changed since",
     "checkpoints": "of runs that are over: all but the newest and the best",
     "samples": "of runs that are over: all but the last epoch's and the best one's",
@@ -64,7 +64,11 @@ def find(
     """What may go, of one study or of all; nothing is touched.
 
     Leftovers and data belong to no study: they are found when none is named.
+
+    Raises:
+        EngineError: the artifacts folder belongs to another database.
     """
+    starting.claim_artifacts(store, settings)
     runs = [run for run in store.read_runs(study_id) if run.is_over]
     found: list[Prunable] = []
     if study_id is None:
@@ -87,17 +91,20 @@ def find(
 
 
 def prune(store: Store, settings: Settings, found: Sequence[Prunable]) -> int:
-    """Lets it go, rows before files; returns the bytes that were freed."""
+    """Lets it go, rows before files; returns the bytes that were freed.
+
+    What belongs to a run that is at work again since it was found stays.
+    """
     freed = 0
     for it in found:
         if it.part == "optimisers" and it.checkpoint is not None:
             freed += _slim(store, settings, it.checkpoint)
             continue
+        if it.checkpoint is not None and not store.forget_checkpoint(it.checkpoint):
+            continue
+        if it.sample is not None and not store.forget_sample(*it.sample):
+            continue
         freed += disk.usage_of(it.path)
-        if it.checkpoint is not None:
-            store.forget_checkpoint(it.checkpoint)
-        if it.sample is not None:
-            store.forget_sample(*it.sample)
         if it.path.is_dir():
             shutil.rmtree(it.path)
         else:
@@ -123,19 +130,33 @@ def _samples(store: Store, settings: Settings, run: Run) -> list[Prunable]:
 
 
 def _leftovers(store: Store, settings: Settings) -> list[Prunable]:
-    known = {settings.run_dir(run.id).name for run in store.read_runs()}
-    at_work = {settings.run_dir(run.id) for run in store.read_runs() if not run.is_over}
-    folders = [
-        it
-        for it in sorted((settings.artifacts / "runs").glob("[0-9]*"))
-        if it.is_dir() and it.name not in known
-    ]
-    files = [
-        it
-        for it in sorted((settings.artifacts / "runs").rglob(f"*{PARTIAL}"))
-        if not at_work & set(it.parents) and not set(folders) & set(it.parents)
-    ]
-    return [Prunable("leftovers", it, disk.usage_of(it)) for it in (*folders, *files)]
+    """Half-written files, files that no record names, and folders of runs that are gone."""
+    folders = sorted(it for it in (settings.artifacts / "runs").glob("*") if it.is_dir())
+    # Read after the folders were listed: a run that begins now is not taken for one that is gone.
+    runs = {settings.run_dir(run.id): run for run in store.read_runs()}
+    found = []
+    for folder in folders:
+        run = runs.get(folder)
+        if run is None and (folder.name.isdecimal() or folder.name.startswith(disk.ASIDE)):
+            found.append(folder)
+        elif run is not None and run.is_over:
+            recorded = _recorded(store, settings, run)
+            found += [
+                path
+                for path, _ in disk.walk(folder)
+                if path.suffix == PARTIAL
+                or (path.parent != folder and settings.relative(path) not in recorded)
+            ]
+    return [Prunable("leftovers", it, disk.usage_of(it)) for it in found]
+
+
+def _recorded(store: Store, settings: Settings, run: Run) -> set[str]:
+    names = {it.path for it in store.read_checkpoints(run.id)}
+    for sample in store.read_samples([run.id]):
+        names |= {sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail}
+    for split in ("val", "test"):
+        names |= {it.path for it in store.read_predictions([run.id], split)}
+    return names
 
 
 def _old_data(store: Store, settings: Settings) -> list[Prunable]:
@@ -165,6 +186,8 @@ def _old_data(store: Store, settings: Settings) -> list[Prunable]:
 
 def _optimiser_bytes(path: Path, saved: Checkpoint) -> int:
     """What the optimisers' states take in a checkpoint; 0 where they are gone, or it is damaged."""
+    if saved.is_slim:
+        return 0
     try:
         state = checkpoint.load(path, saved.sha256)
     except EngineError:
@@ -177,8 +200,10 @@ def _slim(store: Store, settings: Settings, saved: Checkpoint) -> int:
     old = settings.artifacts / saved.path
     state = checkpoint.load(old, saved.sha256)
     slim = {name: value for name, value in state.items() if name not in OPTIMISERS}
-    path = old.with_name(f"{old.stem}-slim.pt")
+    path = old.with_name(f"slim-{old.name}")
     sha256, n_bytes = checkpoint.save(slim, path)
-    store.replace_checkpoint(saved, settings.relative(path), sha256, n_bytes)
+    if not store.slim_checkpoint(saved, settings.relative(path), sha256, n_bytes):
+        path.unlink()
+        return 0
     old.unlink(missing_ok=True)
     return saved.n_bytes - n_bytes

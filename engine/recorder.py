@@ -49,7 +49,7 @@ class Recorder:
 
     def write(self, write: Callable[[], T]) -> T:
         """Writes what the run cannot go on without."""
-        return patiently(self.store, write, self.check_stop)
+        return patiently(write, self.check_stop)
 
     def check_stop(self, where: str = "") -> None:
         """Raises `StoppedError` if somebody asked for it."""
@@ -155,7 +155,7 @@ class Recorder:
             EngineError: it could not be written, three times in a row.
         """
         if self._waiting:
-            patiently(self.store, lambda: self._write_points(state.epoch, state.step))
+            patiently(lambda: self._write_points(state.epoch, state.step))
         is_whole = not state.batches
         number = f"epoch-{state.epoch:05d}" if is_whole else f"step-{state.step:08d}"
         # Each attempt writes files of its own: a row never speaks of another one's file.
@@ -182,20 +182,18 @@ class Recorder:
             *(self.run_id, state.epoch, state.step, is_whole, name, sha256, n_bytes),
             is_best=False,
         )
-        patiently(self.store, lambda: self.store.add_checkpoint(self.job, saved, utc_now()))
+        patiently(lambda: self.store.add_checkpoint(self.job, saved, utc_now()))
         self.tidy(NEWEST, every)
         return True
 
     def tidy(self, newest: int, every: int) -> None:
         """Forgets checkpoints that are kept no longer, and removes their files."""
         forget = self.store.forget_checkpoints
-        patiently(self.store, lambda: forget(self.job, newest, every, utc_now()))
-        kept = {
-            self.settings.artifacts / it.path for it in self.store.read_checkpoints(self.run_id)
-        }
-        for path in self.checkpoints.glob("*.pt"):
-            if path not in kept:
-                path.unlink(missing_ok=True)
+        self._remove(patiently(lambda: forget(self.job, newest, every, utc_now())))
+
+    def _remove(self, forgotten: Sequence[Checkpoint]) -> None:
+        for saved in forgotten:
+            (self.settings.artifacts / saved.path).unlink(missing_ok=True)
 
     def load_latest(self, state: TrainingState, epochs: int) -> None:
         """Continues from the newest checkpoint that is whole; says which are not.
@@ -207,19 +205,27 @@ class Recorder:
             epochs: that the run is to have.
 
         Raises:
-            EngineError: what is left of the checkpoint cannot be trained further.
+            EngineError: there are checkpoints and none can be read, or trained further.
         """
+        recorded = self.store.read_checkpoints(self.run_id)
         damaged = []
-        for saved in self.store.read_checkpoints(self.run_id):
+        for saved in recorded:
             try:
                 state.load_state_dict(checkpoint.load_saved(self.settings.artifacts, saved))
                 break
             except EngineError as error:
                 damaged.append(str(error))
+        way_out = f"`python -m engine retry {self.run_id}` begins again"
+        if recorded and len(damaged) == len(recorded):
+            # It may be the disk that is not there: nothing is forgotten.
+            raise EngineError(
+                f"no checkpoint can be read: {damaged[0]} Bring the files back and resume, or "
+                f"{way_out}"
+            )
         if not state.is_trainable and state.epoch < epochs:
             raise EngineError(
                 f"the optimisers of run {self.run_id} were pruned: it cannot be trained further. "
-                f"`python -m engine retry {self.run_id}` begins again"
+                f"{way_out}"
             )
         for fault in damaged:
             self.note(fault)
@@ -228,8 +234,20 @@ class Recorder:
         elif state.step:
             print(f"continuing after step {state.step}", flush=True)
         rewind = self.store.rewind
-        self.write(lambda: rewind(self.job, state.epoch, state.step, utc_now()))
-        self.tidy(NEWEST + 1, every=1)
+        self._remove(self.write(lambda: rewind(self.job, state.epoch, state.step, utc_now())))
+        self._sweep_earlier()
+
+    def _sweep_earlier(self) -> None:
+        """Removes checkpoints that killed attempts wrote without recording them.
+
+        Later attempts' files are not touched: this process may have lost its job meanwhile.
+        """
+        kept = {it.path for it in self.store.read_checkpoints(self.run_id)}
+        for path in self.checkpoints.glob("*.pt"):
+            number = path.stem.rpartition("-")[2]
+            is_earlier = number.isdecimal() and int(number) < self.job.attempt
+            if is_earlier and self.settings.relative(path) not in kept:
+                path.unlink(missing_ok=True)
 
 
 def _disk_fault(error: BaseException) -> str:

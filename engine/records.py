@@ -238,6 +238,7 @@ class Checkpoint:
         step: steps done.
         path: relative to the artifacts folder.
         is_best: whether validation chose it.
+        is_slim: its optimisers were pruned: it can be used, but not trained further.
     """
 
     run_id: int
@@ -248,6 +249,7 @@ class Checkpoint:
     sha256: str
     n_bytes: int
     is_best: bool
+    is_slim: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -12,18 +11,44 @@ from filelock import FileLock, Timeout
 
 from engine import processes
 from engine.errors import EngineError
+from engine.files import replacing
 from engine.records import Job, JobKind
 from engine.settings import PROJECT_ROOT, Settings
+from engine.store import Store
 
 # Which process does which kind of job.
 MODULES: dict[JobKind, str] = {"train": "engine.worker", "check": "engine.examiner"}
 # Idle threads spin briefly, then sleep: nearly full speed alone, no collapse on a busy machine.
 SPIN_COUNT = "5000"
+MARKER = "installation"  # the file that says whose the artifacts are
+
+
+def claim_artifacts(store: Store, settings: Settings) -> None:
+    """Makes sure that the artifacts folder holds the files of this database and of no other.
+
+    Both name their runs by numbers: two databases in one folder would take each other's files.
+
+    Raises:
+        EngineError: it belongs to another one.
+    """
+    settings.require_writable_artifacts()
+    marker = settings.artifacts / MARKER
+    mine = store.read_installation()
+    if not marker.exists():
+        with replacing(marker) as file:
+            file.write(mine.encode())
+    theirs = marker.read_text(encoding="utf-8").strip()
+    if theirs != mine:
+        raise EngineError(
+            f"The artifacts folder {settings.artifacts} belongs to another database ({theirs}, not "
+            f"{mine}). Set CHROMABENCH_ARTIFACTS to a folder of its own; if that database is lost, "
+            f"remove {marker}."
+        )
 
 
 def supervisor_lock(settings: Settings) -> FileLock:
     """The lock that the one supervisor of this host and database holds."""
-    about = f"{socket.gethostname()} {settings.database_url}"
+    about = f"{processes.host()} {settings.database_url}"
     digest = hashlib.sha256(about.encode()).hexdigest()[:12]
     return FileLock(settings.artifacts / f"supervisor-{digest}.lock")
 

@@ -8,10 +8,11 @@ supervisor looks after them.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
+from contextlib import suppress
+from datetime import datetime
 
 from filelock import Timeout
 
@@ -54,6 +55,7 @@ def supervise(settings: Settings, drain: bool = False) -> bool:
         signal.signal(number, lambda *_: leave.set())
     lock = starting.supervisor_lock(settings)
     store = Store(settings.database_url)
+    starting.claim_artifacts(store, settings)
     try:
         # Who submits while a supervisor leaves finds the lock taken: so look once more after.
         while True:
@@ -62,8 +64,12 @@ def supervise(settings: Settings, drain: bool = False) -> bool:
                     _Supervisor(store, settings, leave).work(0.0 if drain else IDLE_S)
             except Timeout:
                 return False
+            store.require_same_file()
             if leave.is_set() or not store.read_jobs(RunState.QUEUED):
                 return True
+    except GoneDatabaseError as error:
+        print(error, flush=True)
+        return True
     finally:
         store.close()
 
@@ -74,7 +80,7 @@ class _Supervisor:
     def __init__(self, store: Store, settings: Settings, leave: threading.Event) -> None:
         self.store, self.settings, self.leave = store, settings, leave
         self.host, self.identity = (
-            socket.gethostname(),
+            processes.host(),
             processes.identify(os.getpid(), jobs.CLAIMING),
         )
         self.gpus = find_gpus()
@@ -85,6 +91,8 @@ class _Supervisor:
         self.children: dict[str, subprocess.Popen[bytes]] = {}  # by the token of their attempt
         self.signalled_at: dict[str, float] = {}
         self.crashed_at: dict[int, float] = {}
+        self.unstarted: dict[Job, str] = {}  # and why
+        self.heard: dict[str, tuple[datetime | None, float]] = {}  # token -> heartbeat, since when
 
     def work(self, idle_s: float) -> None:
         """Looks after the queue until told to leave or idle for so long."""
@@ -93,11 +101,11 @@ class _Supervisor:
             try:
                 self.store.require_same_file()
                 is_busy = self.look()
-            except GoneDatabaseError as error:
-                print(error, flush=True)
-                return
+            except GoneDatabaseError:
+                raise
             except StoreError as error:  # its patience is over; the next look may have more luck
                 print(error, flush=True)
+                self.heard.clear()  # nobody could be heard meanwhile
                 is_busy = True
             if is_busy:
                 busy_at = time.monotonic()
@@ -108,6 +116,7 @@ class _Supervisor:
     def look(self) -> bool:
         """One look at everything; whether there is anything left to look after."""
         self.reap()
+        self.end_unstarted()
         waiting = self.retry()
         active = self.store.read_jobs(RunState.RUNNING, RunState.STOPPING)
         self.stop_asked(active)
@@ -136,8 +145,7 @@ class _Supervisor:
         try:
             child = starting.start_worker(job, self.settings, gpu)
         except OSError as error:
-            reason = f"its process could not be started ({error.strerror})"
-            self.store.finish_job(job, RunState.FAILED, reason, utc_now())
+            self.unstarted[job] = f"its process could not be started ({error.strerror})"
             return
         self.children[str(job.token)] = child
         try:
@@ -148,10 +156,28 @@ class _Supervisor:
     def reap(self) -> None:
         """Ends the jobs of processes that are gone, our own children and others'."""
         returncodes = {token: child.poll() for token, child in self.children.items()}
-        jobs.reap(self.store, utc_now(), returncodes)
+        jobs.reap(self.store, utc_now(), returncodes, self.listen())
         for token, returncode in returncodes.items():
             if returncode is not None:
                 del self.children[token]
+
+    def listen(self) -> dict[str, float]:
+        """Token of a job on another host -> for how long its heartbeat has not changed."""
+        heard = {}
+        for job in self.store.read_jobs(RunState.RUNNING, RunState.STOPPING):
+            if job.host != self.host and job.token is not None:
+                last = self.heard.get(job.token)
+                is_new = last is None or last[0] != job.heartbeat_at
+                heard[job.token] = (job.heartbeat_at, time.monotonic()) if is_new else last
+        self.heard = {token: it for token, it in heard.items() if it is not None}
+        return {token: time.monotonic() - since for token, (_, since) in self.heard.items()}
+
+    def end_unstarted(self) -> None:
+        """Ends the jobs for which no process could be started."""
+        for job, reason in list(self.unstarted.items()):
+            with suppress(LostJobError):
+                self.store.finish_job(job, RunState.FAILED, reason, utc_now())
+            del self.unstarted[job]
 
     def retry(self) -> bool:
         """Queues crashed runs that go on by themselves, a while after; whether any still waits."""

@@ -23,7 +23,7 @@ from engine import (
     weights,
 )
 from engine.attempt import End, ShouldStop, StoppedError
-from engine.config import RunConfig
+from engine.config import Budget, RunConfig
 from engine.data import batches, packing, summary
 from engine.data.batches import PairSet
 from engine.data.packing import PackedPairs
@@ -168,7 +168,8 @@ class _Training:
             **hardware.describe(hardware.choose_device(config.execution.device)),
             "data_fingerprint": packed.fingerprint,
         }
-        self.store.start_run(self.job, config, n_steps, environment, utc_now())
+        start_run = self.store.start_run
+        self.recorder.write(lambda: start_run(self.job, config, n_steps, environment, utc_now()))
         print(f"run {self.run_id}: {config.model_dump_json()}", flush=True)
         return config
 
@@ -247,6 +248,7 @@ class _Training:
     def evaluate(self, state: TrainingState, court: Court, pairs: PairSet) -> None:
         """Measures the last checkpoint and the chosen one on the split that is reported."""
         machine = hardware.describe(pairs.device)
+        self.require_chosen(court.config.budget)
         last = court.config.budget.epochs
         for saved in self.store.read_checkpoints(self.run_id):
             if not saved.is_whole or not (saved.is_best or saved.epoch == last):
@@ -257,6 +259,25 @@ class _Training:
             tell = self.recorder.progress(f"evaluating the {role} epoch, {saved.epoch}", len(pairs))
             judgement = court.judge(state, REPORTED_SPLIT, pairs, machine, tell)
             self.recorder.write(partial(self.store.add_judgement, self.job, judgement, utc_now()))
+
+    def require_chosen(self, budget: Budget) -> None:
+        """Makes sure that the chosen checkpoint can be read, or chooses the next best one."""
+        while True:
+            saved = self.store.read_checkpoints(self.run_id)
+            chosen = next((it for it in saved if it.is_best), None)
+            try:
+                if chosen is not None and chosen.epoch != budget.epochs:
+                    checkpoint.load_saved(self.settings.artifacts, chosen)
+                return
+            except EngineError as error:
+                self.recorder.note(str(error))
+            assert chosen is not None
+            self.recorder.write(partial(self.store.drop_checkpoint, self.job, chosen, utc_now()))
+            kept = {it.epoch for it in saved if it.is_whole and it is not chosen}
+            judged = self.store.read_evaluations([self.run_id], "val")
+            best = judging.choose([it for it in judged if it.epoch in kept], budget.choose_by)
+            self.recorder.note(f"epoch {best or budget.epochs} was chosen in its place")
+            self.choose(best or budget.epochs)
 
 
 if __name__ == "__main__":

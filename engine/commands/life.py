@@ -49,9 +49,9 @@ def retry(chosen: argparse.Namespace, settings: Settings) -> int:
 
     store = open_existing(settings)
     runs = _chosen(chosen, store, lambda run: run.is_over and run.state != "done")
-    losing = [run for run in runs if run.epoch]
+    losing = [run for run in runs if run.step]
     if losing and not confirm(
-        f"{len(losing)} runs lose all they have recorded, {losing[0].epoch} epochs of run "
+        f"{len(losing)} runs lose all they have recorded, {losing[0].step} steps of run "
         f"{losing[0].id} for one.",
         chosen.yes,
     ):

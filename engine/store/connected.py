@@ -1,7 +1,7 @@
 """What all parts of the store stand on: the engine, and a transaction that a token opens."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -43,10 +43,16 @@ class Connected:
     Args:
         url: SQLite or PostgreSQL; tables are made when there are none.
         patience_s: how long a writer waits for another one.
+        wait: called when the database cannot be read now, before it is tried again; may raise.
     """
 
-    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
-        self._url = url
+    def __init__(
+        self,
+        url: str,
+        patience_s: float = PATIENCE_S,
+        wait: Callable[[StoreError], None] | None = None,
+    ) -> None:
+        self._url, self._wait = url, wait
         self._engine = connect(url, patience_s)
         self._identity = identify(url)
         self._writer = self._engine.execution_options(immediate=True)
@@ -77,30 +83,16 @@ class Connected:
         except sqlite3.Error as error:
             raise StoreError(f"No snapshot could be written to {path}: {error}.") from error
 
-    def read_clock(self, now: datetime) -> datetime:
-        """The time by which heartbeats are judged: the server's, which all hosts share.
-
-        Args:
-            now: this host's, which is the only one where the database is a file.
-        """
-        if self._engine.dialect.name == "sqlite":
-            return now
-        with self._engine.begin() as connection:
-            clock: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-            return clock
-
-    def _heartbeat(self, now: datetime) -> datetime | sa.ColumnElement[Any]:
-        if self._engine.dialect.name == "sqlite":
-            return now
-        return sa.func.timezone("utc", sa.func.clock_timestamp())
-
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """A transaction that writes; a database that does not take it is a `StoreError`."""
+        self.require_same_file()
         try:
             with self._writer.begin() as connection:
                 yield connection
-        except sa.exc.OperationalError as error:
+        except sa.exc.IntegrityError:
+            raise
+        except sa.exc.DBAPIError as error:
             raise StoreError(f"The database did not take a write: {error.orig}.") from error
 
     @contextmanager
@@ -109,7 +101,7 @@ class Connected:
         renew = (
             sa.update(jobs)
             .where(jobs.c.id == job.id, jobs.c.token == job.token, jobs.c.state.in_(ACTIVE))
-            .values(heartbeat_at=self._heartbeat(now))
+            .values(heartbeat_at=now)
         )
         with self._writing() as connection:
             if not connection.execute(renew).rowcount:
@@ -117,8 +109,20 @@ class Connected:
             yield connection
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
-        try:
-            with self._engine.begin() as connection:
-                return connection.execute(query).mappings().all()
-        except sa.exc.DBAPIError as error:
-            raise StoreError(f"The database cannot be read: {error.orig}.") from error
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    return connection.execute(query).mappings().all()
+            except sa.exc.DBAPIError as error:
+                fault = StoreError(f"The database cannot be read: {error.orig}.")
+                if self._wait is None:
+                    raise fault from error
+            self._wait(fault)
+
+
+def lock_jobs(connection: Connection, which: sa.ColumnElement[bool]) -> None:
+    """Lets no other transaction change these jobs before this one ends.
+
+    Jobs are locked before their runs, everywhere. On SQLite only one transaction writes anyway.
+    """
+    connection.execute(sa.select(jobs.c.id).where(which).order_by(jobs.c.id).with_for_update())

@@ -112,11 +112,13 @@ def _make_engine(url: str, kind: str, patience_s: float) -> Engine:
 
 def _prepare_sqlite(engine: Engine) -> None:
     _refuse_network(Path(str(engine.url.database)).resolve())
-    version = _claim_file(engine)
-    _write_ahead(engine)
-    if version < SCHEMA_VERSION:
+    application, version, tables = _look(engine)
+    _check_owner(engine, application, version, tables)
+    if not tables:
+        _found(engine)
+    elif version < SCHEMA_VERSION:
         migration.migrate(engine, version)
-    metadata.create_all(engine.execution_options(immediate=True))
+    _write_ahead(engine)
 
 
 def _configure(connection: DBAPIConnection, _record: object) -> None:
@@ -145,23 +147,34 @@ def _refuse_network(path: Path) -> None:
         )
 
 
-def _claim_file(engine: Engine) -> int:
-    """Makes sure that the file is ours, and marks a new one; returns the version of its schema."""
-    with engine.execution_options(immediate=True).begin() as connection:
+def _look(engine: Engine) -> tuple[int, int, int]:
+    """Application, version of the schema, number of tables; asks for no lock."""
+    with engine.begin() as connection:
         application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
-        version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
         tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
-        if application not in (0, APPLICATION_ID) or (application == 0 and tables):
-            raise StoreError(
-                f"{engine.url.database} is another program's database; it was left as it is. "
-                "Set CHROMABENCH_DATABASE_URL to a file of our own."
-            )
-        if not tables:
-            connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
-            return SCHEMA_VERSION
-    _check_version(str(engine.url.database), version, migration.OLDEST)
-    return version
+        return application, version, tables
+
+
+def _check_owner(engine: Engine, application: int, version: int, tables: int) -> None:
+    if application not in (0, APPLICATION_ID) or (application == 0 and tables):
+        raise StoreError(
+            f"{engine.url.database} is another program's database; it was left as it is. "
+            "Set CHROMABENCH_DATABASE_URL to a file of our own."
+        )
+    if tables:
+        _check_version(str(engine.url.database), version, migration.OLDEST)
+
+
+def _found(engine: Engine) -> None:
+    """Marks a new file as ours and makes the tables, unless another process was as quick."""
+    with engine.execution_options(immediate=True).begin() as connection:
+        if connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one():
+            return
+        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+        metadata.create_all(connection)
+        migration.found(connection)
 
 
 def _check_version(database: str, version: int, oldest: int) -> None:
@@ -199,6 +212,7 @@ def _prepare_postgresql(engine: Engine) -> None:
             _SCHEMA.create(connection)
             connection.execute(_SCHEMA.insert().values(version=SCHEMA_VERSION))
             metadata.create_all(connection)
+            migration.found(connection)
         version = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
         _check_version(str(engine.url.database), version, SCHEMA_VERSION)
 

@@ -4,6 +4,8 @@ Every table is made anew and filled from the old one, so that a migrated databas
 fresh one, keys and indexes too. What an old release did not know is filled in here.
 """
 
+import itertools
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from engine import processes
 from engine.errors import StoreError
-from engine.store.schema import SCHEMA_VERSION, metadata
+from engine.store.schema import SCHEMA_VERSION, installation, metadata
 
 OLDEST = 2  # that is brought up to date; before it there was no release
 
@@ -26,6 +28,7 @@ _FILLED: Mapping[tuple[str, str], str] = {
         "(SELECT old_checkpoints.epoch * steps / epochs FROM old_runs WHERE old_runs.id = run_id)"
     ),
     ("checkpoints", "is_whole"): "1",
+    ("checkpoints", "is_slim"): "0",
 }
 
 
@@ -43,7 +46,7 @@ def migrate(engine: Engine, version: int) -> Path:
         StoreError: processes of the old release still work on it, or a row has no place.
     """
     path = Path(str(engine.url.database))
-    backup = path.with_name(f"{path.name}.schema-{version}-backup")
+    backup = _free_name(path.with_name(f"{path.name}.schema-{version}-backup"))
     with _alone(engine) as connection:
         if connection.exec_driver_sql("PRAGMA user_version").scalar_one() == SCHEMA_VERSION:
             return backup  # another process was as quick
@@ -66,6 +69,7 @@ def migrate(engine: Engine, version: int) -> Path:
                 f"{path} has {len(lost)} rows that belong to nothing ({lost[0][0]}); it was left "
                 "as it is."
             )
+        found(connection)
         connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
     return backup
 
@@ -101,6 +105,12 @@ def _require_rest(connection: Connection, path: Path) -> None:
         )
 
 
+def _free_name(path: Path) -> Path:
+    """The path, or the first with a number behind it that is free: no backup is overwritten."""
+    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(it for it in itertools.chain([path], names) if not it.exists())
+
+
 def _back_up(engine: Engine, backup: Path) -> None:
     partial = backup.with_suffix(".partial")
     partial.unlink(missing_ok=True)
@@ -114,6 +124,11 @@ def _named_indexes(connection: Connection) -> list[str]:
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL"
     )
     return list(found.scalars())
+
+
+def found(connection: Connection) -> None:
+    """Gives a database the identity that it keeps for life."""
+    connection.execute(sa.insert(installation).values(id=secrets.token_hex(8)))
 
 
 def _fill(connection: Connection, table: sa.Table) -> None:

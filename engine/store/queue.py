@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from engine.records import Job, JobKind, RunState
 from engine.store import rows
-from engine.store.connected import FINISHED, QUEUED_AGAIN
+from engine.store.connected import FINISHED, QUEUED_AGAIN, lock_jobs
 from engine.store.reading import Reading
 from engine.store.schema import attempts, checkpoints, jobs, runs
 
@@ -82,7 +82,7 @@ class Queue(Reading):
             "state": RunState.RUNNING,
             "attempt": jobs.c.attempt + 1,
             "token": secrets.token_hex(16),
-            "heartbeat_at": self._heartbeat(now),
+            "heartbeat_at": now,
             "host": where.host,
             "slot": where.slot,
             "process": where.process,
@@ -165,13 +165,18 @@ class Queue(Reading):
         self, connection: Connection, which: tuple[sa.ColumnElement[bool], ...], now: datetime
     ) -> bool:
         """Whether the job was still queued, and is stopped now."""
-        update = sa.update(jobs).where(*which)
-        again = update.where(jobs.c.state == RunState.STOPPING)
-        connection.execute(again.values(kill_requested_at=now))
-        running = update.where(jobs.c.state == RunState.RUNNING)
-        connection.execute(running.values(state=RunState.STOPPING, stop_requested_at=now))
-        queued = update.where(jobs.c.state == RunState.QUEUED)
-        return bool(connection.execute(queued.values(state=RunState.STOPPED)).rowcount)
+        # Nobody claims it, ends it or queues it again between the look and the deed.
+        state = connection.execute(sa.select(jobs.c.state).where(*which).with_for_update()).scalar()
+        values: dict[str, object] = {}
+        if state == RunState.QUEUED:
+            values = {"state": RunState.STOPPED}
+        elif state == RunState.RUNNING:
+            values = {"state": RunState.STOPPING, "stop_requested_at": now}
+        elif state == RunState.STOPPING:
+            values = {"kill_requested_at": now}
+        if values:
+            connection.execute(sa.update(jobs).where(*which).values(values))
+        return state == RunState.QUEUED
 
     def requeue(self, run_id: int, now: datetime) -> bool:
         """Queues an ended run again; its next attempt continues from the newest checkpoint.
@@ -180,6 +185,7 @@ class Queue(Reading):
             False where it is not one that ended without being done.
         """
         with self._writing() as connection:
+            lock_jobs(connection, jobs.c.run_id == run_id)
             open_end = [state for state in FINISHED if state != RunState.DONE]
             this = (runs.c.id == run_id, runs.c.state.in_(open_end))
             return self._requeue(connection, this, now, retries=0)
@@ -187,6 +193,7 @@ class Queue(Reading):
     def retry_crashed(self, run_id: int, now: datetime) -> bool:
         """Queues a crashed run that goes on by itself; False where it does not any more."""
         with self._writing() as connection:
+            lock_jobs(connection, jobs.c.run_id == run_id)
             this = (runs.c.id == run_id, runs.c.will_retry)
             return self._requeue(connection, this, now, retries=jobs.c.retries + 1)
 
@@ -216,11 +223,14 @@ class Queue(Reading):
     def give_back(self, job: Job, now: datetime) -> None:
         """Queues a job again whose claim came to nothing; one that was to be stopped is stopped."""
         with self._held(job, now) as connection:
-            state = RunState.STOPPED if job.state == RunState.STOPPING else RunState.QUEUED
+            state, reason = RunState.QUEUED, None
+            if _state(connection, job) == RunState.STOPPING:
+                state, reason = RunState.STOPPED, "stopped by the user before it began"
             freed = {"state": state, "token": None, "process": None}
             connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(freed))
-            waits = sa.update(runs).where(runs.c.id == job.run_id)
-            connection.execute(waits.values(state=state, phase=None))
+            ended_at = None if reason is None else now
+            waits = {"state": state, "reason": reason, "phase": None, "ended_at": ended_at}
+            connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(waits))
             this = (attempts.c.job_id == job.id, attempts.c.number == job.attempt)
             ended = {"state": RunState.CRASHED, "ended_at": now}
             ended["reason"] = "its supervisor ended before it began"
@@ -236,6 +246,8 @@ class Queue(Reading):
     ) -> None:
         """Ends a job, and its run with it.
 
+        A crash of a job that was asked to stop is its stop, whenever the wish came.
+
         Args:
             job: held by the caller.
             state: how it ended.
@@ -245,6 +257,8 @@ class Queue(Reading):
                 checkpoint further, and at most three times in a row.
         """
         with self._held(job, now) as connection:
+            if state == RunState.CRASHED and _state(connection, job) == RunState.STOPPING:
+                state, reason, may_retry = RunState.STOPPED, "stopped by the user", False
             done = {"state": state, "reason": reason, "token": None}
             connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(done))
             this = (attempts.c.job_id == job.id, attempts.c.number == job.attempt)
@@ -260,6 +274,13 @@ class Queue(Reading):
             connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(end))
             ended = {"state": state, "reason": reason, "ended_at": now}
             connection.execute(sa.update(attempts).where(*this).values(ended))
+
+
+def _state(connection: Connection, job: Job) -> RunState:
+    """As it is now: the record that the caller holds may be older."""
+    return RunState(
+        connection.execute(sa.select(jobs.c.state).where(jobs.c.id == job.id)).scalar_one()
+    )
 
 
 def _newest_step(connection: Connection, run_id: int | None) -> int:

@@ -28,6 +28,7 @@ from engine.store.schema import (
     checkpoints,
     evaluations,
     image_scores,
+    installation,
     jobs,
     metric_summaries,
     metrics,
@@ -40,6 +41,11 @@ from engine.store.schema import (
 
 class Reading(Connected):
     """Questions; each answers with records, in a stated order."""
+
+    def read_installation(self) -> str:
+        """Who this database is; it is copied with it."""
+        (row,) = self._rows(sa.select(installation.c.id))
+        return str(row["id"])
 
     def read_studies(self) -> list[Study]:
         """All studies, newest first."""

@@ -144,6 +144,12 @@ class Recording(Connected):
             best = sa.update(runs).where(runs.c.id == job.run_id)
             connection.execute(best.values(best_epoch=epoch))
 
+    def drop_checkpoint(self, job: Job, saved: Checkpoint, now: datetime) -> None:
+        """Removes the record of a checkpoint that cannot be read."""
+        with self._held(job, now) as connection:
+            this = (checkpoints.c.run_id == saved.run_id, checkpoints.c.step == saved.step)
+            connection.execute(sa.delete(checkpoints).where(*this))
+
     def forget_checkpoints(
         self, job: Job, newest: int, every: int, now: datetime
     ) -> list[Checkpoint]:

@@ -51,6 +51,9 @@ def _run_id() -> Column[Any]:
     return Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False)
 
 
+# One row: who this database is, so that an artifacts folder knows whose files it holds.
+installation = Table("installation", metadata, Column("id", String, primary_key=True))
+
 studies = Table(
     "studies",
     metadata,
@@ -244,5 +247,6 @@ checkpoints = Table(
     Column("sha256", String, nullable=False),
     Column("n_bytes", Integer, nullable=False),
     Column("is_best", Boolean, nullable=False),
+    Column("is_slim", Boolean, nullable=False, default=False),  # its optimisers were pruned
     UniqueConstraint("run_id", "step"),
 )

@@ -1,7 +1,8 @@
 """Studies come in, grow, are put away and deleted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -9,7 +10,7 @@ from sqlalchemy.engine import Connection
 from engine.config import RunConfig
 from engine.errors import BadInputError
 from engine.records import Checkpoint, Run, RunState, Study
-from engine.store.connected import FINISHED, QUEUED_AGAIN
+from engine.store.connected import FINISHED, QUEUED_AGAIN, lock_jobs
 from engine.store.reading import Reading
 from engine.store.schema import (
     checkpoints,
@@ -104,39 +105,37 @@ class Studies(Reading):
             for config in configs:
                 self._add_run(connection, study_id, config, now)
 
-    def lengthen_study(self, study_id: int, configs: Sequence[RunConfig], now: datetime) -> None:
+    def lengthen_study(self, study_id: int, epochs: int) -> None:
         """Gives the runs of a study more epochs, and queues them to go on from their last.
 
-        Args:
-            study_id: whose.
-            configs: one for each of its runs, with the new budget.
-            now: the moment.
+        Nothing else about them changes, not even what was decided at their first attempt.
 
         Raises:
             BadInputError: some of its runs have not ended.
         """
-        budget = configs[0].budget
-        dumped = budget.model_dump(mode="json")
         with self._writing() as connection:
             of_study = runs.c.study_id == study_id
+            lock_jobs(connection, jobs.c.run_id.in_(sa.select(runs.c.id).where(of_study)))
             busy = sa.select(sa.func.count()).where(of_study, runs.c.state.not_in(FINISHED))
             if connection.execute(busy).scalar_one():
                 raise BadInputError(
                     f"Study {study_id} is still at work: epochs are added when its runs have ended."
                 )
+            budget = sa.select(studies.c.budget).where(studies.c.id == study_id)
+            longer = {**connection.execute(budget).scalar_one(), "epochs": epochs}
             stored = sa.update(studies).where(studies.c.id == study_id)
-            connection.execute(stored.values(budget=dumped))
+            connection.execute(stored.values(budget=longer))
             for row in connection.execute(sa.select(runs).where(of_study)).mappings().all():
-                longer = {
+                values = {
                     "state": RunState.QUEUED,
                     "will_retry": False,
                     "ended_at": None,
-                    "config": {**row["config"], "budget": dumped},
-                    "resolved": row["resolved"] and {**row["resolved"], "budget": dumped},
-                    "epochs": budget.epochs,
-                    "steps": row["steps"] // row["epochs"] * budget.epochs,
+                    "config": _lengthened(row["config"], epochs),
+                    "resolved": row["resolved"] and _lengthened(row["resolved"], epochs),
+                    "epochs": epochs,
+                    "steps": row["steps"] // row["epochs"] * epochs,
                 }
-                connection.execute(sa.update(runs).where(runs.c.id == row["id"]).values(longer))
+                connection.execute(sa.update(runs).where(runs.c.id == row["id"]).values(values))
                 job = sa.update(jobs).where(jobs.c.run_id == row["id"])
                 connection.execute(job.values(QUEUED_AGAIN))
 
@@ -147,6 +146,7 @@ class Studies(Reading):
             False where it has not ended.
         """
         with self._writing() as connection:
+            lock_jobs(connection, jobs.c.run_id == run_id)
             this = (runs.c.id == run_id, runs.c.state.in_(FINISHED))
             if not connection.execute(sa.update(runs).where(*this).values(_UNDONE)).rowcount:
                 return False
@@ -168,22 +168,30 @@ class Studies(Reading):
             this = sa.update(runs).where(runs.c.id == run_id)
             connection.execute(this.values(archived_at=at))
 
-    def forget_checkpoint(self, saved: Checkpoint) -> None:
-        """Removes the record of a checkpoint of a run that is over."""
+    def forget_checkpoint(self, saved: Checkpoint) -> bool:
+        """Removes the record of a checkpoint; False where its run is not over any more."""
         with self._writing() as connection:
-            connection.execute(sa.delete(checkpoints).where(*_this(saved)))
+            if not _is_over(connection, saved.run_id):
+                return False
+            return bool(connection.execute(sa.delete(checkpoints).where(*_this(saved))).rowcount)
 
-    def replace_checkpoint(self, saved: Checkpoint, path: str, sha256: str, n_bytes: int) -> None:
-        """Lets the record of a checkpoint speak of another file."""
+    def slim_checkpoint(self, saved: Checkpoint, path: str, sha256: str, n_bytes: int) -> bool:
+        """Lets the record of a checkpoint speak of a file without optimisers; False as above."""
         with self._writing() as connection:
+            if not _is_over(connection, saved.run_id):
+                return False
             update = sa.update(checkpoints).where(*_this(saved))
-            connection.execute(update.values(path=path, sha256=sha256, n_bytes=n_bytes))
+            values = {"path": path, "sha256": sha256, "n_bytes": n_bytes, "is_slim": True}
+            return bool(connection.execute(update.values(values)).rowcount)
 
-    def forget_sample(self, run_id: int, epoch: int) -> None:
-        """Removes the record of an epoch's samples."""
+    def forget_sample(self, run_id: int, epoch: int) -> bool:
+        """Removes the record of an epoch's samples; False as above."""
         with self._writing() as connection:
+            if not _is_over(connection, run_id):
+                return False
             these = (samples.c.run_id == run_id, samples.c.epoch == epoch)
             connection.execute(sa.delete(samples).where(*these))
+            return True
 
     def delete_runs(self, run_ids: Sequence[int]) -> list[int]:
         """Removes runs that have ended with all that was recorded of them.
@@ -201,6 +209,16 @@ class Studies(Reading):
                 inhabited = sa.select(runs.c.study_id)
                 connection.execute(sa.delete(studies).where(studies.c.id.not_in(inhabited)))
             return removed
+
+
+def _lengthened(config: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    return {**config, "budget": {**config["budget"], "epochs": epochs}}
+
+
+def _is_over(connection: Connection, run_id: int) -> bool:
+    lock_jobs(connection, jobs.c.run_id == run_id)
+    this = (runs.c.id == run_id, runs.c.state.in_(FINISHED), sa.not_(runs.c.will_retry))
+    return connection.execute(sa.select(runs.c.id).where(*this)).scalar() is not None
 
 
 def _this(saved: Checkpoint) -> tuple[sa.ColumnElement[bool], ...]:

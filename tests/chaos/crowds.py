@@ -195,7 +195,8 @@ def _poll(settings: Settings, seconds: float) -> tuple[list[float], list[str]]:
 def elsewhere(settings: Settings, folder: Path) -> Settings:
     """The same with a database of its own."""
     folder.mkdir(parents=True)
-    return replace(settings, database_url=f"sqlite:///{folder}/runs.db")
+    url = f"sqlite:///{folder}/runs.db"
+    return replace(settings, database_url=url, artifacts=folder / "artifacts")
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from datetime import timedelta
 
+import psutil
 import pytest
 
 from engine import jobs, planning, processes, starting
@@ -10,7 +11,7 @@ from engine.data.sources import read_source
 from engine.errors import BadInputError, EngineError
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import RunState
-from tests.conftest import NOW, tiny_config
+from tests.conftest import NOW, tiny_config, wait_for
 
 
 def plan(settings, **changes):
@@ -177,12 +178,48 @@ def test_a_living_process_is_left_alone(store):
 
 
 def test_a_process_on_another_host_is_judged_by_its_heartbeat_alone(store):
-    claimed(store, "another-host/boot/1/1")
+    job = claimed(store, "another-host/boot/1/1")
 
-    jobs.reap(store, NOW + timedelta(minutes=4))
+    jobs.reap(store, NOW + timedelta(days=1), unheard_s={job.token: 240.0})
     assert store.read_run(1).state == RunState.RUNNING
 
-    jobs.reap(store, NOW + timedelta(minutes=6))
+    jobs.reap(store, NOW, unheard_s={job.token: 301.0})
+    assert store.read_run(1).state == RunState.CRASHED
+
+
+@pytest.mark.parametrize("end", ["crash", "give_back"])
+def test_a_wish_to_stop_that_comes_last_is_not_lost(store, end):
+    job = claimed(store, "host/boot/1/1")
+    store.request_stop(1, NOW)  # after somebody has read the job as running
+
+    if end == "crash":
+        store.finish_job(job, RunState.CRASHED, "killed", NOW, may_retry=True)
+    else:
+        store.give_back(job, NOW)
+
+    run = store.read_run(1)
+    assert (run.state, run.will_retry) == (RunState.STOPPED, False)
+    assert run.reason.startswith("stopped by the user")
+
+
+def test_a_zombie_is_dead(store):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    identity = processes.identify(child.pid)
+    wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+    claimed(store, identity)
+
+    jobs.reap(store, NOW)
+
+    assert store.read_run(1).state == RunState.CRASHED
+    child.wait()
+
+
+def test_a_pid_that_belongs_to_another_process_by_now_is_no_life(store):
+    *before, start = processes.identify(os.getpid()).split("/")
+    claimed(store, "/".join([*before, str(int(start) - 1)]))
+
+    jobs.reap(store, NOW)
+
     assert store.read_run(1).state == RunState.CRASHED
 
 

@@ -1,12 +1,16 @@
 """Commands on runs and studies that are there: extend, clone, delete, prune, back up, restore."""
 
+import errno
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from engine import checkpoint, cli, disk, jobs, worker
+from engine import checkpoint, cli, disk, jobs, pruning, starting, worker
 from engine.commands import inputs
 from engine.config import Budget
 from engine.errors import EngineError
@@ -246,13 +250,40 @@ def test_a_pruned_run_is_evaluated_to_the_same_numbers_and_not_trained_further(
     assert cli.main(["evaluate", "1", "--checkpoint", "last", "--features", "none"]) == 0
     after = {it.name: it.value for it in copied.read_evaluations([1], "test") if it.epoch == 3}
     assert after["psnr"] == before["psnr"]
-    run(capsys, "study", "--extend", "1", "--set", "epochs=4")
-    job = copied.claim_job(NOW)
-    worker.run_job(copied, places, job, lambda: False)
 
-    failed = copied.read_run(job.run_id)
-    assert failed.state == RunState.FAILED
-    assert "the optimisers of run 1 were pruned" in failed.reason
+    status, _, error = run(capsys, "study", "--extend", "1", "--set", "epochs=4")
+
+    assert status == 2
+    assert "The optimisers of run 1 were pruned" in error
+    assert copied.read_run(1).state == RunState.DONE
+
+
+def test_what_has_begun_again_since_it_was_found_is_not_pruned(copied, places):
+    found = pruning.find(copied, places, tuple(pruning.PARTS), 1)
+    copied.lengthen_study(1, 9)
+
+    pruning.prune(copied, places, found)
+
+    for run_id in (1, 2):
+        for saved in copied.read_checkpoints(run_id):
+            state = checkpoint.load_saved(places.artifacts, saved)
+            assert set(pruning.OPTIMISERS) <= state.keys()
+
+
+def test_two_databases_do_not_share_an_artifacts_folder(
+    copied, places, capsys, monkeypatch, tmp_path
+):
+    assert run(capsys, "prune", "--yes")[0] == 0
+    other = f"sqlite:///{tmp_path}/other.db"
+    Store(other).close()
+    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", other)
+
+    for command in (["prune", "--yes"], ["study", "--data", "openmoji", "--budget", "smoke"]):
+        status, _, error = run(capsys, *command)
+        assert status == 1
+        assert "belongs to another database" in error
+
+    assert places.run_dir(1).exists()
 
 
 def test_packed_pairs_of_a_folder_that_changed_may_go(copied, places, capsys):
@@ -316,7 +347,7 @@ def test_restoring_moves_what_is_there_aside(copied, places, capsys, tmp_path):
     restored = Store(places.database_url)
     assert [it.id for it in restored.read_runs()] == [1, 2]
     restored.close()
-    (aside,) = tmp_path.glob("runs.db.before-*")
+    (aside,) = (it for it in tmp_path.glob("runs.db.before-*") if it.suffix[-1] not in "lm")
     before = Store(f"sqlite:///{aside}")
     assert [it.id for it in before.read_runs()] == [2]
     before.close()
@@ -350,12 +381,91 @@ def test_bad_use_is_one_sentence_and_changes_nothing(copied, capsys, tmp_path, a
     assert len(copied.read_runs()) == 2
 
 
+def test_a_backup_of_a_newer_release_changes_nothing(copied, places, capsys, tmp_path):
+    run(capsys, "backup", str(tmp_path / "safe"))
+    with closing(sqlite3.connect(tmp_path / "safe" / "runs.db")) as database:
+        database.execute("PRAGMA user_version=99")
+
+    status, _, error = run(capsys, "restore", str(tmp_path / "safe"), "--yes")
+
+    assert status == 1
+    assert "newer Chromabench" in error
+    assert len(copied.read_runs()) == 2
+    assert places.run_dir(1).exists()
+    assert not list(tmp_path.glob("*arriving*"))
+
+
+def test_a_restore_that_fails_in_its_midst_takes_back_what_it_did(
+    copied, places, capsys, tmp_path, monkeypatch
+):
+    run(capsys, "backup", str(tmp_path / "safe"))
+    rename = Path.rename
+
+    def fail(self, to):
+        if "arriving" in self.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    status, _, error = run(capsys, "restore", str(tmp_path / "safe"), "--yes")
+    monkeypatch.undo()
+
+    assert status == 1
+    assert "could not be put in place" in error
+    again = Store(places.database_url)
+    assert len(again.read_runs()) == 2
+    again.close()
+    assert places.run_dir(1).exists()
+
+
+def test_a_damaged_database_is_replaced_by_the_backup_and_kept_aside(
+    copied, places, capsys, tmp_path
+):
+    run(capsys, "backup", str(tmp_path / "safe"))
+    copied.close()
+    path = database_path(places.database_url)
+    path.write_bytes(b"damaged " * 1000)
+
+    assert run(capsys, "restore", str(tmp_path / "safe"), "--yes")[0] == 0
+
+    (aside,) = (it for it in tmp_path.glob("runs.db.before-*") if it.suffix[-1] not in "lm")
+    assert aside.read_bytes().startswith(b"damaged")
+    restored = Store(places.database_url)
+    assert len(restored.read_runs()) == 2
+    restored.close()
+
+
+def test_a_log_that_outlived_its_database_is_not_replayed_onto_the_backup(
+    copied, places, capsys, tmp_path
+):
+    run(capsys, "backup", str(tmp_path / "safe"))
+    copied.delete_runs([1])  # in the write-ahead log alone
+    database_path(places.database_url).unlink()
+
+    assert run(capsys, "restore", str(tmp_path / "safe"))[0] == 0
+
+    restored = Store(places.database_url)
+    assert [it.id for it in restored.read_runs()] == [1, 2]
+    restored.close()
+
+
+def test_nothing_is_restored_under_a_supervisor(copied, places, capsys, tmp_path):
+    run(capsys, "backup", str(tmp_path / "safe"))
+
+    with starting.supervisor_lock(places).acquire():
+        status, _, error = run(capsys, "restore", str(tmp_path / "safe"), "--yes")
+
+    assert status == 1
+    assert "A supervisor is at work" in error
+
+
 def test_a_backup_under_a_running_writer_is_whole(copied, places, tmp_path):
     """Checkpoints vanish while they are copied: another snapshot is taken."""
     from engine import backup
 
     copied.add_study("more", "at work", [tiny_config(epochs=30, seed=7)], NOW)
     job = copied.claim_job(NOW)
+    copied.request_stop(3, NOW)
     worker.run_job(copied, places, job, lambda: len(copied.read_checkpoints(3)) == 2)
     vanished = []
 

@@ -1,14 +1,15 @@
 """What is PostgreSQL's alone: whose the tables are, and the clock."""
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from engine.errors import StoreError
+from engine.records import RunState
 from engine.store import Store
-from tests.conftest import NOW
+from tests.conftest import NOW, tiny_config
 
 
 @pytest.fixture
@@ -45,11 +46,21 @@ def test_a_newer_schema_is_refused(url):
         Store(url)
 
 
-def test_heartbeats_are_judged_by_the_servers_clock(url):
-    with closing(Store(url)) as store:
-        clock = store.read_clock(NOW)
-
-        assert abs(clock - datetime.now(UTC)) < timedelta(minutes=1)
+def test_a_wish_to_stop_is_not_lost_between_a_claim_and_a_retry(url):
+    """Many times over: whichever comes first, a run that was to be stopped does not go on."""
+    with closing(Store(url)) as store, closing(Store(url)) as other, ThreadPoolExecutor(2) as pool:
+        for number in range(60):
+            _, (run,) = store.add_study(f"key {number}", "a", [tiny_config()], NOW)
+            claim = pool.submit(other.claim_job, NOW)
+            wait([claim, pool.submit(store.request_stop, run.id, NOW)])
+            job = claim.result()
+            now = store.read_run(run.id)
+            if job is None or now.state == RunState.STOPPED:
+                assert now.state == RunState.STOPPED
+                continue
+            assert now.state == RunState.STOPPING
+            assert store.read_job(job.id).stop_requested_at is not None
+            store.finish_job(job, RunState.STOPPED, None, NOW)
 
 
 def test_a_server_that_cannot_be_reached_is_said_in_a_sentence(tmp_path):

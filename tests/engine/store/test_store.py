@@ -497,12 +497,11 @@ def test_a_study_is_lengthened_when_its_runs_have_ended(store):
     store.add_study("key", "a", [tiny_config(epochs=2)], NOW)
     job = store.claim_job(NOW)
     store.start_run(job, tiny_config(epochs=2), 16, {}, NOW)
-    longer = [tiny_config(epochs=5)]
     with pytest.raises(BadInputError, match="still at work"):
-        store.lengthen_study(1, longer, NOW)
+        store.lengthen_study(1, 5)
     store.finish_job(job, RunState.DONE, None, NOW)
 
-    store.lengthen_study(1, longer, NOW)
+    store.lengthen_study(1, 5)
 
     run = store.read_run(1)
     assert (run.state, run.epochs, run.steps) == (RunState.QUEUED, 5, 40)
