@@ -1,6 +1,7 @@
 """`python -m dashboard`: checks what can be checked, then becomes the Streamlit server."""
 
 import argparse
+import ipaddress
 import os
 import re
 import shutil
@@ -30,6 +31,11 @@ def main() -> NoReturn:
     """Becomes the server, or says in a sentence why it cannot."""
     parser = argparse.ArgumentParser(prog="python -m dashboard", description="Open the dashboard.")
     parser.add_argument("--port", default="8501", help="from 1 to 65535")
+    parser.add_argument(
+        "--address",
+        default=ADDRESS,
+        help="where to listen; beyond 127.0.0.1 only with care (docs/security.md)",
+    )
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
     chosen = parser.parse_args()
     try:
@@ -41,7 +47,14 @@ def main() -> NoReturn:
     if not re.fullmatch(r"[1-9][0-9]{0,4}", chosen.port) or int(chosen.port) > 65535:
         _refuse(f"The port must be a number from 1 to 65535, not {chosen.port[:40]!r}.", 2)
     port = int(chosen.port)
-    if not _is_free(port):
+    if not _is_loopback(chosen.address):
+        # Whoever reaches the port can name folders: without a word from its owner, none.
+        os.environ.setdefault("CHROMABENCH_DATA_ROOTS", "")
+        sys.stderr.write(
+            f"Listening on {chosen.address}: whoever reaches port {port} can start and delete "
+            "runs unless a sign-in is set up (docs/security.md).\n"
+        )
+    if not _is_free(chosen.address, port):
         _refuse(
             f"Port {port} is taken, perhaps by another dashboard. "
             f"Choose another: make app PORT={port % 65535 + 1}.",
@@ -49,11 +62,11 @@ def main() -> NoReturn:
         )
     place_plotly()
     if not chosen.headless and _has_screen():
-        address = f"http://{ADDRESS}:{port}"
+        address = f"http://{'127.0.0.1' if chosen.address == '0.0.0.0' else chosen.address}:{port}"
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
     # Headless, for otherwise Streamlit advertises itself over the page.
     command = ["streamlit", "run", str(FOLDER / "app.py"), "--server.headless", "true"]
-    sys.argv = [*command, "--server.port", str(port), "--server.address", ADDRESS]
+    sys.argv = [*command, "--server.port", str(port), "--server.address", chosen.address]
     sys.exit(streamlit_cli.main())
 
 
@@ -85,11 +98,20 @@ def _open_when_ready(address: str) -> None:
     webbrowser.open(address)
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
+def _is_loopback(address: str) -> bool:
+    """Whether only this machine can reach the address; refuses what is no address of it."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        _refuse(f"--address takes a number such as 127.0.0.1 or 0.0.0.0, not {address[:60]!r}.", 2)
+
+
+def _is_free(address: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((ADDRESS, port))
+            probe.bind((address, port))
         except OSError:
             return False
     return True

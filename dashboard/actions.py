@@ -7,7 +7,6 @@ from dashboard import reads
 from engine import jobs, planning
 from engine.config import RunConfig
 from engine.data import cleaning
-from engine.data.sources import read_source
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import RunState, Study
 from engine.store import utc_now
@@ -29,7 +28,7 @@ def start_demo(key: str) -> int:
 
 def check(source: str) -> None:
     """Queues a look at a source."""
-    jobs.submit_check(reads.store(), reads.settings(), source, utc_now())
+    jobs.submit_check(reads.store(), reads.settings(), reads.source(source).text, utc_now())
 
 
 def stop_check(job_id: int) -> None:
@@ -40,13 +39,13 @@ def stop_check(job_id: int) -> None:
 def clean(source: str) -> None:
     """Leaves out what is wrong with a source, and looks at the rest."""
     look = reads.look(source)
-    cleaning.clean(read_source(source, reads.settings()), look.faults, reads.settings())
+    cleaning.clean(look.source, look.faults, reads.settings())
     check(source)
 
 
 def restore(source: str) -> None:
     """Takes back what was left out of a source, and looks at all of it."""
-    cleaning.restore(read_source(source, reads.settings()), reads.settings())
+    cleaning.restore(reads.source(source), reads.settings())
     check(source)
 
 

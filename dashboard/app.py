@@ -9,6 +9,12 @@ STATIC = Path(__file__).parent / "static"
 st.set_page_config(page_title="Chromabench", page_icon=STATIC / "icon.png", layout="wide")
 st.logo(STATIC / "logo.svg", size="large", icon_image=STATIC / "icon.png")
 
+# Only where a sign-in is set up (docs/security.md) does `st.user` know of one.
+if "is_logged_in" in st.user and not st.user.is_logged_in:
+    st.title("Chromabench", anchor=False)
+    st.button("Sign in", on_click=st.login, type="primary", icon=":material/login:")
+    st.stop()
+
 st.navigation(
     [
         st.Page(

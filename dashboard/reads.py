@@ -21,6 +21,7 @@ from engine.data.openmoji import OpenMoji
 from engine.data.packing import bytes_to_pack, count_pairs, is_packed
 from engine.data.pictures import decoding
 from engine.data.sources import Source, left_out_path, read_source
+from engine.errors import BadInputError
 from engine.estimates import Estimate, estimate
 from engine.export import bundle, folder
 from engine.metrics.catalog import CURVES
@@ -232,20 +233,38 @@ class Look:
     is_folder: bool
 
 
+def source(text: str) -> Source:
+    """The source that a form or an address names, if pages may read it.
+
+    Raises:
+        BadInputError: there is no such source, or it lies outside the folders that are open here.
+    """
+    found = read_source(text, settings())
+    roots = settings().data_roots
+    for listing in getattr(found, "listings", ()):
+        root = listing.root.resolve()
+        if roots is not None and not any(root.is_relative_to(allowed) for allowed in roots):
+            raise BadInputError(
+                f"{listing.root} lies outside the folders that this dashboard may read; whoever "
+                "runs it names them in CHROMABENCH_DATA_ROOTS."
+            )
+    return found
+
+
 def look(text: str) -> Look:
     """What is known of a source; raises `EngineError` with a sentence for the form."""
-    source = read_source(text, settings())
-    known = survey.load_survey(source, settings())
-    described = summary.load_summary(source, settings())
-    is_folder = not isinstance(source, OpenMoji)
+    found = source(text)
+    known = survey.load_survey(found, settings())
+    described = summary.load_summary(found, settings())
+    is_folder = not isinstance(found, OpenMoji)
     return Look(
-        source=source,
+        source=found,
         summary=described,
         faults=known.faults if known is not None else (),
         shifts=tuple(map(summary.say_shift, described["shifts"])) if described else (),
-        changed=summary.changed_since(source, settings()),
-        job=newest_check(source.text),
-        left_out=len(read_left_out(left_out_path(source.where, settings()))) if is_folder else 0,
+        changed=summary.changed_since(found, settings()),
+        job=newest_check(found.text),
+        left_out=len(read_left_out(left_out_path(found.where, settings()))) if is_folder else 0,
         is_folder=is_folder,
     )
 
@@ -319,10 +338,10 @@ def plan(
 ) -> Plan:
     """What a form's values amount to; raises `EngineError` with a sentence for the form."""
     parsed = parse_settings(changes)
-    source = read_source(data, settings())
-    configs = planning.plan_study(source, budget, configurations, seeds, parsed, settings())
+    chosen = source(data)
+    configs = planning.plan_study(chosen, budget, configurations, seeds, parsed, settings())
     spent = configs[0].budget
-    pairs = count_pairs(source, spent, settings())
+    pairs = count_pairs(chosen, spent, settings())
     perceptual = next(
         (
             config.execution.perceptual_features
@@ -334,11 +353,11 @@ def plan(
     absent = [] if weights.find("inception", settings()) else [weights.absence("inception")]
     return Plan(
         configs=tuple(configs),
-        name=planning.default_name(source, budget),
+        name=planning.default_name(chosen, budget),
         pairs=pairs,
-        is_packed=is_packed(source, spent.px, settings()),
+        is_packed=is_packed(chosen, spent.px, settings()),
         estimate=estimate(
-            configs, pairs, store().read_speeds(), bytes_to_pack(source, spent.px, settings())
+            configs, pairs, store().read_speeds(), bytes_to_pack(chosen, spent.px, settings())
         ),
         perceptual=perceptual,
         could_fetch=perceptual == "efficientnet_lite0",

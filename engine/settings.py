@@ -20,15 +20,17 @@ class Settings:
         database_url: an SQLAlchemy URL; SQLite or PostgreSQL.
         artifacts: the folder of packed data, checkpoints, samples and logs.
         slots: how many runs train at the same time; None: one per GPU, else one.
+        data_roots: folders inside which pages may read pictures; None: anywhere on this machine.
     """
 
     database_url: str
     artifacts: Path
     slots: int | None = None
+    data_roots: tuple[Path, ...] | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Reads the three CHROMABENCH_ variables; what is unset lies in the project's root."""
+        """Reads the CHROMABENCH_ variables; what is unset lies in the project's root."""
         database = (
             environment.get("CHROMABENCH_DATABASE_URL") or f"sqlite:///{PROJECT_ROOT}/runs.db"
         )
@@ -45,7 +47,15 @@ class Settings:
             raise BadInputError(
                 f"CHROMABENCH_ARTIFACTS is no folder's name: {folder[:80]!r} ({error})."
             ) from error
-        return cls(database, artifacts, int(slots) if slots else None)
+        roots = environment.get("CHROMABENCH_DATA_ROOTS")
+        return cls(
+            database,
+            artifacts,
+            int(slots) if slots else None,
+            None
+            if roots is None
+            else tuple(Path(it).expanduser().resolve() for it in roots.split(os.pathsep) if it),
+        )
 
     @property
     def data_dir(self) -> Path:
