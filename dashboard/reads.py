@@ -42,16 +42,16 @@ def settings() -> Settings:
 
 def store() -> Store:
     """The one store of this server; another one when the database file was replaced."""
-    return _open_store(settings().database_url, identify(settings().database_url))
+    url = settings().database_url
+    if identify(url) is None:
+        Store(url).close()  # makes the file
+    return _open_store(url, identify(url))
 
 
 @st.cache_resource
 def _open_store(url: str, file: str | None) -> Store:
-    opened = Store(url)
-    if file is None:  # it has just been made, and has an identity by now
-        opened.close()
-        return _open_store(url, identify(url))
-    return opened
+    """One for each file that stood behind the address; `file` is only the key."""
+    return Store(url)
 
 
 @dataclass(frozen=True)

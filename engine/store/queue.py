@@ -153,7 +153,9 @@ class Queue(Reading):
             this = sa.update(runs).where(runs.c.id == run_id)
             stopping = this.where(runs.c.state == RunState.RUNNING)
             connection.execute(stopping.values(state=RunState.STOPPING))
-            connection.execute(this.where(runs.c.will_retry).values(will_retry=False))
+            reason = "stopped by the user before it went on"
+            staying = {"state": RunState.STOPPED, "reason": reason, "will_retry": False}
+            connection.execute(this.where(runs.c.will_retry).values(staying))
         return self.read_run(run_id).state
 
     def request_job_stop(self, job_id: int, now: datetime) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from engine.presets import CONFIGURATIONS
 from tests.chaos import crowds, kills, stops
@@ -38,15 +37,13 @@ def main() -> int:
         shared = prepare_shared(folder / "shared")
         for name in chosen.parts or parts:
             with console.status(name) as status:
-                rows += parts[name](folder / name, shared, chosen, status.update)
+                found = parts[name](folder / name, shared, chosen, status.update)
+            for what, figures, is_met in found:
+                verdict = "[green]as it must be[/]" if is_met else "[red]NOT AS IT MUST BE[/]"
+                console.print(f"[bold]{what}[/]: {figures}; {verdict}", highlight=False)
+            rows += found
     finally:
         shutil.rmtree(folder)
-    table = Table(box=None, header_style="bold")
-    for heading in ("what", "found", "as it must be"):
-        table.add_column(heading, overflow="fold")
-    for what, found, is_met in rows:
-        table.add_row(what, found, "[green]yes[/]" if is_met else "[red]NO[/]")
-    console.print(table)
     return 0 if all(is_met for *_, is_met in rows) else 1
 
 

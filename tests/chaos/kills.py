@@ -135,7 +135,7 @@ def _aim(fire: Lab, job: Job, chance: random.Random) -> str:
         if aim in ("training", "evaluating") and _phase(fire, run_id) == aim:
             time.sleep(chance.uniform(0.0, 2.0))
             break
-        time.sleep(0.0 if aim in ("checkpoint", "samples") else 0.05)
+        time.sleep(0.002 if aim in ("checkpoint", "samples") else 0.05)
     return _phase(fire, run_id)
 
 

@@ -77,16 +77,20 @@ def test_of_two_supervisors_one_lives(store, supervise, submit, tiny_settings):
     assert first.poll() is None
 
 
-def test_a_killed_worker_is_a_crashed_run_with_its_reason(store, supervise, submit):
+def test_a_killed_worker_is_a_crashed_run_with_its_reason_and_goes_on_by_itself(
+    store, supervise, submit
+):
     submit(epochs="200")
     supervise("--drain")
     (job,) = wait_for(lambda: [it for it in store.read_jobs(RunState.RUNNING) if it.process])
-    wait_for(lambda: store.read_run(1).epoch >= 1)
+    wait_for(lambda: store.read_checkpoints(1))  # it has got further than where it began
 
     processes.kill_tree(job.process)
 
     wait_for(lambda: store.read_run(1).state == RunState.CRASHED, 20)
     assert store.read_run(1).reason == "killed by the system, probably out of memory"
+    again = wait_for(lambda: (found := store.read_run(1)).state == RunState.RUNNING and found, 60)
+    assert (again.attempt, again.epoch >= 1) == (2, True)
 
 
 def test_a_run_outlives_its_supervisor_and_the_next_one_looks_after_it(store, supervise, submit):
