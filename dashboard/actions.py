@@ -1,9 +1,9 @@
-"""What pages may do. With `reads`, the only file here that knows the store."""
+"""What pages may do. With `reads` and `looks`, the only file here that knows the store."""
 
 import hashlib
 from collections.abc import Sequence
 
-from dashboard import reads
+from dashboard import looks, reads
 from engine import jobs, planning
 from engine.config import RunConfig
 from engine.data import cleaning
@@ -38,7 +38,7 @@ def stop_check(job_id: int) -> None:
 
 def clean(source: str) -> None:
     """Leaves out what is wrong with a source, and looks at the rest."""
-    look = reads.look(source)
+    look = looks.look(source)
     cleaning.clean(look.source, look.faults, reads.settings())
     check(source)
 

@@ -1,37 +1,27 @@
-"""What pages may read. With `actions`, the only file here that knows the store."""
+"""What pages may read. With `looks` and `actions`, the only file here that knows the store."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
-from numpy.typing import NDArray
 
 from engine import charts, disk, jobs, planning, report, starting, weights
 from engine.cases import Cases, Which, load_cases
 from engine.changes import changed_settings, parse_settings
 from engine.config import RunConfig
-from engine.data import summary, survey
-from engine.data.faults import Fault, PictureFaultError
-from engine.data.listing import read_left_out
-from engine.data.opened import split_pixels
-from engine.data.openmoji import OpenMoji
 from engine.data.packing import bytes_to_pack, count_pairs, is_packed
-from engine.data.pictures import decoding
-from engine.data.sources import Source, left_out_path, read_source
+from engine.data.sources import Source, read_source
 from engine.errors import BadInputError
 from engine.estimates import Estimate, estimate
 from engine.export import bundle, folder
 from engine.metrics.catalog import CURVES
-from engine.records import Attempt, Job, MetricPoint, MetricSummary, Run, RunState, Sample, Study
+from engine.records import Attempt, MetricPoint, MetricSummary, Run, RunState, Sample, Study
 from engine.results import Comparison, RunStability
 from engine.settings import Settings
 from engine.store import Store, identify, utc_now
 
 LOG_LINES = 60
-LARGE_PX = 512  # of one pair, looked at alone
 
 
 @st.cache_resource
@@ -208,31 +198,6 @@ def log_tail(run_id: int) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
 
 
-@dataclass(frozen=True)
-class Look:
-    """What is known of a source.
-
-    Attributes:
-        source: as its folder was a moment ago.
-        summary: figures and names of examples; None where nobody has looked yet.
-        faults: of all files.
-        shifts: sentences on how the splits differ.
-        changed: how the folder differs from when it was last looked at.
-        job: the newest look.
-        left_out: how many files its list leaves out.
-        is_folder: whether files can be left out at all.
-    """
-
-    source: Source
-    summary: Mapping[str, Any] | None
-    faults: tuple[Fault, ...]
-    shifts: tuple[str, ...]
-    changed: str | None
-    job: Job | None
-    left_out: int
-    is_folder: bool
-
-
 def source(text: str) -> Source:
     """The source that a form or an address names, if pages may read it.
 
@@ -249,61 +214,6 @@ def source(text: str) -> Source:
                 "runs it names them in CHROMABENCH_DATA_ROOTS."
             )
     return found
-
-
-def look(text: str) -> Look:
-    """What is known of a source; raises `EngineError` with a sentence for the form."""
-    found = source(text)
-    known = survey.load_survey(found, settings())
-    described = summary.load_summary(found, settings())
-    is_folder = not isinstance(found, OpenMoji)
-    return Look(
-        source=found,
-        summary=described,
-        faults=known.faults if known is not None else (),
-        shifts=tuple(map(summary.say_shift, described["shifts"])) if described else (),
-        changed=summary.changed_since(found, settings()),
-        job=newest_check(found.text),
-        left_out=len(read_left_out(left_out_path(found.where, settings()))) if is_folder else 0,
-        is_folder=is_folder,
-    )
-
-
-def newest_check(source: str) -> Job | None:
-    """The newest look at a source; one whose process is gone is shown as what it is."""
-    jobs.attend(store(), settings(), utc_now())
-    return store().read_newest_job("check", source)
-
-
-def known_sources() -> dict[str, str]:
-    """SOURCE text -> what people call it: the embedded one, and folders looked at before."""
-    openmoji = read_source("openmoji", settings())
-    return {openmoji.text: openmoji.about, **summary.known_titles(settings())}
-
-
-def example(source: Source, name: str) -> str | None:
-    """The file of an example of a source; None where the pair cannot be read any more."""
-    try:
-        return str(summary.draw_example(source, settings(), name))
-    except PictureFaultError:
-        return None
-
-
-@dataclass(frozen=True)
-class ShownPair:
-    """One pair at full size: [H, W, 3] bytes each; `size` is None where it has none."""
-
-    source: NDArray[np.uint8]
-    target: NDArray[np.uint8]
-    size: tuple[int, int] | None
-
-
-def pair(source: Source, name: str) -> ShownPair:
-    """One pair, read from its files."""
-    with decoding():
-        opened = source.open(name, LARGE_PX)
-        halves = split_pixels(opened.draw(LARGE_PX))
-    return ShownPair(*halves, opened.size)
 
 
 def as_csv(table: pd.DataFrame) -> bytes:

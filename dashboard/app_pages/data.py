@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import actions, reads
+from dashboard import actions, looks
 from dashboard.components.data_sections import (
     show_counts,
     show_faults,
@@ -21,7 +21,7 @@ text = source_form("data", st.query_params.get("source", ""))
 if text is None:
     st.stop()
 try:
-    look = reads.look(text)
+    look = looks.look(text)
 except EngineError as error:
     st.error(plain(str(error)), icon=":material/error:")
     st.stop()
@@ -33,7 +33,7 @@ if look.is_folder:
 
 def show_progress() -> None:
     """How far the look is; the page is drawn anew when it has ended."""
-    now = reads.newest_check(look.source.text)
+    now = looks.newest_check(look.source.text)
     if now is None or now.state.is_finished():
         st.rerun()
     doing = "waiting for its turn" if now.state == RunState.QUEUED else f"{now.progress:.0%}"

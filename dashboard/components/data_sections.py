@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dashboard import actions, reads
+from dashboard import actions, looks, reads
 from dashboard.components.empty import nothing_here
 from dashboard.components.text import plain
 from engine import data_charts
@@ -18,7 +18,7 @@ SIZES_SHOWN = 6
 SIZES_HELP = "Of one half, where a picture has two."
 
 
-def show_counts(look: reads.Look) -> None:
+def show_counts(look: looks.Look) -> None:
     """How many pairs there are, and how much is wrong with them."""
     summary = look.summary or {}
     severities = Counter(fault.severity for fault in look.faults)
@@ -30,7 +30,7 @@ def show_counts(look: reads.Look) -> None:
             st.metric(f"{severity.capitalize()}s", f"{severities[severity]:,}", border=True)
 
 
-def show_pictures(look: reads.Look) -> None:
+def show_pictures(look: looks.Look) -> None:
     """Examples of a split in a chosen order; the name of one opens it."""
     summary = look.summary or {}
     examples = summary["examples"]
@@ -51,8 +51,8 @@ def show_pictures(look: reads.Look) -> None:
                 _thumbnail(look, name)
 
 
-def _thumbnail(look: reads.Look, name: str) -> None:
-    path = reads.example(look.source, name)
+def _thumbnail(look: looks.Look, name: str) -> None:
+    path = looks.example(look.source, name)
     if path is None:
         st.caption(f"{plain(name)}: the file has gone or changed.")
         return
@@ -63,10 +63,10 @@ def _thumbnail(look: reads.Look, name: str) -> None:
 
 
 @st.dialog("One pair", width="large")
-def _show_pair(look: reads.Look, name: str) -> None:
+def _show_pair(look: looks.Look, name: str) -> None:
     """The pair at full size, with what is known of it."""
     try:
-        found = reads.pair(look.source, name)
+        found = looks.pair(look.source, name)
     except EngineError as error:
         st.error(plain(str(error)))
         return
@@ -80,7 +80,7 @@ def _show_pair(look: reads.Look, name: str) -> None:
             st.caption(f"{fault.severity}: {fault.kind}: {plain(fault.detail)}")
 
 
-def show_figures(look: reads.Look) -> None:
+def show_figures(look: looks.Look) -> None:
     """Sizes, colours, values and measures, the splits side by side."""
     summary = look.summary or {}
     if not summary["splits"]:
@@ -144,7 +144,7 @@ def _sizes(summary: data_charts.Summary) -> None:
     st.table(pd.DataFrame.from_dict(rows, orient="index"), border="horizontal")
 
 
-def show_faults(look: reads.Look) -> None:
+def show_faults(look: looks.Look) -> None:
     """Every fault with its file; leaving files out, and taking them back."""
     if look.left_out:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -191,7 +191,7 @@ def show_faults(look: reads.Look) -> None:
             _leave_out(look, len(wrong))
 
 
-def _leave_out(look: reads.Look, count: int) -> None:
+def _leave_out(look: looks.Look, count: int) -> None:
     with st.popover(f"Leave out {count:,} files", icon=":material/block:"):
         st.markdown(
             "Files with an error or a warning are left out of training from now on. "

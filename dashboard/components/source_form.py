@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import reads
+from dashboard import looks
 
 NEW = {
     "sidebyside": "Pictures with two halves…",
@@ -20,7 +20,7 @@ def source_form(key: str, asked: str = "") -> str | None:
         key: of the fields, one for each page.
         asked: a source that stands in the address.
     """
-    known = reads.known_sources()
+    known = looks.known_sources()
     if asked and asked not in known:
         known = {**known, asked: asked}
     names = {**known, **NEW}
