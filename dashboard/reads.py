@@ -69,10 +69,13 @@ class StudyCard:
         return sum(run.state in states for run in self.runs)
 
 
-def studies() -> list[Study]:
-    """The studies that are not archived, newest first; where all are, those."""
+def studies(asked: str = "") -> list[Study]:
+    """The studies that are not archived, newest first, and the one that is asked for.
+
+    Where all are archived, those.
+    """
     found = store().read_studies()
-    return [it for it in found if it.archived_at is None] or found
+    return [it for it in found if it.archived_at is None or str(it.id) == asked] or found
 
 
 def runs(study_id: int) -> list[Run]:

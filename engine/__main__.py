@@ -1,8 +1,11 @@
-"""`python -m engine COMMAND`."""
+"""`python -m engine`."""
 
 import sys
 
-from engine.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        from engine.cli import main  # takes a second, in which somebody may think again
+
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 
@@ -24,6 +25,7 @@ from engine.store import Store, check_address, database_path
 FORMAT = 1
 ROUNDS = 5  # snapshots until no checkpoint vanished while it was copied
 DATABASE, FILES, ABOUT = "runs.db", "artifacts", "backup.json"
+AT_WORK = "A supervisor is at work. Stop the runs; it leaves a minute after the last one."
 LEFT_OUT = "data/left-out"  # what a person chose to leave out of a source
 
 OnFile = Callable[[str], None]
@@ -55,18 +57,28 @@ def back_up(store: Store, settings: Settings, to: Path, now: datetime, on_file: 
         on_file: told each file.
 
     Raises:
-        BadInputError: the folder exists, or the database is not a file.
+        BadInputError: the folder exists or is among the artifacts, or the database is not a file.
+        EngineError: the folder cannot be written.
     """
     _require_file(settings)
     if to.exists():
         raise BadInputError(f"{to} exists already; name a new folder.")
+    if to.is_relative_to(settings.artifacts):
+        raise BadInputError(f"{to} is inside the artifacts folder, whose files it is to keep safe.")
+    try:
+        return _write(store, settings, to, now, on_file)
+    except OSError as error:
+        raise EngineError(f"The backup could not be written to {to} ({error.strerror}).") from error
+
+
+def _write(store: Store, settings: Settings, to: Path, now: datetime, on_file: OnFile) -> Backup:
     with replacing_folder(to) as folder:
         for _ in range(ROUNDS):
             (folder / DATABASE).unlink(missing_ok=True)
             store.snapshot(folder / DATABASE)
             with closing(Store(f"sqlite:///{folder / DATABASE}")) as snapshot:
                 runs = len(snapshot.read_runs())
-                recorded = dict(_recorded(snapshot, settings))
+                recorded = {**dict(_recorded(snapshot)), **dict(_others(snapshot, settings))}
             absent, vanished = _copy(recorded, settings, folder / FILES, on_file)
             if not vanished:
                 break
@@ -97,19 +109,18 @@ def restore(settings: Settings, source: Path, now: datetime, on_file: OnFile) ->
         BadInputError: that is no backup, or the database is not a file.
         EngineError: runs are at work, or the backup cannot be used; nothing has changed.
     """
-    require_backup(settings, source)
+    require_restorable(settings, source)
     settings.require_writable_artifacts()
     lock = starting.supervisor_lock(settings)
     try:
         with lock.acquire(timeout=0):
-            return _restore(settings, source, now.strftime("%Y%m%d-%H%M%S"), on_file)
+            return _restore(settings, source, now, on_file)
     except Timeout as error:
-        raise EngineError(
-            "A supervisor is at work. Stop the runs; it leaves a minute after the last one."
-        ) from error
+        raise EngineError(AT_WORK) from error
 
 
-def _restore(settings: Settings, source: Path, stamp: str, on_file: OnFile) -> Path | None:
+def _restore(settings: Settings, source: Path, now: datetime, on_file: OnFile) -> Path | None:
+    stamp = now.strftime("%Y%m%d-%H%M%S")
     database = database_path(settings.database_url)
     _require_rest(settings, database)
     database.parent.mkdir(parents=True, exist_ok=True)
@@ -123,13 +134,34 @@ def _restore(settings: Settings, source: Path, stamp: str, on_file: OnFile) -> P
                 (files / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, files / name)
         shutil.copy2(source / DATABASE, arriving)
-        with closing(Store(f"sqlite:///{arriving}")) as store:  # up to date, or refused
-            installation = store.read_installation()
+        installation = _settle(settings, source, arriving, files, now)
         return _exchange(settings, arriving, files, installation, stamp)
     finally:
         shutil.rmtree(files, ignore_errors=True)
         for left in database.parent.glob(f"{arriving.name}*"):
             left.unlink()
+
+
+def _settle(settings: Settings, source: Path, arriving: Path, files: Path, now: datetime) -> str:
+    """Brings the arriving database up to date and checks its files; returns its identity."""
+    marker = settings.artifacts / starting.MARKER
+    mine = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
+    try:
+        with closing(Store(f"sqlite:///{arriving}")) as store:
+            absent = set(_read_about(source)["absent"])
+            lost = [
+                it for it, _ in _recorded(store) if it not in absent and not (files / it).exists()
+            ]
+            if lost:
+                raise BadInputError(
+                    f"{source} is not whole: {len(lost)} files that it should have are missing, "
+                    f"{lost[0]} for one."
+                )
+            store.settle_elsewhere(store.read_installation() != mine, now)
+            return store.read_installation()
+    except StoreError as error:
+        reason = str(error).replace(str(arriving), str(source / DATABASE))
+        raise EngineError(f"The backup cannot be used: {reason}") from error
 
 
 def _exchange(
@@ -161,11 +193,25 @@ def _exchange(
     return aside if aside.exists() else None
 
 
-def require_backup(settings: Settings, source: Path) -> None:
-    """Raises `BadInputError` unless the folder is a backup that could be put in place here."""
+def require_restorable(settings: Settings, source: Path) -> None:
+    """Raises `EngineError` unless the folder is a backup that could be put in place here now."""
     _require_file(settings)
     if not (source / DATABASE).is_file() or not (source / ABOUT).is_file():
         raise BadInputError(f"{source} is no backup: it has no {DATABASE} and {ABOUT}.")
+    _read_about(source)
+    if starting.supervisor_lives(settings):
+        raise EngineError(AT_WORK)
+
+
+def _read_about(source: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads((source / ABOUT).read_text(encoding="utf-8"))
+        known, absent = about["format"], about["absent"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{source / ABOUT} is not that of a backup.") from error
+    if known != FORMAT or not isinstance(absent, list):
+        raise BadInputError(f"{source} is a backup of format {known}; this version reads {FORMAT}.")
+    return about
 
 
 def _require_file(settings: Settings) -> None:
@@ -190,13 +236,10 @@ def _require_rest(settings: Settings, database: Path) -> None:
         raise EngineError(f"{len(alive)} jobs are at work; stop them before restoring.")
 
 
-def _recorded(store: Store, settings: Settings) -> Iterator[tuple[str, bool]]:
+def _recorded(store: Store) -> Iterator[tuple[str, bool]]:
     """Every file that the database speaks of, and whether the run could not go on without it."""
     runs = [run.id for run in store.read_runs()]
     for run_id in runs:
-        log = starting.log_path(run_id, settings)
-        if log.exists():
-            yield settings.relative(log), False
         for saved in store.read_checkpoints(run_id):
             yield saved.path, True
     for sample in store.read_samples(runs):
@@ -205,8 +248,14 @@ def _recorded(store: Store, settings: Settings) -> Iterator[tuple[str, bool]]:
     for split in ("val", "test"):
         for made in store.read_predictions(runs, split):
             yield made.path, False
-    for path in sorted((settings.artifacts / LEFT_OUT).glob("*.txt")):
-        yield settings.relative(path), False
+
+
+def _others(store: Store, settings: Settings) -> Iterator[tuple[str, bool]]:
+    """Logs, and lists of what was left out of sources, as far as there are any."""
+    logs = [starting.log_path(run.id, settings) for run in store.read_runs()]
+    for path in (*logs, *sorted((settings.artifacts / LEFT_OUT).glob("*.txt"))):
+        if path.exists():
+            yield settings.relative(path), False
 
 
 def _copy(

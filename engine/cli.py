@@ -54,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"error: {textwrap.shorten(str(error), 800)}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("Left. Started runs go on; `python -m engine runs` shows them.\n")
+        sys.stderr.write(
+            "Left. Runs in the background go on; `python -m engine runs` shows them.\n"
+        )
         return 130
 
 

@@ -59,6 +59,7 @@ def extend(
     claim_artifacts(store, settings)
     _require_room(configs, settings)
     study, epochs = store.read_study(study_id), configs[0].budget.epochs
+    there = {run.id for run in store.read_runs(study_id)}
     if epochs > study.budget.epochs:
         for run in store.read_runs(study_id):
             if any(it.is_slim for it in store.read_checkpoints(run.id)[:1]):
@@ -67,9 +68,10 @@ def extend(
                     f"`python -m engine clone {study_id} --set epochs={epochs}` starts anew."
                 )
         store.lengthen_study(study_id, epochs)
+        there = set()
     store.extend_study(study_id, configs, now)
     ensure_supervisor(settings)
-    return [run for run in store.read_runs(study_id) if run.state == RunState.QUEUED]
+    return [run for run in store.read_runs(study_id) if run.id not in there]
 
 
 def _require_room(configs: Sequence[RunConfig], settings: Settings) -> None:

@@ -128,6 +128,8 @@ def plan_extension(
     Raises:
         BadInputError: nothing would be added, or what would be does not compare.
     """
+    if not wanted.configurations and wanted.seeds is None and wanted.epochs is None:
+        raise BadInputError("Say what to add: --configurations, --seeds N or --set epochs=N.")
     budget = study.budget
     if wanted.epochs is not None:
         budget = change(budget, {"epochs": wanted.epochs})

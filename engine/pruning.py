@@ -11,7 +11,7 @@ from engine.data import packing, survey
 from engine.data.sources import read_source
 from engine.errors import BadInputError, EngineError
 from engine.files import PARTIAL
-from engine.records import Checkpoint, Run, RunState
+from engine.records import Checkpoint, Run, RunState, Sample
 from engine.settings import Settings
 from engine.store import Store
 
@@ -47,10 +47,10 @@ class Prunable:
     sample: tuple[int, int] | None = None
 
 
-def read_parts(text: str | None) -> tuple[str, ...]:
+def read_parts(text: str | None, study_id: int | None) -> tuple[str, ...]:
     """Comma-separated names of parts, or `BadInputError`; None: what is no loss."""
     if text is None:
-        return NO_LOSS
+        return NO_LOSS if study_id is None else ("checkpoints",)
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in PARTS:
@@ -63,17 +63,17 @@ def find(
 ) -> list[Prunable]:
     """What may go, of one study or of all; nothing is touched.
 
-    Leftovers and data belong to no study: they are found when none is named.
-
     Raises:
+        BadInputError: leftovers or data are asked for, which belong to no study, and one is named.
         EngineError: the artifacts folder belongs to another database.
     """
+    if study_id is not None and (common := sorted({"leftovers", "data"} & set(parts))):
+        raise BadInputError(f"{' and '.join(common)} belong to no study; leave --study out.")
     starting.claim_artifacts(store, settings)
     runs = [run for run in store.read_runs(study_id) if run.is_over]
     found: list[Prunable] = []
-    if study_id is None:
-        found += _leftovers(store, settings) if "leftovers" in parts else []
-        found += _old_data(store, settings) if "data" in parts else []
+    found += _leftovers(store, settings) if "leftovers" in parts else []
+    found += _old_data(store, settings) if "data" in parts else []
     for run in runs:
         saved = store.read_checkpoints(run.id)
         kept = [it for it in saved if it.is_best or it is saved[0]]
@@ -117,16 +117,24 @@ def _checkpoint(saved: Checkpoint, settings: Settings) -> Prunable:
 
 
 def _samples(store: Store, settings: Settings, run: Run) -> list[Prunable]:
+    """Pictures of epochs that are not kept; sketches and targets are all epochs' together."""
     samples = store.read_samples([run.id])
     kept = {run.best_epoch, *(it.epoch for it in samples[-1:])}
+    needed = {name for sample in samples if sample.epoch in kept for name in _files(sample)}
     found = []
     for sample in samples:
         if sample.epoch not in kept:
-            for name in (sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail):
-                path = settings.artifacts / name
-                size = path.stat().st_size if path.is_file() else 0
-                found.append(Prunable("samples", path, size, sample=(run.id, sample.epoch)))
+            for name in _files(sample):
+                if name not in needed:
+                    needed.add(name)  # once is enough
+                    path = settings.artifacts / name
+                    size = disk.usage_of(path)
+                    found.append(Prunable("samples", path, size, sample=(run.id, sample.epoch)))
     return found
+
+
+def _files(sample: Sample) -> tuple[str, ...]:
+    return sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail
 
 
 def _leftovers(store: Store, settings: Settings) -> list[Prunable]:
@@ -153,7 +161,7 @@ def _leftovers(store: Store, settings: Settings) -> list[Prunable]:
 def _recorded(store: Store, settings: Settings, run: Run) -> set[str]:
     names = {it.path for it in store.read_checkpoints(run.id)}
     for sample in store.read_samples([run.id]):
-        names |= {sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail}
+        names |= set(_files(sample))
     for split in ("val", "test"):
         names |= {it.path for it in store.read_predictions([run.id], split)}
     return names

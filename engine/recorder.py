@@ -182,7 +182,7 @@ class Recorder:
             *(self.run_id, state.epoch, state.step, is_whole, name, sha256, n_bytes),
             is_best=False,
         )
-        patiently(lambda: self.store.add_checkpoint(self.job, saved, utc_now()))
+        self._remove(patiently(lambda: self.store.add_checkpoint(self.job, saved, utc_now())))
         self.tidy(NEWEST, every)
         return True
 

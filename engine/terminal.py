@@ -127,6 +127,7 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
         style = STATE_STYLES.get(run.state, "")
         state = f"[{style}]{run.state}[/]" if style else str(run.state)
         epoch = f"{run.epoch}/{run.epochs}"
+        state += ", archived" if run.archived_at is not None else ""
         cells = [str(run.id), str(run.study_id), run.configuration, str(run.seed), state, epoch]
         more = "; goes on by itself" if run.will_retry else ""
         table.add_row(*cells, plain((run.reason or "") + more))

@@ -46,6 +46,7 @@ def menu(key: str, deeds: Sequence[Deed]) -> None:
     if chosen is None:
         return
     deed = labels[chosen]
+    st.session_state.pop(PENDING, None)
     if deed.question is not None:
         st.session_state[PENDING] = (key, deed.label)
         return

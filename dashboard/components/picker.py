@@ -12,11 +12,11 @@ def pick_study() -> Study:
 
     Without any there is an invitation, and the page ends here.
     """
-    found = reads.studies()
+    found = reads.studies(st.query_params.get("study", st.session_state.get("study_shown", "")))
     if not found:
         no_studies()
         st.stop()
-    names = {study.id: f"{study.name} · study {study.id}" for study in found}
+    names = {study.id: f"{study.name} · study {study.id}{_archived(study)}" for study in found}
 
     # The address leads when it changed by itself: a link, another page, back and forward.
     shown = st.session_state.get("study_shown", "")
@@ -38,3 +38,7 @@ def pick_study() -> Study:
         st.stop()
     st.query_params["study"] = st.session_state["study_shown"] = str(chosen)
     return next(study for study in found if study.id == chosen)
+
+
+def _archived(study: Study) -> str:
+    return " · archived" if study.archived_at is not None else ""

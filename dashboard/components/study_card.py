@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from dashboard import actions
-from dashboard.components.deeds import Deed, confirmation, menu, study_deeds
+from dashboard.components.deeds import PENDING, Deed, confirmation, menu, study_deeds
 from dashboard.components.extend_form import EXTENDING, extend_form
 from dashboard.components.status import badge, doing, moment
 from dashboard.components.text import plain
@@ -26,7 +26,7 @@ def study_card(card: StudyCard) -> None:
         "Add seeds, epochs…", "add", lambda: st.session_state.update({EXTENDING: study.id})
     )
     deeds = study_deeds(
-        study.name,
+        f"study {study.id}, {study.name},",
         card.runs,
         card.n_bytes,
         study.archived_at is not None,
@@ -60,7 +60,12 @@ def study_card(card: StudyCard) -> None:
         if card.thumbnail:
             picture.image(card.thumbnail, width="stretch", alt=f"newest samples of {study.name}")
         else:
-            picture.caption("The first samples appear after the first epoch.")
+            picture.caption(
+                "The first samples appear after the first epoch."
+                if card.is_unfinished
+                else "No run got as far as its first samples."
+            )
         confirmation(f"study_{study.id}", deeds)
-        if st.session_state.get(EXTENDING) == study.id:
+        asked = st.session_state.get(PENDING, ("", ""))[0]
+        if st.session_state.get(EXTENDING) == study.id and asked != f"study_{study.id}":
             extend_form(card)

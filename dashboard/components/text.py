@@ -2,7 +2,8 @@
 
 import re
 
-_MARKUP = re.compile(r"([\\`*_\[\]<>#!|~$])")
+# Colons and at signs too: addresses would become links by themselves.
+_MARKUP = re.compile(r"([\\`*_\[\]<>#!|~$:@]|(?<=www)\.)")
 
 
 def plain(text: str) -> str:

@@ -49,12 +49,11 @@ def retry(chosen: argparse.Namespace, settings: Settings) -> int:
 
     store = open_existing(settings)
     runs = _chosen(chosen, store, lambda run: run.is_over and run.state != "done")
+    _require_ended(runs)
     losing = [run for run in runs if run.step]
-    if losing and not confirm(
-        f"{len(losing)} runs lose all they have recorded, {losing[0].step} steps of run "
-        f"{losing[0].id} for one.",
-        chosen.yes,
-    ):
+    lost = ", ".join(f"{run.step} steps of run {run.id}" for run in losing[:3])
+    more = f" and more of {len(losing) - 3} others" if len(losing) > 3 else ""
+    if losing and not confirm(f"What was recorded is removed: {lost}{more}.", chosen.yes):
         return 1
     return _do(chosen, runs, again)
 
@@ -92,12 +91,14 @@ def delete(chosen: argparse.Namespace, settings: Settings) -> int:
     """Removes runs, or a study, with all their files."""
     store = open_existing(settings)
     runs = _chosen(chosen, store, lambda run: True)
+    _require_ended(runs)
     size = disk.usage_of_runs([run.id for run in runs], settings).total
-    what = f"study {chosen.study} with {len(runs)} runs" if chosen.study else f"{len(runs)} runs"
+    what = f"run{'s' if len(runs) > 1 else ''} {', '.join(str(run.id) for run in runs)}"
+    what = f"study {chosen.study}, {what}," if chosen.study else what
     if not confirm(f"This removes {what} for good and frees {say_bytes(size)}.", chosen.yes):
         return 1
     gone = jobs.delete(store, settings, [run.id for run in runs])
-    print(f"{len(gone)} runs are removed, {say_bytes(size)} are free")
+    print(f"removed: {len(gone)} of {len(runs)}; {say_bytes(size)} are free")
     return 0
 
 
@@ -107,8 +108,15 @@ def clone(chosen: argparse.Namespace, settings: Settings) -> int:
     study = store.read_study(chosen.study)
     changes = parse_settings(chosen.set)
     configs = planning.plan_clone(store.read_runs(study.id), changes, settings)
-    name = planning.check_name(chosen.name) if chosen.name else planning.name_again(study.name)
+    again = planning.name_again(study.name)
+    name = again if chosen.name is None else planning.check_name(chosen.name)
     return start(store, settings, configs, name, chosen)
+
+
+def _require_ended(runs: list[Run]) -> None:
+    for run in runs:
+        if not run.state.is_finished():
+            raise BadInputError(f"Run {run.id} is {run.state}: stop it first.")
 
 
 def _each(

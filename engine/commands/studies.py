@@ -58,7 +58,7 @@ def _extend(chosen: argparse.Namespace, settings: Settings) -> int:
     store = open_existing(settings)
     extended = store.read_study(chosen.extend)
     wanted = planning.Extension(
-        configurations=chosen.configurations.split(",") if chosen.configurations else [],
+        configurations=() if chosen.configurations is None else chosen.configurations.split(","),
         seeds=chosen.seeds,
         epochs=changes.get("epochs"),
     )
@@ -95,7 +95,8 @@ def _plan(chosen: argparse.Namespace, settings: Settings) -> tuple[list[RunConfi
     if chosen.repeat is None:
         if chosen.data is None or chosen.budget is None:
             raise BadInputError("A study needs --data and --budget, or --from results.json.")
-        names = (chosen.configurations or ",".join(DEFAULT_CONFIGURATIONS)).split(",")
+        asked = chosen.configurations
+        names = DEFAULT_CONFIGURATIONS if asked is None else asked.split(",")
         changes = parse_settings(chosen.set)
         seeds = 1 if chosen.seeds is None else chosen.seeds
         source = read_source(chosen.data, settings)
@@ -118,8 +119,11 @@ def runs(chosen: argparse.Namespace, settings: Settings) -> int:
         jobs.attend(store, settings, utc_now())
         if chosen.study is not None:
             store.read_study(chosen.study)
+        away = {it.id for it in store.read_studies() if it.archived_at} - {chosen.study}
         found = [
-            run for run in store.read_runs(chosen.study) if chosen.all or run.archived_at is None
+            run
+            for run in store.read_runs(chosen.study)
+            if chosen.all or (run.archived_at is None and run.study_id not in away)
         ]
     if chosen.json:
         print(json.dumps([_run_as_json(run) for run in found], indent=2))

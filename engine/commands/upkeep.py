@@ -33,7 +33,7 @@ def backup(chosen: argparse.Namespace, settings: Settings) -> int:
 def restore(chosen: argparse.Namespace, settings: Settings) -> int:
     """Puts a backup in place."""
     source = read_path(chosen.source, "FROM").resolve()
-    backups.require_backup(settings, source)
+    backups.require_restorable(settings, source)
     there = not is_absent(settings.database_url)
     question = "The database and runs of now are moved aside; the backup takes their place."
     if there and not confirm(question, chosen.yes):
@@ -90,7 +90,7 @@ def prune(chosen: argparse.Namespace, settings: Settings) -> int:
     store = open_existing(settings)
     if chosen.study is not None:
         store.read_study(chosen.study)
-    parts = pruning.read_parts(chosen.parts)
+    parts = pruning.read_parts(chosen.parts, chosen.study)
     found = pruning.find(store, settings, parts, chosen.study)
     sizes = {part: sum(it.n_bytes for it in found if it.part == part) for part in parts}
     if chosen.json:

@@ -111,7 +111,10 @@ def _make_engine(url: str, kind: str, patience_s: float) -> Engine:
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    _refuse_network(Path(str(engine.url.database)).resolve())
+    path = Path(str(engine.url.database))
+    if path.is_dir():
+        raise StoreError(f"The database {path} is a folder; name a file in it.")
+    _refuse_network(path.resolve())
     application, version, tables = _look(engine)
     _check_owner(engine, application, version, tables)
     if not tables:

@@ -190,14 +190,15 @@ class Queue(Reading):
             lock_jobs(connection, jobs.c.run_id == run_id)
             open_end = [state for state in FINISHED if state != RunState.DONE]
             this = (runs.c.id == run_id, runs.c.state.in_(open_end))
-            return self._requeue(connection, this, now, retries=0)
+            return self._requeue(connection, this, now, retries=0, reason=None)
 
     def retry_crashed(self, run_id: int, now: datetime) -> bool:
         """Queues a crashed run that goes on by itself; False where it does not any more."""
         with self._writing() as connection:
             lock_jobs(connection, jobs.c.run_id == run_id)
             this = (runs.c.id == run_id, runs.c.will_retry)
-            return self._requeue(connection, this, now, retries=jobs.c.retries + 1)
+            reason = sa.literal("goes on; before: ") + runs.c.reason
+            return self._requeue(connection, this, now, jobs.c.retries + 1, reason)
 
     def _requeue(
         self,
@@ -205,8 +206,10 @@ class Queue(Reading):
         which: tuple[sa.ColumnElement[bool], ...],
         now: datetime,
         retries: int | sa.ColumnElement[int],
+        reason: sa.ColumnElement[str] | None,
     ) -> bool:
         again = {"state": RunState.QUEUED, "will_retry": False, "ended_at": None}
+        again["reason"] = reason
         ended = sa.update(runs).where(*which).values(again).returning(runs.c.id)
         run_ids = list(connection.execute(ended).scalars())
         job = sa.update(jobs).where(jobs.c.run_id.in_(run_ids), jobs.c.kind == "train")

@@ -118,14 +118,17 @@ class Recording(Connected):
         with self._held(job, now) as connection:
             connection.execute(self._insert(samples).values(values).on_conflict_do_nothing())
 
-    def add_checkpoint(self, job: Job, checkpoint: Checkpoint, now: datetime) -> None:
-        """Adds a checkpoint, or takes the place of the one of the same step."""
+    def add_checkpoint(self, job: Job, checkpoint: Checkpoint, now: datetime) -> list[Checkpoint]:
+        """Adds a checkpoint; returns the one of the same step whose place it takes, if any."""
         values = asdict(checkpoint)
+        same = (checkpoints.c.run_id == checkpoint.run_id, checkpoints.c.step == checkpoint.step)
         with self._held(job, now) as connection:
+            before = connection.execute(sa.select(checkpoints).where(*same)).mappings().all()
             insert = self._insert(checkpoints).values(values)
             connection.execute(
                 insert.on_conflict_do_update(index_elements=["run_id", "step"], set_=values)
             )
+            return [it for it in map(rows.checkpoint, before) if it.path != checkpoint.path]
 
     def choose_checkpoint(self, job: Job, epoch: int, now: datetime) -> None:
         """Makes an epoch's checkpoint the run's best.

@@ -1,5 +1,6 @@
 """Studies come in, grow, are put away and deleted."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,9 +14,11 @@ from engine.records import Checkpoint, Run, RunState, Study
 from engine.store.connected import FINISHED, QUEUED_AGAIN, lock_jobs
 from engine.store.reading import Reading
 from engine.store.schema import (
+    attempts,
     checkpoints,
     evaluations,
     image_scores,
+    installation,
     jobs,
     metric_summaries,
     metrics,
@@ -102,8 +105,13 @@ class Studies(Reading):
     def extend_study(self, study_id: int, configs: Sequence[RunConfig], now: datetime) -> None:
         """Adds runs to a study; those it has already stay as they are."""
         with self._writing() as connection:
+            of_study = sa.select(runs.c.configuration, runs.c.seed).where(
+                runs.c.study_id == study_id
+            )
+            there = {tuple(row) for row in connection.execute(of_study)}
             for config in configs:
-                self._add_run(connection, study_id, config, now)
+                if (config.configuration.name, config.seed) not in there:
+                    self._add_run(connection, study_id, config, now)
 
     def lengthen_study(self, study_id: int, epochs: int) -> None:
         """Gives the runs of a study more epochs, and queues them to go on from their last.
@@ -138,6 +146,31 @@ class Studies(Reading):
                 connection.execute(sa.update(runs).where(runs.c.id == row["id"]).values(values))
                 job = sa.update(jobs).where(jobs.c.run_id == row["id"])
                 connection.execute(job.values(QUEUED_AGAIN))
+
+    def settle_elsewhere(self, is_copy: bool, now: datetime) -> None:
+        """Lets a restored database have no process at work: those belong to where it came from.
+
+        What was at work goes on from its newest checkpoint; what was to be stopped is stopped.
+
+        Args:
+            is_copy: the original may live on; this one gets an identity of its own.
+            now: the moment.
+        """
+        with self._writing() as connection:
+            for before, after in (
+                (RunState.RUNNING, RunState.QUEUED),
+                (RunState.STOPPING, RunState.STOPPED),
+            ):
+                freed = {**QUEUED_AGAIN, "state": after, "token": None, "host": None, "slot": None}
+                connection.execute(sa.update(jobs).where(jobs.c.state == before).values(freed))
+                reason = "the backup was made while it was at work"
+                values = {"state": after, "reason": reason, "phase": None}
+                connection.execute(sa.update(runs).where(runs.c.state == before).values(values))
+            open_ends = sa.update(attempts).where(attempts.c.state.is_(None))
+            ended = {"state": RunState.CRASHED, "reason": "the backup was made", "ended_at": now}
+            connection.execute(open_ends.values(ended))
+            if is_copy:
+                connection.execute(sa.update(installation).values(id=secrets.token_hex(8)))
 
     def restart_run(self, run_id: int) -> bool:
         """Queues an ended run from the very beginning: what it recorded is forgotten.

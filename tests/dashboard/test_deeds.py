@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from engine.records import RunState
 from engine.report import compare
 from engine.store import Store, database_path
-from tests.conftest import NOW
+from tests.conftest import NOW, tiny_config
 from tests.dashboard.test_pages import APP, open_page, texts
 
 
@@ -178,3 +178,11 @@ def test_a_database_that_was_replaced_is_opened_anew(finished, app_settings, tmp
     shutil.move(tmp_path / "other.db", database)
 
     assert "Nothing has been trained yet" in texts(open_page(page))
+
+
+def test_an_archived_study_is_opened_by_its_address(finished):
+    finished.add_study("other", "another", [tiny_config()], NOW)
+    finished.archive_study(1, NOW)
+
+    assert "**standard**, seed 0" in texts(open_page("live", study=1))
+    assert not any("study 1" in str(it) for it in open_page("live").selectbox[0].options)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import checkpoint, cli, disk, jobs, pruning, starting, worker
+from engine import checkpoint, cli, disk, jobs, processes, pruning, starting, worker
 from engine.commands import inputs
 from engine.config import Budget
 from engine.errors import EngineError
@@ -130,7 +131,9 @@ def test_seeds_and_configurations_are_added(copied, capsys):
     ("arguments", "sentence"),
     [
         (["--extend", "9"], "There is no study 9"),
-        (["--extend", "1"], "has all of that"),
+        (["--extend", "1"], "Say what to add"),
+        (["--extend", "1", "--seeds", "1"], "has all of that"),
+        (["--extend", "1", "--configurations", ""], "no configuration"),
         (["--extend", "1", "--seeds", "0"], "seeds must be from 1"),
         (["--extend", "1", "--set", "epochs=3"], "must be more than the 3"),
         (["--extend", "1", "--set", "epochs=x"], "epochs cannot be 'x'"),
@@ -191,7 +194,7 @@ def test_a_run_at_work_is_not_deleted(places, store, capsys):
     status, _, error = run(capsys, "delete", "1", "--yes")
 
     assert status == 2
-    assert "Run 1 is running: stop it" in error
+    assert "Run 1 is running: stop it first" in error
 
 
 def test_what_is_archived_is_not_listed(copied, capsys):
@@ -259,7 +262,7 @@ def test_a_pruned_run_is_evaluated_to_the_same_numbers_and_not_trained_further(
 
 
 def test_what_has_begun_again_since_it_was_found_is_not_pruned(copied, places):
-    found = pruning.find(copied, places, tuple(pruning.PARTS), 1)
+    found = pruning.find(copied, places, ("checkpoints", "samples", "optimisers"), 1)
     copied.lengthen_study(1, 9)
 
     pruning.prune(copied, places, found)
@@ -496,3 +499,70 @@ def test_a_start_that_would_not_fit_on_the_disk_is_refused(places, store, monkey
         jobs.submit(store, places, configs, "a", "key", NOW)
 
     assert store.read_studies() == []
+
+
+def test_pruned_samples_leave_what_the_kept_ones_need(copied, places, capsys):
+    run(capsys, "prune", "--parts", "samples", "--yes")
+
+    for sample in copied.read_samples([1, 2]):
+        for name in (sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail):
+            assert (places.artifacts / name).is_file()
+
+
+@pytest.mark.parametrize("where", ["artifacts/inner", "artifacts/runs/000001/inner"])
+def test_a_backup_does_not_go_where_it_would_be_pruned(copied, capsys, tmp_path, where):
+    status, _, error = run(capsys, "backup", str(tmp_path / where))
+
+    assert status == 2
+    assert "inside the artifacts folder" in error
+
+
+@pytest.mark.parametrize(
+    ("deed", "sentence"),
+    [("files", "is not whole"), ("format", "format 99"), ("about", "not that")],
+)
+def test_a_backup_that_is_not_whole_is_refused(copied, places, capsys, tmp_path, deed, sentence):
+    safe = tmp_path / "safe"
+    run(capsys, "backup", str(safe))
+    if deed == "files":
+        shutil.rmtree(safe / "artifacts")
+    else:
+        content = {"format": '{"format": 99, "absent": []}', "about": "nothing"}[deed]
+        (safe / "backup.json").write_text(content)
+
+    status, _, error = run(capsys, "restore", str(safe), "--yes")
+
+    assert status == 2
+    assert sentence in error
+    assert places.run_dir(1).exists()
+
+
+def test_a_copy_of_a_run_at_work_has_no_hold_on_the_original(
+    places, store, capsys, tmp_path, monkeypatch
+):
+    store.add_study("key", "a", [tiny_config(), tiny_config("gan")], NOW)
+    for _ in range(2):
+        job = store.claim_job(NOW)
+        store.set_process(job, processes.identify(os.getpid()), NOW)
+    store.request_stop(2, NOW)
+    run(capsys, "backup", str(tmp_path / "safe"))
+    url = f"sqlite:///{tmp_path}/copy/runs.db"
+    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", url)
+    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(tmp_path / "copy" / "artifacts"))
+
+    assert run(capsys, "restore", str(tmp_path / "safe"))[0] == 0
+
+    with closing(Store(url)) as copy:
+        assert [it.state for it in copy.read_runs()] == [RunState.QUEUED, RunState.STOPPED]
+        assert [it.process for it in copy.read_jobs(*RunState)] == [None, None]
+        assert copy.read_installation() != store.read_installation()
+    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(places.artifacts))
+    jobs.claim_artifacts(store, places)
+    assert "belongs to another database" in run(capsys, "prune", "--dry-run")[2]
+
+
+def test_an_archived_study_hides_its_runs(copied, capsys):
+    run(capsys, "archive", "--study", "1")
+
+    assert json.loads(run(capsys, "runs", "--json")[1]) == []
+    assert len(json.loads(run(capsys, "runs", "--study", "1", "--json")[1])) == 2
