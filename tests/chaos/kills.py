@@ -93,21 +93,25 @@ def compare_with_peace(
 
 
 def _kill(fire: Lab, count: int, chance: random.Random, say: Callable[[str], None]) -> Counter[str]:
+    """Kills at the pace of the work: neither are all over early, nor is the work done first."""
     kills: Counter[str] = Counter()
     while kills.total() < count and not fire.is_done():
         fire.supervise()
         fire.resume_ended()
-        if _progress(fire) < SPREAD * kills.total() / count:
+        done = _progress(fire)
+        if done < SPREAD * kills.total() / count:
             time.sleep(0.2)
             continue
-        time.sleep(chance.uniform(0.0, 3.0))
+        is_late = done > (kills.total() + 1) / count
+        if not is_late:
+            time.sleep(chance.uniform(0.0, 3.0))
         if chance.random() < SUPERVISORS and fire.supervisor is not None:
             fire.supervisor.kill()
             fire.supervisor.wait()
             kills["supervisor"] += 1
         elif working := fire.working():
             job = chance.choice(working)
-            under_way = _aim(fire, job, chance)
+            under_way = _phase(fire, job.run_id or 0) if is_late else _aim(fire, job, chance)
             if _strike(job):
                 kills[under_way] += 1
         say(f"under fire: {kills.total()} of {count} kills")
