@@ -1,8 +1,10 @@
 """Real objects made small: a database in a temporary folder, pairs of 32 px, a tiny budget."""
 
+import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,10 +65,15 @@ def share_what_is_drawn(packed_settings, settings) -> None:
 
 @dataclass(frozen=True)
 class Trained:
-    """A study of two configurations, trained and evaluated; no Inception on its machine."""
+    """A study of two configurations, trained and evaluated; no Inception on its machine.
+
+    Attributes:
+        pristine: a folder with its database and runs, as no test has added to them.
+    """
 
     store: Store
     settings: Settings
+    pristine: Path
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +89,10 @@ def trained(tmp_path_factory, packed_settings):
         patch.setenv("TORCH_HOME", str(folder))
         while (job := store.claim_job(NOW)) is not None:
             worker.run_job(store, settings, job, lambda: False)
-    yield Trained(store, settings)
+    pristine = folder / "pristine"
+    shutil.copytree(settings.artifacts / "runs", pristine / "runs")
+    store.snapshot(pristine / "runs.db")
+    yield Trained(store, settings, pristine)
     store.close()
 
 

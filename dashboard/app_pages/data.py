@@ -54,7 +54,7 @@ if look.summary is None:
     if look.changed is not None:
         st.warning(plain(look.changed), icon=":material/update:")
     if look.job is not None and look.job.state != RunState.DONE:
-        st.warning(plain(f"The last look ended: {look.job.reason or look.job.state}."))
+        st.warning(f"The last look ended: {plain(look.job.reason or look.job.state)}.")
     with st.container(border=True, horizontal_alignment="center"):
         st.subheader("These pictures have not been looked at", anchor=False)
         st.markdown(

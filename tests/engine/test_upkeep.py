@@ -31,8 +31,8 @@ def places(tiny_settings, monkeypatch):
 @pytest.fixture
 def copied(places, trained):
     """The study of two done runs, in places of its own."""
-    shutil.copytree(trained.settings.artifacts / "runs", places.artifacts / "runs")
-    trained.store.snapshot(database_path(places.database_url))
+    shutil.copytree(trained.pristine / "runs", places.artifacts / "runs")
+    shutil.copy(trained.pristine / "runs.db", database_path(places.database_url))
     opened = Store(places.database_url)
     yield opened
     opened.close()
