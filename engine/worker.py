@@ -119,9 +119,8 @@ class _Training:
             if isinstance(event, training.EpochDone):
                 self.record_epoch(event, court, val_pairs)
                 saved_at = time.monotonic()
-                where = f" at epoch {state.epoch}"
                 if state.epoch < config.budget.epochs:
-                    self.recorder.check_stop(where)
+                    self.recorder.check_stop(f" at epoch {state.epoch}")
                 continue
             self.record_steps(event)
             wish = self.recorder.should_stop()

@@ -19,6 +19,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from engine.data import modes
 from engine.data.faults import PictureFaultError
 from engine.errors import EngineError
 
@@ -182,7 +183,7 @@ def _standardise(
         if turn >= 5:  # a quarter turn
             size = (size[1], size[0])
     deep = mode.startswith(_DEEP_MODES)
-    plain = _from_deep(upright) if deep else _to_rgb(upright)
+    plain = modes.from_deep(upright) if deep else modes.to_rgb(upright)
     return Picture(plain, size, tuple(notes))
 
 
@@ -288,29 +289,3 @@ def _orientation(image: Image.Image) -> int | None:
     except Exception:  # a damaged EXIF block raises anything
         return None
     return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.has_transparency_data:
-        coloured = image.convert("RGBA")
-        paper = Image.new("RGB", coloured.size, "white")
-        paper.paste(coloured, mask=coloured.getchannel("A"))
-        return paper
-    return image.convert("RGB")
-
-
-def _from_deep(image: Image.Image) -> Image.Image:
-    """Integers of 16 bits, or floats in [0, 1] or [0, 255], as RGB; Pillow's own convert clips."""
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise PictureFaultError("unreadable", "it has values that are not finite")
-    low, high = float(values.min()), float(values.max())
-    if image.mode == "F" and high <= 1:
-        values = values * 255
-    elif image.mode != "F" and not (image.mode == "I" and high <= 255):  # 8 bits in a wide type
-        values = values / 257
-    if low < 0 or values.max() > 255:
-        raise PictureFaultError("unreadable", f"values from {low:g} to {high:g} are no colours")
-    return Image.fromarray(values.round().astype(np.uint8), "L").convert("RGB")
