@@ -4,7 +4,6 @@ import argparse
 import ipaddress
 import os
 import re
-import shutil
 import socket
 import sys
 import threading
@@ -14,7 +13,6 @@ import webbrowser
 from pathlib import Path
 from typing import NoReturn
 
-import plotly
 from streamlit.web import cli as streamlit_cli
 
 from engine.errors import EngineError
@@ -60,25 +58,13 @@ def main() -> NoReturn:
             f"Choose another: make app PORT={port % 65535 + 1}.",
             1,
         )
-    place_plotly()
     if not chosen.headless and _has_screen():
         address = f"http://{'127.0.0.1' if chosen.address == '0.0.0.0' else chosen.address}:{port}"
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
     # Headless, for otherwise Streamlit advertises itself over the page.
-    command = ["streamlit", "run", str(FOLDER / "app.py"), "--server.headless", "true"]
+    command = ["streamlit", "run", str(FOLDER / "server.py"), "--server.headless", "true"]
     sys.argv = [*command, "--server.port", str(port), "--server.address", chosen.address]
     sys.exit(streamlit_cli.main())
-
-
-def place_plotly() -> None:
-    """Puts plotly's own script where the server hands out static files, for the live chart."""
-    source = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    target = FOLDER / "static" / "plotly.min.js"
-    if not target.is_file() or target.stat().st_size != source.stat().st_size:
-        target.parent.mkdir(exist_ok=True)
-        partial = target.with_suffix(f".{os.getpid()}")
-        shutil.copyfile(source, partial)
-        partial.replace(target)
 
 
 def _has_screen() -> bool:

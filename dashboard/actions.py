@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
-from dashboard import looks, reads
-from engine import jobs, planning
+from dashboard import looks, plans, reads
+from engine import jobs, naming, planning
 from engine.config import RunConfig
 from engine.data import cleaning
 from engine.presets import DEFAULT_CONFIGURATIONS
@@ -22,8 +22,28 @@ def start_study(configs: Sequence[RunConfig], name: str, key: str) -> int:
 
 def start_demo(key: str) -> int:
     """The demo study, as `make demo` has it."""
-    plan = reads.plan("openmoji", "demo", DEFAULT_CONFIGURATIONS, 1, ())
+    plan = plans.plan("openmoji", "demo", DEFAULT_CONFIGURATIONS, 1, ())
     return start_study(plan.configs, plan.name, key)
+
+
+def measure(configs: Sequence[RunConfig]) -> None:
+    """Queues measuring how fast this machine trains configs like these."""
+    jobs.submit_probe(reads.store(), reads.settings(), configs, utc_now())
+
+
+def rename_study(study_id: int, name: str) -> None:
+    """Gives a study another name."""
+    reads.store().rename_study(study_id, naming.check_name(name))
+
+
+def annotate_study(study_id: int, note: str, tags: Sequence[str]) -> None:
+    """Keeps what a person wrote about a study."""
+    reads.store().annotate_study(study_id, naming.check_note(note), naming.check_tags(tags))
+
+
+def annotate_run(run_id: int, note: str, tags: Sequence[str]) -> None:
+    """Keeps what a person wrote about a run."""
+    reads.store().annotate_run(run_id, naming.check_note(note), naming.check_tags(tags))
 
 
 def check(source: str) -> None:

@@ -4,9 +4,15 @@ from pathlib import Path
 
 import streamlit as st
 
+SIDEBAR_PX = 200
 STATIC = Path(__file__).parent / "static"
 
-st.set_page_config(page_title="Chromabench", page_icon=STATIC / "icon.png", layout="wide")
+st.set_page_config(
+    page_title="Chromabench",
+    page_icon=STATIC / "icon.png",
+    layout="wide",
+    initial_sidebar_state=SIDEBAR_PX,
+)
 st.logo(STATIC / "logo.svg", size="large", icon_image=STATIC / "icon.png")
 
 # Only where a sign-in is set up (docs/security.md) does `st.user` know of one.
@@ -41,6 +47,12 @@ st.navigation(
             title="Live",
             icon=":material/monitoring:",
             help="Curves and newest samples of a study as they move.",
+        ),
+        st.Page(
+            "app_pages/run.py",
+            title="Run",
+            icon=":material/directions_run:",
+            help="One run: settings, attempts, samples, numbers, a note.",
         ),
         st.Page(
             "app_pages/gallery.py",

@@ -1,22 +1,30 @@
-"""What pages may read. With `looks` and `actions`, the only file here that knows the store."""
+"""What most pages may read.
 
-from collections.abc import Mapping, Sequence
+Beside this, only `curves`, `galleries`, `looks`, `plans` and `actions` know the store.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
 
-from engine import charts, disk, jobs, planning, report, starting, weights
+from engine import charts, disk, jobs, report, starting
 from engine.cases import Cases, Which, load_cases
-from engine.changes import changed_settings, parse_settings
-from engine.config import RunConfig
-from engine.data.packing import bytes_to_pack, count_pairs, is_packed
 from engine.data.sources import Source, read_source
 from engine.errors import BadInputError
-from engine.estimates import Estimate, estimate
 from engine.export import bundle, folder
 from engine.metrics.catalog import CURVES
-from engine.records import Attempt, MetricPoint, MetricSummary, Run, RunState, Sample, Study
+from engine.records import (
+    Attempt,
+    Checkpoint,
+    Evaluation,
+    MetricSummary,
+    Run,
+    RunState,
+    Sample,
+    Study,
+)
 from engine.results import Comparison, RunStability
 from engine.settings import Settings
 from engine.store import Store, identify, utc_now
@@ -46,13 +54,10 @@ def _open_store(url: str, file: str | None) -> Store:
 
 @dataclass(frozen=True)
 class StudyCard:
-    """What the overview shows of a study."""
+    """A study with its runs, as the overview lists it."""
 
     study: Study
     runs: tuple[Run, ...]
-    thumbnail: str | None
-    n_bytes: int
-    before: Mapping[int, int]  # run -> how many wait before it
 
     @property
     def progress(self) -> float:
@@ -63,6 +68,19 @@ class StudyCard:
     def is_unfinished(self) -> bool:
         """Whether any run has not ended."""
         return any(not run.is_over for run in self.runs)
+
+    @property
+    def first_seeds(self) -> list[Run]:
+        """The run of the lowest seed of each configuration."""
+        found: dict[str, Run] = {}
+        for run in sorted(self.runs, key=lambda it: it.seed):
+            found.setdefault(run.configuration, run)
+        return list(found.values())
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The study's tags."""
+        return self.study.tags
 
     def count(self, *states: RunState) -> int:
         """How many runs are in any of the states."""
@@ -78,10 +96,37 @@ def studies(asked: str = "") -> list[Study]:
     return [it for it in found if it.archived_at is None or str(it.id) == asked] or found
 
 
+def study(study_id: int) -> Study:
+    """One study; raises `EngineError` where there is none."""
+    return store().read_study(study_id)
+
+
 def runs(study_id: int) -> list[Run]:
     """The runs of a study; those whose process is gone are shown as what they are."""
     jobs.attend(store(), settings(), utc_now())
     return store().read_runs(study_id)
+
+
+def run(run_id: int) -> Run:
+    """One run; raises `EngineError` where there is none."""
+    jobs.attend(store(), settings(), utc_now())
+    return store().read_run(run_id)
+
+
+def all_runs() -> list[Run]:
+    """Every run there is."""
+    return store().read_runs()
+
+
+def evaluations(run: Run) -> dict[tuple[int, str], Evaluation]:
+    """(epoch, metric) -> what a run's checkpoints are worth on the split that is reported."""
+    found = store().read_evaluations([run.id], report.REPORTED_SPLIT)
+    return {(it.epoch, it.name): it for it in found}
+
+
+def checkpoints(run_id: int) -> list[Checkpoint]:
+    """The saved states of a run, the newest first."""
+    return store().read_checkpoints(run_id)
 
 
 def attempts(runs: Sequence[Run]) -> dict[int, list[Attempt]]:
@@ -98,35 +143,67 @@ def queue() -> dict[int, int]:
     return {job.run_id: before for before, job in enumerate(queued) if job.run_id is not None}
 
 
-@st.cache_data(ttl=60.0, show_spinner=False)
+@st.cache_resource(ttl=60.0, refresh_mode="background", show_spinner=False)
 def disk_used(run_ids: tuple[int, ...]) -> int:
     """What the files of some runs take, in bytes, as of a minute ago at most."""
     return disk.usage_of_runs(run_ids, settings()).total
 
 
 def cards() -> list[StudyCard]:
-    """The studies with their runs and newest sample, archived ones too."""
+    """All studies with their runs, the newest first, archived ones too."""
     jobs.attend(store(), settings(), utc_now())
-    everything, before = store().read_runs(), queue()
-    samples = {it.run_id: it for it in store().read_newest_samples()}
-    found = []
-    for study in store().read_studies():
-        members = tuple(run for run in everything if run.study_id == study.id)
-        thumbnails = [samples[run.id].thumbnail for run in members if run.id in samples]
-        path = artifact(thumbnails[0]) if thumbnails else None
-        used = disk_used(tuple(run.id for run in members))
-        found.append(StudyCard(study, members, path, used, before))
-    return found
+    members: dict[int, list[Run]] = {}
+    for run in store().read_runs():
+        members.setdefault(run.study_id, []).append(run)
+    return [StudyCard(it, tuple(members.get(it.id, ()))) for it in store().read_studies()]
 
 
-def new_points(run_ids: Sequence[int], name: str, after: int) -> list[MetricPoint]:
-    """The points of one curve that came after a cursor."""
-    return store().read_metrics(run_ids, after, [name])
+def thumbnails(cards: Sequence[StudyCard]) -> dict[int, str]:
+    """Study -> the file of its newest samples, of those that have any."""
+    study_of = {run.id: card.study.id for card in cards for run in card.runs}
+    newest = sorted(store().read_newest_samples(list(study_of)), key=lambda it: it.id)
+    files = {study_of[it.run_id]: artifact(it.thumbnail) for it in newest}
+    return {study_id: path for study_id, path in files.items() if path is not None}
 
 
-def summaries(run_ids: Sequence[int]) -> list[MetricSummary]:
-    """The last and extreme values of all curves."""
-    return store().read_metric_summaries(run_ids)
+@dataclass(frozen=True)
+class Leader:
+    """The configuration that is clearly best in a metric."""
+
+    metric: str
+    configuration: str
+    value: float
+
+
+LEADING = ("kid", "kd_lite2", "psnr")  # the first that a study has is what its card tells
+
+
+def leader(card: StudyCard) -> Leader | None:
+    """Who leads a study, if anybody clearly does; asked anew when a run has ended."""
+    state = tuple((run.id, run.state, run.best_epoch, run.epochs) for run in card.runs)
+    if not any(run.state == RunState.DONE for run in card.runs):
+        return None
+    return _leader(settings().database_url, card.study.id, state)
+
+
+@st.cache_resource(max_entries=2000, show_spinner=False)
+def _leader(url: str, study_id: int, state: tuple[tuple[object, ...], ...]) -> Leader | None:
+    found = report.compare(store(), study_id)
+    for metric in LEADING:
+        column = found.column(metric)
+        if not column:
+            continue
+        first = [name for name, cell in column.items() if cell.rank == 1]
+        if len(first) != 1 or len(column) < 2:
+            return None
+        value = column[first[0]].value
+        return Leader(metric, first[0], value) if value is not None else None
+    return None
+
+
+def summaries(run_ids: Sequence[int]) -> dict[tuple[int, str], MetricSummary]:
+    """(run, curve) -> its last and extreme values."""
+    return {(it.run_id, it.name): it for it in store().read_metric_summaries(run_ids)}
 
 
 def samples(run_ids: Sequence[int]) -> list[Sample]:
@@ -134,36 +211,24 @@ def samples(run_ids: Sequence[int]) -> list[Sample]:
     return store().read_samples(run_ids)
 
 
-@dataclass(frozen=True)
-class Clone:
-    """What a form is filled with to start a study like another one."""
-
-    name: str
-    data: str
-    budget: str
-    configurations: tuple[str, ...]
-    seeds: int
-    changes: Mapping[str, str]
-
-
-def clone(study_id: int) -> Clone:
-    """A study as a form has it; raises `EngineError` where there is none."""
-    study, runs = store().read_study(study_id), store().read_runs(study_id)
-    changes: dict[str, str] = {}
-    for run in runs:
-        changes |= changed_settings(run.config)
-    return Clone(
-        name=planning.name_again(study.name),
-        data=study.data,
-        budget=study.budget.name,
-        configurations=tuple(dict.fromkeys(run.configuration for run in runs)),
-        seeds=len({run.seed for run in runs}),
-        changes=changes,
-    )
+def newest_samples(run_ids: Sequence[int]) -> list[Sample]:
+    """The last samples of each of some runs."""
+    return store().read_newest_samples(run_ids)
 
 
 def comparison(study_id: int) -> Comparison:
-    """The comparison table as it stands."""
+    """The comparison table as it stands; made anew when anything of its runs has changed."""
+    state = tuple(
+        (run.id, run.state, run.best_epoch, run.ended_at) for run in store().read_runs(study_id)
+    )
+    name = store().read_study(study_id).name
+    return _comparison(settings().database_url, study_id, name, state)
+
+
+@st.cache_resource(ttl=30.0, max_entries=50, show_spinner=False)
+def _comparison(
+    url: str, study_id: int, name: str, state: tuple[tuple[object, ...], ...]
+) -> Comparison:
     return report.compare(store(), study_id)
 
 
@@ -223,59 +288,6 @@ def as_csv(table: pd.DataFrame) -> bytes:
     """A table as CSV; a text that a spreadsheet would take for a formula gets an apostrophe."""
     safe = table.map(lambda it: f"'{it}" if str(it).startswith(("=", "+", "-", "@", "\t")) else it)
     return safe.to_csv(index=False).encode()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What Start would start.
-
-    Attributes:
-        name: what the study is called when nobody says.
-        perceptual: the network behind the perceptual term; None without such a term.
-        could_fetch: whether VGG19 would be used if its weights were fetched.
-        absent: sentences on metrics that will be missing, with the way out.
-    """
-
-    configs: tuple[RunConfig, ...]
-    name: str
-    pairs: dict[str, int]
-    is_packed: bool
-    estimate: Estimate
-    perceptual: str | None
-    could_fetch: bool
-    absent: tuple[str, ...]
-
-
-def plan(
-    data: str, budget: str, configurations: Sequence[str], seeds: int, changes: Sequence[str]
-) -> Plan:
-    """What a form's values amount to; raises `EngineError` with a sentence for the form."""
-    parsed = parse_settings(changes)
-    chosen = source(data)
-    configs = planning.plan_study(chosen, budget, configurations, seeds, parsed, settings())
-    spent = configs[0].budget
-    pairs = count_pairs(chosen, spent, settings())
-    perceptual = next(
-        (
-            config.execution.perceptual_features
-            for config in configs
-            if "perceptual" in config.configuration.recipe.names
-        ),
-        None,
-    )
-    absent = [] if weights.find("inception", settings()) else [weights.absence("inception")]
-    return Plan(
-        configs=tuple(configs),
-        name=planning.default_name(chosen, budget),
-        pairs=pairs,
-        is_packed=is_packed(chosen, spent.px, settings()),
-        estimate=estimate(
-            configs, pairs, store().read_speeds(), bytes_to_pack(chosen, spent.px, settings())
-        ),
-        perceptual=perceptual,
-        could_fetch=perceptual == "efficientnet_lite0",
-        absent=tuple(absent),
-    )
 
 
 def _done(run: Run) -> float:

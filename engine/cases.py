@@ -79,16 +79,16 @@ def load_cases(
         EngineError: the pictures are not where they were, or are others by now.
     """
     chosen = _first_runs(store.read_runs(study.id))
-    fakes = _chosen_predictions(store, chosen)
+    fakes = chosen_predictions(store, list(chosen.values()))
     chosen = {name: run for name, run in chosen.items() if run.id in fakes}
     if not chosen:
         return None
     ids = [run.id for run in chosen.values()]
     table = _score_table(store.read_scores(ids, REPORTED_SPLIT, [metric]), chosen, fakes)
     judges = [by] if by in table else list(table)
-    names = _choose({name: table[name] for name in judges}, metric, which, count)
+    names = choose({name: table[name] for name in judges}, metric, which, count)
     environment = next(iter(chosen.values())).environment
-    source, target = _read_pairs(study, environment, names, settings)
+    source, target = read_pairs(study, environment, names, settings)
     return Cases(
         metric=metric,
         source_label=source_label(study.data),
@@ -96,7 +96,7 @@ def load_cases(
         source=source,
         target=target,
         fakes={
-            name: _read_fakes(fakes[run.id], names, study.budget.px, settings)
+            name: read_fakes(fakes[run.id], names, study.budget.px, settings)
             for name, run in chosen.items()
         },
         scores={name: tuple(scores.get(it) for it in names) for name, scores in table.items()},
@@ -113,8 +113,9 @@ def _first_runs(runs: Sequence[Run]) -> dict[str, Run]:
     return {name: found[name] for name in order if name in found}
 
 
-def _chosen_predictions(store: Store, chosen: Mapping[str, Run]) -> dict[int, Predictions]:
-    best = {run.id: run.best_epoch for run in chosen.values()}
+def chosen_predictions(store: Store, runs: Sequence[Run]) -> dict[int, Predictions]:
+    """Run -> where what its chosen checkpoint made of the split lies, of those that have it."""
+    best = {run.id: run.best_epoch for run in runs}
     kept = store.read_predictions(list(best), REPORTED_SPLIT)
     return {it.run_id: it for it in kept if it.epoch == best[it.run_id]}
 
@@ -131,10 +132,10 @@ def _score_table(
     return table
 
 
-def _choose(
-    table: Mapping[str, Mapping[str, float | None]], metric: str, which: Which, count: int
+def choose(
+    table: Mapping[str, Mapping[str, float | None]], metric: str, which: Which, count: int | None
 ) -> tuple[str, ...]:
-    """The pictures, worst or best first; ties by name."""
+    """The pictures, worst or best first; ties by name. `count`: at most so many, None: all."""
     pictures = list(dict.fromkeys(picture for scores in table.values() for picture in scores))
     means = {}
     for picture in pictures:
@@ -145,15 +146,16 @@ def _choose(
     ranked = sorted(means, key=lambda picture: (sign * means[picture], picture))  # worst first
     if which == "best":
         ranked.reverse()
-    elif which == "typical":
+    elif which == "typical" and count is not None:
         start = max(0, (len(ranked) - count) // 2)
         ranked = ranked[start:]
     return tuple(ranked[:count])
 
 
-def _read_pairs(
+def read_pairs(
     study: Study, environment: Mapping[str, Any] | None, names: Sequence[str], settings: Settings
 ) -> tuple[Pictures, Pictures]:
+    """Sources and targets of some pairs, [K, px, px, 3] bytes each, as the runs saw them."""
     source, px = read_source(study.data, settings), study.budget.px
     if not is_packed(source, px, settings):
         raise EngineError(
@@ -168,7 +170,8 @@ def _read_pairs(
     return split_pixels(packed.pixels[[positions[name] for name in names]])
 
 
-def _read_fakes(kept: Predictions, names: Sequence[str], px: int, settings: Settings) -> Pictures:
+def read_fakes(kept: Predictions, names: Sequence[str], px: int, settings: Settings) -> Pictures:
+    """What a checkpoint made of some pairs, [K, px, px, 3] bytes."""
     path = settings.artifacts / kept.path
     positions = {name: index for index, name in enumerate(kept.names)}
     again = f"`python -m engine evaluate {kept.run_id}` makes them again."

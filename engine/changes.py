@@ -76,6 +76,28 @@ def changed_settings(config: RunConfig) -> dict[str, str]:
     return changed
 
 
+def flat_settings(config: RunConfig) -> dict[str, object]:
+    """All settings of a run by name: configuration, terms, budget, execution, seed."""
+    configuration, budget, execution = config.configuration, config.budget, config.execution
+    weights = {term.name: term.weight for term in configuration.recipe.terms}
+    return {
+        "data": config.data,
+        "configuration": configuration.name,
+        **{f"weight of {name}": weights.get(name, 0.0) for name in TERM_KEYS},
+        **{key: getattr(configuration, key) for key in CONFIGURATION_KEYS},
+        "budget": budget.name,
+        **{key: it for key, it in budget.model_dump().items() if key != "name"},
+        **execution.model_dump(),
+        "seed": config.seed,
+    }
+
+
+def settings_differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[object, object]]:
+    """Setting -> its two values, of those that differ."""
+    mine, theirs = flat_settings(one), flat_settings(other)
+    return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+
 def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
     """The run with single values changed, as `--set` and the form do it."""
     terms: dict[str, Term] = {}

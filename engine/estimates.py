@@ -30,11 +30,13 @@ class Estimate:
         seconds: all runs one after the other.
         is_measured: whether the speed of every configuration was measured before.
         disk_bytes: checkpoints of all runs, and the pairs that are still to be packed.
+        memory_mb: of the run that needs most; None where none was measured.
     """
 
     seconds: float
     is_measured: bool
     disk_bytes: int
+    memory_mb: float | None = None
 
     @property
     def disk_mb(self) -> float:
@@ -42,10 +44,28 @@ class Estimate:
         return self.disk_bytes / 2**20
 
 
+@dataclass(frozen=True)
+class Pace:
+    """What one kind of work was measured to need, on this machine."""
+
+    images_per_second: float
+    memory_mb: float | None
+
+
+def work_of(config: RunConfig) -> str:
+    """What a training step costs, in a word: runs with the same are equally fast.
+
+    That is the networks' work and which terms the loss has; their weights cost nothing.
+    """
+    names = [term.name for term in config.configuration.recipe.terms if term.weight]
+    features = config.execution.perceptual_features if "perceptual" in names else ""
+    return f"{config.budget.work} {' '.join(sorted(names))} {features}".strip()
+
+
 def estimate(
     configs: Sequence[RunConfig],
     pairs: Mapping[str, int],
-    speeds: Mapping[tuple[str, str], float],
+    paces: Mapping[str, Pace],
     to_pack: int,
 ) -> Estimate:
     """Estimates a study.
@@ -53,22 +73,21 @@ def estimate(
     Args:
         configs: one per run.
         pairs: how many of each split.
-        speeds: (configuration, `Budget.work`) -> pictures per second, measured.
+        paces: `work_of` -> what was measured.
         to_pack: bytes of pairs that are still to be packed.
     """
-    seconds, measured = 0.0, True
-    for config in configs:
+    seconds, known = 0.0, [paces.get(work_of(config)) for config in configs]
+    for config, pace in zip(configs, known, strict=True):
         budget = config.budget
-        key = (config.configuration.name, budget.work)
-        measured = measured and key in speeds
-        speed = speeds.get(key) or _guess_speed(config)
+        speed = pace.images_per_second if pace is not None else _guess_speed(config)
         seconds += START_S + budget.epochs * pairs["train"] / speed
         choices = len(budget.evaluated_epochs)
         judged = (choices * pairs["val"] if choices > 1 else 0) + pairs["test"]
         seconds += judged / JUDGED_PER_SECOND
     budget = configs[0].budget
     checkpoints = (len(configs) * CHECKPOINTS_KEPT + SPARE_CHECKPOINTS) * checkpoint_bytes(budget)
-    return Estimate(seconds, measured, checkpoints + to_pack)
+    memory = [it.memory_mb for it in known if it is not None and it.memory_mb is not None]
+    return Estimate(seconds, None not in known, checkpoints + to_pack, max(memory, default=None))
 
 
 def checkpoint_bytes(budget: Budget) -> int:

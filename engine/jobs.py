@@ -3,6 +3,7 @@
 The database is the queue. Whoever asks for work makes sure that a supervisor lives.
 """
 
+import json
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,8 @@ from engine.config import RunConfig
 from engine.data import packing
 from engine.data.sources import read_source
 from engine.errors import BadInputError
-from engine.estimates import estimate
-from engine.planning import check_name
+from engine.estimates import estimate, work_of
+from engine.naming import check_name
 from engine.records import Job, Run, RunState, Study
 from engine.settings import Settings
 from engine.starting import claim_artifacts, ensure_supervisor, supervisor_lives
@@ -187,6 +188,19 @@ def _set_aside(run_id: int, settings: Settings) -> Path | None:
 def _remove(folder: Path | None) -> None:
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def submit_probe(
+    store: Store, settings: Settings, configs: Sequence[RunConfig], now: datetime
+) -> Job:
+    """Queues measuring the speed of each kind of work among the configs; waits for no run."""
+    kinds = {work_of(it): it.model_copy(update={"seed": 0}) for it in configs}
+    subject = json.dumps([it.model_dump(mode="json") for it in kinds.values()])
+    settings.require_writable_artifacts()
+    supervisor_lives(settings)
+    job = store.add_job("probe", subject, now)
+    ensure_supervisor(settings)
+    return job
 
 
 def submit_check(store: Store, settings: Settings, source: str, now: datetime) -> Job:

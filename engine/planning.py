@@ -10,18 +10,17 @@ from pydantic import BaseModel, Field, ValidationError
 
 from engine import weights
 from engine.changes import apply_settings
-from engine.config import MAX_SEEDS, RunConfig, change, explain
+from engine.config import MAX_SEEDS, Configuration, RunConfig, change, explain
 from engine.data.packing import count_pairs, require_usable
 from engine.data.sources import Source, read_source
 from engine.data.survey import load_survey
 from engine.errors import BadInputError, MissingWeightsError
 from engine.metrics.catalog import CATALOG
+from engine.naming import MAX_NAME, check_name, name_again
 from engine.presets import read_budget, read_configurations
 from engine.records import Run, Study
 from engine.settings import Settings
 
-MAX_NAME = 120
-AGAIN = " (again)"
 MAX_RUNS = 1000  # of a study that is repeated
 RESULTS_FORMAT = 1  # of results.json
 MAX_RESULTS_BYTES = 200 * 2**20
@@ -30,7 +29,7 @@ MAX_RESULTS_BYTES = 200 * 2**20
 def plan_study(
     source: Source,
     budget: str,
-    configurations: Sequence[str],
+    configurations: Sequence[str | Configuration],
     seeds: int,
     changes: Mapping[str, str],
     settings: Settings,
@@ -42,7 +41,7 @@ def plan_study(
     Args:
         source: where the pairs come from.
         budget: a budget's name.
-        configurations: names, in the order they are compared.
+        configurations: names of presets or a person's own, in the order they are compared.
         seeds: how many; they are 0 .. seeds - 1.
         changes: `--set` keys and values, applied to every run.
         settings: where weights are looked for.
@@ -183,11 +182,6 @@ def plan_clone(
     return check_runs(configs, read_source(configs[0].data, settings), settings)
 
 
-def name_again(name: str) -> str:
-    """What a repetition of a study is called."""
-    return f"{name[: MAX_NAME - len(AGAIN)]}{AGAIN}"
-
-
 def _read_results(path: Path, shown: str) -> _Results:
     try:
         if not path.is_file():
@@ -269,16 +263,6 @@ def choose_weights(config: RunConfig, settings: Settings) -> RunConfig:
     else:
         chosen["encoder_weights"] = "none"
     return config.model_copy(update={"execution": change(asked, chosen)})
-
-
-def check_name(name: str) -> str:
-    """A study's name as it is stored, or `BadInputError`."""
-    name = name.strip()
-    if not name or len(name) > MAX_NAME or not name.isprintable():
-        raise BadInputError(
-            f"A study's name has 1 to {MAX_NAME} printable characters, not {name[:40]!r}."
-        )
-    return name
 
 
 def default_name(source: Source, budget: str) -> str:

@@ -63,22 +63,24 @@ BUDGET_PURPOSE = {
 }
 
 
-def read_configurations(names: Sequence[str]) -> tuple[Configuration, ...]:
-    """The named configurations, in order.
+def read_configurations(asked: Sequence[str | Configuration]) -> tuple[Configuration, ...]:
+    """The configurations, in order: presets by their names, others as a person wrote them.
 
     Raises:
         BadInputError: a name is unknown or stands twice.
     """
-    for name in names:
-        if name not in CONFIGURATIONS:
+    names = [it if isinstance(it, str) else it.name for it in asked]
+    for it in asked:
+        if isinstance(it, str) and it not in CONFIGURATIONS:
             raise BadInputError(
-                f"There is no configuration {name!r}; there are {', '.join(CONFIGURATIONS)}."
+                f"There is no configuration {it!r}; there are {', '.join(CONFIGURATIONS)}."
             )
-        if list(names).count(name) > 1:
+    for name in names:
+        if names.count(name) > 1:
             raise BadInputError(f"The configuration {name!r} is named twice.")
     if not names:
         raise BadInputError("A study compares at least one configuration; none was named.")
-    return tuple(CONFIGURATIONS[name] for name in names)
+    return tuple(CONFIGURATIONS[it] if isinstance(it, str) else it for it in asked)
 
 
 def read_budget(name: str) -> Budget:

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine import checkpoint, grids
+from engine import alerts, checkpoint, grids
 from engine.attempt import ShouldStop, StoppedError, patiently
 from engine.errors import EngineError, StoreError
 from engine.files import sweep_partial
-from engine.records import Checkpoint, Job, MetricPoint, Sample
+from engine.records import Alert, Checkpoint, Job, MetricPoint, Sample
 from engine.settings import Settings
 from engine.state import TrainingState
 from engine.store import GoneDatabaseError, Store, utc_now
@@ -39,6 +39,8 @@ class Recorder:
         self.folder = settings.run_dir(self.run_id)
         self.checkpoints = self.folder / "checkpoints"
         self._waiting: list[MetricPoint] = []
+        self._alerts: list[Alert] = []
+        self._watch = alerts.Watch(self.run_id, store.read_run(self.run_id).config.budget.epochs)
         self._waiting_since = 0.0
         self._failures = 0
 
@@ -107,7 +109,11 @@ class Recorder:
 
     def _write_points(self, epoch: int, step: int) -> None:
         self.store.add_metrics(self.job, epoch, step, self._waiting, utc_now())
+        self._alerts += self._watch.look(self._waiting)
         count, self._waiting = len(self._waiting), []
+        if self._alerts:
+            self.store.add_alerts(self.job, self._alerts, utc_now())
+            self._alerts = []
         if self._waiting_since:
             waited, self._waiting_since = time.monotonic() - self._waiting_since, 0.0
             if waited >= NOTED_WAIT_S:
@@ -235,6 +241,9 @@ class Recorder:
             print(f"continuing after step {state.step}", flush=True)
         rewind = self.store.rewind
         self._remove(self.write(lambda: rewind(self.job, state.epoch, state.step, utc_now())))
+        if state.step:
+            known = self.store.read_metrics([self.run_id], names=alerts.WATCHED)
+            self._watch.look(it for it in known if it.step <= state.step)
         self._sweep_earlier()
 
     def _sweep_earlier(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from engine.config import Budget, RunConfig
 
-JobKind = Literal["train", "check"]
+JobKind = Literal["train", "check", "probe"]
 
 
 class RunState(StrEnum):
@@ -42,6 +42,8 @@ class Study:
     budget: Budget
     created_at: datetime
     archived_at: datetime | None = None
+    note: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Run:
     progress_at: datetime | None
     archived_at: datetime | None
     will_retry: bool
+    note: str
+    tags: tuple[str, ...]
 
     @property
     def progress(self) -> float:
@@ -118,7 +122,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class MetricPoint:
-    """One value of one curve, None where there is none. `id` is the cursor."""
+    """One value of one curve, None where there is none.
+
+    Attributes:
+        id: the cursor.
+        at: when it was measured, in seconds since 1970; None where that is not known.
+    """
 
     run_id: int
     step: int
@@ -126,6 +135,54 @@ class MetricPoint:
     name: str
     value: float | None
     id: int = 0
+    at: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Neighbouring points of one curve, drawn as one.
+
+    Attributes:
+        part: which stretch of the run; all of a curve's have the same number of steps.
+        n: how many of its points have a value.
+        step: the mean of its steps. `at` likewise; None where no time is known.
+        value, low, high: mean, least and greatest; None where no point has a value.
+        last_step: the greatest of its steps.
+        id: the greatest of its points' cursors.
+    """
+
+    run_id: int
+    part: int
+    n: int
+    step: float
+    at: float | None
+    value: float | None
+    low: float | None
+    high: float | None
+    last_step: int
+    id: int
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something in a run's curves that a person should look at, where it happened."""
+
+    run_id: int
+    step: int
+    kind: Literal["saturated", "plateau"]
+    text: str
+    id: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one host needs for one kind of work, as a short probe measured it."""
+
+    host: str
+    work: str
+    images_per_second: float
+    memory_mb: float
+    measured_at: datetime
 
 
 @dataclass(frozen=True)
@@ -257,9 +314,9 @@ class Job:
     """A piece of work in the queue. `token` belongs to one attempt: who holds it may write.
 
     Attributes:
-        kind: `train`, a run; or `check`, looking at a source of pairs.
+        kind: `train`, a run; `check`, looking at a source of pairs; `probe`, measuring speed.
         run_id: of a training job, else None.
-        subject: of any other: the source it is about.
+        subject: of any other: the source it is about, or what is measured, as JSON.
         reason: why it ended as it did; a training job's is its run's.
         progress: 0 to 1; a training job's is its run's.
         process: who works on it, as `processes.identify` has it; at first its supervisor.

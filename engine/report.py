@@ -31,6 +31,9 @@ ABOUT_UNIT = {
 EPOCH_COSTS = ("images_per_second", "epoch_seconds", "peak_memory_mb")
 
 
+Spent = dict[tuple[int, str], list[float]]  # (run, cost) -> its values, epoch by epoch
+
+
 def compare(store: Store, study_id: int) -> Comparison:
     """The comparison of a study as it stands now."""
     study, runs = store.read_study(study_id), store.read_runs(study_id)
@@ -57,10 +60,14 @@ def build_comparison(
     cells: dict[str, dict[str, Cell]] = {name: {} for name in names}
     tested: list[Contrast] = []
     machine = _usual([_machine(run) for run in finished])
+    spent: Spent = {}
+    for point in costs:
+        if point.value:
+            spent.setdefault((point.run_id, point.name), []).append(point.value)
     for metric in COMPARED:
         if metric in COSTS:
             column = {
-                name: _cost_cell(members[name], metric, measured, costs, machine) for name in names
+                name: _cost_cell(members[name], metric, measured, spent, machine) for name in names
             }
         else:
             usual = _usual([protocol_key(it) for it in measured.values_of(metric)])
@@ -210,7 +217,7 @@ def _cost_cell(
     runs: Sequence[Run],
     metric: str,
     measured: _Measured,
-    points: Sequence[MetricPoint],
+    spent: Spent,
     machine: str | None,
 ) -> Cell:
     """What it takes, mean over seeds: of training from the epochs, of use as it was measured."""
@@ -218,7 +225,7 @@ def _cost_cell(
     evaluated = {run.seed: it for run in runs if (it := measured.chosen.get((run.id, metric)))}
     name = "epoch_seconds" if metric == "training_seconds" else metric
     for run in runs:
-        values = [it.value for it in points if it.run_id == run.id and it.name == name and it.value]
+        values = spent.get((run.id, name), [])
         if values and metric == "training_seconds":
             by_seed[run.seed] = sum(values)
         elif values:

@@ -20,6 +20,7 @@ class Settings:
         database_url: an SQLAlchemy URL; SQLite or PostgreSQL.
         artifacts: the folder of packed data, checkpoints, samples and logs.
         slots: how many runs train at the same time; None: one per GPU, else one.
+        webhook: an address that is told when a study has ended; None: nobody is told.
         data_roots: folders inside which pages may read pictures; None: anywhere on this machine.
     """
 
@@ -27,6 +28,7 @@ class Settings:
     artifacts: Path
     slots: int | None = None
     data_roots: tuple[Path, ...] | None = None
+    webhook: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -48,6 +50,11 @@ class Settings:
                 f"CHROMABENCH_ARTIFACTS is no folder's name: {folder[:80]!r} ({error})."
             ) from error
         roots = environment.get("CHROMABENCH_DATA_ROOTS")
+        webhook = environment.get("CHROMABENCH_WEBHOOK") or None
+        if webhook is not None and not re.fullmatch(r"https?://[^\s/]+\S*", webhook):
+            raise BadInputError(
+                f"CHROMABENCH_WEBHOOK must be an http:// or https:// address, not {webhook[:60]!r}."
+            )
         return cls(
             database,
             artifacts,
@@ -55,6 +62,7 @@ class Settings:
             None
             if roots is None
             else tuple(Path(it).expanduser().resolve() for it in roots.split(os.pathsep) if it),
+            webhook,
         )
 
     @property

@@ -17,7 +17,11 @@ from engine.settings import PROJECT_ROOT, Settings
 from engine.store import Store
 
 # Which process does which kind of job.
-MODULES: dict[JobKind, str] = {"train": "engine.worker", "check": "engine.examiner"}
+MODULES: dict[JobKind, str] = {
+    "train": "engine.worker",
+    "check": "engine.examiner",
+    "probe": "engine.prober",
+}
 # Idle threads spin briefly, then sleep: nearly full speed alone, no collapse on a busy machine.
 SPIN_COUNT = "5000"
 MARKER = "installation"  # the file that says whose the artifacts are

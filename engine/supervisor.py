@@ -12,11 +12,11 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from filelock import Timeout
 
-from engine import jobs, processes, starting
+from engine import announcing, jobs, processes, starting
 from engine.errors import StoreError
 from engine.records import Job, JobKind, RunState
 from engine.settings import Settings
@@ -27,6 +27,9 @@ IDLE_S = 60.0
 TAKE_OVER_S = 3.0  # how long to wait for a supervisor that is just leaving
 STOP_GRACE_S = 60.0  # for a worker to save and leave, before it is killed
 RETRY_AFTER_S = 10.0  # a crashed run is seen as such so long before it goes on by itself
+PROBES = 1
+ANNOUNCE_EVERY_S = 5.0  # a look at which studies have ended, where none of our own did
+ANNOUNCED_FOR_S = 3600.0  # a study that ended longer ago is no news
 CHECKS = 1  # looks at data at a time; they do not wait for runs
 
 
@@ -87,7 +90,10 @@ class _Supervisor:
         self.slots: dict[JobKind, int] = {
             "train": settings.slots or max(1, len(self.gpus)),
             "check": CHECKS,
+            "probe": PROBES,
         }
+        self.working: set[str] = set()  # tokens, as of the last announcement
+        self.announce_at = 0.0
         self.children: dict[str, subprocess.Popen[bytes]] = {}  # by the token of their attempt
         self.signalled_at: dict[str, float] = {}
         self.crashed_at: dict[int, float] = {}
@@ -121,10 +127,33 @@ class _Supervisor:
         active = self.store.read_jobs(RunState.RUNNING, RunState.STOPPING)
         self.stop_asked(active)
         started = [self.fill(kind, active) for kind in self.slots]
+        self.announce({str(job.token) for job in active})
         return bool(active or waiting or any(started))
+
+    def announce(self, working: set[str]) -> None:
+        """Tells the webhook, if there is one, of the studies that have ended.
+
+        Args:
+            working: the tokens of the jobs that are at work.
+        """
+        ended, self.working = self.working - working, working
+        webhook, is_due = self.settings.webhook, time.monotonic() >= self.announce_at
+        if webhook is None or not (is_due or ended):
+            return
+        self.announce_at = time.monotonic() + ANNOUNCE_EVERY_S
+        now = utc_now()
+        since = now - timedelta(seconds=ANNOUNCED_FOR_S)
+        for study_id in self.store.claim_announcement(since, now):
+            study, runs = self.store.read_study(study_id), self.store.read_runs(study_id)
+            about = announcing.describe(study, runs)
+            threading.Thread(target=announcing.post, args=(webhook, about)).start()
 
     def fill(self, kind: JobKind, active: list[Job]) -> int:
         """Claims and starts jobs of a kind in this host's free slots; returns how many."""
+        # A speed is measured while nothing else runs, and nothing begins meanwhile.
+        here = {it.kind for it in active if it.host == self.host}
+        if (kind == "probe" and "train" in here) or (kind == "train" and "probe" in here):
+            return 0
         taken = {it.slot for it in active if it.kind == kind and it.host == self.host}
         started = 0
         for slot in (str(number) for number in range(self.slots[kind])):
@@ -140,7 +169,7 @@ class _Supervisor:
     def start(self, job: Job) -> None:
         """Starts a claimed job's process; each slot for training has its own GPU, if there are."""
         gpu = None
-        if job.kind == "train" and self.gpus:
+        if job.kind in ("train", "probe") and self.gpus:
             gpu = self.gpus[int(job.slot or 0) % len(self.gpus)]
         try:
             child = starting.start_worker(job, self.settings, gpu)

@@ -66,6 +66,7 @@ class _Training:
         self.recorder = Recorder(store, settings, job, should_stop)
         self.run_id = self.recorder.run_id
         self.run_record = store.read_run(self.run_id)
+        self.told_at = time.time()  # of the last steps
 
     def run(self) -> End:
         """Prepares, trains, evaluates; returns how it ended."""
@@ -115,10 +116,11 @@ class _Training:
     ) -> None:
         """Iterates the loop; leaves it between two steps when asked to, the state saved."""
         every, saved_at = config.execution.keep_every, time.monotonic()
+        self.told_at = time.time()
         for event in training.train(config, state, pairs, val_pairs, extract):
             if isinstance(event, training.EpochDone):
                 self.record_epoch(event, court, val_pairs)
-                saved_at = time.monotonic()
+                saved_at, self.told_at = time.monotonic(), time.time()
                 if state.epoch < config.budget.epochs:
                     self.recorder.check_stop(f" at epoch {state.epoch}")
                 continue
@@ -191,17 +193,23 @@ class _Training:
 
     def record_steps(self, event: training.StepsDone) -> None:
         """Losses of recorded steps, and progress."""
+        # Steps are told of about once a second: they are spread over the time since the last word.
+        since, self.told_at = self.told_at, time.time()
+        share = (self.told_at - since) / max(1, len(event.recorded))
         points = [
-            MetricPoint(self.run_id, recorded.step, event.epoch, name, value)
-            for recorded in event.recorded
+            MetricPoint(
+                self.run_id, recorded.step, event.epoch, name, value, at=since + share * number
+            )
+            for number, recorded in enumerate(event.recorded, 1)
             for name, value in recorded.losses.items()
         ]
         self.recorder.add_points(event.epoch - 1, event.step, points)
 
     def record_epoch(self, event: training.EpochDone, court: Court, val_pairs: PairSet) -> None:
         """Commits the metrics, then the samples, then the checkpoint, then what it is worth."""
+        now = time.time()
         points = [
-            MetricPoint(self.run_id, event.step, event.epoch, name, value)
+            MetricPoint(self.run_id, event.step, event.epoch, name, value, at=now)
             for name, value in event.metrics.items()
         ]
         recorder, state, config = self.recorder, event.state, court.config

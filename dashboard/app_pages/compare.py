@@ -9,13 +9,19 @@ from dashboard.components import comparison_sections as sections
 from dashboard.components.comparison_table import comparison_table, show_findings
 from dashboard.components.empty import nothing_here
 from dashboard.components.picker import pick_study
+from dashboard.components.status import tab_title
 from engine.findings import findings
 from engine.page import lead
+from engine.records import RunState
 from engine.tables import to_csv
+
+RUNS_LINKED = 12
 
 st.title("Compare", anchor=False)
 study = pick_study()
-comparison, runs = reads.comparison(study.id), reads.runs(study.id)
+with st.skeleton(height=320):
+    comparison, runs = reads.comparison(study.id), reads.runs(study.id)
+st.set_page_config(page_title=tab_title(study, runs, "Compare"))
 
 if comparison.is_empty:
     nothing_here("The table fills as runs end; each is evaluated on the test split.")
@@ -54,7 +60,15 @@ shown: dict[str, Callable[[], None]] = {
     "Stability": lambda: sections.stability_section(runs),
     "Configurations": lambda: sections.configurations_section(runs),
 }
-tabs = st.tabs(list(shown), on_change="rerun", key="compare_tab")
+with st.container(horizontal=True, gap="small"):
+    for run in [run for run in runs if run.state == RunState.DONE][:RUNS_LINKED]:
+        st.page_link(
+            "app_pages/run.py",
+            label=f"{run.configuration}, seed {run.seed}",
+            icon=":material/info:",
+            query_params={"run": str(run.id)},
+        )
+tabs = st.tabs(list(shown), on_change="rerun", key="tab", bind="query-params")
 for tab, show in zip(tabs, shown.values(), strict=True):
     if tab.open:
         with tab:

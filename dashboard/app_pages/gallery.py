@@ -1,37 +1,126 @@
-"""Gallery: the same validation pictures through the epochs, every run beside the target."""
+"""Gallery: the same pictures side by side, through the epochs or by their scores."""
 
 import streamlit as st
 
-from dashboard import reads
+from dashboard import galleries, reads
 from dashboard.components.empty import nothing_here
-from dashboard.components.picker import pick_study
-from dashboard.components.strips import show_samples
+from dashboard.components.gallery import Chosen, Shown, gallery, of_evaluation, through_epochs
+from dashboard.components.picker import pick_runs, pick_study
+from engine.metrics.catalog import CATALOG
+from engine.records import Run
+
+PER_PAGE = 12
+RUNS_AT_FIRST = 6
+KINDS = {"samples": "Samples through the epochs", "test": "All test pictures"}
 
 st.title("Gallery", anchor=False)
 study = pick_study()
-
-runs = reads.runs(study.id)
-samples = reads.samples([run.id for run in runs])
-if not samples:
-    nothing_here("The first samples appear after the first epoch.")
-    st.stop()
-
-epochs = sorted({sample.epoch for sample in samples})
-names = [f"{run.configuration}, seed {run.seed}" for run in runs]
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    chosen = st.multiselect("Runs", names, default=names[:6], key=f"gallery_runs_{study.id}")
-    epoch = epochs[-1]
-    if len(epochs) > 1:
-        epoch = st.select_slider(
-            "Epoch", epochs, value=epochs[-1], key=f"gallery_epoch_{study.id}", width=360
-        )
-
-shown = [run for run, name in zip(runs, names, strict=True) if name in chosen]
-if not shown:
+runs = pick_runs(study, reads.runs(study.id), RUNS_AT_FIRST)
+if not runs:
     nothing_here("Choose at least one run.")
     st.stop()
-st.caption(
-    "Each row is one validation pair, taken from the more colourful half, the same for all runs. "
-    "A run that is not as far shows its latest epoch."
+kind = st.segmented_control(
+    "Pictures",
+    list(KINDS),
+    default="samples",
+    required=True,
+    format_func=lambda it: KINDS[it],
+    key="pictures",
+    bind="query-params",
+    label_visibility="collapsed",
 )
-show_samples(shown, samples, epoch)
+
+
+def choose_samples() -> Shown | None:
+    """A few validation pairs, at every epoch."""
+    st.caption(
+        "Each row is one validation pair, taken from the more colourful half, the same for all "
+        "runs. A run that is not as far shows its latest epoch. Click a picture to see it large."
+    )
+    samples = reads.samples([run.id for run in runs])
+    return through_epochs(study, runs, samples, None, galleries.count_rows(samples))
+
+
+def choose_evaluated() -> Shown | None:
+    """A page of the test split, in the order of a metric."""
+    judged = galleries.judged_runs(runs)
+    if not judged:
+        return None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        order = st.segmented_control(
+            "First the",
+            ["worst", "best"],
+            default="worst",
+            required=True,
+            key="order",
+            bind="query-params",
+        )
+        metric = st.selectbox(
+            "by",
+            galleries.METRICS,
+            format_func=lambda name: CATALOG[name].label,
+            key="sorted_by",
+            bind="query-params",
+            width=200,
+        )
+        everybody = {0: "the mean of these runs"}
+        judges = everybody | {run.id: f"{run.configuration}, seed {run.seed}" for run in judged}
+        judge = st.selectbox(
+            "of",
+            list(judges),
+            format_func=lambda run_id: judges[run_id],
+            key=f"judge_{study.id}",
+            width=240,
+        )
+    names, _ = galleries.order(_judging(judged, judge), metric, order == "best")
+    _, scores = galleries.order(judged, metric, order == "best")
+    pages = max(1, -(-len(names) // PER_PAGE))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        page = st.pagination(pages, key=f"page_{study.id}", bind="query-params")
+        st.caption(
+            f"{len(names):,} test pictures, each run with its chosen checkpoint; "
+            f"{CATALOG[metric].label} {CATALOG[metric].arrow} below each picture."
+        )
+    start = (page - 1) * PER_PAGE
+    return of_evaluation(study, judged, names[start : start + PER_PAGE], metric, scores)
+
+
+def _judging(judged: list[Run], judge: int) -> list[Run]:
+    return [run for run in judged if judge in (0, run.id)]
+
+
+shown = choose_samples() if kind == "samples" else choose_evaluated()
+if shown is None:
+    nothing_here(
+        "The first samples appear after the first epoch."
+        if kind == "samples"
+        else "Test pictures appear when a run has been evaluated."
+    )
+    st.stop()
+
+
+def show(shown: Shown) -> None:
+    """The pictures; what is looked at goes into the address."""
+    asked = st.query_params
+    epoch = asked.get("epoch", "")
+    chosen = gallery(
+        f"gallery_{study.id}_{kind}",
+        shown,
+        Chosen(
+            epoch=int(epoch) if epoch.isdecimal() else None,
+            pinned=tuple(filter(None, asked.get("pinned", "").split(","))),
+            look="difference" if asked.get("look") == "difference" else "pictures",
+        ),
+    )
+    for name, value in (
+        ("epoch", str(chosen.epoch) if chosen.epoch and kind == "samples" else ""),
+        ("pinned", ",".join(chosen.pinned)),
+        ("look", "" if chosen.look == "pictures" else chosen.look),
+    ):
+        if value:
+            asked[name] = value
+        else:
+            asked.pop(name, None)
+
+
+st.fragment(show)(shown)

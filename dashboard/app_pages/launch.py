@@ -4,20 +4,16 @@ import uuid
 
 import streamlit as st
 
-from dashboard import actions, reads
-from dashboard.components.launch_form import changes_form, fill_changes
-from dashboard.components.plan import show_plan
+from dashboard import actions, plans
+from dashboard.components.configurations_form import configurations_form, fill_configurations
+from dashboard.components.launch_form import Faults, changes_form, fill_changes
+from dashboard.components.plan import offer_probe, show_plan
 from dashboard.components.source_form import source_form
 from dashboard.components.text import plain
-from engine.config import MAX_SEEDS, source_label
+from engine.config import MAX_SEEDS, Configuration, source_label
 from engine.errors import BadInputError, EngineError
-from engine.presets import (
-    BUDGET_PURPOSE,
-    BUDGETS,
-    CONFIGURATIONS,
-    DEFAULT_CONFIGURATIONS,
-    PUBLISHED,
-)
+from engine.naming import MAX_NAME
+from engine.presets import BUDGET_PURPOSE, BUDGETS, PUBLISHED, read_configurations
 
 st.title("Launch", anchor=False)
 
@@ -28,38 +24,41 @@ def fill_as_published() -> None:
     if chosen:
         budget, configurations = PUBLISHED[chosen]
         st.session_state["launch_budget"] = budget
-        st.session_state["launch_configurations"] = list(configurations)
+        fill_configurations(read_configurations(configurations))
 
 
-def fill_as_cloned(study_id: int) -> None:
-    """All fields as a study had them."""
-    clone = reads.clone(study_id)
-    if clone.budget not in BUDGETS:
-        raise BadInputError(f"Study {study_id} has a budget that this version does not know.")
+def fill_as_cloned(clone: plans.Clone) -> None:
+    """All fields as a study or a run had them."""
+    plans.require_known_budget(clone, BUDGETS)
     st.session_state["launch_source"] = st.session_state["launch_asked"] = clone.data
     st.session_state["launch_budget"] = clone.budget
-    known = [name for name in clone.configurations if name in CONFIGURATIONS]
-    st.session_state["launch_configurations"] = known
     st.session_state["launch_seeds"] = clone.seeds
     st.session_state["launch_name"] = clone.name
+    fill_configurations(clone.configurations)
     fill_changes(clone.budget, clone.changes)
 
 
-asked, source = st.query_params.get("clone", ""), st.query_params.get("source", "")
-if asked.isdecimal():
+source = st.query_params.get("source", "")
+for parameter, read in (("clone", plans.clone_study), ("clone_run", plans.clone_run)):
+    asked = st.query_params.get(parameter, "")
+    if not asked.isdecimal():
+        continue
     try:
-        if st.session_state.get("launch_cloned") != asked:
-            fill_as_cloned(int(asked))
-            st.session_state["launch_cloned"] = asked
-        source = reads.clone(int(asked)).data
-        st.caption(f":material/content_copy: As study {asked} was; change what you like.")
+        clone = read(int(asked))
+        if st.session_state.get("launch_cloned") != clone.about:
+            fill_as_cloned(clone)
+            st.session_state["launch_cloned"] = clone.about
+        source = clone.data
+        st.caption(f":material/content_copy: As {clone.about} was; change what you like.")
     except EngineError as error:
         st.warning(plain(str(error)), icon=":material/error:")
 
-form, summary = st.columns(2, gap="large")
+faults = Faults()
+form, summary = st.columns([3, 2], gap="large")
 
 with form:
     data = source_form("launch", source)
+    faults.below("source")
     if data is not None:
         st.page_link(
             "app_pages/data.py",
@@ -74,6 +73,13 @@ with form:
         on_change=fill_as_published,
         help="Fills in budget and configurations of one of the two studies.",
     )
+    configurations: list[Configuration] = []
+    wrong: str | None = None
+    try:
+        configurations = configurations_form()
+    except BadInputError as error:
+        wrong = str(error)
+    faults.below("configurations")
     st.session_state.setdefault("launch_budget", "demo")
     budget = st.selectbox(
         "Budget",
@@ -82,33 +88,39 @@ with form:
         key="launch_budget",
         help="How much is spent: picture size, width, epochs, batch and number of pairs.",
     )
-    st.session_state.setdefault("launch_configurations", list(DEFAULT_CONFIGURATIONS))
-    configurations = st.multiselect(
-        "Configurations",
-        list(CONFIGURATIONS),
-        key="launch_configurations",
-        help="What is compared: a loss recipe with its learning rates.",
-    )
-    seeds = st.number_input(
-        "Seeds",
-        min_value=1,
-        max_value=MAX_SEEDS,
-        key="launch_seeds",
-        help="Runs per configuration. Three or more tell a difference from luck.",
-    )
-    name = st.text_input("Name", placeholder="data and budget", key="launch_name", max_chars=120)
-    changes = changes_form(BUDGETS[budget], is_grey=source_label(data or "") == "grey")
+    changes = changes_form(BUDGETS[budget], source_label(data or "") == "grey", faults)
+    with st.container(horizontal=True):
+        seeds = st.number_input(
+            "Seeds",
+            min_value=1,
+            max_value=MAX_SEEDS,
+            key="launch_seeds",
+            help="Runs per configuration. Three or more tell a difference from luck.",
+            width=120,
+        )
+        name = st.text_input(
+            "Name", placeholder="data and budget", key="launch_name", max_chars=MAX_NAME
+        )
 
 with summary:
-    plan: reads.Plan | None = None
+    plan: plans.Plan | None = None
     try:
         if data is None:
             raise BadInputError("Say which folder the pictures are in.")
-        plan = reads.plan(data, budget, configurations, int(seeds), changes)
+        if wrong is None:
+            plan = plans.plan(data, budget, configurations, int(seeds), changes)
     except EngineError as error:
-        st.error(plain(str(error)), title="This cannot be started yet", icon=":material/error:")
+        wrong = str(error)
+        if not faults.show(wrong):
+            st.error(plain(wrong), title="This cannot be started yet", icon=":material/error:")
+    else:
+        if wrong is not None:
+            faults.show(wrong, "configurations")
     if plan is not None:
         show_plan(plan)
+        offer_probe(plan)
+    elif wrong is not None:
+        st.caption("What Start will do is shown here when every field is right.")
     key = st.session_state.setdefault("launch_key", uuid.uuid4().hex)
     pressed = st.button(
         "Start",

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import reads
 from dashboard.components.empty import nothing_here
+from dashboard.components.run_sections import show_difference
 from dashboard.components.text import plain
 from engine import cases, charts, page
 from engine.cases import Which
@@ -125,6 +126,24 @@ def stability_section(runs: Sequence[Run]) -> None:
 
 def configurations_section(runs: Sequence[Run]) -> None:
     """What differs between the configurations, and only that."""
+    names = {run.id: f"{run.configuration}, seed {run.seed}" for run in runs}
+    with st.container(horizontal=True):
+        one, other = (
+            st.selectbox(
+                label,
+                list(names),
+                index=None,
+                format_func=lambda run_id: names[run_id],
+                placeholder="a run",
+                key=key,
+                bind="query-params",
+            )
+            for label, key in (("Difference of", "one"), ("and", "other"))
+        )
+    if one is not None and other is not None:
+        members = {run.id: run for run in runs}
+        show_difference(members[one], members[other])
+        return
     rows = page.configuration_rows(runs)
     if not rows:
         nothing_here("There is one configuration only.")

@@ -1,30 +1,42 @@
-"""The live chart: only new points travel, and a zoom survives them.
+"""The live chart: it fetches new points by itself, and a zoom survives them.
 
 Streamlit's own charts are rebuilt at every change of data. This one keeps its plotly node and
-adds to it; `live_chart.js` beside this file is its other half and says how they talk.
+adds to it; `scripts/live_chart.js` is its other half. What is passed through Streamlit is
+small: which lines there are and how they are to be seen. The points travel by `routes`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal, get_args
 
-import streamlit as st
-
+from dashboard import routes
+from dashboard.components.frontend import component
 from engine import theme
 from engine.metrics.catalog import CATALOG
-from engine.records import MetricPoint, Run
+from engine.metrics.intervals import t_quantile
+from engine.records import Alert, Attempt, Run, RunState
 
-HEIGHT_PX = 420
+HEIGHT_PX = 440
 DASHES = ("solid", "dash", "dot", "dashdot")
+MOST_SEEDS = 30  # for which quantiles are passed; beyond, the last of them
 
-_component = st.components.v2.component(
-    "chromabench.live_chart",
-    html='<div class="live-chart" role="img" aria-label="training curves"></div>',
-    js=(Path(__file__).parent / "live_chart.js").read_text(encoding="utf-8"),
-    isolate_styles=False,
+Axis = Literal["step", "epoch", "elapsed", "clock"]
+AXES: tuple[Axis, ...] = get_args(Axis)
+AXIS_TITLES: dict[Axis, str] = {
+    "step": "step",
+    "epoch": "epoch",
+    "elapsed": "time at work",
+    "clock": "time",
+}
+
+_component = component(
+    "live_chart",
+    html="""<div class="live-chart-frame">
+<p class="live-state" role="status"></p>
+<div class="live-chart" role="img" aria-label="training curves"></div>
+</div>
+""",
 )
-
-Fetch = Callable[[Sequence[int], str, int], list[MetricPoint]]
 
 
 @dataclass(frozen=True)
@@ -33,65 +45,74 @@ class View:
 
     Attributes:
         smoothing: 0 (none) up to just under 1, the weight of the past.
-        axis: `step` or `epoch`.
+        axis: `step`, `epoch`, `elapsed` (without pauses) or `clock`.
         log: a logarithmic value axis.
+        by: a line for each run, or a band for each configuration.
     """
 
     metric: str
     smoothing: float = 0.0
-    axis: str = "step"
+    axis: Axis = "step"
     log: bool = False
+    by: Literal["runs", "configurations"] = "runs"
 
 
-def live_chart(study_id: int, runs: Sequence[Run], view: View, fetch: Fetch) -> None:
-    """Draws one metric of a study's runs; call it again to add what is new.
+def live_chart(
+    study_id: int,
+    runs: Sequence[Run],
+    view: View,
+    attempts: Mapping[int, Sequence[Attempt]],
+    alerts: Mapping[int, Sequence[Alert]],
+    *,
+    is_live: bool,
+    title: str,
+) -> None:
+    """Draws one metric of a study's runs, and goes on drawing what is new.
 
     Args:
         study_id: whose runs these are.
         runs: one line each, in their configuration's colour, seeds told apart by dashes.
         view: metric, smoothing, axes.
-        fetch: (run ids, metric, cursor) -> the points that came after the cursor.
+        attempts: by run; the time between them is no time at work.
+        alerts: by run, shown where they happened.
+        is_live: whether to ask for more; otherwise what there is is fetched once.
+        title: of the browser's tab.
     """
-    key = f"live_chart_{study_id}"
-    stream = f"{study_id}-{view.metric}"
-    sent = st.session_state.setdefault("live_chart_sent", {})
-    cursor = _answer(st.session_state.get(key), stream, sent.get(stream, 0))
-    points = fetch([run.id for run in runs], view.metric, cursor)
-    reached = points[-1].id if points else cursor
-    sent[stream] = reached
     _component(
-        key=key,
+        key=f"live_chart_{study_id}",
         data={
-            "stream": stream,
-            "from": cursor,
-            "to": reached,
-            "points": [[it.id, it.step, it.epoch, it.value, it.run_id] for it in points],
-            "series": [_series(run) for run in runs],
+            "url": routes.address("curve"),
+            "plotly": routes.PLOTLY_ADDRESS,
+            "stream": f"{study_id} {view.metric}",
+            "series": [
+                _series(run, attempts.get(run.id, ()), alerts.get(run.id, ())) for run in runs
+            ],
             "view": _view(study_id, view),
+            "live": is_live,
+            "over": all(run.is_over for run in runs),
+            "title": title,
         },
-        height=HEIGHT_PX,
-        on_ask_change=lambda: None,
+        height=HEIGHT_PX + 34,
     )
 
 
-def _answer(state: object, stream: str, cursor: int) -> int:
-    """Goes back to where the browser says it is, once for each time it asks."""
-    ask = getattr(state, "ask", None)
-    answered = st.session_state.setdefault("live_chart_answered", set())
-    if not isinstance(ask, str) or ask in answered:
-        return cursor
-    answered.add(ask)
-    asked_stream, have, _ = ask.split(" ")
-    return int(have) if asked_stream == stream else cursor
-
-
-def _series(run: Run) -> dict[str, object]:
-    seeds = f" seed {run.seed}" if run.seed else ""
+def _series(run: Run, attempts: Sequence[Attempt], alerts: Sequence[Alert]) -> dict[str, object]:
+    seeds = f", seed {run.seed}" if run.seed else ""
+    marks = [[it.step, it.kind, it.text] for it in alerts]
+    if run.state == RunState.DIVERGED:
+        marks.append([run.step, "diverged", run.reason or "diverged"])
     return {
         "id": run.id,
         "name": f"{run.configuration}{seeds}",
-        "color": theme.colour(run.configuration),
+        "group": run.configuration,
+        "colour": theme.colour(run.configuration),
         "dash": DASHES[run.seed % len(DASHES)],
+        "perEpoch": run.steps / run.epochs if run.steps else 0,
+        "attempts": [
+            [it.started_at.timestamp(), it.ended_at.timestamp() if it.ended_at else None]
+            for it in attempts
+        ],
+        "marks": marks,
     }
 
 
@@ -99,10 +120,14 @@ def _view(study_id: int, view: View) -> dict[str, object]:
     metric = CATALOG[view.metric]
     unit = f" ({metric.unit})" if metric.unit else ""
     return {
+        "metric": view.metric,
         "smoothing": view.smoothing,
         "axis": view.axis,
         "log": view.log,
+        "by": view.by,
         "height": HEIGHT_PX,
+        "label": metric.label,
         "revision": f"{study_id} {view.metric} {view.axis} {view.log}",
-        "layout": theme.layout("", view.axis, f"{metric.label}{unit}"),
+        "quantiles": [0, 0, *(t_quantile(n - 1) for n in range(2, MOST_SEEDS + 1))],
+        "layout": theme.layout("", AXIS_TITLES[view.axis], f"{metric.label}{unit}"),
     }

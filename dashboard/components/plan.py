@@ -2,8 +2,13 @@
 
 import streamlit as st
 
+from dashboard import actions, plans
 from dashboard.components.status import duration
-from dashboard.reads import Plan
+from dashboard.components.text import plain
+from dashboard.plans import Plan
+from engine.errors import EngineError
+
+PROBE_REFRESH_S = 1.0
 
 NETWORKS = {"vgg19": "VGG19", "efficientnet_lite0": "EfficientNet-Lite0"}
 
@@ -15,7 +20,8 @@ def show_plan(plan: Plan) -> None:
         st.subheader("What Start will do", anchor=False)
         runs = f"{len(plan.configs)} run{'s' if len(plan.configs) != 1 else ''}"
         steps = plan.pairs["train"] // budget.batch * budget.epochs
-        basis = "by earlier runs here" if plan.estimate.is_measured else "a rough guess"
+        basis = "measured here" if plan.estimate.is_measured else "a rough guess"
+        memory = plan.estimate.memory_mb
         pairs = f"{plan.pairs['train']:,} / {plan.pairs['val']:,} / {plan.pairs['test']:,}"
         st.table(
             {
@@ -23,6 +29,7 @@ def show_plan(plan: Plan) -> None:
                 "Pairs": f"{pairs} (train / val / test)",
                 "Pictures": f"{budget.px} x {budget.px} px, {budget.base_channels} channels",
                 "Time": f"about {duration(plan.estimate.seconds)} ({basis})",
+                "Memory": f"about {memory:,.0f} MB a run" if memory else "not measured yet",
                 "Disk": f"about {plan.estimate.disk_mb:,.0f} MB",
             },
             border="horizontal",
@@ -34,6 +41,30 @@ def show_plan(plan: Plan) -> None:
         if not plan.is_packed:
             st.caption("The pairs are packed first, once for this size.")
         _say_networks(plan)
+
+
+def offer_probe(plan: Plan) -> None:
+    """Measuring the speed, where nothing like this has run here before."""
+    if plans.is_measuring():
+
+        def wait() -> None:
+            """Until it is measured; then the page is drawn anew."""
+            if not plans.is_measuring():
+                st.rerun()
+            st.caption(":material/speed: Measuring; it begins when nothing trains here.")
+
+        st.fragment(wait, run_every=PROBE_REFRESH_S)()
+        return
+    if plan.estimate.is_measured:
+        return
+    help_text = "Trains a few steps of each on random pictures, about 10 s each, and remembers it."
+    if st.button("Measure the time here", icon=":material/speed:", help=help_text):
+        try:
+            actions.measure(plan.configs)
+        except EngineError as error:
+            st.error(plain(str(error)), icon=":material/error:")
+            return
+        st.rerun()
 
 
 def _say_networks(plan: Plan) -> None:

@@ -1,5 +1,6 @@
 """A run's state as a badge, and its progress in words."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -7,7 +8,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from dashboard.components.text import plain
-from engine.records import Attempt, Run, RunState
+from engine.pace import Going
+from engine.records import Run, RunState, Study
+
+STANDSTILL_S = 60.0  # without a step, from which on it is said
 
 Colour = Literal["red", "orange", "blue", "green", "gray"]
 
@@ -29,13 +33,12 @@ def badge(run: Run) -> None:
     st.badge(str(run.state), color=colour, icon=icon, help=plain(run.reason or "") or None)
 
 
-def doing(run: Run, now: datetime, attempt: Attempt | None = None, before: int = 0) -> str:
+def doing(run: Run, going: Going | None = None, before: int = 0) -> str:
     """What the run is doing, in a few words.
 
     Args:
         run: whose.
-        now: the moment.
-        attempt: the newest at it, by which the time left is told.
+        going: how it gets on, by which the time left is told.
         before: how many runs wait before it.
     """
     if run.state == RunState.QUEUED:
@@ -47,20 +50,19 @@ def doing(run: Run, now: datetime, attempt: Attempt | None = None, before: int =
     parts = [run.phase or "starting"]
     if run.phase == "training":
         parts = [f"epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}"]
-        left = seconds_left(run, now, attempt)
-        if left is not None:
-            parts.append(f"{duration(left)} left")
+    if going is not None and going.seconds_left is not None:
+        parts.append(f"{duration(going.seconds_left)} left")
     return ", ".join(parts)
 
 
-def seconds_left(run: Run, now: datetime, attempt: Attempt | None) -> float | None:
-    """By the pace of this attempt; None before there is one."""
-    if attempt is None or attempt.ended_at is not None:
+def standstill(run: Run, now: datetime) -> str | None:
+    """A sentence where a run that trains has made no step for a while."""
+    if run.state != RunState.RUNNING or run.phase != "training" or run.progress_at is None:
         return None
-    done = run.step - attempt.from_step
-    if done <= 0 or run.step >= run.steps:
+    seconds = (now - run.progress_at).total_seconds()
+    if seconds < STANDSTILL_S:
         return None
-    return (now - attempt.started_at).total_seconds() * (run.steps - run.step) / done
+    return f"No step for {duration(seconds)}: the machine may be busy; the log says more."
 
 
 def duration(seconds: float) -> str:
@@ -79,3 +81,22 @@ def moment(when: datetime) -> str:
     except ZoneInfoNotFoundError:
         zone = ZoneInfo("UTC")
     return f"{when.astimezone(zone):%d %b %Y, %H:%M}"
+
+
+def tab_title(study: Study, runs: Sequence[Run], page: str) -> str:
+    """What the browser's tab says: how far a study is, or how it has ended."""
+    if all(run.state == RunState.DONE for run in runs):
+        return f"done · {study.name}"
+    if all(run.is_over for run in runs):
+        return f"ended · {study.name}"
+    share = sum(1.0 if run.is_over else run.progress for run in runs) / len(runs)
+    return f"{share:.0%} · {study.name} · {page}"
+
+
+def state_badges(runs: Sequence[Run]) -> None:
+    """How many runs are in each state, as badges in a row."""
+    with st.container(horizontal=True, gap="small"):
+        for state, (colour, icon) in BADGES.items():
+            count = sum(run.state == state for run in runs)
+            if count:
+                st.badge(f"{count} {state}", color=colour, icon=icon)

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from engine import disk, jobs, planning
+from engine import disk, jobs, naming, planning
 from engine.changes import parse_settings
 from engine.commands.inputs import confirm, open_existing, stderr
 from engine.commands.studies import start
@@ -108,8 +108,8 @@ def clone(chosen: argparse.Namespace, settings: Settings) -> int:
     study = store.read_study(chosen.study)
     changes = parse_settings(chosen.set)
     configs = planning.plan_clone(store.read_runs(study.id), changes, settings)
-    again = planning.name_again(study.name)
-    name = again if chosen.name is None else planning.check_name(chosen.name)
+    again = naming.name_again(study.name)
+    name = again if chosen.name is None else naming.check_name(chosen.name)
     return start(store, settings, configs, name, chosen)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from engine import jobs, planning, tables, terminal
+from engine import jobs, naming, planning, tables, terminal
 from engine.changes import parse_settings
 from engine.commands.inputs import open_existing, read_path, stderr
 from engine.config import RunConfig
@@ -28,7 +28,7 @@ def study(chosen: argparse.Namespace, settings: Settings) -> int:
     if chosen.extend is not None:
         return _extend(chosen, settings)
     configs, name = _plan(chosen, settings)
-    name = planning.check_name(name if chosen.name is None else chosen.name)
+    name = naming.check_name(name if chosen.name is None else chosen.name)
     settings.check_artifacts()
     return start(Store(settings.database_url), settings, configs, name, chosen)
 

@@ -46,7 +46,7 @@ def mean_interval(values: ArrayLike) -> Interval:
     mean = float(array.mean())
     if len(array) < 2:
         return Interval(mean, None, None)
-    half = _quantile(len(array) - 1) * float(array.std(ddof=1)) / len(array) ** 0.5
+    half = t_quantile(len(array) - 1) * float(array.std(ddof=1)) / len(array) ** 0.5
     return Interval(mean, mean - half, mean + half)
 
 
@@ -64,7 +64,7 @@ def paired_difference(one: ArrayLike, other: ArrayLike) -> Difference | None:
     error = float(differences.std(ddof=1)) / n**0.5
     if error <= 1e-12 * abs(mean):
         return Difference(0.0, 0.0, 0.0, 1.0) if mean == 0 else None
-    half = _quantile(n - 1) * error
+    half = t_quantile(n - 1) * error
     p = 2 * float(stdtr(n - 1, -abs(mean) / error))
     return Difference(mean, mean - half, mean + half, p)
 
@@ -91,7 +91,7 @@ def sampled_interval(value: float, replicates: Array, n_pictures: int) -> Interv
     Only the spread of the replicates is used, not their place: a distance from half the pictures
     is biased, the spread is not.
     """
-    half = _quantile(n_pictures - 1) * _sampled_error(replicates, n_pictures)
+    half = t_quantile(n_pictures - 1) * _sampled_error(replicates, n_pictures)
     return Interval(value, value - half, value + half)
 
 
@@ -103,7 +103,7 @@ def sampled_difference(
     error = _sampled_error(replicates_one - replicates_other, n_pictures)
     if error <= 1e-12 * abs(mean):
         return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0)
-    half = _quantile(n_pictures - 1) * error
+    half = t_quantile(n_pictures - 1) * error
     p = 2 * float(stdtr(n_pictures - 1, -abs(mean) / error))
     return Difference(mean, mean - half, mean + half, p)
 
@@ -127,5 +127,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _quantile(freedom: int) -> float:
+def t_quantile(freedom: int) -> float:
+    """Student's t: how many standard errors a 95 % interval reaches to either side."""
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))

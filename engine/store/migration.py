@@ -22,6 +22,10 @@ OLDEST = 2  # that is brought up to date; before it there was no release
 # (table, column) -> what it was, over a row of the old table; without an entry: NULL.
 _FILLED: Mapping[tuple[str, str], str] = {
     ("runs", "will_retry"): "0",
+    ("runs", "note"): "''",
+    ("runs", "tags"): "'[]'",
+    ("studies", "note"): "''",
+    ("studies", "tags"): "'[]'",
     ("jobs", "progress"): "0",
     ("jobs", "retries"): "0",
     ("checkpoints", "step"): (
@@ -69,7 +73,8 @@ def migrate(engine: Engine, version: int) -> Path:
                 f"{path} has {len(lost)} rows that belong to nothing ({lost[0][0]}); it was left "
                 "as it is."
             )
-        found(connection)
+        if installation.name not in before:
+            found(connection)
         connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
     return backup
 

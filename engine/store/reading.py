@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from engine.config import Budget
+from engine.config import RunConfig
 from engine.errors import BadInputError
 from engine.records import (
+    Alert,
     Attempt,
     Checkpoint,
     Evaluation,
@@ -16,14 +17,17 @@ from engine.records import (
     MetricPoint,
     MetricSummary,
     Predictions,
+    Probe,
     Run,
     RunState,
     Sample,
+    Stretch,
     Study,
 )
 from engine.store import rows
 from engine.store.connected import Connected
 from engine.store.schema import (
+    alerts,
     attempts,
     checkpoints,
     evaluations,
@@ -33,10 +37,13 @@ from engine.store.schema import (
     metric_summaries,
     metrics,
     predictions,
+    probes,
     runs,
     samples,
     studies,
 )
+
+_BACK = metrics.c.step.desc()
 
 
 class Reading(Connected):
@@ -64,6 +71,11 @@ class Reading(Connected):
         if study_id is not None:
             query = query.where(runs.c.study_id == study_id)
         return [rows.run(row) for row in self._rows(query)]
+
+    def read_steps(self, run_ids: Sequence[int]) -> dict[int, int]:
+        """Run -> its steps in all, 0 until its data is known."""
+        query = sa.select(runs.c.id, runs.c.steps).where(runs.c.id.in_(run_ids))
+        return {row["id"]: row["steps"] for row in self._rows(query)}
 
     def read_run(self, run_id: int) -> Run:
         """One run, or `BadInputError`."""
@@ -109,6 +121,59 @@ class Reading(Connected):
         if names is not None:
             query = query.where(metrics.c.name.in_(names))
         return [rows.metric_point(row) for row in self._rows(query.order_by(metrics.c.id))]
+
+    def read_points(self, cursors: Mapping[int, int], name: str) -> list[MetricPoint]:
+        """What came to one curve of some runs since; in the order it came.
+
+        Args:
+            cursors: run -> the id of its last point that is known. Each has its own, because
+                several workers write at the same time and their ids need not come in order.
+            name: of the curve.
+        """
+        since = [
+            (metrics.c.run_id == run_id) & (metrics.c.name == name) & (metrics.c.id > after)
+            for run_id, after in cursors.items()
+        ]
+        query = sa.select(metrics).where(sa.or_(sa.false(), *since)).order_by(metrics.c.id)
+        return [rows.metric_point(row) for row in self._rows(query)]
+
+    def read_span(self, run_id: int, after: int) -> tuple[MetricPoint, MetricPoint] | None:
+        """A run's first and last recorded points after a step; None where there is none."""
+        query = sa.select(metrics).where(metrics.c.run_id == run_id, metrics.c.step > after)
+        ends = [self._rows(query.order_by(it).limit(1)) for it in (metrics.c.step, _BACK)]
+        return (rows.metric_point(ends[0][0]), rows.metric_point(ends[1][0])) if ends[0] else None
+
+    def read_stretches(self, run_ids: Sequence[int], name: str, stride: int) -> list[Stretch]:
+        """One curve of some runs, so many steps drawn as one; by run and step."""
+        part = (metrics.c.step - 1) // stride
+        query = (
+            sa.select(
+                metrics.c.run_id,
+                part.label("part"),
+                sa.func.count(metrics.c.value).label("n"),
+                sa.func.avg(metrics.c.step).label("step"),
+                sa.func.avg(metrics.c.at).label("at"),
+                sa.func.avg(metrics.c.value).label("value"),
+                sa.func.min(metrics.c.value).label("low"),
+                sa.func.max(metrics.c.value).label("high"),
+                sa.func.max(metrics.c.step).label("last_step"),
+                sa.func.max(metrics.c.id).label("id"),
+            )
+            .where(metrics.c.run_id.in_(run_ids), metrics.c.name == name)
+            .group_by(metrics.c.run_id, part)
+            .order_by(metrics.c.run_id, part)
+        )
+        return [rows.stretch(row) for row in self._rows(query)]
+
+    def read_alerts(self, run_ids: Sequence[int]) -> list[Alert]:
+        """What was seen in the curves of some runs, in the order of its happening."""
+        query = sa.select(alerts).where(alerts.c.run_id.in_(run_ids))
+        return [rows.alert(row) for row in self._rows(query.order_by(alerts.c.run_id, alerts.c.id))]
+
+    def read_probes(self, host: str) -> dict[str, Probe]:
+        """What a host measured, by the kind of work."""
+        found = self._rows(sa.select(probes).where(probes.c.host == host))
+        return {row["work"]: rows.probe(row) for row in found}
 
     def read_metric_summaries(self, run_ids: Sequence[int]) -> list[MetricSummary]:
         """The last and extreme values of every curve of some runs."""
@@ -195,27 +260,29 @@ class Reading(Connected):
         found = self._rows(query.order_by(samples.c.epoch, samples.c.run_id))
         return [rows.sample(row) for row in found]
 
-    def read_newest_samples(self) -> list[Sample]:
-        """The last sample of every run that has one."""
-        newest = sa.select(sa.func.max(samples.c.id)).group_by(samples.c.run_id)
+    def read_newest_samples(self, run_ids: Sequence[int]) -> list[Sample]:
+        """The last sample of each of some runs that has one."""
+        of_runs = samples.c.run_id.in_(run_ids)
+        newest = sa.select(sa.func.max(samples.c.id)).where(of_runs).group_by(samples.c.run_id)
         return [
             rows.sample(it) for it in self._rows(sa.select(samples).where(samples.c.id.in_(newest)))
         ]
 
-    def read_speeds(self) -> dict[tuple[str, str], float]:
-        """Measured speeds: (configuration, size of the work) -> training pictures per second."""
+    def read_costs(self, newest: int) -> list[tuple[RunConfig, float, float | None]]:
+        """What the newest so many runs needed, the newest last: pictures per second, MB."""
+        speed, memory = (metric_summaries.alias() for _ in range(2))
         query = (
-            sa.select(runs, metric_summaries.c.last.label("speed"))
-            .join(metric_summaries, metric_summaries.c.run_id == runs.c.id)
-            .where(metric_summaries.c.name == "images_per_second")
-            .where(metric_summaries.c.last.is_not(None))
-            .order_by(runs.c.id)
+            sa.select(runs.c.config, speed.c.last.label("speed"), memory.c.last.label("memory"))
+            .join(speed, (speed.c.run_id == runs.c.id) & (speed.c.name == "images_per_second"))
+            .outerjoin(memory, (memory.c.run_id == runs.c.id) & (memory.c.name == "peak_memory_mb"))
+            .where(speed.c.last.is_not(None))
+            .order_by(-runs.c.id)
+            .limit(newest)
         )
-        found = {}
-        for row in self._rows(query):
-            budget = Budget.model_validate(row["config"]["budget"])
-            found[row["configuration"], budget.work] = row["speed"]
-        return found
+        return [
+            (RunConfig.model_validate(row["config"]), row["speed"], row["memory"])
+            for row in reversed(self._rows(query))
+        ]
 
     def read_checkpoints(self, run_id: int) -> list[Checkpoint]:
         """The checkpoints of a run, newest first."""

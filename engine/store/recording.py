@@ -13,18 +13,21 @@ from engine.config import RunConfig
 from engine.errors import BadInputError
 from engine.metrics.catalog import CATALOG
 from engine.records import (
+    Alert,
     Checkpoint,
     Evaluation,
     Job,
     Judgement,
     MetricPoint,
     MetricSummary,
+    Probe,
     RunState,
     Sample,
 )
 from engine.store import rows
 from engine.store.connected import Connected
 from engine.store.schema import (
+    alerts,
     attempts,
     checkpoints,
     evaluations,
@@ -33,6 +36,7 @@ from engine.store.schema import (
     metric_summaries,
     metrics,
     predictions,
+    probes,
     runs,
     samples,
 )
@@ -82,9 +86,17 @@ class Recording(Connected):
             progress = {"epoch": epoch, "step": step, "progress_at": now}
             connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(progress))
             if points:
+                unknown = now.timestamp()
                 values = [
-                    {key: value for key, value in asdict(point).items() if key != "id"}
-                    for point in points
+                    {
+                        "run_id": it.run_id,
+                        "step": it.step,
+                        "epoch": it.epoch,
+                        "name": it.name,
+                        "value": it.value,
+                        "at": unknown if it.at is None else it.at,
+                    }
+                    for it in points
                 ]
                 insert = self._insert(metrics)
                 connection.execute(
@@ -110,6 +122,23 @@ class Recording(Connected):
             insert = self._insert(metric_summaries).values(values)
             connection.execute(
                 insert.on_conflict_do_update(index_elements=["run_id", "name"], set_=values)
+            )
+
+    def add_alerts(self, job: Job, found: Sequence[Alert], now: datetime) -> None:
+        """Adds what was seen in the curves; the same again is the same."""
+        values = [
+            {key: value for key, value in asdict(alert).items() if key != "id"} for alert in found
+        ]
+        with self._held(job, now) as connection:
+            connection.execute(self._insert(alerts).on_conflict_do_nothing(), values)
+
+    def add_probe(self, job: Job, probe: Probe, now: datetime) -> None:
+        """Remembers what a probe measured, in the place of what the host measured before."""
+        values = asdict(probe)
+        with self._held(job, now) as connection:
+            insert = self._insert(probes).values(values)
+            connection.execute(
+                insert.on_conflict_do_update(index_elements=["host", "work"], set_=values)
             )
 
     def add_sample(self, job: Job, sample: Sample, now: datetime) -> None:
@@ -192,6 +221,8 @@ class Recording(Connected):
             for table in (evaluations, image_scores, predictions):
                 of_later = (table.c.run_id == job.run_id) & (table.c.epoch > epoch)
                 connection.execute(sa.delete(table).where(of_later))
+            seen_later = (alerts.c.run_id == job.run_id) & (alerts.c.step > step)
+            connection.execute(sa.delete(alerts).where(seen_later))
             this = sa.update(runs).where(runs.c.id == job.run_id)
             connection.execute(this.values(epoch=epoch, step=step))
             lost = this.where(runs.c.best_epoch > epoch)

@@ -4,6 +4,7 @@ from sqlalchemy import RowMapping
 
 from engine.config import Budget, RunConfig
 from engine.records import (
+    Alert,
     Attempt,
     Checkpoint,
     Evaluation,
@@ -12,9 +13,11 @@ from engine.records import (
     MetricPoint,
     MetricSummary,
     Predictions,
+    Probe,
     Run,
     RunState,
     Sample,
+    Stretch,
     Study,
 )
 
@@ -28,6 +31,8 @@ def study(row: RowMapping) -> Study:
         budget=Budget.model_validate(row["budget"]),
         created_at=row["created_at"],
         archived_at=row["archived_at"],
+        note=row["note"],
+        tags=tuple(row["tags"]),
     )
 
 
@@ -38,6 +43,7 @@ def run(row: RowMapping) -> Run:
         "state": RunState(row["state"]),
         "config": RunConfig.model_validate(row["config"]),
         "resolved": RunConfig.model_validate(resolved) if resolved else None,
+        "tags": tuple(row["tags"]),
     }
     return Run(**{**row, **settings})
 
@@ -58,6 +64,25 @@ def attempt(row: RowMapping) -> Attempt:
 def metric_point(row: RowMapping) -> MetricPoint:
     """One row of `metrics`."""
     return MetricPoint(**row)
+
+
+def stretch(row: RowMapping) -> Stretch:
+    """One row of thinned `metrics`."""
+    values = {key: None if it is None else float(it) for key, it in row.items() if key in _MEANS}
+    return Stretch(**{**row, **values})
+
+
+_MEANS = ("step", "at", "value", "low", "high")
+
+
+def alert(row: RowMapping) -> Alert:
+    """One row of `alerts`."""
+    return Alert(**row)
+
+
+def probe(row: RowMapping) -> Probe:
+    """One row of `probes`."""
+    return Probe(**row)
 
 
 def metric_summary(row: RowMapping) -> MetricSummary:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from engine.records import RunState
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x43484252  # "CHBR", in the header of our SQLite files
 
 
@@ -64,6 +64,9 @@ studies = Table(
     Column("budget", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("archived_at", UtcDateTime),
+    Column("note", String, nullable=False, default=""),
+    Column("tags", JSON, nullable=False, default=list),
+    Column("announced_at", UtcDateTime),  # when the webhook was told that it ended
     sqlite_autoincrement=True,
 )
 
@@ -92,6 +95,8 @@ runs = Table(
     Column("progress_at", UtcDateTime),
     Column("archived_at", UtcDateTime),
     Column("will_retry", Boolean, nullable=False, default=False),  # crashed, and goes on by itself
+    Column("note", String, nullable=False, default=""),
+    Column("tags", JSON, nullable=False, default=list),
     UniqueConstraint("study_id", "configuration", "seed"),
     sqlite_autoincrement=True,
 )
@@ -157,6 +162,7 @@ metrics = Table(
     Column("epoch", Integer, nullable=False),
     Column("name", String, nullable=False),
     Column("value", Float),
+    Column("at", Float),  # seconds since 1970, when it was measured; not known of old rows
     UniqueConstraint("run_id", "step", "name"),
     Index("metrics_by_curve", "run_id", "name", "id"),
     sqlite_autoincrement=True,
@@ -173,6 +179,28 @@ metric_summaries = Table(
     Column("lowest_epoch", Integer, nullable=False),
     Column("highest", Float),
     Column("highest_epoch", Integer, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _run_id(),
+    Column("step", Integer, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("text", String, nullable=False),
+    UniqueConstraint("run_id", "kind", "step"),
+)
+
+# What a short probe measured: a host's speed and memory for one kind of work.
+probes = Table(
+    "probes",
+    metadata,
+    Column("host", String, primary_key=True),
+    Column("work", String, primary_key=True),
+    Column("images_per_second", Float, nullable=False),
+    Column("memory_mb", Float, nullable=False),
+    Column("measured_at", UtcDateTime, nullable=False),
 )
 
 evaluations = Table(

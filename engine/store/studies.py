@@ -14,6 +14,7 @@ from engine.records import Checkpoint, Run, RunState, Study
 from engine.store.connected import FINISHED, QUEUED_AGAIN, lock_jobs
 from engine.store.reading import Reading
 from engine.store.schema import (
+    alerts,
     attempts,
     checkpoints,
     evaluations,
@@ -29,7 +30,7 @@ from engine.store.schema import (
 )
 
 _RECORDED = (
-    *(metrics, metric_summaries, evaluations, image_scores),
+    *(metrics, metric_summaries, alerts, evaluations, image_scores),
     *(predictions, samples, checkpoints),
 )
 # What starting from the beginning forgets.
@@ -48,6 +49,9 @@ _UNDONE = {
     "progress_at": None,
     "will_retry": False,
 }
+
+
+_OVER = runs.c.state.in_(FINISHED) & sa.not_(runs.c.will_retry)
 
 
 class Studies(Reading):
@@ -201,6 +205,44 @@ class Studies(Reading):
             this = sa.update(runs).where(runs.c.id == run_id)
             connection.execute(this.values(archived_at=at))
 
+    def rename_study(self, study_id: int, name: str) -> None:
+        """Gives a study another name."""
+        with self._writing() as connection:
+            this = sa.update(studies).where(studies.c.id == study_id)
+            connection.execute(this.values(name=name))
+
+    def annotate_study(self, study_id: int, note: str, tags: Sequence[str]) -> None:
+        """Keeps what a person wrote about a study."""
+        with self._writing() as connection:
+            this = sa.update(studies).where(studies.c.id == study_id)
+            connection.execute(this.values(note=note, tags=list(tags)))
+
+    def annotate_run(self, run_id: int, note: str, tags: Sequence[str]) -> None:
+        """Keeps what a person wrote about a run."""
+        with self._writing() as connection:
+            this = sa.update(runs).where(runs.c.id == run_id)
+            connection.execute(this.values(note=note, tags=list(tags)))
+
+    def claim_announcement(self, since: datetime, now: datetime) -> list[int]:
+        """The studies that have ended and of which nobody has been told; each is given out once.
+
+        Args:
+            since: those that ended before are old news.
+            now: the moment.
+        """
+        ended = sa.func.max(runs.c.ended_at)
+        over = (
+            sa.select(runs.c.study_id)
+            .group_by(runs.c.study_id)
+            .having(sa.func.min(sa.case((_OVER, 1), else_=0)) == 1, ended >= since)
+        )
+        last = sa.select(ended).where(runs.c.study_id == studies.c.id).scalar_subquery()
+        untold = studies.c.announced_at.is_(None) | (studies.c.announced_at < last)
+        these = sa.update(studies).where(studies.c.id.in_(over), untold)
+        with self._writing() as connection:
+            told = connection.execute(these.values(announced_at=now).returning(studies.c.id))
+            return sorted(told.scalars())
+
     def forget_checkpoint(self, saved: Checkpoint) -> bool:
         """Removes the record of a checkpoint; False where its run is not over any more."""
         with self._writing() as connection:
@@ -250,7 +292,7 @@ def _lengthened(config: Mapping[str, Any], epochs: int) -> dict[str, Any]:
 
 def _is_over(connection: Connection, run_id: int) -> bool:
     lock_jobs(connection, jobs.c.run_id == run_id)
-    this = (runs.c.id == run_id, runs.c.state.in_(FINISHED), sa.not_(runs.c.will_retry))
+    this = (runs.c.id == run_id, _OVER)
     return connection.execute(sa.select(runs.c.id).where(*this)).scalar() is not None
 
 

@@ -88,7 +88,9 @@ def test_a_study_is_deleted_with_all_its_runs(finished, app_settings):
 
 def test_a_study_at_work_cannot_be_deleted_but_stopped(running):
     app = open_page("overview")
-    assert offered(app, "study_1") == ["Add seeds, epochs…", "Stop all runs", "Archive"]
+    assert offered(app, "study_1") == [
+        *("Rename, tags, note…", "Add seeds, epochs…", "Stop all runs", "Archive")
+    ]
 
     choose(app, "study_1", "Stop all runs")
 
@@ -102,7 +104,7 @@ def test_an_archived_study_is_out_of_the_lists_until_it_is_asked_for(finished):
     assert "All studies are archived." in texts(app)
     assert not app.menu_button
 
-    app.toggle(key="with_archived").set_value(True).run()
+    app.toggle(key="archived").set_value(True).run()
     choose(app, "study_1", "List again")
 
     assert finished.read_study(1).archived_at is None
@@ -111,7 +113,7 @@ def test_an_archived_study_is_out_of_the_lists_until_it_is_asked_for(finished):
 def test_an_archived_run_is_out_of_the_cards_but_not_of_the_comparison(finished):
     app = choose(open_page("live"), "run_1", "Archive")
 
-    assert "**standard**, seed 0" not in texts(app)
+    assert "<b>standard</b>, seed 0" not in texts(app)
     assert "standard" in [row.configuration for row in compare(finished, 1).rows]
     assert not open_page("compare").exception
 
@@ -184,5 +186,5 @@ def test_an_archived_study_is_opened_by_its_address(finished):
     finished.add_study("other", "another", [tiny_config()], NOW)
     finished.archive_study(1, NOW)
 
-    assert "**standard**, seed 0" in texts(open_page("live", study=1))
+    assert "<b>standard</b>, seed 0" in texts(open_page("live", study=1))
     assert not any("study 1" in str(it) for it in open_page("live").selectbox[0].options)

@@ -137,7 +137,7 @@ def test_a_database_of_an_older_release_is_brought_up_to_date(settings, tmp_path
         assert store.add_study("new", "a", [tiny_config()], NOW)[1][0].id == 4
 
     for name in before:
-        added = {"studies": 1, "runs": 1, "jobs": 1}.get(name, 0)
+        added = {"studies": 1, "runs": 1, "jobs": 1, "attempts": 1}.get(name, 0)
         ((count,),) = before[name]
         assert ask(settings.database_url, f"SELECT count(*) FROM {name}") == [(count + added,)]
     with closing(Store(f"sqlite:///{tmp_path}/fresh.db")):

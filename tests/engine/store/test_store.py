@@ -9,12 +9,14 @@ import sqlalchemy as sa
 
 from engine.errors import BadInputError
 from engine.records import (
+    Alert,
     Checkpoint,
     Evaluation,
     ImageScore,
     Judgement,
     MetricPoint,
     Predictions,
+    Probe,
     RunState,
     Sample,
 )
@@ -313,14 +315,102 @@ def test_samples_come_by_epoch_and_the_newest_of_each_run_alone(store, job):
         store.add_sample(job, Sample(1, epoch, epoch, "g", "s", "t", "f", "n"), NOW)
 
     assert [it.epoch for it in store.read_samples([1])] == [1, 2]
-    assert [it.epoch for it in store.read_newest_samples()] == [2]
+    assert [it.epoch for it in store.read_newest_samples([1])] == [2]
+    assert store.read_newest_samples([2]) == []
 
 
-def test_speeds_are_by_configuration_and_size(store, job):
+def test_what_runs_needed_is_told_with_their_config(store, job):
+    assert store.read_costs(10) == []
     store.add_metrics(job, 1, 1, [point(1, 1, 140.0, "images_per_second")], NOW)
+    assert store.read_costs(10) == [(tiny_config(), 140.0, None)]
+    store.add_metrics(job, 1, 1, [point(1, 1, 900.0, "peak_memory_mb")], NOW)
+    assert store.read_costs(10) == [(tiny_config(), 140.0, 900.0)]
 
-    work = tiny_config().budget.work
-    assert store.read_speeds() == {("standard", work): 140.0}
+
+def test_a_curve_is_drawn_in_stretches_that_know_their_extremes(store, job):
+    points = [point(1, step, float(step)) for step in (1, 2, 3, 4)]
+    store.add_metrics(job, 1, 5, [*points, point(1, 5, None), point(1, 6, 0.0, "other")], NOW)
+
+    first, second, third = store.read_stretches([1, 2], "l1", 2)
+
+    assert (first.part, first.n, first.step) == (0, 2, 1.5)
+    assert (first.value, first.low, first.high) == (1.5, 1, 2)
+    assert first.at == NOW.timestamp()
+    assert (second.last_step, second.value) == (4, 3.5)
+    assert (third.n, third.value, third.low) == (0, None, None)
+    assert third.id == max(it.id for it in store.read_metrics([1], names=["l1"]))
+
+
+def test_new_points_are_those_after_each_run_s_own_cursor(store, job):
+    other = store.claim_job(NOW)
+    store.add_metrics(other, 1, 1, [point(2, 1, 0.1)], NOW)
+    store.add_metrics(job, 1, 2, [point(1, 1, 0.2), point(1, 2, 0.3), point(1, 2, 1, "x")], NOW)
+    mine = store.read_metrics([1], names=["l1"])
+
+    assert store.read_points({1: mine[0].id, 2: 0}, "l1") == [
+        *store.read_metrics([2]),
+        mine[1],
+    ]
+    assert store.read_points({1: mine[1].id}, "l1") == []
+    assert store.read_points({}, "l1") == []
+
+
+def test_a_span_is_the_first_and_last_point_after_a_step(store, job):
+    assert store.read_span(1, 0) is None
+    points = [MetricPoint(1, step, 1, "l1", 0.5, at=100.0 + step) for step in (1, 2, 3)]
+    store.add_metrics(job, 1, 3, points, NOW)
+
+    first, last = store.read_span(1, 1)
+
+    assert [(it.step, it.at) for it in (first, last)] == [(2, 102.0), (3, 103.0)]
+
+
+def test_alerts_are_kept_once_and_forgotten_with_the_steps_that_led_to_them(store, job):
+    early, late = (Alert(1, step, "saturated", "won") for step in (5, 9))
+    store.add_alerts(job, [early], NOW)
+    store.add_alerts(job, [early, late], NOW)
+    assert store.read_alerts([1, 2]) == [early, late]
+
+    store.rewind(job, 0, 5, NOW)
+
+    assert store.read_alerts([1]) == [early]
+
+
+def test_a_probe_takes_the_place_of_the_one_before(store, study):
+    probing = store.add_job("probe", "[]", NOW)
+    held = store.claim_job(NOW, "probe")
+    assert held.id == probing.id
+    for speed in (10.0, 20.0):
+        store.add_probe(held, Probe("here", "unet 64 px", speed, 500.0, NOW), NOW)
+
+    assert store.read_probes("here")["unet 64 px"].images_per_second == 20.0
+    assert store.read_probes("elsewhere") == {}
+
+
+def test_what_people_write_is_kept(store, study):
+    store.rename_study(study.id, "Ünder <b>")
+    store.annotate_study(study.id, "why\nand how", ("good", "paper"))
+    store.annotate_run(1, "look at the reds", ("best",))
+
+    found = store.read_study(study.id)
+    assert (found.name, found.note, found.tags) == ("Ünder <b>", "why\nand how", ("good", "paper"))
+    assert (store.read_run(1).note, store.read_run(1).tags) == ("look at the reds", ("best",))
+    assert (store.read_run(2).note, store.read_run(2).tags) == ("", ())
+
+
+def test_the_end_of_a_study_is_announced_once_and_again_when_it_ends_again(store, study, job):
+    hour = timedelta(hours=1)
+    assert store.claim_announcement(NOW - hour, NOW) == []
+    store.finish_job(job, RunState.DONE, None, NOW)
+    assert store.claim_announcement(NOW - hour, NOW) == []  # one of its runs still waits
+    store.finish_job(store.claim_job(NOW), RunState.STOPPED, None, NOW)
+
+    assert store.claim_announcement(NOW - hour, NOW) == [study.id]
+    assert store.claim_announcement(NOW - hour, NOW) == []
+    store.requeue(2, NOW + hour)
+    store.finish_job(store.claim_job(NOW + hour), RunState.DONE, None, NOW + hour)
+    assert store.claim_announcement(NOW, NOW + hour) == [study.id]
+    assert store.claim_announcement(NOW + 2 * hour, NOW + 3 * hour) == []
 
 
 def test_a_reader_does_not_stop_a_writer(store, study, job, settings):

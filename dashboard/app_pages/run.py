@@ -1,0 +1,102 @@
+"""Run: one run: what it is, how it went, what it left behind."""
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from dashboard import curves, galleries, reads
+from dashboard.components import run_sections as sections
+from dashboard.components.annotations import edit_run
+from dashboard.components.deeds import confirmation, menu, run_deeds
+from dashboard.components.empty import nothing_here
+from dashboard.components.gallery import Chosen, gallery, through_epochs
+from dashboard.components.live_chart import View, live_chart
+from dashboard.components.picker import pick_run
+from dashboard.components.run_cards import Now, main_deed, remarks, run_name
+from dashboard.components.status import doing, tab_title
+from engine.metrics.catalog import CATALOG, CURVES
+
+REFRESH_S = 1.0
+
+st.title("Run", anchor=False)
+at_first = pick_run()
+study = reads.study(at_first.study_id)
+
+with st.container(horizontal=True):
+    link = {"study": str(study.id)}
+    st.page_link(
+        "app_pages/live.py", label=f"Study {study.id}, live", icon=":material/monitoring:",
+        query_params=link,
+    )  # fmt: skip
+    st.page_link(
+        "app_pages/compare.py", label="Comparison", icon=":material/table_chart:", query_params=link
+    )
+    clone = {"clone_run": str(at_first.id)}
+    st.page_link(
+        "app_pages/launch.py", label="Clone", icon=":material/content_copy:", query_params=clone
+    )
+
+metric = st.selectbox(
+    "Curve",
+    CURVES,
+    index=CURVES.index("l1"),
+    format_func=lambda name: CATALOG[name].label,
+    key="run_curve",
+    bind="query-params",
+    width=260,
+)
+
+
+def tick() -> None:
+    """How it stands, and the curve; the chart fetches its points by itself."""
+    now, run = datetime.now(UTC), reads.run(at_first.id)
+    attempts, alerts = reads.attempts([run]), curves.alerts([run])
+    members = reads.runs(study.id)
+    known = Now(
+        now,
+        attempts,
+        reads.queue(),
+        curves.goings([run], attempts, now),
+        alerts,
+        reads.summaries([run.id]),
+    )
+    with st.container(border=True):
+        run_name(run)
+        st.progress(1.0 if run.is_over else run.progress)
+        before = known.queue.get(run.id, 0)
+        deeds = run_deeds(run, before > 0)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(doing(run, known.goings.get(run.id), before), width="stretch")
+            main_deed(run)
+            menu(f"run_{run.id}", deeds)
+        confirmation(f"run_{run.id}", deeds)
+        remarks(run, known, known.attempt(run))
+    view = View(metric, smoothing=0.6)
+    title = tab_title(study, members, f"run {run.id}")
+    live_chart(study.id, [run], view, attempts, alerts, is_live=not run.is_over, title=title)
+    if run.is_over != at_first.is_over:
+        st.rerun()
+
+
+st.fragment(tick, run_every=None if at_first.is_over else REFRESH_S)()
+
+samples, evaluation, settings, history, environment, note = st.tabs(
+    ["Samples", "Evaluation", "Settings", "History", "Environment", "Note"]
+)
+with samples:
+    found = reads.samples([at_first.id])
+    shown = through_epochs(study, [at_first], found, None, galleries.count_rows(found))
+    if shown is None:
+        nothing_here("The first samples appear after the first epoch.")
+    else:
+        gallery(f"samples_of_run_{at_first.id}", shown, Chosen())
+with evaluation:
+    sections.show_evaluation(at_first)
+with settings:
+    sections.show_settings(at_first)
+with history:
+    sections.show_history(at_first)
+with environment:
+    sections.show_environment(at_first)
+with note:
+    edit_run(at_first, sorted({tag for run in reads.runs(study.id) for tag in run.tags}))

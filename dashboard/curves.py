@@ -1,0 +1,120 @@
+"""What live views may read: points that are new, alerts, and how runs get on."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from dashboard import reads
+from engine import pace
+from engine.config import Budget
+from engine.data.packing import count_pairs
+from engine.data.sources import read_source
+from engine.estimates import JUDGED_PER_SECOND
+from engine.pace import Going
+from engine.records import Alert, Attempt, Run, RunState, Stretch
+
+MOST_STRETCHES = 1000  # of a line; each is drawn as its mean, or from its least to its greatest
+
+
+def stride_of(steps: int) -> int:
+    """How many steps a stretch has: a power of two, so that a line does not jitter as it grows."""
+    stride = 1
+    while steps > stride * MOST_STRETCHES:
+        stride *= 2
+    return stride
+
+
+def curve(name: str, cursors: Mapping[int, int]) -> dict[str, Any] | None:
+    """What is new in one curve of some runs, for the live chart; None where nothing is.
+
+    Args:
+        name: of the curve.
+        cursors: run -> the id of the last point that the chart has; 0: it has none.
+
+    Returns:
+        `lines`: run -> its stride and its stretches as [part, n, step, at, mean, low, high, last
+        step, cursor], for runs without a cursor. `points`: [run, cursor, step, at, value].
+    """
+    fresh = [run_id for run_id, after in cursors.items() if not after]
+    known = {run_id: after for run_id, after in cursors.items() if after}
+    by_stride: dict[int, list[int]] = {}
+    for run_id, steps in (reads.store().read_steps(fresh) if fresh else {}).items():
+        by_stride.setdefault(stride_of(steps), []).append(run_id)
+    lines: dict[int, dict[str, Any]] = {}
+    for stride, run_ids in by_stride.items():
+        for it in reads.store().read_stretches(run_ids, name, stride):
+            line = lines.setdefault(it.run_id, {"stride": stride, "stretches": []})
+            line["stretches"].append(_as_row(it))
+    points = reads.store().read_points(known, name) if known else []
+    if not lines and not points:
+        return None
+    return {
+        "lines": lines,
+        "points": [[it.run_id, it.id, it.step, it.at, it.value] for it in points],
+    }
+
+
+def _as_row(it: Stretch) -> list[float | None]:
+    return [it.part, it.n, it.step, it.at, it.value, it.low, it.high, it.last_step, it.id]
+
+
+def alerts(runs: Sequence[Run]) -> dict[int, list[Alert]]:
+    """Run -> what was seen in its curves."""
+    found: dict[int, list[Alert]] = {}
+    for alert in reads.store().read_alerts([run.id for run in runs]):
+        found.setdefault(alert.run_id, []).append(alert)
+    return found
+
+
+def goings(
+    runs: Sequence[Run], attempts: Mapping[int, Sequence[Attempt]], now: datetime
+) -> dict[int, Going]:
+    """How the runs of a study that are at work get on."""
+    active = [run for run in runs if run.state.is_active()]
+    if not active:
+        return {}
+    tail_s = _tail_s(runs)
+    found = {}
+    for run in active:
+        newest = attempts[run.id][-1] if run.id in attempts else None
+        span = reads.store().read_span(run.id, newest.from_step if newest else 0)
+        found[run.id] = pace.going(run, span, tail_s, now)
+    return found
+
+
+def _tail_s(runs: Sequence[Run]) -> float:
+    """How long a run of the study is evaluated: as one that is done was, else by the pictures."""
+    done = [run for run in runs if run.state == RunState.DONE and run.ended_at is not None]
+    if done:
+        newest = max(done, key=lambda run: run.ended_at or run.created_at)
+        measured = _measured_tail(newest.id, newest.ended_at.timestamp() if newest.ended_at else 0)
+        if measured is not None:
+            return measured
+    first = runs[0].config
+    return _count_judged(first.data, first.budget.model_dump_json()) / JUDGED_PER_SECOND
+
+
+@st.cache_resource(max_entries=200, show_spinner=False)
+def _measured_tail(run_id: int, ended_at: float) -> float | None:
+    span = reads.store().read_span(run_id, 0)
+    if span is None or span[1].at is None:
+        return None
+    return max(0.0, ended_at - span[1].at)
+
+
+@st.cache_resource(max_entries=200, show_spinner=False)
+def _count_judged(data: str, budget: str) -> int:
+    source = read_source(data, reads.settings())
+    spent = Budget.model_validate_json(budget)
+    return count_pairs(source, spent, reads.settings())["test"]
+
+
+def sparks(run_ids: Sequence[int]) -> dict[int, list[float]]:
+    """Run -> its validation PSNR, epoch by epoch."""
+    found: dict[int, list[float]] = {}
+    for it in reads.store().read_metrics(run_ids, names=["val_psnr"]):
+        if it.value is not None:
+            found.setdefault(it.run_id, []).append(it.value)
+    return found

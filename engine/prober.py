@@ -1,0 +1,96 @@
+"""One process measures how fast this machine trains a kind of work, and in how much memory.
+
+Started by the supervisor as `python -m engine.prober JOB TOKEN`, while nothing trains. Its subject
+is a JSON list of run configs, one for each kind of work; pictures are random, the steps are real.
+"""
+
+import json
+import sys
+import time
+
+import psutil
+import torch
+from torch import Tensor
+
+from engine import attempt, backbones, hardware
+from engine.attempt import End, ShouldStop, StoppedError
+from engine.config import RunConfig
+from engine.errors import EngineError
+from engine.estimates import work_of
+from engine.processes import host
+from engine.records import Job, Probe, RunState
+from engine.settings import Settings
+from engine.state import build_state
+from engine.steps import Extract, Steps
+from engine.store import Store, utc_now
+
+WARM_UP = 2  # steps that are not counted: caches and kernels are made in them
+ENOUGH_S, FEWEST = 3.0, 3  # measured for so long, and at least so many steps
+N_TRAIN = 1000  # pretended pairs; the speed of a step does not depend on it
+
+
+def probe(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
+    """Measures each kind of work of the job's subject and remembers it."""
+    if job.subject is None:
+        raise EngineError("this job is about nothing")
+    configs = [RunConfig.model_validate(it) for it in json.loads(job.subject)]
+    for number, config in enumerate(configs, 1):
+        speed, memory_mb = measure(config, settings, should_stop)
+        found = Probe(host(), work_of(config), speed, memory_mb, utc_now())
+        store.add_probe(job, found, utc_now())
+        store.set_progress(job, number / len(configs), utc_now())
+        print(f"{found.work}: {speed:.1f} pictures/s, {memory_mb:.0f} MB", flush=True)
+    return RunState.DONE, None
+
+
+def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> tuple[float, float]:
+    """Real training steps on random pictures -> (pictures per second, MB of memory)."""
+    config = hardware.resolve(config, N_TRAIN, settings)
+    device = hardware.choose_device(config.execution.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    encoder = None
+    if config.budget.generator == "resnet18_unet":
+        encoder = backbones.load_resnet18(None)
+    state = build_state(config, device, encoder)
+    steps = Steps(config, state, _extract(config, settings, device))
+    shape = (config.budget.batch, 3, config.budget.px, config.budget.px)
+    chance = torch.Generator().manual_seed(0)
+    source, target = (torch.rand(shape, generator=chance).to(device) * 2 - 1 for _ in range(2))
+    for _ in range(WARM_UP):
+        _step(steps, source, target, should_stop)
+    _synchronise(device)
+    count, began = 0, time.perf_counter()
+    while count < FEWEST or time.perf_counter() - began < ENOUGH_S:
+        _step(steps, source, target, should_stop)
+        count += 1
+        _synchronise(device)
+    seconds = time.perf_counter() - began
+    if device.type == "cuda":
+        memory_mb = torch.cuda.max_memory_allocated(device) / 2**20
+    else:
+        memory_mb = psutil.Process().memory_info().rss / 2**20
+    return count * config.budget.batch / seconds, memory_mb
+
+
+def _step(steps: Steps, source: Tensor, target: Tensor, should_stop: ShouldStop) -> None:
+    if should_stop():
+        raise StoppedError
+    steps.take(source, target)
+    steps.state.pictures += len(source)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _extract(config: RunConfig, settings: Settings, device: torch.device) -> Extract:
+    if "perceptual" not in config.configuration.recipe.names:
+        return lambda pictures: ()
+    network = config.execution.perceptual_features
+    return backbones.PerceptualFeatures(network, settings).to(device)
+
+
+if __name__ == "__main__":
+    sys.exit(attempt.main(sys.argv[1:], probe))

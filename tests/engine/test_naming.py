@@ -1,0 +1,31 @@
+import pytest
+
+from engine import naming
+from engine.errors import BadInputError
+
+
+def test_tags_are_kept_once_without_blanks_around_them():
+    assert naming.check_tags([" paper ", "paper", "", "red hair"]) == ("paper", "red hair")
+
+
+@pytest.mark.parametrize(
+    ("tags", "sentence"),
+    [
+        (["x" * 41], "1 to 40 printable"),
+        (["a\nb"], "printable"),
+        ([str(it) for it in range(21)], "20 tags, not 21"),
+    ],
+)
+def test_tags_that_would_not_be_read_are_refused(tags, sentence):
+    with pytest.raises(BadInputError, match=sentence):
+        naming.check_tags(tags)
+
+
+def test_a_note_keeps_its_lines_and_has_an_end():
+    assert naming.check_note(" one\ntwo ") == "one\ntwo"
+    with pytest.raises(BadInputError, match="10,000 characters, not 10,001"):
+        naming.check_note("x" * 10_001)
+
+
+def test_a_name_again_is_still_a_name():
+    assert naming.check_name(naming.name_again("x" * naming.MAX_NAME)).endswith(naming.AGAIN)

@@ -1,0 +1,94 @@
+"""How long is left: right after the first epoch, whatever the start cost."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from engine import pace
+from engine.pace import Going
+from engine.records import MetricPoint, RunState
+from tests.conftest import NOW, tiny_config
+
+STEP_S = 0.25
+
+
+@pytest.fixture
+def runs(store):
+    _, runs = store.add_study("key", "a study", [tiny_config(seed=it) for it in range(3)], NOW)
+    return runs
+
+
+def at_work(run, step, steps=400, **changes):
+    values = {"state": RunState.RUNNING, "phase": "training", "step": step, "steps": steps}
+    return replace(run, **{**values, "started_at": NOW, "attempt": 1, **changes})
+
+
+def span(first, last, started_s=20.0):
+    """Points of an attempt that took a while to start."""
+    began = NOW.timestamp() + started_s
+    return tuple(
+        MetricPoint(1, step, 1, "l1", 0.5, at=began + (step - first) * STEP_S)
+        for step in (first, last)
+    )
+
+
+def moment(found):
+    return NOW + timedelta(seconds=found[1].at - NOW.timestamp())
+
+
+def test_the_time_left_follows_the_pace_of_steps_and_not_the_start(runs):
+    found = span(1, 101)
+
+    going = pace.going(at_work(runs[0], 101), found, tail_s=10.0, now=moment(found))
+
+    assert going.seconds_left == pytest.approx(299 * STEP_S + 10.0)
+    assert going.images_per_second == pytest.approx(8 / STEP_S)
+
+
+def test_a_resumed_run_is_judged_by_its_new_attempt_alone(runs):
+    found = span(201, 211)
+
+    going = pace.going(at_work(runs[0], 211), found, tail_s=0.0, now=moment(found))
+
+    assert going.seconds_left == pytest.approx(189 * STEP_S)
+
+
+def test_the_time_since_the_last_word_counts(runs):
+    found = span(1, 101)
+    later = moment(found) + timedelta(seconds=5)
+
+    going = pace.going(at_work(runs[0], 101), found, tail_s=0.0, now=later)
+
+    assert going.seconds_left == pytest.approx(299 * STEP_S - 5)
+
+
+def test_an_evaluation_counts_down(runs):
+    run = at_work(runs[0], 400, phase="evaluating the chosen epoch, 4", progress_at=NOW)
+
+    going = pace.going(run, span(1, 400), tail_s=12.0, now=NOW + timedelta(seconds=4))
+
+    assert going.seconds_left == 8.0
+
+
+def test_before_there_is_a_pace_nothing_is_told(runs):
+    run = at_work(runs[0], 1)
+
+    assert pace.going(run, None, 0.0, NOW) == Going(None, None)
+    assert pace.going(run, span(1, 1), 0.0, NOW) == Going(None, None)
+    assert pace.study_seconds_left([run], {run.id: Going(None, None)}) is None
+
+
+def test_waiting_runs_take_as_long_as_those_that_are_done(runs):
+    done = at_work(runs[0], 400, state=RunState.DONE, ended_at=NOW + timedelta(seconds=100))
+    active = at_work(runs[1], 200)
+
+    left = pace.study_seconds_left([done, active, runs[2]], {active.id: Going(40.0, 30.0)})
+
+    assert left == pytest.approx(40 + (100 + 80) / 2)
+
+
+def test_a_study_that_is_over_takes_no_time(runs):
+    ended = [at_work(run, 400, state=RunState.STOPPED) for run in runs]
+
+    assert pace.study_seconds_left(ended, {}) == 0.0
