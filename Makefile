@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv with everything in it (about 5 GB, a minute or more)
 
@@ -28,6 +28,9 @@ check: $(READY)  ## format, lint, types, import contracts, tests: what CI runs
 chaos: $(READY)  ## kill, stop and crowd runs for a quarter of an hour, and compare with peace
 	@$(BIN)/python -m tests.chaos
 
+screenshots: $(READY)  ## photograph every page in both themes into docs/img (trains for 8 minutes once)
+	@$(BIN)/python -m benchmarks.screenshots
+
 bench: $(READY)  ## measure what is fast: page scripts, start-up, metrics, packing
 	@$(BIN)/python -W ignore -m benchmarks.dashboard
 	@$(BIN)/python -W ignore -m engine bench metrics
@@ -41,4 +44,4 @@ $(READY): pyproject.toml requirements.txt
 	$(BIN)/python -m pip install -r requirements.txt
 	@touch $(READY)
 
-.PHONY: help setup app demo test check chaos bench
+.PHONY: help setup app demo test check chaos screenshots bench

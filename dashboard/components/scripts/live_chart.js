@@ -10,6 +10,7 @@ const POLL_MS = 500
 const HIDDEN_POLL_MS = 5000
 const TROUBLE_MS = 2000
 const STALE_MS = 4000
+const MOST_STRETCHES = 2000 // of a line, in the page's memory
 const MARKS = {
   diverged: { symbol: "x", colour: "#d62728" },
   saturated: { symbol: "triangle-up", colour: "#e69f00" },
@@ -58,29 +59,48 @@ class Line {
     }
   }
 
+  // Twice as many steps to a stretch, once there are more than are worth drawing.
+  halve() {
+    const kept = []
+    for (const it of this.stretches) {
+      const part = Math.floor(it.part / 2)
+      const end = kept[kept.length - 1]
+      if (end?.part === part) join(end, it)
+      else kept.push({ ...it, part })
+    }
+    this.stride *= 2
+    this.stretches = kept
+  }
+
   // False where the point lies before the last one: the run began again.
   add(cursor, step, at, value) {
     const end = this.stretches[this.stretches.length - 1]
     if (end && step <= end.last) return false
     this.cursor = cursor
     const part = Math.floor((step - 1) / this.stride)
-    this.count += value === null ? 0 : 1
-    if (!end || end.part !== part) {
-      const n = value === null ? 0 : 1
-      this.stretches.push({ part, n, step, at, mean: value, low: value, high: value, last: step })
-      return true
-    }
-    const inner = Math.max(1, end.n)
-    end.step = (end.step * inner + step) / (inner + 1)
-    end.at = end.at === null || at === null ? at : (end.at * inner + at) / (inner + 1)
-    end.last = step
-    if (value === null) return true
-    end.mean = end.n ? (end.mean * end.n + value) / (end.n + 1) : value
-    end.low = end.n ? Math.min(end.low, value) : value
-    end.high = end.n ? Math.max(end.high, value) : value
-    end.n += 1
+    const n = value === null ? 0 : 1
+    const point = { part, n, step, at, mean: value, low: value, high: value, last: step }
+    this.count += n
+    if (end?.part === part) join(end, point)
+    else this.stretches.push(point)
+    if (this.stretches.length > MOST_STRETCHES) this.halve()
     return true
   }
+}
+
+// What comes next in the same stretch; a point without a value only moves its end.
+function join(end, next) {
+  end.last = next.last
+  if (!next.n) return
+  const n = end.n + next.n
+  const share = next.n / n
+  const mix = (one, other) => (one === null || other === null ? other : one + (other - one) * share)
+  end.step = mix(end.step, next.step)
+  end.at = mix(end.at, next.at)
+  end.mean = end.n ? mix(end.mean, next.mean) : next.mean
+  end.low = end.n ? Math.min(end.low, next.low) : next.low
+  end.high = end.n ? Math.max(end.high, next.high) : next.high
+  end.n = n
 }
 
 // ---- Where a stretch lies on the horizontal axis --------------------------------------------
@@ -389,9 +409,8 @@ async function poll(chart) {
   }
   tell(chart)
   // Only the newest poll goes on: a view that changed meanwhile began one of its own.
-  if (turn === chart.turn && !chart.gone && (chart.data.live || chart.trouble)) {
-    chart.timer = setTimeout(() => poll(chart), wait)
-  }
+  const goesOn = () => turn === chart.turn && !chart.gone && (chart.data.live || chart.trouble)
+  if (goesOn()) chart.timer = setTimeout(() => goesOn() && poll(chart), wait)
 }
 
 // ---- What the reader is told ----------------------------------------------------------------
@@ -446,7 +465,8 @@ export default function (component) {
   const had = (chart.series ?? []).map((it) => it.id).join()
   chart.data = data
   chart.series = data.series
-  const asksMore = had !== data.series.map((it) => it.id).join() || wasLive !== data.live
+  const isAnother = had !== data.series.map((it) => it.id).join()
+  const asksMore = isAnother || (wasLive !== data.live && (data.live || data.over))
   if (chart.lines.size === 0 || asksMore) poll(chart)
   draw(chart)
   tell(chart)

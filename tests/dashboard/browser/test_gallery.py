@@ -1,0 +1,118 @@
+"""The gallery in a real browser: scrubbed, pinned, opened large, shared, taken home."""
+
+import io
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from engine.records import RunState
+from tests.conftest import wait_for
+from tests.dashboard.browser.conftest import open_tab
+from tests.dashboard.browser.driving import wait_for_address
+from tests.dashboard.conftest import NAMES, add_study, train
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture
+def gallery(dashboard, page, app_settings, store, nobody_supervises):
+    """Three runs of three epochs, whose pictures are as grey as the epoch says: 20 times it."""
+    add_study(store)
+    for _ in NAMES:
+        train(store, app_settings, 3, RunState.DONE)
+    _, address, _ = dashboard()
+    page.goto(f"{address}/gallery?study=1")
+    wait_for(lambda: grey_of(page, 2) == 60)
+    return page
+
+
+def grey_of(page, tile):
+    """The value of a tile's middle pixel; None before it is drawn."""
+    return page.evaluate(
+        """tile => {
+          const canvas = document.querySelectorAll(".gallery .tile canvas")[tile]
+          if (!canvas || canvas.width < 20) return null
+          const middle = canvas.width / 2
+          return canvas.getContext("2d").getImageData(middle, middle, 1, 1).data[0]
+        }""",
+        tile,
+    )
+
+
+def test_the_slider_is_moved_by_keyboard_and_the_address_follows(gallery, chromium):
+    slider = gallery.get_by_role("slider", name="Epoch")
+    slider.focus()
+    slider.press("ArrowLeft")
+
+    wait_for(lambda: grey_of(gallery, 2) == 40)
+    expect(gallery.get_by_text("Epoch 2 of 3")).to_be_visible()
+    expect(gallery.get_by_role("button", name="standard of picture 1, epoch 2")).to_be_visible()
+    wait_for_address(gallery, "epoch=2")
+
+    other = open_tab(chromium)
+    other.goto(gallery.url)
+    wait_for(lambda: grey_of(other, 2) == 40)
+    expect(other.get_by_text("Epoch 2 of 3")).to_be_visible()
+
+
+def test_scrubbing_asks_streamlit_for_nothing_and_the_server_once_for_each_picture(gallery):
+    asked = []
+    gallery.on("request", lambda it: asked.append(it.url) if "/sample/" in it.url else None)
+    slider = gallery.get_by_role("slider", name="Epoch")
+    slider.focus()
+
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        slider.press(key)
+        gallery.wait_for_timeout(300)
+
+    assert len(asked) == len(set(asked))
+
+
+def test_a_pinned_picture_stays_on_top_and_in_the_link(gallery, chromium):
+    gallery.get_by_role("button", name="Pin to the top: picture 5").click()
+
+    heads = gallery.locator(".gallery .row-head span")
+    expect(heads.first).to_have_text("picture 5")
+    wait_for_address(gallery, "pinned=4")
+    other = open_tab(chromium)
+    other.goto(gallery.url)
+    expect(other.locator(".gallery .row-head span").first).to_have_text("picture 5")
+
+
+def test_the_difference_to_the_target_is_dark_where_they_are_equal(gallery):
+    gallery.get_by_role("button", name="Difference").click()
+
+    wait_for(lambda: grey_of(gallery, 2) == 0)
+    assert grey_of(gallery, 1) == 60  # the target itself stays
+    wait_for_address(gallery, "look=difference")
+
+
+def test_a_picture_is_opened_large_with_its_neighbours_and_swiped(gallery):
+    gallery.get_by_role("button", name="perceptual of picture 2, epoch 3").click()
+    dialog = gallery.get_by_role("dialog")
+    expect(dialog.get_by_text("picture 2, epoch 3")).to_be_visible()
+    expect(dialog.get_by_label("Left picture")).to_have_value("target")
+
+    gallery.keyboard.press("ArrowRight")
+    expect(dialog.get_by_text("picture 3, epoch 3")).to_be_visible()
+    gallery.keyboard.press("ArrowDown")
+    expect(dialog.get_by_text("picture 3, epoch 2")).to_be_visible()
+    swipe = dialog.get_by_role("slider", name="Swipe between the two pictures")
+    swipe.focus()
+    swipe.press("End")
+    clip = "() => getComputedStyle(document.querySelector('.gallery .over')).clipPath"
+    assert gallery.evaluate(clip) in ("inset(0px)", "inset(0px 0% 0px 0px)")
+    gallery.keyboard.press("Escape")
+    expect(dialog).not_to_be_visible()
+
+
+def test_one_picture_through_the_epochs_goes_home_as_an_animation(gallery):
+    gallery.get_by_role("button", name="standard of picture 1, epoch 3").click()
+
+    with gallery.expect_download() as download:
+        gallery.get_by_role("link", name="Animation as WEBP").click()
+
+    found = Image.open(io.BytesIO(download.value.path().read_bytes()))
+    assert (found.format, found.n_frames) == ("WEBP", 3)
+    assert download.value.suggested_filename == "study-1-picture-1.webp"

@@ -1,0 +1,250 @@
+"""The live chart in a real browser: it is quick, keeps a zoom, and sends nothing for nothing."""
+
+import statistics
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from engine.records import MetricPoint, RunState
+from tests.conftest import NOW, wait_for
+from tests.dashboard.browser.conftest import open_tab
+from tests.dashboard.browser.driving import drag_a_zoom, drawn_points, shown_range, wait_for_address
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+UPDATES = 20
+SOON_S = 1.5
+HALF_AN_HOUR = 1800  # updates: a worker writes once a second
+GROWTH_MB = 20
+
+
+class Feeder:
+    """A worker that records one step at a time, when it is told to."""
+
+    def __init__(self, store, job, step=16):
+        self.store, self.job, self.step = store, job, step
+
+    def feed(self, count=1):
+        """So many more steps of the L1 curve."""
+        points = [
+            MetricPoint(self.job.run_id, self.step + number, 3, "l1", 1 / (self.step + number))
+            for number in range(1, count + 1)
+        ]
+        self.step += count
+        self.store.add_metrics(self.job, 2, self.step, points, NOW)
+
+
+@pytest.fixture
+def live(dashboard, page, held_job):
+    """The Live page of a run that stands still, with its 16 points drawn."""
+    _, address, _ = dashboard()
+    page.goto(f"{address}/live?study=1")
+    wait_for(lambda: drawn_points(page) == 16)
+    return page
+
+
+def test_a_zoom_survives_twenty_updates_and_a_double_click_ends_it(live, store, held_job):
+    feeder, whole = Feeder(store, held_job), shown_range(live)
+    zoomed = drag_a_zoom(live)
+    assert zoomed != whole
+
+    for update in range(1, UPDATES + 1):
+        feeder.feed(3)
+        wait_for(lambda seen=16 + 3 * update: drawn_points(live) == seen)
+        assert shown_range(live) == zoomed
+
+    live.locator(".live-chart .nsewdrag").first.dblclick()
+    wait_for(lambda: shown_range(live) != zoomed)
+
+
+def test_a_zoom_survives_another_smoothing_and_not_another_axis(live):
+    zoomed = drag_a_zoom(live)
+
+    slider = live.get_by_role("slider", name="Smoothing")
+    slider.focus()
+    slider.press("ArrowRight")
+    wait_for_address(live, "smoothing=0.61")
+    assert shown_range(live) == zoomed
+
+    live.get_by_text("epoch", exact=True).click()
+    wait_for(lambda: shown_range(live) != zoomed)
+
+
+def test_a_row_is_on_the_screen_soon_after_it_is_written(live, store, held_job):
+    feeder, took = Feeder(store, held_job), []
+    for update in range(1, 8):
+        time.sleep(0.13 * update)  # at any moment between two looks
+        feeder.feed()
+        began = time.monotonic()
+        live.wait_for_function(
+            "seen => document.querySelector('.live-chart').dataset.points === String(seen)",
+            arg=16 + update,
+            polling=20,
+        )
+        took.append(time.monotonic() - began)
+
+    assert statistics.median(took) < SOON_S
+
+
+def test_nothing_is_sent_when_nothing_is_new(live, store, held_job):
+    answers, frames = [], []
+    live.on("response", lambda it: answers.append(it) if "/curve" in it.url else None)
+    live.on(
+        "websocket",
+        lambda socket: socket.on("framereceived", lambda data: frames.append(len(data))),
+    )
+    live.reload()
+    wait_for(lambda: drawn_points(live) == 16)
+    live.wait_for_timeout(2000)
+    answers.clear()
+    frames.clear()
+
+    live.wait_for_timeout(4000)
+
+    assert len(answers) >= 4
+    assert {it.status for it in answers} == {204}
+    # What Streamlit says each second of the cards is small, and holds no point.
+    assert sum(frames) / 4 < 40_000
+
+    Feeder(store, held_job).feed()
+    wait_for(lambda: drawn_points(live) == 17)
+    (told,) = [it for it in answers if it.status == 200]
+    assert len(told.body()) < 100
+
+
+def test_the_page_says_that_it_is_live_and_can_be_paused(live, store, held_job):
+    state = live.locator(".live-state")
+    expect(state).to_have_text("Live, updated 0 s ago")
+
+    live.get_by_text("Pause", exact=True).click()
+    expect(state).to_have_text("Paused: the runs go on")
+    live.wait_for_timeout(1000)  # a question that was on its way is answered
+    Feeder(store, held_job).feed(5)
+    live.wait_for_timeout(2500)
+    assert drawn_points(live) == 16
+
+    live.get_by_text("Pause", exact=True).click()
+    wait_for(lambda: drawn_points(live) == 21)
+    expect(live).to_have_title("29% · a study · Live")
+    store.finish_job(held_job, RunState.STOPPED, None, NOW)
+    for run_id in (2, 3):
+        store.request_stop(run_id, NOW)
+    expect(state).to_have_text("All runs have ended")
+    expect(live).to_have_title("ended · a study")
+
+
+def test_a_lost_server_is_said(live, dashboard):
+    live.route("**/curve?**", lambda route: route.abort())
+
+    expect(live.locator(".live-state")).to_contain_text("The server cannot be reached")
+
+    live.unroute("**/curve?**")
+    expect(live.locator(".live-state")).to_contain_text("Live, updated")
+
+
+def test_a_run_that_begins_again_is_drawn_from_its_beginning(live, store, held_job):
+    store.finish_job(held_job, RunState.FAILED, "x", NOW)
+    store.restart_run(1)
+    again = store.claim_job(NOW)
+    assert again.run_id in (1, 2)
+    while again.run_id != 1:
+        again = store.claim_job(NOW)
+
+    Feeder(store, again, step=0).feed(5)
+
+    wait_for(lambda: drawn_points(live) == 5)
+
+
+def test_two_people_see_the_same_and_leave_the_runs_alone(live, chromium, store, held_job):
+    live.get_by_text("log", exact=True).click()
+    live.get_by_text("epoch", exact=True).click()
+    wait_for_address(live, "scale=log")
+    wait_for_address(live, "axis=epoch")
+    Feeder(store, held_job).feed(4)
+    before = [(run.state, run.step) for run in store.read_runs()]
+
+    other = open_tab(chromium)
+    other.goto(live.url)
+    for tab in (live, other):
+        wait_for(lambda tab=tab: drawn_points(tab) == 20)
+
+    assert live.evaluate(DRAWN) == other.evaluate(DRAWN)
+    assert '["log","epoch"' in live.evaluate(DRAWN)
+    live.context.close()
+    other.context.close()
+    assert [(run.state, run.step) for run in store.read_runs()] == before
+
+
+DRAWN = """() => {
+  const chart = document.querySelector(".live-chart")
+  const lines = chart.data.map((line) => [line.name, line.x, line.y])
+  return JSON.stringify([chart._fullLayout.yaxis.type, chart._fullLayout.xaxis.title.text, lines])
+}"""
+SIMULATION = """async ([updates, settings]) => {
+  const chart = await import(settings.script)
+  const frame = document.createElement("div")
+  frame.innerHTML = '<p class="live-state"></p><div class="live-chart"></div>'
+  document.body.replaceChildren(frame)
+  const later = window.setTimeout
+  window.setTimeout = (deed, wait, ...rest) => later(deed, Math.min(wait, 1), ...rest)
+  let step = 0, id = 0, count = 0
+  window.fetch = async () => {
+    count += 1
+    const points = []
+    for (let more = 0; more < 5; more += 1) {
+      step += 1
+      for (const run of settings.runs) points.push([run, ++id, step, 1e9 + step, Math.random()])
+    }
+    return { status: 200, ok: true, json: async () => ({ lines: {}, points }) }
+  }
+  const data = { ...settings.data, live: true }
+  const leave = chart.default({ data, parentElement: frame })
+  const until = async (goal) => {
+    while (count < goal) await new Promise((done) => later(done, 20))
+  }
+  window.simulated = { until, leave, node: frame.querySelector(".live-chart") }
+  await until(updates)
+}"""
+
+
+def test_half_an_hour_of_updates_does_not_fill_the_page(live, store):
+    """Each update is drawn as the real one is; only the waiting between them is left out."""
+    settings = live.evaluate(
+        """() => ({
+          script: performance.getEntriesByType("resource")
+            .map((it) => it.name).find((it) => it.includes("live_chart.js")),
+        })"""
+    )
+    series = [
+        {
+            **{"id": run, "name": f"run {run}", "group": "standard", "colour": "#0072B2"},
+            **{"dash": "solid", "perEpoch": 100, "attempts": [], "marks": []},
+        }
+        for run in (1, 2, 3)
+    ]
+    view = {
+        **{"metric": "l1", "smoothing": 0.6, "axis": "step", "log": False, "by": "runs"},
+        **{"height": 400, "label": "L1", "revision": "x", "quantiles": [0], "layout": {}},
+    }
+    plotly = live.evaluate("() => document.querySelector('script[src*=plotly]').src")
+    data = {
+        **{"url": "x", "plotly": plotly, "stream": "x", "series": series, "view": view},
+        **{"over": False, "title": "x"},
+    }
+    # A page of the same server without the chart that is there, which would ask too.
+    live.goto(live.url.split("/live")[0] + "/_stcore/health")
+    inspector = live.context.new_cdp_session(live)
+
+    def used_mb():
+        for _ in range(3):
+            inspector.send("HeapProfiler.collectGarbage")
+        return inspector.send("Runtime.getHeapUsage")["usedSize"] / 2**20
+
+    live.set_default_timeout(600_000)
+    live.evaluate(SIMULATION, [200, {**settings, "runs": [1, 2, 3], "data": data}])
+    before = used_mb()
+    live.evaluate("goal => window.simulated.until(goal)", HALF_AN_HOUR)
+
+    assert used_mb() - before < GROWTH_MB
+    assert int(live.evaluate("() => window.simulated.node.dataset.points")) > HALF_AN_HOUR * 10
