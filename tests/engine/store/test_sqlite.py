@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from engine import processes
 from engine.errors import BadInputError, StoreError
-from engine.records import RunState
+from engine.records import MetricPoint, RunState
 from engine.settings import Settings
 from engine.store import GoneDatabaseError, Store, connection, identify
 from engine.store.schema import SCHEMA_VERSION, metadata
@@ -226,3 +226,46 @@ def test_the_tables_are_those_of_the_schema(settings):
 
     names = {name for (name,) in ask(settings.database_url, "SELECT name FROM sqlite_schema")}
     assert set(metadata.tables) <= names
+
+
+QUESTIONS = {
+    "runs": lambda store: store.read_runs(),
+    "runs of a study": lambda store: store.read_runs(1),
+    "newest samples": lambda store: store.read_newest_samples([1, 2]),
+    "samples": lambda store: store.read_samples([1, 2]),
+    "summaries": lambda store: store.read_metric_summaries([1, 2]),
+    "what runs cost": lambda store: store.read_costs(200),
+    "one curve": lambda store: store.read_metrics([1, 2], names=["val_psnr"]),
+    "new points": lambda store: store.read_points({1: 4, 2: 9}, "l1"),
+    "stretches": lambda store: store.read_stretches([1, 2], "l1", 4),
+    "span": lambda store: store.read_span(1, 3),
+    "curves": lambda store: store.read_curves([1, 2], ["l1", "d_loss"], 60),
+    "alerts": lambda store: store.read_alerts([1, 2]),
+    "attempts": lambda store: store.read_attempts([1, 2]),
+    "evaluations": lambda store: store.read_evaluations([1, 2], "test"),
+    "queue": lambda store: store.read_jobs(RunState.QUEUED),
+    "retries": lambda store: store.read_retries(),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_no_question_of_a_page_scans_the_metrics(settings, store, question):
+    store.add_study("key", "a study", [tiny_config(), tiny_config("gan")], NOW)
+    job = store.claim_job(NOW)
+    points = [MetricPoint(1, step, 1, name, 1.0) for step in range(1, 99) for name in ("l1", "x")]
+    store.add_metrics(job, 1, 98, points, NOW)
+    asked = []
+    sa.event.listen(
+        store._engine, "before_cursor_execute", lambda *it: asked.append((it[2], it[3]))
+    )
+
+    QUESTIONS[question](store)
+
+    selects = [it for it in asked if it[0].lstrip().startswith("SELECT")]
+    assert selects
+    with closing(sqlite3.connect(settings.database_url.removeprefix("sqlite:///"))) as opened:
+        for statement, values in selects:
+            plan = [row[3] for row in opened.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+            for table in ("metrics", "image_scores", "evaluations"):
+                assert f"SCAN {table}" not in plan, (statement, plan)
+            assert not any(step.startswith("SCAN") and " metrics" in step for step in plan), plan
