@@ -35,7 +35,8 @@ def metrics_section(comparison: Comparison) -> None:
         selection_mode="multi",
         format_func=lambda name: CATALOG[name].label,
         label_visibility="collapsed",
-        key="compare_metrics",
+        key="metrics",
+        bind="query-params",
     )
     for name in chosen:
         left, right = st.columns(2, gap="medium")
@@ -52,27 +53,36 @@ def metrics_section(comparison: Comparison) -> None:
 def pictures_section(study: Study, comparison: Comparison) -> None:
     """Worst, best or typical test pictures of every configuration."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        which = st.segmented_control("Show", get_args(Which), default="worst", key="case_which")
+        which = st.segmented_control(
+            "Show",
+            get_args(Which),
+            default="worst",
+            required=True,
+            key="cases",
+            bind="query-params",
+        )
         metric = st.selectbox(
             "by",
             cases.judged_metrics(),
             format_func=lambda name: CATALOG[name].label,
-            key="case_metric",
+            key="cases_by",
+            bind="query-params",
             width=180,
         )
         everybody = "all configurations"
         by = st.selectbox(
             "judged by",
             [everybody, *(row.configuration for row in comparison.rows)],
-            key="case_by",
+            key="judge",
+            bind="query-params",
             width=220,
         )
-        count = st.slider("Pictures", *N_CASES, key="case_count", width=180)
+        count = st.slider("Pictures", *N_CASES, key="count", bind="query-params", width=180)
     try:
         found = reads.cases(
             study,
             metric,
-            cast(Which, which or "worst"),
+            cast(Which, which),
             count,
             None if by == everybody else by,
         )
@@ -82,7 +92,7 @@ def pictures_section(study: Study, comparison: Comparison) -> None:
     if found is None:
         nothing_here("Pictures appear when a run has been evaluated on the test split.")
         return
-    shown = bundle.case_picture(found, cast(Which, which or "worst"))
+    shown = bundle.case_picture(found, cast(Which, which))
     st.image(shown.png, alt=shown.about)
     st.caption(
         f"Chosen from all test pictures by {CATALOG[metric].label}; each configuration's first "
@@ -115,7 +125,8 @@ def stability_section(runs: Sequence[Run]) -> None:
         losses,
         index=losses.index("l1") if "l1" in losses else 0,
         format_func=lambda name: CATALOG[name].label,
-        key="stability_curve",
+        key="loss",
+        bind="query-params",
         width=260,
         help="A term means the same in every recipe; the generator's total does not.",
     )

@@ -38,12 +38,25 @@ def show_pictures(look: looks.Look) -> None:
         nothing_here("There is no pair to show: none of the files can be read.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        split = st.segmented_control("Split", list(examples), default=next(iter(examples)))
-        split = split or next(iter(examples))
+        split = st.segmented_control(
+            "Split",
+            list(examples),
+            default=next(iter(examples)),
+            required=True,
+            key="split",
+            bind="query-params",
+        )
         orders = examples[split]
-        order = st.segmented_control("Order", list(orders), default=next(iter(orders)))
+        order = st.segmented_control(
+            "Order",
+            list(orders),
+            default=next(iter(orders)),
+            required=True,
+            key="order_of_examples",
+            bind="query-params",
+        )
     st.caption(f"Left: {summary['source_label']}, what a model is given. Right: the target.")
-    names = orders[order or next(iter(orders))]
+    names = orders[order]
     for start in range(0, len(names), PER_ROW):
         columns = st.columns(PER_ROW)
         for column, name in zip(columns, names[start : start + PER_ROW], strict=False):

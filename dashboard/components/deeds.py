@@ -11,6 +11,7 @@ from engine.disk import say_bytes
 from engine.errors import EngineError
 from engine.records import Run, RunState
 
+LAUNCH = "app_pages/launch.py"
 PENDING = "pending_deed"  # (key, label) of the deed that waits for its answer
 
 
@@ -89,7 +90,10 @@ def run_deeds(run: Run, waits: bool) -> list[Deed]:
         run: whose.
         waits: whether others are before it in the queue.
     """
-    deeds = []
+    clone = {"clone_run": str(run.id)}
+    deeds = [
+        Deed("Clone", "content_copy", lambda: st.switch_page(LAUNCH, query_params=clone)),
+    ]
     if run.state == RunState.QUEUED and waits:
         deeds.append(
             Deed("Move to front", "vertical_align_top", lambda: actions.move_to_front(run.id))

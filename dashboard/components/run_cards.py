@@ -123,10 +123,6 @@ def main_deed(run: Run) -> None:
         label, icon, deed = "Resume", "play_arrow", actions.resume_run
         help_text = "Goes on from its newest checkpoint, as if it had not been interrupted."
     else:
-        clone = {"clone_run": str(run.id)}
-        st.page_link(
-            "app_pages/launch.py", label="Clone", icon=":material/content_copy:", query_params=clone
-        )
         return
     key = f"{label.lower()}_{run.id}"
     if st.button(label, type="tertiary", icon=f":material/{icon}:", key=key, help=help_text):

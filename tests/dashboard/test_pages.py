@@ -278,7 +278,7 @@ def test_every_part_of_compare_opens_with_every_kind_of_study(request, state, ta
     request.getfixturevalue(state)
     app = open_page("compare")
 
-    app.session_state["compare_tab"] = tab
+    app.session_state["tab"] = tab
     app.run()
 
     assert not app.exception

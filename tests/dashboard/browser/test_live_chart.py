@@ -1,13 +1,16 @@
 """The live chart in a real browser: it is quick, keeps a zoom, and sends nothing for nothing."""
 
+import json
 import statistics
 import time
 
 import pytest
 from playwright.sync_api import expect
 
+from engine import starting
+from engine.metrics.intervals import mean_interval
 from engine.records import MetricPoint, RunState
-from tests.conftest import NOW, wait_for
+from tests.conftest import NOW, tiny_config, wait_for
 from tests.dashboard.browser.conftest import open_tab
 from tests.dashboard.browser.driving import drag_a_zoom, drawn_points, shown_range, wait_for_address
 
@@ -248,3 +251,27 @@ def test_half_an_hour_of_updates_does_not_fill_the_page(live, store):
 
     assert used_mb() - before < GROWTH_MB
     assert int(live.evaluate("() => window.simulated.node.dataset.points")) > HALF_AN_HOUR * 10
+
+
+def test_a_configuration_is_a_band_of_its_seeds(dashboard, page, app_settings, store, settings):
+    configs = [tiny_config(seed=seed, epochs=3) for seed in range(3)]
+    store.add_study("key", "seeds", configs, NOW)
+    values = {1: 0.2, 2: 0.3, 3: 0.7}
+    with starting.supervisor_lock(app_settings):
+        for run_id, value in values.items():
+            job = store.claim_job(NOW)
+            store.start_run(job, store.read_run(run_id).config, 24, {}, NOW)
+            points = [MetricPoint(run_id, step, 1, "l1", value) for step in (1, 2, 3)]
+            store.add_metrics(job, 1, 3, points, NOW)
+            store.finish_job(job, RunState.STOPPED, None, NOW)
+        _, address, _ = dashboard()
+        page.goto(f"{address}/live?study=1&by=configuration")
+        wait_for(lambda: drawn_points(page) == 9)
+        lines = json.loads(page.evaluate(DRAWN))[2]
+
+    low, high, middle = [(name, y) for name, _, y in lines]
+    expected = mean_interval(list(values.values()))
+    assert middle[0] == "standard, 3 seeds"
+    assert middle[1] == pytest.approx([expected.mean] * 3)
+    assert low[1] == pytest.approx([expected.low] * 3)
+    assert high[1] == pytest.approx([expected.high] * 3)
