@@ -8,16 +8,9 @@ import numpy as np
 from engine import grids, weights
 from engine.changes import apply_settings
 from engine.config import RunConfig
+from engine.points import MetricPoint
 from engine.presets import BUDGETS, CONFIGURATIONS
-from engine.records import (
-    Checkpoint,
-    Evaluation,
-    Job,
-    Judgement,
-    MetricPoint,
-    RunState,
-    Sample,
-)
+from engine.records import Checkpoint, Evaluation, Job, Judgement, RunState, Sample
 from engine.settings import Settings
 from engine.store import Store, utc_now
 

@@ -13,7 +13,8 @@ from engine.data.packing import count_pairs
 from engine.data.sources import read_source
 from engine.estimates import JUDGED_PER_SECOND
 from engine.pace import Going
-from engine.records import Alert, Attempt, Run, RunState, Stretch
+from engine.points import Alert, Stretch
+from engine.records import Attempt, Run, RunState
 
 MOST_STRETCHES = 1000  # of a line; each is drawn as its mean, or from its least to its greatest
 

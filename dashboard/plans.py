@@ -1,5 +1,6 @@
 """What the Launch page may read: what a form's values amount to, and what a study or run had."""
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -125,8 +126,10 @@ def paces() -> dict[str, Pace]:
     """What this machine needs for each kind of work: by a probe, or better, by a run."""
     probed = reads.store().read_probes(processes.host())
     found = {work: Pace(it.images_per_second, it.memory_mb) for work, it in probed.items()}
-    for config, speed, memory in reads.store().read_costs(RECENT_RUNS):
-        found[work_of(config)] = Pace(speed, memory)
+    here = (None, platform.node())
+    for cost in reads.store().read_costs(RECENT_RUNS):
+        if cost.host in here:
+            found[work_of(cost.config)] = Pace(cost.images_per_second, cost.memory_mb)
     return found
 
 

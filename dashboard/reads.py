@@ -15,16 +15,8 @@ from engine.data.sources import Source, read_source
 from engine.errors import BadInputError
 from engine.export import bundle, folder
 from engine.metrics.catalog import CURVES
-from engine.records import (
-    Attempt,
-    Checkpoint,
-    Evaluation,
-    MetricSummary,
-    Run,
-    RunState,
-    Sample,
-    Study,
-)
+from engine.points import MetricSummary
+from engine.records import Attempt, Checkpoint, Evaluation, Run, RunState, Sample, Study
 from engine.results import Comparison, RunStability
 from engine.settings import Settings
 from engine.store import Store, identify, utc_now

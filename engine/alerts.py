@@ -6,7 +6,7 @@ points alone, so that a run that was interrupted has the same alerts as one that
 
 from collections.abc import Iterable
 
-from engine.records import Alert, MetricPoint
+from engine.points import Alert, MetricPoint
 from engine.stability import WON_ABOVE, WON_BELOW
 
 WON = 0.9  # share of an epoch's steps, from which on the discriminator has won it

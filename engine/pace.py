@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from engine.records import MetricPoint, Run, RunState
+from engine.points import MetricPoint
+from engine.records import Run, RunState
 
 Span = tuple[MetricPoint, MetricPoint]  # the first and last recorded points of an attempt
 

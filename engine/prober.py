@@ -17,8 +17,9 @@ from engine.attempt import End, ShouldStop, StoppedError
 from engine.config import RunConfig
 from engine.errors import EngineError
 from engine.estimates import work_of
+from engine.points import Probe
 from engine.processes import host
-from engine.records import Job, Probe, RunState
+from engine.records import Job, RunState
 from engine.settings import Settings
 from engine.state import build_state
 from engine.steps import Extract, Steps

@@ -16,7 +16,8 @@ from engine import alerts, checkpoint, grids
 from engine.attempt import ShouldStop, StoppedError, patiently
 from engine.errors import EngineError, StoreError
 from engine.files import sweep_partial
-from engine.records import Alert, Checkpoint, Job, MetricPoint, Sample
+from engine.points import Alert, MetricPoint
+from engine.records import Checkpoint, Job, Sample
 from engine.settings import Settings
 from engine.state import TrainingState
 from engine.store import GoneDatabaseError, Store, utc_now

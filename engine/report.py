@@ -16,7 +16,8 @@ import numpy as np
 from engine import contrasts
 from engine.metrics import intervals
 from engine.metrics.catalog import CATALOG, COMPARED, COSTS, QUALITY
-from engine.records import Evaluation, MetricPoint, Run, RunState, Study
+from engine.points import MetricPoint
+from engine.records import Evaluation, Run, RunState, Study
 from engine.results import Cell, Comparison, Contrast, Row
 from engine.store import Store
 

@@ -30,8 +30,9 @@ from engine.data.packing import PackedPairs
 from engine.data.sources import read_source
 from engine.errors import EngineError
 from engine.judging import Court
+from engine.points import MetricPoint
 from engine.recorder import Recorder
-from engine.records import Job, MetricPoint, RunState
+from engine.records import Job, RunState
 from engine.report import REPORTED_SPLIT
 from engine.settings import Settings
 from engine.state import TrainingState, build_state

@@ -7,8 +7,8 @@ import pytest
 
 from engine import cli
 from engine.metrics.catalog import CATALOG, COMPARED, COSTS, QUALITY
+from engine.points import MetricPoint
 from engine.presets import BUDGETS, CONFIGURATIONS
-from engine.records import MetricPoint
 from engine.report import build_comparison
 from engine.settings import PROJECT_ROOT
 from engine.tables import to_markdown

@@ -14,7 +14,8 @@ from dashboard.components.frontend import component
 from engine import theme
 from engine.metrics.catalog import CATALOG
 from engine.metrics.intervals import t_quantile
-from engine.records import Alert, Attempt, Run, RunState
+from engine.points import Alert
+from engine.records import Attempt, Run, RunState
 
 HEIGHT_PX = 440
 DASHES = ("solid", "dash", "dot", "dashdot")

@@ -14,7 +14,8 @@ from dashboard.components.text import plain
 from engine import theme
 from engine.metrics.catalog import CATALOG
 from engine.pace import Going
-from engine.records import Alert, Attempt, MetricSummary, Run, RunState
+from engine.points import Alert, MetricSummary
+from engine.records import Attempt, Run, RunState
 
 PER_ROW = 3
 

@@ -8,24 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from engine import weights
 from engine.config import RunConfig
 from engine.errors import BadInputError
-from engine.metrics.catalog import CATALOG
-from engine.records import (
-    Alert,
-    Checkpoint,
-    Evaluation,
-    Job,
-    Judgement,
-    MetricPoint,
-    MetricSummary,
-    Probe,
-    RunState,
-    Sample,
-)
+from engine.points import Alert, MetricPoint, MetricSummary, Probe
+from engine.records import Checkpoint, Job, Judgement, RunState, Sample
 from engine.store import rows
 from engine.store.connected import Connected
+from engine.store.gate import refuse_impossible
 from engine.store.schema import (
     alerts,
     attempts,
@@ -273,26 +262,6 @@ class Recording(Connected):
             values = {**asdict(judgement.predictions), "names": list(judgement.predictions.names)}
             insert = self._insert(predictions).values(values)
             connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values))
-
-
-def refuse_impossible(evaluation: Evaluation) -> None:
-    """The last gate before a number is stored: one that cannot be a number of its metric is ours.
-
-    Raises:
-        ValueError: the value is not finite, outside its metric's range, or was made with other
-            weights than those that define the metric.
-    """
-    metric, value = CATALOG[evaluation.name], evaluation.value
-    if value is None:
-        if not evaluation.missing:
-            raise ValueError(f"{metric.name} has neither a value nor a reason")
-        return
-    if not metric.allows(value):
-        raise ValueError(f"{metric.name} cannot be {value}")
-    if metric.network:
-        digest = str(evaluation.protocol.get("weights_sha256", ""))
-        if not digest.startswith(weights.CATALOG[metric.network].sha256):
-            raise ValueError(f"{metric.name} was made with other weights: {digest[:8]!r}")
 
 
 def _summary_with(known: MetricSummary | None, point: MetricPoint) -> MetricSummary:

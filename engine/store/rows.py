@@ -3,21 +3,17 @@
 from sqlalchemy import RowMapping
 
 from engine.config import Budget, RunConfig
+from engine.points import Alert, MetricPoint, MetricSummary, Probe, Stretch
 from engine.records import (
-    Alert,
     Attempt,
     Checkpoint,
     Evaluation,
     ImageScore,
     Job,
-    MetricPoint,
-    MetricSummary,
     Predictions,
-    Probe,
     Run,
     RunState,
     Sample,
-    Stretch,
     Study,
 )
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from engine import jobs
 from engine.config import RunConfig
+from engine.points import MetricPoint
 from engine.presets import BUDGETS, CONFIGURATIONS
-from engine.records import MetricPoint, RunState
+from engine.records import RunState
 from engine.settings import Settings
 from engine.store import Place, Store, database_path, utc_now
 

@@ -7,7 +7,8 @@ import pytest
 import streamlit as st
 
 from engine import grids, jobs, processes, weights
-from engine.records import Checkpoint, Evaluation, Judgement, MetricPoint, RunState, Sample
+from engine.points import MetricPoint
+from engine.records import Checkpoint, Evaluation, Judgement, RunState, Sample
 from tests.conftest import NOW, tiny_config
 
 NAMES = ("standard", "perceptual", "regularized")

@@ -12,7 +12,8 @@ from dashboard.components.text import plain
 from engine import estimates, processes
 from engine.changes import apply_settings
 from engine.config import RunConfig
-from engine.records import Alert, Probe, RunState
+from engine.points import Alert, Probe
+from engine.records import RunState
 from engine.settings import PROJECT_ROOT
 from tests.conftest import NOW, tiny_config
 

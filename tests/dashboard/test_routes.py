@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from dashboard import curves, routes
-from engine.records import MetricPoint
+from engine.points import MetricPoint
 from tests.conftest import NOW
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.alerts import Watch
-from engine.records import MetricPoint
+from engine.points import MetricPoint
 
 PER_EPOCH = 40
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from engine.findings import findings
-from engine.records import MetricPoint, RunState
+from engine.points import MetricPoint
+from engine.records import RunState
 from engine.report import build_comparison
 from tests.engine.test_report import NAMES, by_run, measured, noise, study_of
 

@@ -7,7 +7,8 @@ import pytest
 
 from engine import pace
 from engine.pace import Going
-from engine.records import MetricPoint, RunState
+from engine.points import MetricPoint
+from engine.records import RunState
 from tests.conftest import NOW, tiny_config
 
 STEP_S = 0.25

@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.records import Evaluation, MetricPoint, RunState
+from engine.points import MetricPoint
+from engine.records import Evaluation, RunState
 from engine.report import build_comparison
 from tests.conftest import NOW, tiny_config
 

@@ -9,7 +9,8 @@ from playwright.sync_api import expect
 
 from engine import starting
 from engine.metrics.intervals import mean_interval
-from engine.records import MetricPoint, RunState
+from engine.points import MetricPoint
+from engine.records import RunState
 from tests.conftest import NOW, tiny_config, wait_for
 from tests.dashboard.browser.conftest import open_tab
 from tests.dashboard.browser.driving import drag_a_zoom, drawn_points, shown_range, wait_for_address

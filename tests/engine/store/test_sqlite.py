@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from engine import processes
 from engine.errors import BadInputError, StoreError
-from engine.records import MetricPoint, RunState
+from engine.points import MetricPoint
+from engine.records import RunState
 from engine.settings import Settings
 from engine.store import GoneDatabaseError, Store, connection, identify
 from engine.store.schema import SCHEMA_VERSION, metadata

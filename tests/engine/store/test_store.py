@@ -8,15 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from engine.errors import BadInputError
+from engine.points import Alert, Cost, MetricPoint, Probe
 from engine.records import (
-    Alert,
     Checkpoint,
     Evaluation,
     ImageScore,
     Judgement,
-    MetricPoint,
     Predictions,
-    Probe,
     RunState,
     Sample,
 )
@@ -322,9 +320,10 @@ def test_samples_come_by_epoch_and_the_newest_of_each_run_alone(store, job):
 def test_what_runs_needed_is_told_with_their_config(store, job):
     assert store.read_costs(10) == []
     store.add_metrics(job, 1, 1, [point(1, 1, 140.0, "images_per_second")], NOW)
-    assert store.read_costs(10) == [(tiny_config(), 140.0, None)]
+    assert store.read_costs(10) == [Cost(tiny_config(), None, 140.0, None)]
+    store.start_run(job, tiny_config(), 8, {"host": "here"}, NOW)
     store.add_metrics(job, 1, 1, [point(1, 1, 900.0, "peak_memory_mb")], NOW)
-    assert store.read_costs(10) == [(tiny_config(), 140.0, 900.0)]
+    assert store.read_costs(10) == [Cost(tiny_config(), "here", 140.0, 900.0)]
 
 
 def test_a_curve_is_drawn_in_stretches_that_know_their_extremes(store, job):
