@@ -80,7 +80,8 @@ def goings(
     found = {}
     for run in active:
         newest = attempts[run.id][-1] if run.id in attempts else None
-        span = reads.store().read_span(run.id, newest.from_step if newest else 0)
+        start = pace.window_start(run, newest.from_step if newest is not None else 0)
+        span = reads.store().read_span(run.id, start)
         found[run.id] = pace.going(run, span, tail_s, now)
     return found
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from engine.points import MetricPoint
 from engine.records import Run, RunState
 
-Span = tuple[MetricPoint, MetricPoint]  # the first and last recorded points of an attempt
+Span = tuple[MetricPoint, MetricPoint]  # the first and last recorded points of a stretch
 
 
 @dataclass(frozen=True)
@@ -24,30 +24,40 @@ class Going:
     images_per_second: float | None
 
 
+def window_start(run: Run, from_step: int) -> int:
+    """The step from which on the pace is taken: so long ago, in this attempt, as all happens once.
+
+    That is an epoch with its validation; where checkpoints are judged now and then, as many epochs
+    as lie between. What else the machine did before that has passed.
+    """
+    budget = run.config.budget
+    cycle = max(1, budget.epochs // budget.evaluations) if budget.evaluations > 1 else 1
+    return max(from_step, run.step - run.steps // run.epochs * cycle)
+
+
 def going(run: Run, span: Span | None, tail_s: float, now: datetime) -> Going:
     """How a run gets on.
 
-    The pace is that of whole steps between two recorded moments of this attempt: neither starting
-    nor preparing data is in it, validating every epoch is.
+    The pace is that of steps between two recorded moments: neither starting nor preparing data is
+    in it, validating an epoch is.
 
     Args:
         run: at work.
-        span: the first and last points that this attempt recorded.
+        span: the first and last points since `window_start`.
         tail_s: how long its evaluation will take.
         now: the moment.
     """
-    if run.phase is not None and run.phase.startswith("evaluating"):
-        since = (now - run.progress_at).total_seconds() if run.progress_at else 0.0
-        return Going(max(0.0, tail_s - since), None)
     if span is None or not run.steps:
         return Going(None, None)
     first, last = span
-    if first.at is None or last.at is None or last.step <= first.step:
-        return Going(None, None)
-    pace = (last.at - first.at) / (last.step - first.step)
-    if pace <= 0:
+    if first.at is None or last.at is None:
         return Going(None, None)
     spent = max(0.0, now.timestamp() - last.at)
+    if run.phase is not None and run.phase.startswith("evaluating"):
+        return Going(max(0.0, tail_s - spent), None)
+    if last.step <= first.step or last.at <= first.at:
+        return Going(None, None)
+    pace = (last.at - first.at) / (last.step - first.step)
     training = max(0.0, (run.steps - last.step) * pace - spent)
     return Going(training + tail_s, run.config.budget.batch / pace)
 

@@ -65,11 +65,19 @@ def test_the_time_since_the_last_word_counts(runs):
 
 
 def test_an_evaluation_counts_down(runs):
-    run = at_work(runs[0], 400, phase="evaluating the chosen epoch, 4", progress_at=NOW)
+    run = at_work(runs[0], 400, phase="evaluating the chosen epoch, 4: 64 of 237")
+    found = span(301, 400)
 
-    going = pace.going(run, span(1, 400), tail_s=12.0, now=NOW + timedelta(seconds=4))
+    going = pace.going(run, found, tail_s=12.0, now=moment(found) + timedelta(seconds=4))
 
     assert going.seconds_left == 8.0
+
+
+@pytest.mark.parametrize(
+    ("step", "from_step", "start"), [(10, 0, 0), (390, 0, 257), (210, 200, 200)]
+)
+def test_the_pace_is_that_of_the_last_epoch_in_this_attempt(runs, step, from_step, start):
+    assert pace.window_start(at_work(runs[0], step, epochs=3), from_step) == start
 
 
 def test_before_there_is_a_pace_nothing_is_told(runs):
