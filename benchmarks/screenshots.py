@@ -80,7 +80,7 @@ def train_once(store: Store, settings: Settings) -> int:
         )
     found = study_named(store, TRAINED)
     assert found is not None
-    store.annotate_study(found, "Does a perceptual term cost colour?", ["drawings", "paper"])
+    store.edit_study(found, TRAINED, "Does a perceptual term cost colour?", ["drawings", "paper"])
     return found
 
 

@@ -31,14 +31,10 @@ def measure(configs: Sequence[RunConfig]) -> None:
     jobs.submit_probe(reads.store(), reads.settings(), configs, utc_now())
 
 
-def rename_study(study_id: int, name: str) -> None:
-    """Gives a study another name."""
-    reads.store().rename_study(study_id, naming.check_name(name))
-
-
-def annotate_study(study_id: int, note: str, tags: Sequence[str]) -> None:
-    """Keeps what a person wrote about a study."""
-    reads.store().annotate_study(study_id, naming.check_note(note), naming.check_tags(tags))
+def edit_study(study_id: int, name: str, note: str, tags: Sequence[str]) -> None:
+    """Keeps a study's name and what a person wrote about it; all of it, or nothing."""
+    checked = naming.check_name(name), naming.check_note(note), naming.check_tags(tags)
+    reads.store().edit_study(study_id, *checked)
 
 
 def annotate_run(run_id: int, note: str, tags: Sequence[str]) -> None:
@@ -51,8 +47,8 @@ def check(source: str) -> None:
     jobs.submit_check(reads.store(), reads.settings(), reads.source(source).text, utc_now())
 
 
-def stop_check(job_id: int) -> None:
-    """Asks a look at a source to stop."""
+def stop_job(job_id: int) -> None:
+    """Asks a look at a source, or a probe, to stop."""
     jobs.cancel_job(reads.store(), reads.settings(), job_id, utc_now())
 
 

@@ -11,6 +11,7 @@ from engine import pace
 from engine.config import Budget
 from engine.data.packing import count_pairs
 from engine.data.sources import read_source
+from engine.errors import EngineError
 from engine.estimates import JUDGED_PER_SECOND
 from engine.pace import Going
 from engine.points import Alert, Stretch
@@ -81,25 +82,30 @@ def goings(
     for run in active:
         newest = attempts[run.id][-1] if run.id in attempts else None
         start = pace.window_start(run, newest.from_step if newest is not None else 0)
-        span = reads.store().read_span(run.id, start)
+        since = newest.started_at if newest is not None else None
+        span = reads.store().read_span(run.id, start, since)
         found[run.id] = pace.going(run, span, tail_s, now)
     return found
 
 
-def _tail_s(runs: Sequence[Run]) -> float:
-    """How long a run of the study is evaluated: as one that is done was, else by the pictures."""
-    done = [run for run in runs if run.state == RunState.DONE and run.ended_at is not None]
-    if done:
-        newest = max(done, key=lambda run: run.ended_at or run.created_at)
-        measured = _measured_tail(newest.id, newest.ended_at.timestamp() if newest.ended_at else 0)
-        if measured is not None:
-            return measured
+def _tail_s(runs: Sequence[Run]) -> float | None:
+    """How long a run of the study is evaluated: as one that is done was, else by the pictures.
+
+    None where nothing is done yet and the pictures are not where they were.
+    """
+    done = [run for run in runs if run.state == RunState.DONE and run.attempt == 1]
+    for run in reversed(done):
+        if run.ended_at is not None:
+            measured = _measured_tail(reads.database(), run.id, run.ended_at.timestamp())
+            if measured is not None:
+                return measured
     first = runs[0].config
-    return _count_judged(first.data, first.budget.model_dump_json()) / JUDGED_PER_SECOND
+    count = _count_judged(reads.database(), first.data, first.budget.model_dump_json())
+    return None if count is None else count / JUDGED_PER_SECOND
 
 
 @st.cache_resource(max_entries=200, show_spinner=False)
-def _measured_tail(run_id: int, ended_at: float) -> float | None:
+def _measured_tail(database: str, run_id: int, ended_at: float) -> float | None:
     span = reads.store().read_span(run_id, 0)
     if span is None or span[1].at is None:
         return None
@@ -107,10 +113,13 @@ def _measured_tail(run_id: int, ended_at: float) -> float | None:
 
 
 @st.cache_resource(max_entries=200, show_spinner=False)
-def _count_judged(data: str, budget: str) -> int:
-    source = read_source(data, reads.settings())
-    spent = Budget.model_validate_json(budget)
-    return count_pairs(source, spent, reads.settings())["test"]
+def _count_judged(database: str, data: str, budget: str) -> int | None:
+    try:
+        source = read_source(data, reads.settings())
+        spent = Budget.model_validate_json(budget)
+        return count_pairs(source, spent, reads.settings())["test"]
+    except EngineError:  # its folder has gone; training goes on from packed pairs
+        return None
 
 
 def sparks(run_ids: Sequence[int]) -> dict[int, list[float]]:

@@ -12,8 +12,9 @@ from engine.errors import EngineError
 from engine.grids import GUTTER
 from engine.records import Run, Sample, Study
 
-KEPT_STRIPS = 200  # in memory: a page of pictures of one run each
-KEPT_ORDERS = 50
+KEPT_STRIPS = 48  # in memory: a page of pictures of one column each
+MOST_PICTURES = 48  # in a strip
+KEPT_ORDERS = 20
 
 METRICS = cases.judged_metrics()
 
@@ -27,14 +28,14 @@ def order(
     runs: Sequence[Run], metric: str, best_first: bool
 ) -> tuple[tuple[str, ...], Mapping[int, Mapping[str, float | None]]]:
     """All evaluated pictures, the worst or the best for these runs first, and their scores."""
-    chosen = tuple((run.id, run.best_epoch) for run in runs)
-    return _order(reads.settings().database_url, chosen, runs, metric, best_first)
+    chosen = tuple((run.id, run.best_epoch, run.attempt) for run in runs)
+    return _order(reads.database(), chosen, runs, metric, best_first)
 
 
 @st.cache_resource(max_entries=KEPT_ORDERS, show_spinner=False)
 def _order(
-    url: str,
-    chosen: tuple[tuple[int, int | None], ...],
+    database: str,
+    chosen: tuple[tuple[int, int | None, int], ...],
     _runs: Sequence[Run],
     metric: str,
     best_first: bool,
@@ -43,9 +44,20 @@ def _order(
     return gallery.read_order(reads.store(), _runs, metric, best_first)
 
 
+def strip(study_id: int, of: str, names: Sequence[str], version: str) -> bytes:
+    """Some evaluated pictures below each other, as a PNG; `version` is the checkpoint's.
+
+    Raises:
+        EngineError: they are not where they were.
+        ValueError: so many are not shown at once.
+    """
+    if not 1 <= len(names) <= MOST_PICTURES:
+        raise ValueError(f"a strip has 1 to {MOST_PICTURES} pictures, not {len(names)}")
+    return _strip(reads.database(), study_id, of, tuple(names), version)
+
+
 @st.cache_resource(max_entries=KEPT_STRIPS, show_spinner=False)
-def strip(study_id: int, of: str, names: tuple[str, ...], version: str) -> bytes:
-    """Some evaluated pictures below each other, as a PNG; `version` is the checkpoint's."""
+def _strip(database: str, study_id: int, of: str, names: tuple[str, ...], version: str) -> bytes:
     study = reads.store().read_study(study_id)
     return gallery.to_png(gallery.read_strip(reads.store(), reads.settings(), study, of, names))
 

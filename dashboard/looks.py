@@ -67,10 +67,6 @@ def look(text: str) -> Look:
     )
 
 
-def _count_left_out(source: Source) -> int:
-    return len(read_left_out(left_out_path(source.where, reads.settings())))
-
-
 def newest_check(source: str) -> Job | None:
     """The newest look at a source; one whose process is gone is shown as what it is."""
     jobs.attend(reads.store(), reads.settings(), utc_now())

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dashboard import reads
-from engine import naming, planning, processes, weights
+from engine import jobs, naming, planning, processes, weights
 from engine.changes import (
     CONFIGURATION_KEYS,
     TERM_KEYS,
@@ -16,7 +16,7 @@ from engine.config import Configuration, RunConfig
 from engine.data.packing import bytes_to_pack, count_pairs, is_packed
 from engine.errors import BadInputError
 from engine.estimates import Estimate, Pace, estimate, work_of
-from engine.records import Run, RunState
+from engine.records import Job, Run
 
 RECENT_RUNS = 200  # by which the speed of new ones is told
 
@@ -133,10 +133,9 @@ def paces() -> dict[str, Pace]:
     return found
 
 
-def is_measuring() -> bool:
-    """Whether a probe waits or is at work."""
-    active = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
-    return any(job.kind == "probe" for job in reads.store().read_jobs(*active))
+def newest_probe(configs: Sequence[RunConfig]) -> Job | None:
+    """The last measuring of configs like these; None where there was none."""
+    return reads.store().read_newest_job("probe", jobs.probe_subject(configs))
 
 
 def require_known_budget(clone: Clone, budgets: Mapping[str, object]) -> None:

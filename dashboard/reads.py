@@ -38,6 +38,11 @@ def store() -> Store:
     return _open_store(url, identify(url))
 
 
+def database() -> str:
+    """Which database this is, for what is kept of it: another one when the file was replaced."""
+    return f"{settings().database_url} {identify(settings().database_url)}"
+
+
 @st.cache_resource
 def _open_store(url: str, file: str | None) -> Store:
     """One for each file that stood behind the address; `file` is only the key."""
@@ -172,14 +177,19 @@ LEADING = ("kid", "kd_lite2", "psnr")  # the first that a study has is what its 
 
 def leader(card: StudyCard) -> Leader | None:
     """Who leads a study, if anybody clearly does; asked anew when a run has ended."""
-    state = tuple((run.id, run.state, run.best_epoch, run.epochs) for run in card.runs)
     if not any(run.state == RunState.DONE for run in card.runs):
         return None
-    return _leader(settings().database_url, card.study.id, state)
+    return _leader(database(), card.study.id, _state(card.runs))
+
+
+def _state(runs: Sequence[Run]) -> tuple[object, ...]:
+    """What a comparison of runs rests on: it is the same while this is."""
+    evaluated = store().read_evaluation_mark([run.id for run in runs])
+    return (*((run.id, run.state, run.best_epoch, run.ended_at) for run in runs), evaluated)
 
 
 @st.cache_resource(max_entries=2000, show_spinner=False)
-def _leader(url: str, study_id: int, state: tuple[tuple[object, ...], ...]) -> Leader | None:
+def _leader(database: str, study_id: int, state: tuple[object, ...]) -> Leader | None:
     found = report.compare(store(), study_id)
     for metric in LEADING:
         column = found.column(metric)
@@ -210,17 +220,12 @@ def newest_samples(run_ids: Sequence[int]) -> list[Sample]:
 
 def comparison(study_id: int) -> Comparison:
     """The comparison table as it stands; made anew when anything of its runs has changed."""
-    state = tuple(
-        (run.id, run.state, run.best_epoch, run.ended_at) for run in store().read_runs(study_id)
-    )
     name = store().read_study(study_id).name
-    return _comparison(settings().database_url, study_id, name, state)
+    return _comparison(database(), study_id, name, _state(store().read_runs(study_id)))
 
 
 @st.cache_resource(ttl=30.0, max_entries=50, show_spinner=False)
-def _comparison(
-    url: str, study_id: int, name: str, state: tuple[tuple[object, ...], ...]
-) -> Comparison:
+def _comparison(database: str, study_id: int, name: str, state: tuple[object, ...]) -> Comparison:
     return report.compare(store(), study_id)
 
 

@@ -47,12 +47,14 @@ def _answer(answer: Answer) -> Callable[[Request], Any]:
     """Answers in a thread, to those who have the key; what is wrong is one sentence."""
 
     async def respond(request: Request) -> Response:
-        if not secrets.compare_digest(request.path_params["key"], key()):
+        if not secrets.compare_digest(request.path_params["key"].encode(), key().encode()):
             return JSONResponse({"error": "The server was started anew."}, 403)
         try:
             return await run_in_threadpool(answer, request)
-        except (EngineError, ValueError, KeyError) as error:
+        except EngineError as error:
             return JSONResponse({"error": str(error)[:300]}, 404)
+        except (ValueError, KeyError, OverflowError) as error:
+            return JSONResponse({"error": f"This question makes no sense: {error}"[:300]}, 400)
 
     return respond
 
@@ -82,7 +84,9 @@ def _sample(request: Request) -> Response:
 def _strip(request: Request) -> Response:
     """Some pictures of an evaluated split below each other: sources, targets or a run's fakes."""
     asked = request.query_params
-    names = tuple(json.loads(asked["names"]))
+    names = json.loads(asked["names"])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("names is a list of names")
     png = galleries.strip(int(asked["study"]), asked["of"], names, asked["v"])
     return Response(png, media_type="image/png", headers=FOREVER)
 
@@ -106,11 +110,11 @@ def _plotly(_request: Request) -> Response:
 
 
 def _script(request: Request) -> Response:
-    """A component's script or styles; the address changes with the content."""
+    """A component's script or styles; they import each other, so each page asks anew."""
     path = SCRIPTS / request.path_params["name"]
     if path.parent != SCRIPTS or path.suffix not in (".js", ".css") or not path.is_file():
         return Response(status_code=404)
-    return FileResponse(path, headers=FOREVER)
+    return FileResponse(path, headers={"Cache-Control": "no-cache"})
 
 
 ROUTES = (

@@ -28,6 +28,7 @@ class Watch:
         self.run_id = run_id
         self.patience = max(PATIENCE[0], -(-epochs // PATIENCE[1]))
         self._steps: dict[int, bool] = {}  # of the epoch at work: whether the discriminator won
+        self._is_first = True  # of the epochs in which there is a discriminator
         self._is_saturated = False
         self._best: tuple[float, int] | None = None
         self._is_plateau = False
@@ -48,12 +49,13 @@ class Watch:
         return found
 
     def _end_epoch(self, point: MetricPoint) -> list[Alert]:
-        """In the first epoch every discriminator wins: that is no news."""
+        """In its first epoch every discriminator wins: that is no news."""
         count, wins = len(self._steps), sum(self._steps.values())
+        is_first, self._is_first = self._is_first, self._is_first and not count
         self._steps = {}
         was_saturated, self._is_saturated = (
             self._is_saturated,
-            point.epoch > 1 and count >= FEWEST and wins >= WON * count,
+            not is_first and count >= FEWEST and wins >= WON * count,
         )
         if was_saturated or not self._is_saturated:
             return []

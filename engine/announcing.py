@@ -3,9 +3,9 @@
 What is posted is JSON with a sentence under `text`, which chat services show as it is.
 """
 
+import http.client
 import json
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -46,11 +46,11 @@ def post(webhook: str, about: Mapping[str, Any], pauses_s: Sequence[float] = PAU
     fault = ""
     for pause in pauses_s:
         time.sleep(pause)
-        request = urllib.request.Request(webhook, body, headers)
         try:
+            request = urllib.request.Request(webhook, body, headers)
             with urllib.request.urlopen(request, timeout=TIMEOUT_S):
                 return True
-        except (OSError, urllib.error.HTTPError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             fault = str(error)
     print(f"the webhook was not told of study {about['study']}: {fault}", flush=True)
     return False

@@ -19,6 +19,7 @@ from torch_fidelity import feature_extractor_inceptionv3 as inception_module
 from torchvision.models import ResNet
 
 from engine import weights
+from engine.config import RunConfig
 from engine.errors import EngineError, MissingWeightsError
 from engine.settings import Settings
 
@@ -113,6 +114,15 @@ class PerceptualFeatures(nn.Module):
             x = stage(x)
             if index in self.layers:
                 yield x
+
+
+def build_extract(
+    config: RunConfig, settings: Settings, device: torch.device
+) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """The feature maps of the perceptual term, where the recipe has one; else none."""
+    if "perceptual" not in config.configuration.recipe.names:
+        return lambda pictures: ()
+    return PerceptualFeatures(config.execution.perceptual_features, settings).to(device)
 
 
 def fetch(

@@ -55,11 +55,20 @@ class Pace:
 def work_of(config: RunConfig) -> str:
     """What a training step costs, in a word: runs with the same are equally fast.
 
-    That is the networks' work and which terms the loss has; their weights cost nothing.
+    That is the networks' work, which terms the loss has (their weights cost nothing), and what was
+    asked of the machine.
     """
+    execution = config.execution
+    asked = {
+        name: value
+        for name in ("device", "precision", "threads", "compile", "channels_last")
+        if (value := getattr(execution, name)) != "auto"
+    }
+    how = " ".join(f"{name}={value}" for name, value in asked.items())
     names = [term.name for term in config.configuration.recipe.terms if term.weight]
     features = config.execution.perceptual_features if "perceptual" in names else ""
-    return f"{config.budget.work} {' '.join(sorted(names))} {features}".strip()
+    parts = (config.budget.work, *sorted(names), features, how)
+    return " ".join(filter(None, parts))
 
 
 def estimate(

@@ -17,6 +17,7 @@ from engine.report import REPORTED_SPLIT
 from engine.settings import Settings
 from engine.store import Store
 
+MOST_FRAMES, MOST_COLUMNS, MOST_SIDE = 60, 12, 256  # of an animation
 FRAME_MS, LAST_FRAME_MS = 350, 1500
 HEAD = 24  # pixels above the pictures of an animation, for their names
 
@@ -95,20 +96,29 @@ def animate(
     """
     if file_format not in ("gif", "webp"):
         raise BadInputError(f"An animation is gif or webp, not {file_format[:20]!r}.")
-    epochs = sorted({it.epoch for samples in columns.values() for it in samples})
+    shown = dict(list(columns.items())[:MOST_COLUMNS])
+    epochs = _thinned(sorted({it.epoch for samples in shown.values() for it in samples}))
     if not epochs:
         raise BadInputError("These runs have no samples yet.")
-    frames = [_frame(columns, epoch, row, settings) for epoch in epochs]
+    frames = (_frame(shown, epoch, row, settings) for epoch in epochs)
     buffer = io.BytesIO()
-    frames[0].save(
+    next(frames).save(
         buffer,
         format=file_format.upper(),
         save_all=True,
-        append_images=frames[1:],
-        duration=[FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS],
+        append_images=frames,
+        duration=[FRAME_MS] * (len(epochs) - 1) + [LAST_FRAME_MS],
         loop=0,
     )
     return buffer.getvalue()
+
+
+def _thinned(epochs: Sequence[int]) -> list[int]:
+    """At most so many epochs, evenly spread, the first and the last among them."""
+    if len(epochs) <= MOST_FRAMES:
+        return list(epochs)
+    places = np.linspace(0, len(epochs) - 1, MOST_FRAMES).round().astype(int)
+    return [epochs[place] for place in places]
 
 
 def _frame(
@@ -121,13 +131,13 @@ def _frame(
     }
     first = next(it for samples in columns.values() for it in samples)
     shown: list[tuple[str, Image.Image | None]] = [
-        ("source", cut(first.source, row, settings)),
-        ("target", cut(first.target, row, settings)),
+        ("source", _small(cut(first.source, row, settings))),
+        ("target", _small(cut(first.target, row, settings))),
     ]
     shown += [
         (
             f"{name}, epoch {it.epoch}" if it is not None else name,
-            cut(it.fake, row, settings) if it is not None else None,
+            _small(cut(it.fake, row, settings)) if it is not None else None,
         )
         for name, it in newest.items()
     ]
@@ -146,6 +156,11 @@ def _frame(
     return canvas
 
 
+def _small(picture: Image.Image) -> Image.Image:
+    side = min(picture.width, MOST_SIDE)
+    return picture.resize((side, side), Image.Resampling.LANCZOS)
+
+
 def cut(path: str, row: int, settings: Settings) -> Image.Image:
     """One picture out of a strip of samples."""
     try:
@@ -155,9 +170,10 @@ def cut(path: str, row: int, settings: Settings) -> Image.Image:
             if not 0 <= row < count:
                 raise BadInputError(f"There are samples 1 to {count}, not {row + 1}.")
             top = row * (side + GUTTER)
-            return strip.convert("RGB").crop((0, top, side, top + side))
+            picture = strip.convert("RGB").crop((0, top, side, top + side))
     except OSError as error:
         raise EngineError(f"The samples {path} cannot be read ({error}).") from error
+    return picture
 
 
 def to_png(picture: Pictures) -> bytes:

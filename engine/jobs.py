@@ -190,15 +190,19 @@ def _remove(folder: Path | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def probe_subject(configs: Sequence[RunConfig]) -> str:
+    """What is measured for some configs, as JSON: one of each kind of work."""
+    kinds = {work_of(it): it.model_copy(update={"seed": 0}) for it in configs}
+    return json.dumps([it.model_dump(mode="json") for it in kinds.values()])
+
+
 def submit_probe(
     store: Store, settings: Settings, configs: Sequence[RunConfig], now: datetime
 ) -> Job:
-    """Queues measuring the speed of each kind of work among the configs; waits for no run."""
-    kinds = {work_of(it): it.model_copy(update={"seed": 0}) for it in configs}
-    subject = json.dumps([it.model_dump(mode="json") for it in kinds.values()])
+    """Queues measuring the speed of each kind of work among the configs."""
     settings.require_writable_artifacts()
     supervisor_lives(settings)
-    job = store.add_job("probe", subject, now)
+    job = store.add_job("probe", probe_subject(configs), now)
     ensure_supervisor(settings)
     return job
 

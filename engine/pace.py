@@ -18,10 +18,12 @@ class Going:
     Attributes:
         seconds_left: to its end, its evaluation included; None before there is a pace.
         images_per_second: wall-clock, validation and samples included.
+        whole_s: what a run like it takes from its first step to its end.
     """
 
-    seconds_left: float | None
-    images_per_second: float | None
+    seconds_left: float | None = None
+    images_per_second: float | None = None
+    whole_s: float | None = None
 
 
 def window_start(run: Run, from_step: int) -> int:
@@ -35,7 +37,7 @@ def window_start(run: Run, from_step: int) -> int:
     return max(from_step, run.step - run.steps // run.epochs * cycle)
 
 
-def going(run: Run, span: Span | None, tail_s: float, now: datetime) -> Going:
+def going(run: Run, span: Span | None, tail_s: float | None, now: datetime) -> Going:
     """How a run gets on.
 
     The pace is that of steps between two recorded moments: neither starting nor preparing data is
@@ -44,22 +46,25 @@ def going(run: Run, span: Span | None, tail_s: float, now: datetime) -> Going:
     Args:
         run: at work.
         span: the first and last points since `window_start`.
-        tail_s: how long its evaluation will take.
+        tail_s: how long its evaluation will take; None where that is not known.
         now: the moment.
     """
     if span is None or not run.steps:
-        return Going(None, None)
+        return Going()
     first, last = span
     if first.at is None or last.at is None:
-        return Going(None, None)
+        return Going()
     spent = max(0.0, now.timestamp() - last.at)
     if run.phase is not None and run.phase.startswith("evaluating"):
-        return Going(max(0.0, tail_s - spent), None)
+        return Going(None if tail_s is None else max(0.0, tail_s - spent))
     if last.step <= first.step or last.at <= first.at:
-        return Going(None, None)
+        return Going()
     pace = (last.at - first.at) / (last.step - first.step)
+    speed = run.config.budget.batch / pace
+    if tail_s is None:
+        return Going(None, speed)
     training = max(0.0, (run.steps - last.step) * pace - spent)
-    return Going(training + tail_s, run.config.budget.batch / pace)
+    return Going(training + tail_s, speed, run.steps * pace + tail_s)
 
 
 def study_seconds_left(runs: Sequence[Run], left: Mapping[int, Going]) -> float | None:
@@ -76,16 +81,15 @@ def study_seconds_left(runs: Sequence[Run], left: Mapping[int, Going]) -> float 
             whole.setdefault(run.configuration, []).append(seconds)
     remaining = []
     for run in active:
-        seconds_left = left[run.id].seconds_left if run.id in left else None
+        known = left.get(run.id, Going())
+        seconds_left = known.seconds_left
         if seconds_left is None:
             if run.configuration not in whole:
                 return None
             seconds_left = statistics.mean(whole[run.configuration])
         remaining.append(seconds_left)
-        if run.started_at is not None and run.progress:
-            whole.setdefault(run.configuration, []).append(
-                seconds_left / max(0.01, 1 - run.progress)
-            )
+        if known.whole_s is not None:
+            whole.setdefault(run.configuration, []).append(known.whole_s)
     everything = [seconds for found in whole.values() for seconds in found]
     if waiting and not everything:
         return None

@@ -22,7 +22,7 @@ from engine.processes import host
 from engine.records import Job, RunState
 from engine.settings import Settings
 from engine.state import build_state
-from engine.steps import Extract, Steps
+from engine.steps import Steps
 from engine.store import Store, utc_now
 
 WARM_UP = 2  # steps that are not counted: caches and kernels are made in them
@@ -54,7 +54,7 @@ def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> t
     if config.budget.generator == "resnet18_unet":
         encoder = backbones.load_resnet18(None)
     state = build_state(config, device, encoder)
-    steps = Steps(config, state, _extract(config, settings, device))
+    steps = Steps(config, state, backbones.build_extract(config, settings, device))
     shape = (config.budget.batch, 3, config.budget.px, config.budget.px)
     chance = torch.Generator().manual_seed(0)
     source, target = (torch.rand(shape, generator=chance).to(device) * 2 - 1 for _ in range(2))
@@ -84,13 +84,6 @@ def _step(steps: Steps, source: Tensor, target: Tensor, should_stop: ShouldStop)
 def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _extract(config: RunConfig, settings: Settings, device: torch.device) -> Extract:
-    if "perceptual" not in config.configuration.recipe.names:
-        return lambda pictures: ()
-    network = config.execution.perceptual_features
-    return backbones.PerceptualFeatures(network, settings).to(device)
 
 
 if __name__ == "__main__":

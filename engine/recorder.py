@@ -112,13 +112,13 @@ class Recorder:
         self.store.add_metrics(self.job, epoch, step, self._waiting, utc_now())
         self._alerts += self._watch.look(self._waiting)
         count, self._waiting = len(self._waiting), []
-        if self._alerts:
-            self.store.add_alerts(self.job, self._alerts, utc_now())
-            self._alerts = []
         if self._waiting_since:
             waited, self._waiting_since = time.monotonic() - self._waiting_since, 0.0
             if waited >= NOTED_WAIT_S:
                 self.note(f"{count:,} figures waited {waited:.0f} s for the database")
+        if self._alerts:
+            self.store.add_alerts(self.job, self._alerts, utc_now())
+            self._alerts = []
 
     def add_sample(
         self,

@@ -28,6 +28,7 @@ TAKE_OVER_S = 3.0  # how long to wait for a supervisor that is just leaving
 STOP_GRACE_S = 60.0  # for a worker to save and leave, before it is killed
 RETRY_AFTER_S = 10.0  # a crashed run is seen as such so long before it goes on by itself
 PROBES = 1
+AT_WORK = (RunState.RUNNING, RunState.STOPPING)
 ANNOUNCE_EVERY_S = 5.0  # a look at which studies have ended, where none of our own did
 ANNOUNCED_FOR_S = 3600.0  # a study that ended longer ago is no news
 CHECKS = 1  # looks at data at a time; they do not wait for runs
@@ -124,9 +125,11 @@ class _Supervisor:
         self.reap()
         self.end_unstarted()
         waiting = self.retry()
-        active = self.store.read_jobs(RunState.RUNNING, RunState.STOPPING)
+        active = self.store.read_jobs(*AT_WORK)
         self.stop_asked(active)
-        started = [self.fill(kind, active) for kind in self.slots]
+        started = []
+        for kind in self.slots:  # what was just claimed counts for the next kind
+            started.append(self.fill(kind, self.store.read_jobs(*AT_WORK)))
         self.announce({str(job.token) for job in active})
         return bool(active or waiting or any(started))
 
@@ -152,7 +155,7 @@ class _Supervisor:
         """Claims and starts jobs of a kind in this host's free slots; returns how many."""
         # A speed is measured while nothing else runs, and nothing begins meanwhile.
         here = {it.kind for it in active if it.host == self.host}
-        if (kind == "probe" and "train" in here) or (kind == "train" and "probe" in here):
+        if "probe" in here or (kind == "probe" and here):
             return 0
         taken = {it.slot for it in active if it.kind == kind and it.host == self.host}
         started = 0
@@ -193,7 +196,7 @@ class _Supervisor:
     def listen(self) -> dict[str, float]:
         """Token of a job on another host -> for how long its heartbeat has not changed."""
         heard = {}
-        for job in self.store.read_jobs(RunState.RUNNING, RunState.STOPPING):
+        for job in self.store.read_jobs(*AT_WORK):
             if job.host != self.host and job.token is not None:
                 last = self.heard.get(job.token)
                 is_new = last is None or last[0] != job.heartbeat_at

@@ -92,7 +92,7 @@ class _Training:
                 ("test", config.budget.n_test),
             )
         )
-        extract = self.build_extract(config, device)
+        extract = backbones.build_extract(config, self.settings, device)
         state = build_state(config, device, self.build_encoder(config))
         recorder.load_latest(state, config.budget.epochs)
 
@@ -174,14 +174,6 @@ class _Training:
         self.recorder.write(lambda: start_run(self.job, config, n_steps, environment, utc_now()))
         print(f"run {self.run_id}: {config.model_dump_json()}", flush=True)
         return config
-
-    def build_extract(self, config: RunConfig, device: torch.device) -> steps.Extract:
-        """The feature maps of the perceptual term, where the recipe has one."""
-        if "perceptual" not in config.configuration.recipe.names:
-            return lambda pictures: ()
-        chosen = config.execution.perceptual_features
-        features = backbones.PerceptualFeatures(chosen, self.settings)
-        return features.to(device)
 
     def build_encoder(self, config: RunConfig) -> ResNet | None:
         """The ResNet-18 of study 2's generator, starting as was chosen before the start."""

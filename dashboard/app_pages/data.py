@@ -41,7 +41,7 @@ def show_progress() -> None:
         st.progress(now.progress, text=f"Looking at every picture once: {doing}", width="stretch")
         if st.button("Stop", type="tertiary", disabled=now.state == RunState.STOPPING):
             try:
-                actions.stop_check(now.id)
+                actions.stop_job(now.id)
             except EngineError as error:
                 st.toast(plain(str(error)))
 

@@ -4,8 +4,17 @@ import streamlit as st
 
 from dashboard import galleries, reads
 from dashboard.components.empty import nothing_here
-from dashboard.components.gallery import Chosen, Shown, gallery, of_evaluation, through_epochs
+from dashboard.components.gallery import (
+    Chosen,
+    Shown,
+    gallery,
+    of_evaluation,
+    require_pictures,
+    through_epochs,
+)
 from dashboard.components.picker import pick_runs, pick_study
+from dashboard.components.text import plain
+from engine.errors import EngineError
 from engine.metrics.catalog import CATALOG
 from engine.records import Run
 
@@ -29,6 +38,12 @@ kind = st.segmented_control(
     bind="query-params",
     label_visibility="collapsed",
 )
+# What was looked at of another study, or of other pictures, says nothing here.
+looked_at = (study.id, kind)
+if st.session_state.setdefault("gallery_of", looked_at) != looked_at:
+    st.session_state["gallery_of"] = looked_at
+    for name in ("epoch", "pinned", "look"):
+        st.query_params.pop(name, None)
 
 
 def choose_samples() -> Shown | None:
@@ -69,7 +84,8 @@ def choose_evaluated() -> Shown | None:
             "of",
             list(judges),
             format_func=lambda run_id: judges[run_id],
-            key=f"judge_{study.id}",
+            key="of",
+            bind="query-params",
             width=240,
         )
     names, _ = galleries.order(_judging(judged, judge), metric, order == "best")
@@ -82,6 +98,7 @@ def choose_evaluated() -> Shown | None:
             f"{CATALOG[metric].label} {CATALOG[metric].arrow} below each picture."
         )
     start = (page - 1) * PER_PAGE
+    require_pictures(study, names[start : start + PER_PAGE])
     return of_evaluation(study, judged, names[start : start + PER_PAGE], metric, scores)
 
 
@@ -89,7 +106,11 @@ def _judging(judged: list[Run], judge: int) -> list[Run]:
     return [run for run in judged if judge in (0, run.id)]
 
 
-shown = choose_samples() if kind == "samples" else choose_evaluated()
+try:
+    shown = choose_samples() if kind == "samples" else choose_evaluated()
+except EngineError as error:
+    st.warning(plain(str(error)), icon=":material/broken_image:")
+    st.stop()
 if shown is None:
     nothing_here(
         "The first samples appear after the first epoch."
@@ -108,13 +129,13 @@ def show(shown: Shown) -> None:
         shown,
         Chosen(
             epoch=int(epoch) if epoch.isdecimal() else None,
-            pinned=tuple(filter(None, asked.get("pinned", "").split(","))),
+            pinned=tuple(asked.get_all("pinned")),
             look="difference" if asked.get("look") == "difference" else "pictures",
         ),
     )
     for name, value in (
         ("epoch", str(chosen.epoch) if chosen.epoch and kind == "samples" else ""),
-        ("pinned", ",".join(chosen.pinned)),
+        ("pinned", list(chosen.pinned)),
         ("look", "" if chosen.look == "pictures" else chosen.look),
     ):
         if value:

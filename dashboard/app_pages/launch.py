@@ -5,7 +5,12 @@ import uuid
 import streamlit as st
 
 from dashboard import actions, plans
-from dashboard.components.configurations_form import configurations_form, fill_configurations
+from dashboard.components.configurations_form import (
+    CHOSEN,
+    configurations_form,
+    fill_configurations,
+    forget_changes,
+)
 from dashboard.components.launch_form import Faults, changes_form, fill_changes
 from dashboard.components.plan import offer_probe, show_plan
 from dashboard.components.source_form import source_form
@@ -39,17 +44,22 @@ def fill_as_cloned(clone: plans.Clone) -> None:
 
 
 source = st.query_params.get("source", "")
+is_new_visit = CHOSEN not in st.session_state  # fields forget when one leaves the page
+if is_new_visit:
+    forget_changes()
 for parameter, read in (("clone", plans.clone_study), ("clone_run", plans.clone_run)):
     asked = st.query_params.get(parameter, "")
     if not asked.isdecimal():
         continue
     try:
         clone = read(int(asked))
-        if st.session_state.get("launch_cloned") != clone.about:
+        if is_new_visit or st.session_state.get("launch_cloned") != clone.about:
             fill_as_cloned(clone)
             st.session_state["launch_cloned"] = clone.about
         source = clone.data
-        st.caption(f":material/content_copy: As {clone.about} was; change what you like.")
+        st.caption(
+            f":material/content_copy: As {clone.about} was, seeds from 0; change what you like."
+        )
     except EngineError as error:
         st.warning(plain(str(error)), icon=":material/error:")
 
@@ -99,7 +109,10 @@ with form:
             width=120,
         )
         name = st.text_input(
-            "Name", placeholder="data and budget", key="launch_name", max_chars=MAX_NAME
+            "Name",
+            placeholder="optional; else data and budget",
+            key="launch_name",
+            max_chars=MAX_NAME,
         )
 
 with summary:

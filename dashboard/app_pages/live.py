@@ -62,7 +62,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         required=True,
         key="by",
         bind="query-params",
-        help="For each configuration: the mean over its seeds, and its 95 % interval.",
+        help="For each configuration: the mean over its seeds, and its 95 % interval. Along the "
+        "clock runs stay single: seeds that ran one after another have no moment in common.",
     )
     smoothing = st.slider(
         "Smoothing", 0.0, 0.99, 0.6, key="smoothing", bind="query-params", width=170
@@ -89,6 +90,7 @@ def tick() -> None:
         attempts,
         alerts,
         is_live=is_live,
+        is_over=all(run.is_over for run in members),
         title=tab_title(study, members, "Live"),
     )
     st.caption(CATALOG[metric].about)
@@ -115,9 +117,7 @@ st.fragment(tick, run_every=REFRESH_S if is_live else None)()
 with st.expander("Logs", icon=":material/terminal:", on_change="rerun", key="logs") as logs:
     if logs.open:
         names = {
-            run.id: f"run {run.id}: {run.configuration}, seed {run.seed}"
-            for run in everything
-            if run.id in chosen
+            run.id: f"run {run.id}: {run.config.label}" for run in everything if run.id in chosen
         }
         log_of = st.selectbox(
             "Log of", list(names), format_func=lambda run_id: names[run_id], key=f"log_{study.id}"

@@ -17,8 +17,8 @@ PER_PAGE = 8
 FILTERED_FROM = 4  # studies, from which on there is a search
 
 STATES: dict[str, tuple[RunState, ...]] = {
-    "training": (RunState.RUNNING, RunState.STOPPING),
-    "waiting": (RunState.QUEUED,),
+    "running": (RunState.RUNNING, RunState.STOPPING),
+    "queued": (RunState.QUEUED,),
     "done": (RunState.DONE,),
     "stopped": (RunState.STOPPED,),
     "failed": (RunState.FAILED, RunState.CRASHED, RunState.DIVERGED),
@@ -80,15 +80,17 @@ def is_wanted(card: StudyCard) -> bool:
 
 def show_counts(cards: Sequence[StudyCard]) -> None:
     """How many studies and runs there are, and what they do."""
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.metric("Studies", len(cards), border=True, width=150)
         for label, state in (
-            ("Runs training", "training"),
-            ("Runs waiting", "waiting"),
+            ("Runs running", "running"),
+            ("Runs queued", "queued"),
             ("Runs done", "done"),
         ):
             count = sum(card.count(*STATES[state]) for card in cards)
             st.metric(label, count, border=True, width=150)
+        if st.button("New study", type="primary", icon=":material/add:"):
+            st.switch_page("app_pages/launch.py")
 
 
 def show_studies(cards: Sequence[StudyCard]) -> None:

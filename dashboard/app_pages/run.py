@@ -6,15 +6,16 @@ import streamlit as st
 
 from dashboard import curves, galleries, reads
 from dashboard.components import run_sections as sections
-from dashboard.components.annotations import edit_run
+from dashboard.components.annotations import edit_run, show_tags
 from dashboard.components.deeds import confirmation, menu, run_deeds
 from dashboard.components.empty import nothing_here
 from dashboard.components.gallery import Chosen, gallery, through_epochs
 from dashboard.components.live_chart import View, live_chart
 from dashboard.components.picker import pick_run
 from dashboard.components.run_cards import Now, main_deed, remarks, run_name
-from dashboard.components.status import doing, tab_title
+from dashboard.components.status import doing, duration, moment, tab_title
 from engine.metrics.catalog import CATALOG, CURVES
+from engine.records import RunState
 
 REFRESH_S = 1.0
 
@@ -36,22 +37,11 @@ with st.container(horizontal=True):
         "app_pages/launch.py", label="Clone", icon=":material/content_copy:", query_params=clone
     )
 
-metric = st.selectbox(
-    "Curve",
-    CURVES,
-    index=CURVES.index("l1"),
-    format_func=lambda name: CATALOG[name].label,
-    key="run_curve",
-    bind="query-params",
-    width=260,
-)
 
-
-def tick() -> None:
-    """How it stands, and the curve; the chart fetches its points by itself."""
+def show_card() -> None:
+    """How it stands."""
     now, run = datetime.now(UTC), reads.run(at_first.id)
     attempts, alerts = reads.attempts([run]), curves.alerts([run])
-    members = reads.runs(study.id)
     known = Now(
         now,
         attempts,
@@ -62,7 +52,8 @@ def tick() -> None:
     )
     with st.container(border=True):
         run_name(run)
-        st.progress(1.0 if run.is_over else run.progress)
+        st.progress(1.0 if run.state == RunState.DONE else run.progress)
+        show_tags(run.tags)
         before = known.queue.get(run.id, 0)
         deeds = run_deeds(run, before > 0)
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -70,15 +61,44 @@ def tick() -> None:
             main_deed(run)
             menu(f"run_{run.id}", deeds)
         confirmation(f"run_{run.id}", deeds)
+        if run.is_over and run.ended_at is not None and run.started_at is not None:
+            took = duration((run.ended_at - run.started_at).total_seconds())
+            st.caption(f"ended {moment(run.ended_at)}, {took} after it began")
         remarks(run, known, known.attempt(run))
-    view = View(metric, smoothing=0.6)
-    title = tab_title(study, members, f"run {run.id}")
-    live_chart(study.id, [run], view, attempts, alerts, is_live=not run.is_over, title=title)
     if run.is_over != at_first.is_over:
         st.rerun()
 
 
-st.fragment(tick, run_every=None if at_first.is_over else REFRESH_S)()
+def show_chart() -> None:
+    """The curve; the chart fetches its points by itself."""
+    run, members = reads.run(at_first.id), reads.runs(study.id)
+    attempts, alerts = reads.attempts([run]), curves.alerts([run])
+    view = View(metric, smoothing=0.6)
+    title = tab_title(study, members, f"run {run.id}")
+    live_chart(
+        study.id,
+        [run],
+        view,
+        attempts,
+        alerts,
+        is_live=not run.is_over,
+        is_over=run.is_over,
+        title=title,
+    )
+
+
+every = None if at_first.is_over else REFRESH_S
+st.fragment(show_card, run_every=every)()
+metric = st.selectbox(
+    "Curve",
+    CURVES,
+    index=CURVES.index("l1"),
+    format_func=lambda name: CATALOG[name].label,
+    key="run_curve",
+    bind="query-params",
+    width=260,
+)
+st.fragment(show_chart, run_every=every)()
 
 samples, evaluation, settings, history, environment, note = st.tabs(
     ["Samples", "Evaluation", "Settings", "History", "Environment", "Note"]

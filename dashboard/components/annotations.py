@@ -39,8 +39,7 @@ def edit_study(study: Study, known_tags: Sequence[str]) -> None:
             is_left = st.form_submit_button("Leave it")
     if is_saved:
         try:
-            actions.rename_study(study.id, name)
-            actions.annotate_study(study.id, note, tags)
+            actions.edit_study(study.id, name, note, tags)
         except EngineError as error:
             st.error(plain(str(error)), icon=":material/error:")
             return

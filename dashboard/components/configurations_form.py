@@ -21,8 +21,8 @@ LABELS = {
     "l1": "weight of L1",
     "perceptual": "weight of perceptual",
     "total_variation": "weight of total variation",
-    "lr_g": "rate of the generator",
-    "lr_d": "rate of the discriminator",
+    "lr_g": "learning rate, generator",
+    "lr_d": "learning rate, discriminator",
     "beta1": "Adam's beta 1",
     "beta2": "Adam's beta 2",
 }
@@ -38,6 +38,11 @@ def fill_configurations(configurations: Sequence[Configuration]) -> None:
         it.name: as_row(it) for it in configurations if CONFIGURATIONS.get(it.name) != it
     }
     st.session_state[VERSION] = st.session_state.get(VERSION, 0) + 1
+
+
+def forget_changes() -> None:
+    """Lets every configuration be as its preset has it."""
+    st.session_state[VALUES] = {}
 
 
 def configurations_form() -> list[Configuration]:

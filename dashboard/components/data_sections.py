@@ -26,7 +26,7 @@ def show_counts(look: looks.Look) -> None:
         st.metric("Pairs", f"{summary['pairs']:,}", border=True)
         for name, split in summary["splits"].items():
             st.metric(name.capitalize(), f"{split['pairs']:,}", border=True)
-        for severity in SEVERITIES[:2]:
+        for severity in SEVERITIES:
             st.metric(f"{severity.capitalize()}s", f"{severities[severity]:,}", border=True)
 
 

@@ -1,18 +1,13 @@
 """Components whose script and styles a browser fetches once.
 
 Streamlit sends a component's script along with every change of its data. What is sent here is a
-few lines that import the real script from `routes`, whose address holds a hash of its content.
+few lines that import the real script from `routes`.
 """
-
-import hashlib
-from pathlib import Path
 
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
 from dashboard.routes import PREFIX
-
-FOLDER = Path(__file__).parent / "scripts"
 
 _LOADER = """
 const address = (name) => new URL(name, document.baseURI).href
@@ -41,18 +36,11 @@ export default function (component) {
 
 def component(name: str, html: str) -> ComponentRenderer:
     """Declares a component of the script and styles of this name in `scripts`."""
-    files = {kind: FOLDER / f"{name}.{kind}" for kind in ("js", "css")}
-    addresses = {
-        kind: f"{PREFIX.removeprefix('/')}/static/{path.name}?v={_digest(path)}"
-        for kind, path in files.items()
-    }
+    static = f"{PREFIX.removeprefix('/')}/static"
+    addresses = {kind: f"{static}/{name}.{kind}" for kind in ("js", "css")}
     return st.components.v2.component(
         f"chromabench.{name}",
         html=html,
         js=_LOADER % {"name": name, **addresses},
         isolate_styles=False,
     )
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dashboard import routes
+from dashboard import galleries, routes
 from dashboard.components.frontend import component
 from engine import theme
 from engine.config import source_label
@@ -109,6 +109,16 @@ def through_epochs(
     )
 
 
+def require_pictures(study: Study, names: Sequence[str]) -> None:
+    """Raises `EngineError` with the reason where the pictures of a page cannot be shown."""
+    if names:
+        galleries.strip(study.id, "target", names, _version(study))
+
+
+def _version(study: Study) -> str:
+    return f"{study.budget.px}"
+
+
 def of_evaluation(
     study: Study,
     runs: Sequence[Run],
@@ -142,7 +152,7 @@ def of_evaluation(
         }
         for name in names
     ]
-    version = f"{study.budget.px}"
+    version = _version(study)
     columns = [
         _fixed("source", source_label(study.data), "what the model sees", strip("source", version)),
         _fixed("target", "target", "what it should be", strip("target", version)),
@@ -171,6 +181,8 @@ def _of_run(run: Run, strips: list[list[object]]) -> dict[str, Any]:
     return {
         "key": str(run.id),
         "label": f"{run.configuration}{seed}",
+        "name": run.configuration,
+        "seed": f"seed {run.seed}",
         "colour": theme.colour(run.configuration),
         "isRun": True,
         "strips": strips,

@@ -33,7 +33,7 @@ AXIS_TITLES: dict[Axis, str] = {
 _component = component(
     "live_chart",
     html="""<div class="live-chart-frame">
-<p class="live-state" role="status"></p>
+<p class="live-state"></p>
 <div class="live-chart" role="img" aria-label="training curves"></div>
 </div>
 """,
@@ -66,6 +66,7 @@ def live_chart(
     alerts: Mapping[int, Sequence[Alert]],
     *,
     is_live: bool,
+    is_over: bool,
     title: str,
 ) -> None:
     """Draws one metric of a study's runs, and goes on drawing what is new.
@@ -77,6 +78,7 @@ def live_chart(
         attempts: by run; the time between them is no time at work.
         alerts: by run, shown where they happened.
         is_live: whether to ask for more; otherwise what there is is fetched once.
+        is_over: whether every run of the study has ended, those that are not shown too.
         title: of the browser's tab.
     """
     _component(
@@ -90,7 +92,7 @@ def live_chart(
             ],
             "view": _view(study_id, view),
             "live": is_live,
-            "over": all(run.is_over for run in runs),
+            "over": is_over,
             "title": title,
         },
         height=HEIGHT_PX + 34,

@@ -8,6 +8,8 @@ from dashboard import reads
 from dashboard.components.empty import no_studies, nothing_here
 from engine.records import Run, RunState, Study
 
+FEW = 3  # runs of a study, that are always all shown
+NONE = "none"
 SHOWN_AT_FIRST = 12  # runs; more at once are no longer told apart
 
 
@@ -82,17 +84,19 @@ def pick_runs(study: Study, runs: Sequence[Run], few: int = SHOWN_AT_FIRST) -> l
         runs: all of it.
         few: as many are shown at first, those at work before others.
     """
-    names = {run.id: f"{run.configuration}, seed {run.seed}" for run in runs}
+    names = {run.id: run.config.label for run in runs}
     listed = [run for run in runs if run.archived_at is None] or list(runs)
     at_first = sorted(listed, key=lambda run: (not run.state.is_active(), run.id))[:few]
     default = sorted(run.id for run in at_first)
-    asked = [int(it) for it in st.query_params.get("runs", "").split(".") if it.isdecimal()]
-    wanted = [run_id for run_id in asked if run_id in names] or default
-    if len(runs) <= 3 and len(wanted) == len(runs):
-        return list(runs)
-    key = f"runs_{study.id}"
-    if key not in st.session_state:
-        st.session_state[key] = wanted
+    address = st.query_params.get("runs", "")
+    asked = [int(it) for it in address.split(".") if it.isdecimal() and int(it) in names]
+    if len(runs) <= FEW and not asked:
+        return listed
+
+    # The address leads when it changed by itself: a link, back and forward.
+    key, written = f"runs_{study.id}", f"runs_written_{study.id}"
+    if key not in st.session_state or st.session_state.get(written, "") != address:
+        st.session_state[key] = asked or ([] if address == NONE else default)
     done = sum(run.state == RunState.DONE for run in runs)
     chosen = st.multiselect(
         "Runs",
@@ -101,10 +105,12 @@ def pick_runs(study: Study, runs: Sequence[Run], few: int = SHOWN_AT_FIRST) -> l
         key=key,
         help=f"The study has {len(runs)} runs, {done} of them done.",
     )
-    if sorted(chosen) == default:
-        st.query_params.pop("runs", None)
+    says = "" if sorted(chosen) == default else ".".join(map(str, chosen)) or NONE
+    st.session_state[written] = says
+    if says:
+        st.query_params["runs"] = says
     else:
-        st.query_params["runs"] = ".".join(map(str, chosen))
+        st.query_params.pop("runs", None)
     return [run for run in runs if run.id in chosen]
 
 

@@ -3,10 +3,11 @@
 import streamlit as st
 
 from dashboard import actions, plans
+from dashboard.components.deeds import perform
 from dashboard.components.status import duration
 from dashboard.components.text import plain
 from dashboard.plans import Plan
-from engine.errors import EngineError
+from engine.records import RunState
 
 PROBE_REFRESH_S = 1.0
 
@@ -27,7 +28,8 @@ def show_plan(plan: Plan) -> None:
             {
                 "Runs": f"{runs} of {budget.epochs} epochs, {steps:,} steps each",
                 "Pairs": f"{pairs} (train / val / test)",
-                "Pictures": f"{budget.px} x {budget.px} px, {budget.base_channels} channels",
+                "Pictures": f"{budget.px} x {budget.px} px",
+                "Networks": f"{budget.base_channels} channels wide at their first layer",
                 "Time": f"about {duration(plan.estimate.seconds)} ({basis})",
                 "Memory": f"about {memory:,.0f} MB a run" if memory else "not measured yet",
                 "Disk": f"about {plan.estimate.disk_mb:,.0f} MB",
@@ -45,26 +47,31 @@ def show_plan(plan: Plan) -> None:
 
 def offer_probe(plan: Plan) -> None:
     """Measuring the speed, where nothing like this has run here before."""
-    if plans.is_measuring():
-
-        def wait() -> None:
-            """Until it is measured; then the page is drawn anew."""
-            if not plans.is_measuring():
-                st.rerun()
-            st.caption(":material/speed: Measuring; it begins when nothing trains here.")
-
-        st.fragment(wait, run_every=PROBE_REFRESH_S)()
-        return
     if plan.estimate.is_measured:
         return
+    newest = plans.newest_probe(plan.configs)
+    if newest is not None and not newest.state.is_finished():
+        st.fragment(_watch_probe, run_every=PROBE_REFRESH_S)(plan)
+        return
+    if newest is not None and newest.state != RunState.DONE:
+        reason = plain(newest.reason or str(newest.state))
+        st.caption(f":orange[:material/warning:] The last measuring ended: {reason}.")
     help_text = "Trains a few steps of each on random pictures, about 10 s each, and remembers it."
     if st.button("Measure the time here", icon=":material/speed:", help=help_text):
-        try:
-            actions.measure(plan.configs)
-        except EngineError as error:
-            st.error(plain(str(error)), icon=":material/error:")
-            return
+        perform(lambda: actions.measure(plan.configs))
+
+
+def _watch_probe(plan: Plan) -> None:
+    """Until it is measured; then the page is drawn anew."""
+    job = plans.newest_probe(plan.configs)
+    if job is None or job.state.is_finished():
         st.rerun()
+    waits = job.state == RunState.QUEUED
+    words = "Waits until nothing trains here" if waits else f"Measuring, {job.progress:.0%}"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f":material/speed: {words}", width="stretch")
+        if st.button("Stop", type="tertiary", key="stop_probe"):
+            perform(lambda: actions.stop_job(job.id))
 
 
 def _say_networks(plan: Plan) -> None:

@@ -23,9 +23,11 @@ def show_evaluation(run: Run) -> None:
         nothing_here("Numbers appear when the run has been evaluated on the test split.")
         return
     rows = []
-    last = max(epoch for epoch, _ in found)
+    epochs = {epoch for epoch, _ in found}
+    last = max(epochs)
+    best = run.best_epoch if run.best_epoch in epochs else last
     for name in COMPARED:
-        chosen = found.get((run.best_epoch or last, name))
+        chosen = found.get((best, name))
         if chosen is None:
             continue
         metric, final = CATALOG[name], found.get((last, name))
@@ -43,7 +45,7 @@ def show_evaluation(run: Run) -> None:
         )
     st.dataframe(rows, hide_index=True, width="stretch", height="content", alt="evaluation")
     st.caption(
-        f"On the {REPORTED_SPLIT} split, with the checkpoint of epoch {run.best_epoch}. The "
+        f"On the {REPORTED_SPLIT} split, with the checkpoint of epoch {best}. The "
         "interval is over pictures: of these weights only."
     )
 

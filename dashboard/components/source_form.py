@@ -24,7 +24,8 @@ def source_form(key: str, asked: str = "") -> str | None:
     if asked and asked not in known:
         known = {**known, asked: asked}
     names = {**known, **NEW}
-    if asked and st.session_state.get(f"{key}_asked") != asked:
+    is_new_visit = f"{key}_source" not in st.session_state
+    if asked and (is_new_visit or st.session_state.get(f"{key}_asked") != asked):
         st.session_state[f"{key}_source"] = st.session_state[f"{key}_asked"] = asked
     chosen = st.selectbox(
         "Source of pairs",

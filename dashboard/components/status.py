@@ -42,7 +42,7 @@ def doing(run: Run, going: Going | None = None, before: int = 0) -> str:
         before: how many runs wait before it.
     """
     if run.state == RunState.QUEUED:
-        return f"waits, {before} before it" if before else "waits, the next in turn"
+        return f"queued, {before} before it" if before else "queued, the next in turn"
     if run.will_retry:
         return "goes on by itself in a moment"
     if not run.state.is_active():

@@ -129,6 +129,12 @@ def _curve(card: StudyCard, extras: Extras) -> None:
         about = f"{metric.label} by epoch, at most {metric.format(best)} {metric.unit}"
         st.image(sparkline(lines, about), width="stretch", alt=about)
         st.caption(f"{metric.label}, up to {metric.format(best)} {metric.unit}")
+        keys = (
+            f"<span style='white-space:nowrap'><span style='color:{theme.colour(name)}'>●</span> "
+            f"{escape(name)}</span>"
+            for name in lines
+        )
+        st.html(f"<small>{' &nbsp; '.join(keys)}</small>")
     if extras.leader is not None:
         judged, leader = CATALOG[extras.leader.metric], extras.leader
         colour = theme.colour(leader.configuration)

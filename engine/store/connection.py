@@ -217,6 +217,10 @@ def _prepare_postgresql(engine: Engine) -> None:
             metadata.create_all(connection)
             migration.found(connection)
         version = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
+        if version == migration.OLDEST_ON_SERVER:
+            migration.migrate_server(connection)
+            connection.execute(sa.update(_SCHEMA).values(version=SCHEMA_VERSION))
+            version = SCHEMA_VERSION
         _check_version(str(engine.url.database), version, SCHEMA_VERSION)
 
 

@@ -1,6 +1,7 @@
 """Questions about curves, and what was measured while they were recorded."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -40,9 +41,19 @@ class Curves(Connected):
         query = sa.select(metrics).where(sa.or_(sa.false(), *since)).order_by(metrics.c.id)
         return [rows.metric_point(row) for row in self._rows(query)]
 
-    def read_span(self, run_id: int, after: int) -> tuple[MetricPoint, MetricPoint] | None:
-        """A run's first and last recorded points after a step; None where there is none."""
+    def read_span(
+        self, run_id: int, after: int, since: datetime | None = None
+    ) -> tuple[MetricPoint, MetricPoint] | None:
+        """A run's first and last recorded points after a step; None where there is none.
+
+        Args:
+            run_id: whose.
+            after: the step.
+            since: only what was measured since then: by this attempt, not by one before.
+        """
         query = sa.select(metrics).where(metrics.c.run_id == run_id, metrics.c.step > after)
+        if since is not None:
+            query = query.where(metrics.c.at >= since.timestamp())
         ends = [self._rows(query.order_by(it).limit(1)) for it in (metrics.c.step, _BACK)]
         return (rows.metric_point(ends[0][0]), rows.metric_point(ends[1][0])) if ends[0] else None
 

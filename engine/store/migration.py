@@ -18,6 +18,7 @@ from engine.errors import StoreError
 from engine.store.schema import SCHEMA_VERSION, installation, metadata
 
 OLDEST = 2  # that is brought up to date; before it there was no release
+OLDEST_ON_SERVER = 4  # of a PostgreSQL database: the first schema that one could have
 
 # (table, column) -> what it was, over a row of the old table; without an entry: NULL.
 _FILLED: Mapping[tuple[str, str], str] = {
@@ -77,6 +78,23 @@ def migrate(engine: Engine, version: int) -> Path:
             found(connection)
         connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
     return backup
+
+
+def migrate_server(connection: Connection) -> None:
+    """Brings a PostgreSQL database of schema 4 up to date, inside the caller's transaction.
+
+    There a table can be given columns in place; it is what a fresh one is but for their order.
+    """
+    for table, column, kind in (
+        ("studies", "note", "VARCHAR NOT NULL DEFAULT ''"),
+        ("studies", "tags", "JSON NOT NULL DEFAULT '[]'"),
+        ("studies", "announced_at", "TIMESTAMP"),
+        ("runs", "note", "VARCHAR NOT NULL DEFAULT ''"),
+        ("runs", "tags", "JSON NOT NULL DEFAULT '[]'"),
+        ("metrics", "at", "DOUBLE PRECISION"),
+    ):
+        connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+    metadata.create_all(connection)
 
 
 @contextmanager

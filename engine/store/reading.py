@@ -105,6 +105,12 @@ class Reading(Curves):
             query = query.where(evaluations.c.split == split)
         return [rows.evaluation(row) for row in self._rows(query.order_by(evaluations.c.id))]
 
+    def read_evaluation_mark(self, run_ids: Sequence[int]) -> tuple[int, int]:
+        """How many values some runs have, and the newest one's id: others when any was added."""
+        these = evaluations.c.run_id.in_(run_ids)
+        found = self._rows(sa.select(evaluations.c.id).where(these))
+        return len(found), max((row["id"] for row in found), default=0)
+
     def read_scores(
         self, run_ids: Sequence[int], split: str, names: Sequence[str] | None = None
     ) -> list[ImageScore]:

@@ -91,7 +91,7 @@ class Recording(Connected):
                 connection.execute(
                     insert.on_conflict_do_update(
                         index_elements=["run_id", "step", "name"],
-                        set_={"value": insert.excluded.value},
+                        set_={"value": insert.excluded.value, "at": insert.excluded.at},
                     ),
                     values,
                 )

@@ -261,6 +261,7 @@ samples = Table(
     Column("fake", String, nullable=False),
     Column("thumbnail", String, nullable=False),
     UniqueConstraint("run_id", "epoch"),
+    sqlite_autoincrement=True,
 )
 
 checkpoints = Table(

@@ -205,17 +205,11 @@ class Studies(Reading):
             this = sa.update(runs).where(runs.c.id == run_id)
             connection.execute(this.values(archived_at=at))
 
-    def rename_study(self, study_id: int, name: str) -> None:
-        """Gives a study another name."""
+    def edit_study(self, study_id: int, name: str, note: str, tags: Sequence[str]) -> None:
+        """Keeps a study's name and what a person wrote about it."""
         with self._writing() as connection:
             this = sa.update(studies).where(studies.c.id == study_id)
-            connection.execute(this.values(name=name))
-
-    def annotate_study(self, study_id: int, note: str, tags: Sequence[str]) -> None:
-        """Keeps what a person wrote about a study."""
-        with self._writing() as connection:
-            this = sa.update(studies).where(studies.c.id == study_id)
-            connection.execute(this.values(note=note, tags=list(tags)))
+            connection.execute(this.values(name=name, note=note, tags=list(tags)))
 
     def annotate_run(self, run_id: int, note: str, tags: Sequence[str]) -> None:
         """Keeps what a person wrote about a run."""

@@ -1,6 +1,7 @@
 """Every page with every kind of store, and what a person does there."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -29,7 +30,7 @@ STORES = ("empty", "queued", "running", "finished", "failed")
 def open_page(name, **query):
     app = AppTest.from_file(APP, default_timeout=30)
     for key, value in query.items():
-        app.query_params[key] = str(value)
+        app.query_params[key] = value if isinstance(value, list) else str(value)
     app.run()
     return app.switch_page(f"app_pages/{name}.py").run()
 
@@ -212,7 +213,7 @@ def test_the_time_is_measured_when_that_is_asked_for_and_then_known(empty):
     assert "a rough guess" in str(app.table[0].value)
 
     next(it for it in app.button if it.label == "Measure the time here").click().run()
-    assert "Measuring" in texts(app)
+    assert "Waits until nothing trains here" in texts(app)
     held = empty.claim_job(NOW, "probe")
     for work in {
         estimates.work_of(RunConfig.model_validate(it)) for it in json.loads(held.subject)
@@ -243,7 +244,7 @@ def test_stop_is_pressed_on_a_running_run(running):
 
 
 def test_the_gallery_shows_the_epoch_that_is_chosen(finished):
-    shown = given(open_page("gallery", study=1, epoch=2, pinned="4,1"), "gallery")
+    shown = given(open_page("gallery", study=1, epoch=2, pinned=["4", "1"]), "gallery")
 
     assert shown["epochs"] == [1, 2, 3]
     assert (shown["epoch"], shown["pinned"]) == (2, ["4", "1"])
@@ -330,7 +331,7 @@ def test_studies_are_searched_and_filtered_by_what_they_are(finished):
         config = tiny_config("gan").model_copy(update={"data": data})
         finished.add_study(f"key-{number}", name, [config], NOW)
     finished.add_study("more", "greens", [tiny_config("ganv3")], NOW)
-    finished.annotate_study(2, "look at the hair", ["paper"])
+    finished.edit_study(2, "reds", "look at the hair", ["paper"])
 
     def listed(**query):
         app = open_page("overview", **query)
@@ -441,3 +442,43 @@ def test_test_pictures_come_worst_first_and_in_pages(trained, monkeypatch):
     means = [one + other for one, other in zip(scores, others, strict=True)]
     assert means == pytest.approx(sorted(means), abs=0.02)
     assert "32 test pictures" in texts(app)
+
+
+def test_a_clone_is_filled_again_when_one_comes_back_and_leaves_nothing_behind(empty):
+    config = apply_settings(tiny_config("ganv2"), {"l1": "7"})
+    empty.add_study("key", "of one", [config], NOW)
+    app = open_page("launch", clone=1)
+    app.switch_page("app_pages/overview.py").run()
+
+    app.query_params["clone"] = "1"
+    app.switch_page("app_pages/launch.py").run()
+    assert app.multiselect(key="launch_configurations").value == ["ganv2"]
+    assert app.session_state["launch_values"]["ganv2"]["l1"] == 7.0
+
+    app.switch_page("app_pages/overview.py").run()
+    del app.query_params["clone"]
+    app.switch_page("app_pages/launch.py").run()
+    assert app.session_state["launch_values"] == {}
+
+
+def test_pages_open_when_the_folder_of_a_study_at_work_is_gone(running, tmp_path):
+    config = tiny_config().model_copy(update={"data": f"photos:{tmp_path}/gone"})
+    running.add_study("gone", "far away", [config], NOW)
+    while running.read_run(4).state == RunState.QUEUED:
+        job = running.claim_job(NOW)
+    running.start_run(job, config, 24, {}, NOW)
+    running.set_process(job, processes.identify(os.getpid()), NOW)
+
+    for name in ("overview", "live", "run"):
+        assert not open_page(name, study=2, run=4).exception
+
+
+def test_a_link_with_runs_shows_them_and_another_link_others(finished):
+    finished.extend_study(1, [tiny_config(seed=it, epochs=3) for it in (1, 2)], NOW)
+    app = open_page("live", study=1, runs="2.3")
+    assert [it["id"] for it in given(app, "live_chart")["series"]] == [2, 3]
+
+    app.query_params["runs"] = "1"
+    app.run()
+
+    assert [it["id"] for it in given(app, "live_chart")["series"]] == [1]

@@ -70,6 +70,7 @@ def test_then_only_what_is_new_and_nothing_where_nothing_is(client, running):
         {"metric": "secrets", "runs": "1:0"},
         {"metric": "l1", "runs": "x"},
         {"metric": "l1", "runs": "1:0; DROP TABLE runs"},
+        {"metric": "l1", "runs": "9" * 30 + ":0"},
         {"metric": "l1"},
         {},
     ],
@@ -77,7 +78,7 @@ def test_then_only_what_is_new_and_nothing_where_nothing_is(client, running):
 def test_a_question_that_makes_no_sense_is_refused(client, running, query):
     answer = ask(client, "curve", **query)
 
-    assert answer.status_code == 404
+    assert answer.status_code == 400
     assert answer.json()["error"]
 
 
@@ -131,12 +132,25 @@ def test_strips_hold_the_pictures_that_are_named(client, trained_app):
 
 
 @pytest.mark.parametrize(
-    ("of", "names"), [("9", ["1F600"]), ("target", ["nothing"]), ("1", "no list")]
+    ("of", "names", "status"),
+    [
+        ("9", ["1F600"], 404),
+        ("target", ["nothing"], 404),
+        ("1", "no list", 400),
+        ("1", 5, 400),
+        ("1", [], 400),
+        ("1", ["1F600"] * 49, 400),
+        ("1", [["1F600"]], 400),
+    ],
 )
-def test_a_strip_of_what_is_not_there_is_refused(client, trained_app, of, names):
+def test_a_strip_of_what_is_not_there_is_refused(client, trained_app, of, names, status):
     answer = ask(client, "strip", study=1, of=of, v="1", names=json.dumps(names))
 
-    assert answer.status_code == 404
+    assert answer.status_code == status
+
+
+def test_a_key_of_foreign_letters_is_only_a_wrong_key(client, running):
+    assert client.get("/chromabench/%C3%BC/curve").status_code == 403
 
 
 def test_an_animation_is_a_file_to_keep(client, trained_app):

@@ -34,6 +34,15 @@ def test_a_discriminator_that_wins_the_first_epoch_is_no_news():
     assert seen(epoch_of(1, won=1.0), epoch_of(2, won=0.3)) == []
 
 
+def test_after_pretraining_the_discriminator_s_first_epoch_is_no_news_either():
+    def alone(epoch):
+        return [MetricPoint(1, epoch * PER_EPOCH, epoch, "val_psnr", 10.0 + epoch)]
+
+    assert seen(alone(1), alone(2), epoch_of(3, won=1.0), epoch_of(4, won=0.4)) == []
+    (found,) = seen(alone(1), epoch_of(2, won=1.0), epoch_of(3, won=1.0))
+    assert found.step == 3 * PER_EPOCH
+
+
 def test_a_discriminator_that_wins_is_told_once_where_it_began():
     found = seen(*(epoch_of(epoch, won=0.95) for epoch in range(1, 6)))
 

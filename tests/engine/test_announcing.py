@@ -76,6 +76,12 @@ def test_a_webhook_that_never_answers_is_a_line_in_the_log(ended, capsys):
     assert "the webhook was not told of study 1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:notaport/", "http://["])
+def test_an_address_that_is_none_is_a_line_in_the_log_too(ended, capsys, address):
+    assert not announcing.post(address, announcing.describe(*ended), pauses_s=(0,))
+    assert "the webhook was not told" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_the_supervisor_tells_the_webhook_when_the_last_run_has_ended(
     tiny_settings, store, listener

@@ -92,9 +92,31 @@ def test_waiting_runs_take_as_long_as_those_that_are_done(runs):
     done = at_work(runs[0], 400, state=RunState.DONE, ended_at=NOW + timedelta(seconds=100))
     active = at_work(runs[1], 200)
 
-    left = pace.study_seconds_left([done, active, runs[2]], {active.id: Going(40.0, 30.0)})
+    known = {active.id: Going(40.0, 30.0, whole_s=80.0)}
+
+    left = pace.study_seconds_left([done, active, runs[2]], known)
 
     assert left == pytest.approx(40 + (100 + 80) / 2)
+
+
+@pytest.mark.parametrize("step", [200, 360, 396, 400])
+def test_a_run_that_nears_its_end_does_not_inflate_those_that_wait(runs, step):
+    found = span(max(1, step - 100), step)
+    run = at_work(runs[0], step)
+    known = {run.id: pace.going(run, found, tail_s=60.0, now=moment(found))}
+
+    left = pace.study_seconds_left([run, *runs[1:]], known)
+
+    assert left == pytest.approx((400 - step) * STEP_S + 60 + 2 * (400 * STEP_S + 60))
+
+
+def test_without_its_pictures_nothing_is_told_of_the_time_but_the_speed(runs):
+    found = span(1, 101)
+
+    going = pace.going(at_work(runs[0], 101), found, tail_s=None, now=moment(found))
+
+    assert going.seconds_left is None
+    assert going.images_per_second == pytest.approx(8 / STEP_S)
 
 
 def test_a_study_that_is_over_takes_no_time(runs):

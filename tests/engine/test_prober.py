@@ -41,18 +41,39 @@ def test_kinds_of_work_are_measured_once_each(store, settings, monkeypatch):
     assert len(json.loads(job.subject)) == 2
 
 
-@pytest.mark.parametrize("first", ["train", "probe"])
-def test_nothing_is_measured_while_something_trains_and_the_other_way_round(
-    store, settings, monkeypatch, first
-):
+@pytest.fixture
+def looking(store, settings, monkeypatch):
+    """A supervisor that starts no process: -> (look at the queue, kinds that it started)."""
     settings.artifacts.mkdir(parents=True)
+    supervisor, started = _Supervisor(store, settings, None), []
+    monkeypatch.setattr(supervisor, "start", lambda job: started.append(job.kind))
+    monkeypatch.setattr(supervisor, "reap", lambda: None)
+    return supervisor.look, started
+
+
+def test_in_one_look_a_run_and_a_probe_are_not_both_started(store, looking):
+    look, started = looking
     store.add_study("key", "a study", [tiny_config()], NOW)
     store.add_job("probe", "[]", NOW)
-    supervisor = _Supervisor(store, settings, None)
-    started = []
-    monkeypatch.setattr(supervisor, "start", started.append)
-    other = {"train": "probe", "probe": "train"}[first]
 
-    assert supervisor.fill(first, store.read_jobs(RunState.RUNNING)) == 1
-    assert supervisor.fill(other, store.read_jobs(RunState.RUNNING)) == 0
-    assert [it.kind for it in started] == [first]
+    look()
+    look()
+
+    assert started == ["train"]
+
+
+@pytest.mark.parametrize("other", ["train", "check"])
+def test_while_it_is_measured_nothing_begins(store, looking, other):
+    look, started = looking
+    store.add_job("probe", "[]", NOW)
+    look()
+    store.add_study("key", "a study", [tiny_config()], NOW)
+    store.add_job("check", "openmoji", NOW)
+
+    look()
+
+    assert started == ["probe"]
+    (job,) = store.read_jobs(RunState.RUNNING)
+    store.finish_job(job, RunState.DONE, None, NOW)
+    look()
+    assert set(started) == {"probe", "train", "check"}

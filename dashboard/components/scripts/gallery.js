@@ -5,139 +5,28 @@
 // scrubbing through the epochs asks the server for nothing but the next strip, and a browser keeps
 // those it has. State that goes back: `epoch`, `pinned`, `look`.
 
-const GUTTER = 4
+import { buildDialog, drawLarge, open } from "./large.js"
+import { load } from "./pixels.js"
+import { describe, latest, make, orderedRows, paint } from "./tiles.js"
+
 const TELL_MS = 400
 const PLAY_MS = 500
-const FULL_DIFFERENCE = 128 // of 255, from which on the heat map is at its brightest
-const HEAT = [
-  [0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99],
-  [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164],
-]
 
 const galleries = new WeakMap()
-const files = new Map() // address -> promise of an image, the newest last
-const MOST_FILES = 400
-
-function load(address) {
-  const full = new URL(address, document.baseURI).href
-  if (files.has(full)) {
-    const kept = files.get(full)
-    files.delete(full)
-    files.set(full, kept)
-    return kept
-  }
-  const image = new Image()
-  image.decoding = "async"
-  const promise = new Promise((resolve, reject) => {
-    image.onload = () => resolve(image)
-    image.onerror = () => {
-      files.delete(full)
-      reject(new Error("gone"))
-    }
-  })
-  image.src = full
-  files.set(full, promise)
-  if (files.size > MOST_FILES) files.delete(files.keys().next().value)
-  return promise
-}
-
-// The strip of a column at an epoch, or the latest before it.
-function latest(column, epoch) {
-  let found = null
-  for (const strip of column.strips) if (strip[0] <= epoch) found = strip
-  return found
-}
-
-function make(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag)
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made[name] = value
-    else if (value === true) made.setAttribute(name, "")
-    else if (value !== false && value !== null) made.setAttribute(name, value)
-  }
-  made.append(...children.filter((it) => it !== null))
-  return made
-}
-
-// ---- Pixels ---------------------------------------------------------------------------------
-
-function cutInto(canvas, image, row) {
-  const side = image.naturalWidth
-  canvas.width = side
-  canvas.height = side
-  const context = canvas.getContext("2d", { willReadFrequently: true })
-  context.drawImage(image, 0, row * (side + GUTTER), side, side, 0, 0, side, side)
-  return context
-}
-
-function heat(share) {
-  const at = Math.min(1, share) * (HEAT.length - 1)
-  const below = Math.min(HEAT.length - 2, Math.floor(at))
-  return HEAT[below].map((low, index) => low + (HEAT[below + 1][index] - low) * (at - below))
-}
-
-const scratch = document.createElement("canvas")
-
-function differenceInto(canvas, image, target, row) {
-  const context = cutInto(canvas, image, row)
-  const side = canvas.width
-  const mine = context.getImageData(0, 0, side, side)
-  const theirs = cutInto(scratch, target, row).getImageData(0, 0, side, side).data
-  for (let at = 0; at < mine.data.length; at += 4) {
-    let far = 0
-    for (let channel = 0; channel < 3; channel += 1) far += Math.abs(mine.data[at + channel] - theirs[at + channel])
-    const colour = heat(far / 3 / FULL_DIFFERENCE)
-    for (let channel = 0; channel < 3; channel += 1) mine.data[at + channel] = colour[channel]
-  }
-  context.putImageData(mine, 0, 0)
-}
-
-async function paint(gallery, canvas, column, row, look) {
-  const strip = latest(column, gallery.epoch)
-  const wanted = `${strip?.[1]} ${row} ${look}`
-  if (canvas.dataset.wanted === wanted) return
-  canvas.dataset.wanted = wanted
-  const target = gallery.data.columns.find((it) => it.key === "target")
-  try {
-    if (!strip) throw new Error("not yet")
-    const image = await load(strip[1])
-    const other = look === "difference" && column.isRun ? await load(latest(target, gallery.epoch)[1]) : null
-    if (canvas.dataset.wanted !== wanted) return
-    if (other) differenceInto(canvas, image, other, row)
-    else cutInto(canvas, image, row)
-    delete canvas.dataset.missing
-  } catch (error) {
-    if (canvas.dataset.wanted !== wanted) return
-    canvas.width = canvas.height = 8
-    canvas.dataset.missing = error.message
-  }
-}
 
 // ---- The grid -------------------------------------------------------------------------------
-
-function orderedRows(gallery) {
-  const rows = gallery.data.rows.map((row, index) => ({ ...row, index }))
-  const isPinned = (row) => gallery.pinned.includes(row.key)
-  return [...rows.filter(isPinned), ...rows.filter((row) => !isPinned(row))]
-}
-
-function describe(gallery, column, row) {
-  const strip = latest(column, gallery.epoch)
-  const epoch = column.isRun && strip && gallery.data.epochs.length ? `, epoch ${strip[0]}` : ""
-  const caption = row.captions?.[column.key]
-  return `${column.label} of ${row.label}${epoch}${caption ? `, ${caption}` : ""}`
-}
 
 function headOf(gallery, column) {
   const strip = latest(column, gallery.epoch)
   let detail = column.detail ?? ""
   if (column.isRun && gallery.data.epochs.length) detail = strip ? `epoch ${strip[0]}` : "not yet"
+  if (column.seed) detail = `${column.seed} · ${detail}`
   const dot = column.colour ? make("span", { class: "dot", style: `background:${column.colour}` }) : null
   const isBehind = column.isRun && strip && gallery.data.epochs.length && strip[0] !== gallery.epoch
   return make(
     "div",
     { class: "head" },
-    make("div", { class: "name" }, dot, column.label),
+    make("div", { class: "name" }, dot, column.name ?? column.label),
     make("div", { class: isBehind ? "detail behind" : "detail" }, detail),
   )
 }
@@ -145,6 +34,7 @@ function headOf(gallery, column) {
 function buildGrid(gallery) {
   const { data, grid } = gallery
   grid.style.setProperty("--columns", data.columns.length)
+  const focused = grid.contains(document.activeElement) ? document.activeElement.dataset.at : null
   grid.replaceChildren()
   grid.append(make("div", { class: "corner" }), ...data.columns.map((column) => headOf(gallery, column)))
   gallery.tiles = []
@@ -160,6 +50,7 @@ function buildGrid(gallery) {
           {
             class: "pin",
             type: "button",
+            "data-at": `pin ${row.key}`,
             title: words,
             "aria-label": `${words}: ${row.label}`,
             "aria-pressed": String(isPinned),
@@ -171,11 +62,16 @@ function buildGrid(gallery) {
       ),
     )
     for (const column of data.columns) {
-      const canvas = make("canvas")
+      const canvas = make("canvas", { "aria-hidden": "true" })
       const caption = row.captions?.[column.key]
       const tile = make(
         "button",
-        { class: "tile", type: "button", onclick: () => open(gallery, row.index, column.key) },
+        {
+          class: "tile",
+          type: "button",
+          "data-at": `${row.key} ${column.key}`,
+          onclick: () => open(gallery, row.index, column.key),
+        },
         canvas,
         caption ? make("span", { class: "caption" }, caption) : null,
       )
@@ -184,6 +80,7 @@ function buildGrid(gallery) {
     }
   }
   paintGrid(gallery)
+  if (focused) [...grid.querySelectorAll("[data-at]")].find((it) => it.dataset.at === focused)?.focus()
 }
 
 function paintGrid(gallery) {
@@ -287,109 +184,6 @@ function chooseLook(gallery, look) {
   gallery.tell("look", look)
 }
 
-// ---- One picture, large ---------------------------------------------------------------------
-
-function buildDialog(gallery) {
-  const { dialog } = gallery
-  const choice = (label) => make("select", { "aria-label": label, onchange: () => drawLarge(gallery) })
-  gallery.left = choice("Left picture")
-  gallery.right = choice("Right picture")
-  gallery.under = make("canvas")
-  gallery.over = make("canvas", { class: "over" })
-  gallery.swipe = make("input", {
-    type: "range",
-    min: "0",
-    max: "100",
-    value: "50",
-    "aria-label": "Swipe between the two pictures",
-    oninput: () => gallery.stage.style.setProperty("--swipe", `${gallery.swipe.value}%`),
-  })
-  gallery.stage = make("div", { class: "stage" }, gallery.under, gallery.over, make("span", { class: "edge" }))
-  gallery.heading = make("strong")
-  gallery.saves = make("span", { class: "saves" })
-  const step = (by) => () => turn(gallery, by)
-  dialog.replaceChildren(
-    make(
-      "div",
-      { class: "top" },
-      gallery.heading,
-      make("button", { type: "button", "aria-label": "Close", onclick: () => dialog.close() }, "✕"),
-    ),
-    make("div", { class: "pair" }, gallery.left, make("span", {}, "swipe"), gallery.right),
-    gallery.stage,
-    gallery.swipe,
-    make(
-      "div",
-      { class: "bottom" },
-      make("button", { type: "button", onclick: step(-1) }, "← Previous"),
-      gallery.saves,
-      make("button", { type: "button", onclick: step(1) }, "Next →"),
-    ),
-  )
-  dialog.onkeydown = (event) => {
-    if (event.target.matches("select, input[type=range]")) return
-    const deeds = { ArrowLeft: step(-1), ArrowRight: step(1), ArrowUp: () => move(gallery, 1), ArrowDown: () => move(gallery, -1) }
-    if (!deeds[event.key]) return
-    event.preventDefault()
-    deeds[event.key]()
-  }
-  gallery.stage.onpointermove = (event) => {
-    if (event.buttons !== 1 && event.pointerType !== "mouse") return
-    const box = gallery.stage.getBoundingClientRect()
-    gallery.swipe.value = String(Math.round(((event.clientX - box.left) / box.width) * 100))
-    gallery.swipe.oninput()
-  }
-}
-
-function open(gallery, index, key) {
-  gallery.at = index
-  const { columns } = gallery.data
-  const options = () => columns.map((it) => make("option", { value: it.key }, it.label))
-  const before = key === "target" || !columns.some((it) => it.key === "target") ? columns[0].key : "target"
-  gallery.left.replaceChildren(...options())
-  gallery.right.replaceChildren(...options())
-  gallery.left.value = before
-  gallery.right.value = key
-  if (!gallery.dialog.open) gallery.dialog.showModal()
-  gallery.swipe.value = "50"
-  gallery.swipe.oninput()
-  drawLarge(gallery)
-}
-
-function turn(gallery, by) {
-  const order = orderedRows(gallery).map((row) => row.index)
-  const at = (order.indexOf(gallery.at) + by + order.length) % order.length
-  gallery.at = order[at]
-  drawLarge(gallery)
-}
-
-function drawLarge(gallery) {
-  const row = gallery.data.rows[gallery.at]
-  if (!row) return gallery.dialog.close()
-  const [left, right] = [gallery.left, gallery.right].map((it) =>
-    gallery.data.columns.find((column) => column.key === it.value),
-  )
-  paint(gallery, gallery.under, right, gallery.at, gallery.look)
-  paint(gallery, gallery.over, left, gallery.at, gallery.look)
-  gallery.under.setAttribute("aria-label", describe(gallery, right, row))
-  gallery.over.setAttribute("aria-label", describe(gallery, left, row))
-  const epoch = gallery.data.epochs.length ? `, epoch ${gallery.epoch}` : ""
-  const scores = [left, right].map((it) => row.captions?.[it.key]).filter(Boolean)
-  gallery.heading.textContent = `${row.label}${epoch}${scores.length ? ` · ${scores.join(" · ")}` : ""}`
-  const { animation } = gallery.data
-  gallery.saves.replaceChildren(
-    ...(animation
-      ? ["gif", "webp"].map((format) =>
-          make(
-            "a",
-            { href: new URL(`${animation}&row=${gallery.at}&format=${format}`, document.baseURI).href, download: "" },
-            `Animation as ${format.toUpperCase()}`,
-          ),
-        )
-      : []),
-  )
-}
-
 // ---- Streamlit ------------------------------------------------------------------------------
 
 function mount(parentElement) {
@@ -401,6 +195,7 @@ function mount(parentElement) {
     dialog: root.querySelector("dialog"),
     told: {},
   }
+  gallery.move = (by) => move(gallery, by)
   buildBar(gallery)
   buildDialog(gallery)
   root.onkeydown = (event) => {

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from engine.errors import StoreError
+from engine.points import MetricPoint
 from engine.records import RunState
 from engine.store import Store
 from tests.conftest import NOW, tiny_config
@@ -66,3 +67,25 @@ def test_a_wish_to_stop_is_not_lost_between_a_claim_and_a_retry(url):
 def test_a_server_that_cannot_be_reached_is_said_in_a_sentence(tmp_path):
     with pytest.raises(StoreError, match="cannot be opened"):
         Store(f"postgresql+psycopg://nobody@/none?host={tmp_path}")
+
+
+def test_a_database_of_schema_4_is_brought_up_to_date(url):
+    with closing(Store(url)) as store:
+        store.add_study("key", "old", [tiny_config()], NOW)
+    for statement in (
+        "ALTER TABLE studies DROP COLUMN note, DROP COLUMN tags, DROP COLUMN announced_at",
+        "ALTER TABLE runs DROP COLUMN note, DROP COLUMN tags",
+        "ALTER TABLE metrics DROP COLUMN at",
+        "DROP TABLE alerts, probes",
+        "UPDATE chromabench_schema SET version = 4",
+    ):
+        do(url, statement)
+
+    with closing(Store(url)) as store:
+        assert (store.read_study(1).name, store.read_study(1).tags) == ("old", ())
+        store.edit_study(1, "new", "why", ("paper",))
+        assert store.read_study(1).tags == ("paper",)
+        assert store.read_alerts([1]) == []
+        job = store.claim_job(NOW)
+        store.add_metrics(job, 1, 1, [MetricPoint(1, 1, 1, "l1", 0.5)], NOW)
+        assert store.read_stretches([1], "l1", 1)[0].at == NOW.timestamp()

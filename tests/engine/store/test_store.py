@@ -2,7 +2,7 @@ import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -364,6 +364,20 @@ def test_a_span_is_the_first_and_last_point_after_a_step(store, job):
     assert [(it.step, it.at) for it in (first, last)] == [(2, 102.0), (3, 103.0)]
 
 
+def test_a_step_that_is_done_again_has_the_later_time_and_what_is_older_is_left_out(store, job):
+    def points(steps, began):
+        return [MetricPoint(1, step, 1, "l1", 0.5, at=began + step) for step in steps]
+
+    store.add_metrics(job, 1, 9, points(range(1, 10), 100.0), NOW)
+    store.add_metrics(job, 1, 6, points((5, 6), 9000.0), NOW)
+
+    since = datetime.fromtimestamp(5000, UTC)
+    first, last = store.read_span(1, 4, since)
+
+    assert [(it.step, it.at) for it in (first, last)] == [(5, 9005.0), (6, 9006.0)]
+    assert store.read_span(1, 6, since) is None
+
+
 def test_alerts_are_kept_once_and_forgotten_with_the_steps_that_led_to_them(store, job):
     early, late = (Alert(1, step, "saturated", "won") for step in (5, 9))
     store.add_alerts(job, [early], NOW)
@@ -387,8 +401,7 @@ def test_a_probe_takes_the_place_of_the_one_before(store, study):
 
 
 def test_what_people_write_is_kept(store, study):
-    store.rename_study(study.id, "Ünder <b>")
-    store.annotate_study(study.id, "why\nand how", ("good", "paper"))
+    store.edit_study(study.id, "Ünder <b>", "why\nand how", ("good", "paper"))
     store.annotate_run(1, "look at the reds", ("best",))
 
     found = store.read_study(study.id)
