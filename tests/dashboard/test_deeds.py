@@ -45,7 +45,7 @@ def test_a_run_that_is_stopping_can_be_killed(running):
 def test_the_queue_tells_who_is_before_whom_and_can_be_changed(queued):
     app = open_page("live")
     assert "queued, the next in turn" in texts(app)
-    assert "waits, 2 before it" in texts(app)
+    assert "queued, 2 before it" in texts(app)
 
     choose(app, "run_3", "Move to front")
 
