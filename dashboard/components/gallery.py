@@ -91,10 +91,8 @@ def through_epochs(
     of_run = {run.id: [it for it in samples if it.run_id == run.id] for run in runs}
     first = samples[0]
     columns = [
-        _fixed(
-            "source", source_label(study.data), "what the model sees", _sample_url(first, "source")
-        ),
-        _fixed("target", "target", "what it should be", _sample_url(first, "target")),
+        _fixed("source", source_label(study.data), "given", _sample_url(first, "source")),
+        _fixed("target", "target", "wanted", _sample_url(first, "target")),
         *(
             _of_run(run, [[it.epoch, _sample_url(it, "fake")] for it in of_run[run.id]])
             for run in runs
@@ -154,8 +152,8 @@ def of_evaluation(
     ]
     version = _version(study)
     columns = [
-        _fixed("source", source_label(study.data), "what the model sees", strip("source", version)),
-        _fixed("target", "target", "what it should be", strip("target", version)),
+        _fixed("source", source_label(study.data), "given", strip("source", version)),
+        _fixed("target", "target", "wanted", strip("target", version)),
         *(
             {
                 **_of_run(run, [[0, strip(str(run.id), f"{run.best_epoch}-{run.attempt}")]]),

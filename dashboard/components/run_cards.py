@@ -104,9 +104,10 @@ def remarks(run: Run, now: Now, attempt: Attempt | None) -> None:
     if run.reason and run.state != RunState.RUNNING:
         st.caption(plain(run.reason))
     if (silence := standstill(run, now.at)) is not None:
-        st.caption(f":orange[:material/hourglass_disabled: {silence}]")
+        st.markdown(f":small[:orange[:material/hourglass_disabled: {silence}]]")
     for alert in now.alerts.get(run.id, ()):
-        st.caption(f":orange[:material/warning: Step {alert.step:,}: {plain(alert.text)}]")
+        words = f":material/warning: Step {alert.step:,}: {plain(alert.text)}"
+        st.markdown(f":small[:orange[{words}]]")
     for note in (attempt.note or "").splitlines() if attempt is not None else ():
         st.caption(f":material/info: {plain(note)}")
 
