@@ -26,6 +26,7 @@ from engine.data.sources import read_source
 from engine.data.summary import draw_all_examples
 from engine.data.survey import make_survey
 from engine.settings import PROJECT_ROOT, Settings
+from engine.store import utc_now
 
 N_RUNS = sum(configurations * seeds for configurations, seeds in crowd.STUDIES)
 REPEATS = 20
@@ -56,6 +57,7 @@ def main() -> None:
         add(table, "server's first page", repeat(lambda: start_server(settings), 3), SERVER_LIMIT_S)
         add(table, "python -m engine runs", repeat(list_runs, 5), COMMAND_LIMIT_S)
         add(table, "a live chart's question, nothing new", measure_tick(), TICK_LIMIT_S)
+        add(table, "a live tick's other questions", measure_cards(), TICK_LIMIT_S)
         add(table, "a live chart's first question", measure_whole_curve(), PAGE_LIMIT_S)
     Console().print(table)
 
@@ -75,6 +77,23 @@ def measure_tick() -> list[float]:
     found = curves.curve("l1", dict.fromkeys(ids, 0)) or {"lines": {}}
     cursors = {run_id: line["stretches"][-1][-1] for run_id, line in found["lines"].items()}
     return repeat(lambda: timed(lambda: curves.curve("l1", cursors)), REPEATS)
+
+
+def measure_cards() -> list[float]:
+    """What a tick of the Live page reads beside the curve: twelve runs of the study."""
+
+    def ask() -> None:
+        members = reads.runs(len(crowd.STUDIES))
+        runs = members[:12]
+        ids = [run.id for run in runs]
+        attempts = reads.attempts(runs)
+        curves.alerts(runs)
+        curves.goings(members, attempts, utc_now())
+        reads.summaries(ids)
+        reads.queue()
+        reads.newest_samples(ids)
+
+    return repeat(lambda: timed(ask), REPEATS)
 
 
 def measure_whole_curve() -> list[float]:
