@@ -225,7 +225,7 @@ def test_half_an_hour_of_updates_does_not_fill_the_page(live, store):
             **{"id": run, "name": f"run {run}", "group": "standard", "colour": "#0072B2"},
             **{"dash": "solid", "perEpoch": 100, "attempts": [], "marks": []},
         }
-        for run in (1, 2, 3)
+        for run in (1, 2)
     ]
     view = {
         **{"metric": "l1", "smoothing": 0.6, "axis": "step", "log": False, "by": "runs"},
@@ -246,12 +246,12 @@ def test_half_an_hour_of_updates_does_not_fill_the_page(live, store):
         return inspector.send("Runtime.getHeapUsage")["usedSize"] / 2**20
 
     live.set_default_timeout(600_000)
-    live.evaluate(SIMULATION, [200, {**settings, "runs": [1, 2, 3], "data": data}])
+    live.evaluate(SIMULATION, [200, {**settings, "runs": [1, 2], "data": data}])
     before = used_mb()
     live.evaluate("goal => window.simulated.until(goal)", HALF_AN_HOUR)
 
     assert used_mb() - before < GROWTH_MB
-    assert int(live.evaluate("() => window.simulated.node.dataset.points")) > HALF_AN_HOUR * 10
+    assert int(live.evaluate("() => window.simulated.node.dataset.points")) > HALF_AN_HOUR * 9
 
 
 def test_a_configuration_is_a_band_of_its_seeds(dashboard, page, app_settings, store, settings):

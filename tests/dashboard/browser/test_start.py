@@ -83,7 +83,8 @@ def test_two_dashboards_start_one_supervisor_and_their_end_stops_no_run(
         end(server)
 
     assert len(supervisors(app_settings)) == 1
-    wait_for(lambda: {str(run.state) for run in store.read_runs()} == {"done"})
+    # Nobody looks, and run follows run.
+    wait_for(lambda: sum(str(run.state) == "done" for run in store.read_runs()) >= 2)
 
 
 def test_a_run_is_stopped_resumed_and_cloned(dashboard, page, store):
