@@ -82,8 +82,8 @@ def test_a_killed_worker_is_a_crashed_run_with_its_reason_and_goes_on_by_itself(
 ):
     submit(epochs="200")
     supervise("--drain")
-    (job,) = wait_for(lambda: [it for it in store.read_jobs(RunState.RUNNING) if it.process])
     wait_for(lambda: store.read_checkpoints(1))  # it has got further than where it began
+    (job,) = store.read_jobs(RunState.RUNNING)  # by now its own process is known
 
     processes.kill_tree(job.process)
 
