@@ -17,7 +17,7 @@ from engine.store import Store, utc_now
 # (configurations, seeds) of each study; the first is the one that pages are measured on.
 STUDIES = ((4, 25), *((5, 2),) * 10)
 N_EPOCHS = 50
-N_STEPS = 2500
+N_STEPS = 2850
 STEPWISE = ("g_loss", "d_loss", "adversarial", "l1", "total_variation", "d_train_accuracy", "lr_g")
 EPOCHWISE = ("val_psnr", "val_g_loss", "images_per_second", "epoch_seconds", "peak_memory_mb")
 JUDGED = {"psnr": 16.0, "ssim": 0.8, "mae": 0.08, "delta_e": 14.0, "kd_lite2": 0.05}
