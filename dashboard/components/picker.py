@@ -1,6 +1,6 @@
 """Choosing a study and some of its runs: the choice lives in the address: a view is a link."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -19,61 +19,47 @@ def pick_study() -> Study:
     Without any there is an invitation, and the page ends here.
     """
     found = reads.studies(st.query_params.get("study", st.session_state.get("study_shown", "")))
-    if not found:
-        no_studies()
-        st.stop()
     names = {study.id: f"{study.name} · study {study.id}{_archived(study)}" for study in found}
-
-    # The address leads when it changed by itself: a link, another page, back and forward.
-    shown = st.session_state.get("study_shown", "")
-    asked = st.query_params.get("study", "")
-    if asked != shown or "study" not in st.session_state:
-        wanted = asked or shown or str(found[0].id)
-        known = wanted.isdecimal() and int(wanted) in names
-        st.session_state["study"] = int(wanted) if known else None
-    chosen = st.selectbox(
-        "Study",
-        list(names),
-        index=None,
-        format_func=lambda study_id: names[study_id],
-        placeholder="Choose a study",
-        key="study",
-    )
-    if chosen is None:
-        nothing_here("There is no such study; choose one of these.")
-        st.stop()
-    st.query_params["study"] = st.session_state["study_shown"] = str(chosen)
+    chosen = _pick("study", names)
     return next(study for study in found if study.id == chosen)
 
 
 def pick_run() -> Run:
-    """The run that the address names, else the newest; without any the page ends here."""
+    """The run that the address names, else the one chosen last, else the newest; as above."""
     found = reads.all_runs()
-    if not found:
-        no_studies()
-        st.stop()
     names = {
-        run.id: f"run {run.id}: {run.configuration}, seed {run.seed} · study {run.study_id}"
+        run.id: f"run {run.id}: {run.config.label} · study {run.study_id}"
         for run in reversed(found)
     }
-    asked, shown = st.query_params.get("run", ""), st.session_state.get("run_shown", "")
-    if asked != shown or "run" not in st.session_state:
-        wanted = asked or shown or str(found[-1].id)
+    chosen = _pick("run", names)
+    return next(run for run in found if run.id == chosen)
+
+
+def _pick(kind: str, names: Mapping[int, str]) -> int:
+    """A choice among things of a kind, the newest first, that lives in the address."""
+    if not names:
+        no_studies()
+        st.stop()
+    # The address leads when it changed by itself: a link, another page, back and forward.
+    shown = st.session_state.get(f"{kind}_shown", "")
+    asked = st.query_params.get(kind, "")
+    if asked != shown or kind not in st.session_state:
+        wanted = asked or shown or str(next(iter(names)))
         known = wanted.isdecimal() and int(wanted) in names
-        st.session_state["run"] = int(wanted) if known else None
+        st.session_state[kind] = int(wanted) if known else None
     chosen = st.selectbox(
-        "Run",
+        kind.capitalize(),
         list(names),
         index=None,
-        format_func=lambda run_id: names[run_id],
-        placeholder="Choose a run",
-        key="run",
+        format_func=lambda it: names[it],
+        placeholder=f"Choose a {kind}",
+        key=kind,
     )
     if chosen is None:
-        nothing_here("There is no such run; choose one of these.")
+        nothing_here(f"There is no such {kind}; choose one of these.")
         st.stop()
-    st.query_params["run"] = st.session_state["run_shown"] = str(chosen)
-    return next(run for run in found if run.id == chosen)
+    st.query_params[kind] = st.session_state[f"{kind}_shown"] = str(chosen)
+    return chosen
 
 
 def pick_runs(study: Study, runs: Sequence[Run], few: int = SHOWN_AT_FIRST) -> list[Run]:
