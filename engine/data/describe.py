@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from engine import color
 from engine.data.facts import Facts
@@ -214,6 +213,8 @@ def _shifts(facts: Facts, of_split: dict[str, NDArray[np.bool_]]) -> list[dict[s
 
     Two-sample Kolmogorov-Smirnov tests over pictures, with Holm's correction.
     """
+    from scipy.stats import ks_2samp  # half a second, which listing runs does not wait for
+
     tests: list[dict[str, Any]] = []
     for split in ("val", "test"):
         for label, chosen in _MEASURES.items():
@@ -221,7 +222,7 @@ def _shifts(facts: Facts, of_split: dict[str, NDArray[np.bool_]]) -> list[dict[s
             here, train = values[of_split[split]], values[of_split["train"]]
             if min(len(here), len(train)) < 2:
                 continue
-            outcome = stats.ks_2samp(here, train)
+            outcome = ks_2samp(here, train)
             tests.append(
                 {
                     "split": split,

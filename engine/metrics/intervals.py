@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05  # family-wise, after Holm's correction
@@ -65,7 +64,7 @@ def paired_difference(one: ArrayLike, other: ArrayLike) -> Difference | None:
     if error <= 1e-12 * abs(mean):
         return Difference(0.0, 0.0, 0.0, 1.0) if mean == 0 else None
     half = t_quantile(n - 1) * error
-    p = 2 * float(stdtr(n - 1, -abs(mean) / error))
+    p = _two_sided_p(n - 1, mean / error)
     return Difference(mean, mean - half, mean + half, p)
 
 
@@ -104,7 +103,7 @@ def sampled_difference(
     if error <= 1e-12 * abs(mean):
         return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     half = t_quantile(n_pictures - 1) * error
-    p = 2 * float(stdtr(n_pictures - 1, -abs(mean) / error))
+    p = _two_sided_p(n_pictures - 1, mean / error)
     return Difference(mean, mean - half, mean + half, p)
 
 
@@ -129,4 +128,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def t_quantile(freedom: int) -> float:
     """Student's t: how many standard errors a 95 % interval reaches to either side."""
+    from scipy.special import stdtrit  # a tenth of a second, which listing runs does not wait for
+
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+
+
+def _two_sided_p(freedom: int, t: float) -> float:
+    """How likely Student's t lies at least so far from 0 by chance."""
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(freedom, -abs(t)))
