@@ -14,6 +14,7 @@ from torchvision.models import ResNet
 from engine import color
 from engine.backbones import IMAGENET_MEAN, IMAGENET_STD
 from engine.config import Budget
+from engine.convolutions import Doubling, Halving, join
 
 AB_REACH = 110.0  # of a and b; sRGB's colours lie within
 
@@ -39,7 +40,7 @@ class UNetGenerator(nn.Module):
             before = 3 if level == 0 else widths[level - 1]
             inner, outermost = level == levels - 1, level == 0
             layers: list[nn.Module] = [] if outermost else [nn.LeakyReLU(0.2)]
-            layers.append(nn.Conv2d(before, widths[level], 4, 2, 1))
+            layers.append(Halving(before, widths[level]))
             if not inner and not outermost:
                 layers.append(_norm(norm, widths[level]))
             self.down.append(nn.Sequential(*layers))
@@ -47,9 +48,9 @@ class UNetGenerator(nn.Module):
             width = widths[level] * (1 if level == levels - 1 else 2)
             layers = [nn.ReLU()]
             if level == 0:
-                layers += [nn.ConvTranspose2d(width, made, 4, 2, 1), nn.Tanh()]
+                layers += [Doubling(width, made), nn.Tanh()]
             else:
-                layers += [nn.ConvTranspose2d(width, widths[level - 1], 4, 2, 1)]
+                layers += [Doubling(width, widths[level - 1])]
                 layers += [_norm(norm, widths[level - 1])]
                 if level >= max(levels - 3, 1):
                     layers += [nn.Dropout(0.5)]
@@ -63,7 +64,7 @@ class UNetGenerator(nn.Module):
             x = block(x)
             skips.append(x)
         for block, skip in zip(self.up, [None, *skips[-2::-1]], strict=True):
-            x = block(x if skip is None else torch.cat([x, skip], dim=1))
+            x = block(x if skip is None else join(x, skip))
         return x
 
 
@@ -89,7 +90,7 @@ class ResNetUNetGenerator(nn.Module):
         before, skips = [512, *decoder[:-1]], [256, 128, 64, 64, 0]
         self.up = nn.ModuleList(
             nn.Sequential(
-                nn.ConvTranspose2d(inner, inner, 4, 2, 1),
+                Doubling(inner, inner),
                 _norm(norm, inner),
                 nn.ReLU(),
             )
@@ -114,7 +115,7 @@ class ResNetUNetGenerator(nn.Module):
             skips.append(x)
         for up, merge, skip in zip(self.up, self.merge, [*skips[-2::-1], None], strict=True):
             x = up(x)
-            x = merge(x if skip is None else torch.cat([x, skip], dim=1))
+            x = merge(x if skip is None else join(x, skip))
         return cast(Tensor, self.head(x))
 
 
