@@ -18,6 +18,8 @@ EXECUTION_KEYS = (
     "threads",
     "channels_last",
     "compile",
+    "graph",
+    "keep_maps",
     "record_every",
     "perceptual_features",
     "encoder_weights",

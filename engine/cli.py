@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeAlias
 
 from engine import weights
-from engine.commands import data, life, studies, tools, upkeep
+from engine.commands import benches, data, life, studies, tools, upkeep
 from engine.data.catalog import DATA_SETS
 from engine.data.sources import KINDS
 from engine.errors import BadInputError, EngineError
@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_upkeep(verbs)
     _add_data(verbs)
     _add_tools(verbs)
+    _add_benches(verbs)
     return parser
 
 
@@ -196,16 +197,31 @@ def _add_tools(verbs: Verbs) -> None:
     command = _add(group, "fetch", tools.weights_fetch, "download weights")
     command.add_argument("name", metavar="NAME", help=", ".join(weights.CATALOG))
     _add(group, "check", tools.weights_check, "verify the files that are here")
+    _add(verbs, "doctor", tools.examine, "what the machine has and lacks", json=True)
+
+
+def _add_benches(verbs: Verbs) -> None:
     group = verbs.add_parser("bench", help="ours against the plain way").add_subparsers(
         required=True, metavar="ACTION", parser_class=_Parser
     )
     about = "our distances and pixel metrics beside well-known libraries'"
-    command = _add(group, "metrics", tools.bench_metrics, about, json=True)
+    command = _add(group, "metrics", benches.metrics, about, json=True)
     command.add_argument("--rounds", type=int, default=2, help="how often each is timed")
     about = "packing pictures beside bare decoding and scaling"
-    command = _add(group, "data", tools.bench_data, about, json=True)
+    command = _add(group, "data", benches.data, about, json=True)
     command.add_argument("--rounds", type=int, default=3, help="how often each is timed")
-    _add(verbs, "doctor", tools.examine, "what the machine has and lacks", json=True)
+    about = "training beside the plain loop: pictures per second, memory, where the time goes"
+    command = _add(group, "train", benches.train, about, json=True)
+    command.add_argument("--rounds", type=int, default=3, help="how often each takes its turn")
+    command.add_argument("--device", default="auto", help="cuda, mps or cpu (default: %(default)s)")
+    command.add_argument("--px", type=int, default=64, help="side of the pictures (%(default)s)")
+    command.add_argument("--batch", type=int, default=16, help="pictures per step (%(default)s)")
+    command.add_argument(
+        "--configuration", default="standard", metavar="NAME", help=", ".join(CONFIGURATIONS)
+    )
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="as for `study`"
+    )
 
 
 def _add(

@@ -188,7 +188,9 @@ class Execution(Frozen):
         precision: `bf16` (autocast, float32 weights) or `fp32`.
         threads: CPU threads.
         channels_last: the memory layout of pictures and weights.
-        compile: torch.compile for both networks.
+        compile: torch.compile for both networks while they are trained.
+        graph: a whole step recorded as a CUDA graph and replayed.
+        keep_maps: the feature maps of all targets are made once and kept, for the perceptual term.
         record_every: every so-manyth step's losses are kept.
         perceptual_features: the network behind the perceptual term.
         encoder_weights: how a ResNet-18 encoder starts.
@@ -201,6 +203,8 @@ class Execution(Frozen):
     threads: Annotated[int, Field(ge=1, le=1024)] | Auto = "auto"
     channels_last: Switch = "auto"
     compile: Switch = "auto"
+    graph: Switch = "auto"
+    keep_maps: Switch = "auto"
     record_every: Count | Auto = "auto"
     perceptual_features: Literal["auto", "vgg19", "efficientnet_lite0", "none"] = "auto"
     encoder_weights: Literal["auto", "imagenet", "none"] = "auto"

@@ -69,6 +69,8 @@ def resolve(config: RunConfig, n_train: int, settings: Settings) -> RunConfig:
             "threads": threads,
             "channels_last": fast_layout if asked.channels_last == "auto" else asked.channels_last,
             "compile": "off" if asked.compile == "auto" else asked.compile,
+            "graph": "off" if asked.graph == "auto" else asked.graph,
+            "keep_maps": "off" if asked.keep_maps == "auto" else asked.keep_maps,
             "record_every": _record_every(asked, steps),
         },
     )
@@ -76,6 +78,18 @@ def resolve(config: RunConfig, n_train: int, settings: Settings) -> RunConfig:
     return config.model_copy(
         update={"execution": execution, "budget": change(budget, {"ema": ema})}
     )
+
+
+def set_up(config: RunConfig) -> None:
+    """Makes this process work as a resolved run says."""
+    torch.set_num_threads(int(config.execution.threads))
+    torch.backends.cudnn.benchmark = True  # shapes do not change: the fastest kernel is sought once
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done what it was given."""
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize()
 
 
 def describe(device: torch.device) -> dict[str, Any]:

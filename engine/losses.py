@@ -14,6 +14,7 @@ from torch.nn import functional
 from engine.config import Recipe
 
 FeatureMaps = tuple[Tensor, ...]
+Extract = Callable[[Tensor], FeatureMaps]  # pictures [N, 3, H, W] in [-1, 1] -> maps
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,15 @@ class Generated:
         target: [N, 3, H, W] in [-1, 1].
         fake: likewise, with gradient.
         logits: the discriminator's patch scores of the fake, [N, 1, h, w].
-        extract: pictures -> feature maps; only called by a term that needs them.
+        extract: only called by a term that needs maps.
+        wanted: the target's maps, where they are known already.
     """
 
     target: Tensor
     fake: Tensor
     logits: Tensor
-    extract: Callable[[Tensor], FeatureMaps]
+    extract: Extract
+    wanted: FeatureMaps | None = None
 
 
 def adversarial(generated: Generated) -> Tensor:
@@ -45,8 +48,10 @@ def l1(generated: Generated) -> Tensor:
 
 def perceptual(generated: Generated) -> Tensor:
     """Squared distance of feature maps, summed over layers (Johnson et al. 2016, eq. 2)."""
-    with torch.no_grad():
-        wanted = generated.extract(generated.target)
+    wanted = generated.wanted
+    if wanted is None:
+        with torch.no_grad():
+            wanted = generated.extract(generated.target)
     found = generated.extract(generated.fake)
     distances = [
         functional.mse_loss(fake.float(), target.float())

@@ -10,11 +10,11 @@ import time
 
 import psutil
 import torch
-from torch import Tensor
 
 from engine import attempt, backbones, hardware
 from engine.attempt import End, ShouldStop, StoppedError
 from engine.config import RunConfig
+from engine.data.batches import Batch
 from engine.errors import EngineError
 from engine.estimates import work_of
 from engine.points import Probe
@@ -55,17 +55,20 @@ def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> t
         encoder = backbones.load_resnet18(None)
     state = build_state(config, device, encoder)
     steps = Steps(config, state, backbones.build_extract(config, settings, device))
-    shape = (config.budget.batch, 3, config.budget.px, config.budget.px)
+    shape = (config.budget.batch, config.budget.px, config.budget.px, 6)
     chance = torch.Generator().manual_seed(0)
-    source, target = (torch.rand(shape, generator=chance).to(device) * 2 - 1 for _ in range(2))
+    pixels = torch.randint(0, 256, shape, generator=chance, dtype=torch.uint8).to(device)
+    draws = torch.zeros(config.budget.batch, 4, dtype=torch.int64, device=device)
+    draws[:, 0] = torch.arange(config.budget.batch)
+    batch = Batch(pixels, draws)
     for _ in range(WARM_UP):
-        _step(steps, source, target, should_stop)
-    _synchronise(device)
+        _step(steps, batch, should_stop)
+    hardware.synchronise(device)
     count, began = 0, time.perf_counter()
     while count < FEWEST or time.perf_counter() - began < ENOUGH_S:
-        _step(steps, source, target, should_stop)
+        _step(steps, batch, should_stop)
         count += 1
-        _synchronise(device)
+        hardware.synchronise(device)
     seconds = time.perf_counter() - began
     if device.type == "cuda":
         memory_mb = torch.cuda.max_memory_allocated(device) / 2**20
@@ -74,16 +77,10 @@ def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> t
     return count * config.budget.batch / seconds, memory_mb
 
 
-def _step(steps: Steps, source: Tensor, target: Tensor, should_stop: ShouldStop) -> None:
+def _step(steps: Steps, batch: Batch, should_stop: ShouldStop) -> None:
     if should_stop():
         raise StoppedError
-    steps.take(source, target)
-    steps.state.pictures += len(source)
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    steps.train(batch)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from engine.records import Checkpoint, Job, Sample
 from engine.settings import Settings
 from engine.state import TrainingState
 from engine.store import GoneDatabaseError, Store, utc_now
+from engine.training import StepsDone
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ class Recorder:
         self.should_stop = should_stop
         self.folder = settings.run_dir(self.run_id)
         self.checkpoints = self.folder / "checkpoints"
+        self.told_at = time.time()  # of the last steps
         self._waiting: list[MetricPoint] = []
         self._alerts: list[Alert] = []
         self._watch = alerts.Watch(self.run_id, store.read_run(self.run_id).config.budget.epochs)
@@ -90,6 +92,22 @@ class Recorder:
             raise
         except StoreError as error:
             print(f"not told to the database: {error}", flush=True)
+
+    def add_steps(self, event: StepsDone) -> None:
+        """Records the losses of steps, and progress.
+
+        Steps are told of about once a second: they are spread over the time since the last word.
+        """
+        since, self.told_at = self.told_at, time.time()
+        share = (self.told_at - since) / max(1, len(event.recorded))
+        points = [
+            MetricPoint(
+                self.run_id, recorded.step, event.epoch, name, value, at=since + share * number
+            )
+            for number, recorded in enumerate(event.recorded, 1)
+            for name, value in recorded.losses.items()
+        ]
+        self.add_points(event.epoch - 1, event.step, points)
 
     def add_points(self, epoch: int, step: int, points: Sequence[MetricPoint]) -> None:
         """Records points of curves and the run's progress, or keeps them for the next time."""

@@ -199,3 +199,28 @@ class Timing:
     def median(self) -> float:
         """Seconds, the median over the rounds."""
         return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One contender in training.
+
+    Attributes:
+        rounds: pictures per second of each.
+        peak_memory_mb: of its process; on a GPU of what torch took there.
+        share: of the arithmetic limit.
+        limit_tflops: that limit, as measured in the same run.
+        split: share of a step's time by what it is spent on; None where it was not measured.
+    """
+
+    contender: str
+    rounds: tuple[float, ...]
+    peak_memory_mb: float
+    share: float
+    limit_tflops: float
+    split: Mapping[str, float] | None = None
+
+    @property
+    def median(self) -> float:
+        """Pictures per second."""
+        return statistics.median(self.rounds)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet
 
 from engine.config import RunConfig
+from engine.convolutions import lay_out
 from engine.data.batches import derive_seed
 from engine.networks import build_discriminator, build_generator
 
@@ -55,16 +56,19 @@ class TrainingState:
         saved |= {"epoch": self.epoch, "step": self.step, "pictures": self.pictures}
         if self.batches:
             saved |= {"batches": self.batches, "seconds": self.seconds}
-            saved["random"] = {
-                name: module.get_rng_state() for name, module in self._random_modules().items()
-            }
+            saved["random"] = self.random_state()
         return saved
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave, tensors on any device."""
         for name in self._modules:
             part = getattr(self, name)
-            if part is not None and (name in saved or not name.endswith("optimiser")):
+            if isinstance(part, torch.optim.Optimizer):
+                if name in saved:  # how it works is said by the run, only its moments are loaded
+                    groups = part.state_dict()["param_groups"]
+                    part.load_state_dict({**saved[name], "param_groups": groups})
+                    _lay_out_as_weights(part)
+            elif part is not None:
                 part.load_state_dict(saved[name])
         self.is_trainable = "g_optimiser" in saved
         self.epoch, self.step, self.pictures = saved["epoch"], saved["step"], saved["pictures"]
@@ -73,17 +77,32 @@ class TrainingState:
 
     def restore_random(self) -> None:
         """Goes on drawing where the state was saved in the midst of an epoch."""
-        modules = self._random_modules()
-        for name, drawn in self._random.items():
-            if name in modules:
-                modules[name].set_rng_state(drawn)
+        self.set_random_state(self._random)
         self._random = {}
+
+    def random_state(self) -> dict[str, Tensor]:
+        """How far the random streams are, by the device that draws from them."""
+        return {name: module.get_rng_state() for name, module in self._random_modules().items()}
+
+    def set_random_state(self, drawn: Mapping[str, Tensor]) -> None:
+        """Goes on drawing from there, on the devices that there are."""
+        for name, module in self._random_modules().items():
+            if name in drawn:
+                module.set_rng_state(drawn[name])
 
     def _random_modules(self) -> dict[str, Any]:
         """Where random numbers are drawn: the CPU, and the device that the networks are on."""
         device = next(self.generator.parameters()).device.type
         own = {} if device == "cpu" else {device: torch.get_device_module(device)}
         return {"cpu": torch, **own}
+
+
+def _lay_out_as_weights(optimiser: torch.optim.Optimizer) -> None:
+    """Fused updates go through weights and moments as they lie, so these must lie alike."""
+    for weight, values in optimiser.state.items():
+        for name, value in values.items():
+            if value.shape == weight.shape:
+                values[name] = torch.empty_like(weight).copy_(value)
 
 
 def build_state(
@@ -93,23 +112,29 @@ def build_state(
     torch.manual_seed(derive_seed(config.seed, 0, "weights"))
     chosen, execution = config.configuration, config.execution
     layout = torch.channels_last if execution.channels_last == "on" else torch.contiguous_format
-    generator = build_generator(config.budget, encoder).to(device, memory_format=layout)  # type: ignore[call-overload]
-    discriminator = build_discriminator(config.budget).to(device, memory_format=layout)  # type: ignore[call-overload]
+    budget = config.budget
+    generator = build_generator(budget, encoder).to(device)
+    lay_out(generator, layout, budget.px, budget.batch)
+    discriminator = build_discriminator(budget).to(device, memory_format=layout)  # type: ignore[call-overload]
     averaged = None
     if config.budget.ema:
         averaged = copy.deepcopy(generator).eval().requires_grad_(False)
-    if execution.compile == "on":
-        generator.compile()
-        discriminator.compile()
-    betas, fused = (chosen.beta1, chosen.beta2), device.type in ("cuda", "cpu")
+    # A recorded step reads its rate, and counts its steps, on the device.
+    is_recorded = execution.graph == "on" and device.type == "cuda"
+
+    def adam(network: nn.Module, rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam(
+            network.parameters(),
+            lr=torch.tensor(rate, device=device) if is_recorded else rate,
+            betas=(chosen.beta1, chosen.beta2),
+            fused=device.type in ("cuda", "cpu"),
+            capturable=is_recorded,
+        )
+
     return TrainingState(
         generator=generator,
         discriminator=discriminator,
-        g_optimiser=torch.optim.Adam(
-            generator.parameters(), lr=chosen.lr_g, betas=betas, fused=fused
-        ),
-        d_optimiser=torch.optim.Adam(
-            discriminator.parameters(), lr=chosen.lr_d, betas=betas, fused=fused
-        ),
+        g_optimiser=adam(generator, chosen.lr_g),
+        d_optimiser=adam(discriminator, chosen.lr_d),
         averaged=averaged,
     )

@@ -5,8 +5,6 @@ at every one the state may be saved, and continues exactly as if it had never st
 every random draw of an epoch comes from (seed, epoch); in its midst the state has what was drawn.
 """
 
-import itertools
-import math
 import resource
 import sys
 import time
@@ -16,24 +14,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine import hardware
 from engine.config import Budget, RunConfig
 from engine.data.batches import PairSet, derive_seed, evaluation_batches, training_batches
 from engine.errors import DivergedError
-from engine.losses import Generated, generator_loss
+from engine.kept_maps import KeptMaps
+from engine.losses import Extract, Generated, generator_loss
 from engine.metrics import pixel
 from engine.state import TrainingState
-from engine.steps import PRETRAINING, Extract, Steps, autocast
+from engine.steps import StepLosses, Steps, autocast, require_finite
 
 READ_EVERY_S = 1.0  # losses wait on the device about so long before they are read together
 GRADIENTS_EVERY = 10  # steps; a norm reads every weight, about 1 % of a small step
-
-
-@dataclass(frozen=True)
-class StepLosses:
-    """One recorded step: `g_loss`, `d_loss`, each term before its weight, and what else is told."""
-
-    step: int
-    losses: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -83,42 +75,12 @@ def train(
         DivergedError: a recorded loss was not finite.
         BadInputError: there are fewer pairs than a batch holds.
     """
-    budget, steps = config.budget, Steps(config, state, extract)
+    budget = config.budget
+    steps = build_steps(config, state, extract, pairs)
     while state.epoch < budget.epochs:
         epoch = state.epoch + 1
         factor = rate_factor(budget, epoch)
-        _begin_epoch(config, state, factor)
-
-        # Train on every pair once; the losses stay on the device until they are read together.
-        # What the caller does with an event is not training time.
-        spent, away = state.seconds, 0.0
-        started = read_at = time.monotonic()
-        waiting: list[tuple[int, Tensor]] = []
-        alone = epoch <= budget.pretrain
-        names = PRETRAINING if alone else steps.names
-        for source, target in training_batches(
-            pairs, budget.batch, budget.jitter, config.seed, epoch, skip=state.batches
-        ):
-            losses = (steps.pretrain if alone else steps.take)(source, target)
-            state.step += 1
-            state.batches += 1
-            state.pictures += len(source)
-            if state.step % int(config.execution.record_every) == 0:
-                if state.step % GRADIENTS_EVERY == 0 and not alone:
-                    losses = torch.cat([losses, steps.gradient_norms()])
-                waiting.append((state.step, losses))
-            if time.monotonic() - read_at >= READ_EVERY_S:
-                recorded = _read(waiting, names)
-                left = time.monotonic()
-                state.seconds = spent + left - started - away
-                yield StepsDone(epoch, state.step, state.pictures, recorded)
-                waiting, read_at = [], time.monotonic()
-                away += read_at - left
-        recorded = _read(waiting, names)
-        if pairs.device.type == "cuda":
-            torch.cuda.synchronize(pairs.device)
-        state.seconds = spent + time.monotonic() - started - away
-        yield StepsDone(epoch, state.step, state.pictures, recorded)
+        yield from train_epoch(config, state, steps, pairs)
 
         # Validate with the weights that would be used, and hand the state over.
         validation, told_at = _Validation(config, state, extract), time.monotonic()
@@ -137,6 +99,47 @@ def train(
         }
         state.epoch, state.batches, state.seconds = epoch, 0, 0.0
         yield EpochDone(epoch, state.step, metrics, state)
+
+
+def build_steps(config: RunConfig, state: TrainingState, extract: Extract, pairs: PairSet) -> Steps:
+    """How steps are taken on these pairs."""
+    wanted = KeptMaps(extract, pairs) if config.execution.keep_maps == "on" else None
+    return Steps(config, state, extract, wanted)
+
+
+def train_epoch(
+    config: RunConfig, state: TrainingState, steps: Steps, pairs: PairSet
+) -> Iterator[StepsDone]:
+    """Trains on every pair once, or on those that are left of an epoch under way.
+
+    The losses stay on the device until they are read together. What the caller does with an event
+    is not counted as time spent.
+    """
+    budget, epoch = config.budget, state.epoch + 1
+    _begin_epoch(config, state, rate_factor(budget, epoch))
+    spent, away = state.seconds, 0.0
+    started = read_at = time.monotonic()
+    waiting: list[tuple[int, Tensor]] = []
+    alone = epoch <= budget.pretrain
+    for batch in training_batches(
+        pairs, budget.batch, budget.jitter, config.seed, epoch, skip=state.batches
+    ):
+        losses = (steps.pretrain if alone else steps.train)(batch)
+        if state.step % int(config.execution.record_every) == 0:
+            if state.step % GRADIENTS_EVERY == 0 and not alone:
+                losses = torch.cat([losses, steps.gradient_norms()])
+            waiting.append((state.step, losses))
+        if time.monotonic() - read_at >= READ_EVERY_S:
+            recorded = steps.read(waiting)
+            left = time.monotonic()
+            state.seconds = spent + left - started - away
+            yield StepsDone(epoch, state.step, state.pictures, recorded)
+            waiting, read_at = [], time.monotonic()
+            away += read_at - left
+    recorded = steps.read(waiting)
+    hardware.synchronise(pairs.device)
+    state.seconds = spent + time.monotonic() - started - away
+    yield StepsDone(epoch, state.step, state.pictures, recorded)
 
 
 def _begin_epoch(config: RunConfig, state: TrainingState, factor: float) -> None:
@@ -189,8 +192,7 @@ class _Validation:
             "val_psnr": torch.cat(self.psnr).mean().item(),
         }
         for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise DivergedError(f"{name} became {_say(value)} after epoch {self.epoch}")
+            require_finite(name, value, f"after epoch {self.epoch}")
         return metrics
 
 
@@ -210,29 +212,9 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def _read(waiting: list[tuple[int, Tensor]], names: tuple[str, ...]) -> tuple[StepLosses, ...]:
-    """Fetches the waiting figures in one transfer; refuses those that are not finite.
-
-    A row may be shorter than the names: gradients are not measured at every step.
-    """
-    if not waiting:
-        return ()
-    flat = iter(torch.cat([figures for _, figures in waiting]).tolist())
-    recorded = []
-    for step, figures in waiting:
-        row = dict(zip(names, itertools.islice(flat, len(figures)), strict=False))
-        # The terms come before their sum, so that the first culprit is named.
-        for name in sorted(row, key="g_loss".__eq__):
-            if not math.isfinite(row[name]):
-                raise DivergedError(f"{name} became {_say(row[name])} at step {step}")
-        recorded.append(StepLosses(step, row))
-    return tuple(recorded)
-
-
-def _say(value: float) -> str:
-    return "not a number" if math.isnan(value) else "infinite"
-
-
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):  # a recorded step reads it where it lies
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -18,7 +18,6 @@ from engine import (
     evaluation,
     hardware,
     judging,
-    steps,
     training,
     weights,
 )
@@ -30,6 +29,7 @@ from engine.data.packing import PackedPairs
 from engine.data.sources import read_source
 from engine.errors import EngineError
 from engine.judging import Court
+from engine.losses import Extract
 from engine.points import MetricPoint
 from engine.recorder import Recorder
 from engine.records import Job, RunState
@@ -67,7 +67,6 @@ class _Training:
         self.recorder = Recorder(store, settings, job, should_stop)
         self.run_id = self.recorder.run_id
         self.run_record = store.read_run(self.run_id)
-        self.told_at = time.time()  # of the last steps
 
     def run(self) -> End:
         """Prepares, trains, evaluates; returns how it ended."""
@@ -113,19 +112,19 @@ class _Training:
         court: Court,
         pairs: PairSet,
         val_pairs: PairSet,
-        extract: steps.Extract,
+        extract: Extract,
     ) -> None:
         """Iterates the loop; leaves it between two steps when asked to, the state saved."""
         every, saved_at = config.execution.keep_every, time.monotonic()
-        self.told_at = time.time()
+        self.recorder.told_at = time.time()
         for event in training.train(config, state, pairs, val_pairs, extract):
             if isinstance(event, training.EpochDone):
                 self.record_epoch(event, court, val_pairs)
-                saved_at, self.told_at = time.monotonic(), time.time()
+                saved_at, self.recorder.told_at = time.monotonic(), time.time()
                 if state.epoch < config.budget.epochs:
                     self.recorder.check_stop(f" at epoch {state.epoch}")
                 continue
-            self.record_steps(event)
+            self.recorder.add_steps(event)
             wish = self.recorder.should_stop()
             if wish or time.monotonic() - saved_at > SAVE_EVERY_S:
                 self.recorder.save(state, every)
@@ -183,20 +182,6 @@ class _Training:
             torch.manual_seed(batches.derive_seed(config.seed, 0, "encoder"))
             return backbones.load_resnet18(None)
         return backbones.load_resnet18(weights.require("resnet18", self.settings)[0])
-
-    def record_steps(self, event: training.StepsDone) -> None:
-        """Losses of recorded steps, and progress."""
-        # Steps are told of about once a second: they are spread over the time since the last word.
-        since, self.told_at = self.told_at, time.time()
-        share = (self.told_at - since) / max(1, len(event.recorded))
-        points = [
-            MetricPoint(
-                self.run_id, recorded.step, event.epoch, name, value, at=since + share * number
-            )
-            for number, recorded in enumerate(event.recorded, 1)
-            for name, value in recorded.losses.items()
-        ]
-        self.recorder.add_points(event.epoch - 1, event.step, points)
 
     def record_epoch(self, event: training.EpochDone, court: Court, val_pairs: PairSet) -> None:
         """Commits the metrics, then the samples, then the checkpoint, then what it is worth."""

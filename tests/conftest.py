@@ -110,6 +110,8 @@ def tiny_config(configuration="standard", seed=0, **changes) -> RunConfig:
         "threads": "2",
         "channels_last": "off",
         "compile": "off",
+        "graph": "off",
+        "keep_maps": "off",
         "record_every": "1",
         "ema": "32",
         "perceptual_features": "efficientnet_lite0",

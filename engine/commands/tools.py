@@ -1,15 +1,13 @@
-"""The commands about the machine: feature weights, benchmarks, the doctor."""
+"""The commands about the machine: feature weights, the doctor."""
 
 import argparse
 import json
-from collections.abc import Callable
 
 from rich.console import Console
 
 from engine import doctor, terminal, weights
 from engine.commands.inputs import stderr
-from engine.errors import BadInputError, MissingWeightsError
-from engine.results import Timing
+from engine.errors import MissingWeightsError
 from engine.settings import Settings
 
 
@@ -58,31 +56,3 @@ def examine(chosen: argparse.Namespace, settings: Settings) -> int:
     else:
         terminal.print_findings(Console(), findings)
     return 0 if all(finding.state != "broken" for finding in findings) else 1
-
-
-def bench_metrics(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Our distances and pixel metrics beside well-known libraries'."""
-    from engine.bench import metrics
-
-    return _bench(chosen, metrics.run)
-
-
-def bench_data(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Packing beside bare decoding and scaling."""
-    from engine.bench import data
-
-    return _bench(chosen, data.run)
-
-
-def _bench(
-    chosen: argparse.Namespace, run: Callable[[int, Callable[[str], None]], list[Timing]]
-) -> int:
-    if not 1 <= chosen.rounds <= 100:
-        raise BadInputError(f"--rounds must be from 1 to 100, not {chosen.rounds}.")
-    with stderr.status("measuring") as status:
-        found = run(chosen.rounds, status.update)
-    if chosen.json:
-        print(json.dumps([{**vars(it), "median": it.median} for it in found], indent=2))
-    else:
-        terminal.print_timings(Console(), found)
-    return 0

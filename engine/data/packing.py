@@ -153,7 +153,8 @@ def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
             fingerprint=index["fingerprint"],
             pairs=tuple(Pair(**pair) for pair in index["pairs"]),
             left_out=tuple(Fault(**fault) for fault in index["left_out"]),
-            pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
+            # Copy on write: torch takes no array for its own that cannot be written.
+            pixels=np.load(folder / "pixels.npy", mmap_mode="c"),
         )
         if packed.pixels.shape[:3] != (len(packed.pairs), px, px):
             raise ValueError(f"pixels of shape {packed.pixels.shape}")

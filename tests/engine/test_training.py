@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from engine import checkpoint, losses, steps, training
-from engine.data.batches import evaluation_batches
+from engine.data.batches import training_batches
 from engine.errors import DivergedError
 from engine.presets import CONFIGURATIONS
 from engine.state import build_state
@@ -102,7 +102,6 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(few_pairs):
     config = tiny_config()
     state = build_state(config, CPU)
     taking = steps.Steps(config, state, maps)
-    source, target = next(evaluation_batches(few_pairs, 8))
     gradients = []
     state.g_optimiser.register_step_pre_hook(
         lambda *_: gradients.append([it.grad.clone() for it in state.discriminator.parameters()])
@@ -111,7 +110,7 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(few_pairs):
         lambda *_: gradients.append([it.grad.clone() for it in state.discriminator.parameters()])
     )
 
-    taking.take(source, target)
+    taking.train(next(training_batches(few_pairs, 8, 0, seed=0, epoch=1)))
 
     own, after_generator = gradients
     assert all(torch.equal(a, b) for a, b in zip(own, after_generator, strict=True))
@@ -170,8 +169,9 @@ def test_the_average_follows_the_generator_by_its_half_life():
         for parameter in state.generator.parameters():
             parameter.fill_(1.0)
 
+    averaged, generator = (steps.float_tensors(it) for it in (state.averaged, state.generator))
     for _ in range(10):  # ten batches of 8 pictures: one half-life
-        steps.update_average(state.averaged, state.generator, config.budget, seen=10**6)
+        steps.update_average(averaged, generator, config.budget, seen=10**6)
 
     assert next(state.averaged.parameters()).flatten()[0].item() == pytest.approx(0.5, abs=1e-6)
 

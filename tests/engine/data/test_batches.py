@@ -1,12 +1,17 @@
+import threading
+
 import pytest
 import torch
 
+from engine.data import batches
 from engine.data.batches import (
+    Batch,
     PairSet,
     colourful,
+    cut,
     derive_seed,
     evaluation_batches,
-    gather,
+    load_pairs,
     training_batches,
 )
 from engine.errors import BadInputError
@@ -28,10 +33,9 @@ def as_picture(pixels):
 
 
 def test_a_flipped_source_comes_with_a_flipped_target(few_pairs):
-    chosen = torch.tensor([3, 5])
-    plain = gather(few_pairs, chosen, torch.tensor([False, False]), torch.zeros(2, 2).long())
+    plain = cut(Batch(few_pairs.pixels, torch.tensor([[3, 0, 0, 0], [5, 0, 0, 0]])))
 
-    flipped = gather(few_pairs, chosen, torch.tensor([True, True]), torch.zeros(2, 2).long())
+    flipped = cut(Batch(few_pairs.pixels, torch.tensor([[3, 1, 0, 0], [5, 1, 0, 0]])))
 
     assert not torch.equal(flipped[1], plain[1])
     assert torch.equal(flipped[0], plain[0].flip(3))
@@ -40,15 +44,16 @@ def test_a_flipped_source_comes_with_a_flipped_target(few_pairs):
 
 def test_augmentation_cannot_touch_one_half_alone(twins):
     for epoch in range(3):
-        for source, target in training_batches(twins, 4, jitter=5, seed=1, epoch=epoch):
+        for batch in training_batches(twins, 4, jitter=5, seed=1, epoch=epoch):
+            source, target = cut(batch)
             assert torch.equal(source, target)
 
 
 def test_the_augmentation_really_flips_and_shifts(twins):
-    batches = list(training_batches(twins, 12, jitter=5, seed=1, epoch=0))
+    whole = list(training_batches(twins, 12, jitter=5, seed=1, epoch=0))
     known = [as_picture(twins.targets[index]) for index in range(12)]
 
-    source = batches[0][0]
+    source, _ = cut(whole[0])
 
     unchanged = sum(any(torch.equal(one, plain) for plain in known) for one in source)
     assert unchanged < 6
@@ -57,7 +62,7 @@ def test_the_augmentation_really_flips_and_shifts(twins):
 def test_a_shift_moves_both_halves_and_reflects_at_the_edge(twins):
     plain = as_picture(twins.targets[0])
 
-    shifted, _ = gather(twins, torch.tensor([0]), torch.tensor([False]), torch.tensor([[2, 3]]))
+    shifted, _ = cut(Batch(twins.pixels, torch.tensor([[0, 0, 2, 3]])))
 
     assert torch.equal(shifted[0][:, 2:, 3:], plain[:, :-2, :-3])
     assert torch.equal(shifted[0][:, 0, 3:], plain[:, 2, :-3])
@@ -68,7 +73,8 @@ def test_without_jitter_pictures_are_themselves_or_their_mirror(twins):
     known = [as_picture(twins.targets[index]) for index in range(12)]
     known += [picture.flip(2) for picture in known]
 
-    for source, _ in training_batches(twins, 4, jitter=0, seed=1, epoch=0):
+    for batch in training_batches(twins, 4, jitter=0, seed=1, epoch=0):
+        source, _ = cut(batch)
         assert all(any(torch.equal(one, plain) for plain in known) for one in source)
 
 
@@ -76,20 +82,65 @@ def test_the_same_seed_and_epoch_give_the_same_batches(few_pairs):
     first = list(training_batches(few_pairs, 8, 2, seed=3, epoch=4))
     second = list(training_batches(few_pairs, 8, 2, seed=3, epoch=4))
 
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(a.draws, b.draws) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize(("seed", "epoch"), [(3, 5), (4, 4)])
 def test_another_seed_or_epoch_gives_other_batches(few_pairs, seed, epoch):
     first = next(training_batches(few_pairs, 8, 2, seed=3, epoch=4))
 
-    assert not torch.equal(first[0], next(training_batches(few_pairs, 8, 2, seed, epoch))[0])
+    other = next(training_batches(few_pairs, 8, 2, seed, epoch))
+    assert not torch.equal(first.draws, other.draws)
 
 
 def test_every_pair_comes_once_and_an_incomplete_batch_is_left_out(twins):
-    seen = [source for source, _ in training_batches(twins, 5, 0, seed=0, epoch=0)]
+    seen = [batch.draws[:, 0] for batch in training_batches(twins, 5, 0, seed=0, epoch=0)]
 
     assert [len(batch) for batch in seen] == [5, 5]
+    assert len(set(torch.cat(seen).tolist())) == 10
+
+
+def test_pairs_left_in_their_file_give_the_same_batches(packed, monkeypatch):
+    near = load(packed, "train", 20)
+    monkeypatch.setattr(batches, "MOST_COPIED", 0)
+    far = load_pairs(packed, "train", 20, CPU)
+
+    assert near.rows is None
+    assert far.rows is not None
+    assert torch.equal(far.targets, near.targets)
+    assert torch.equal(far.sources, near.sources)
+    both = (training_batches(it, 6, 3, seed=1, epoch=2, skip=1) for it in (near, far))
+    found = 0
+    for expected, read in zip(*both, strict=True):
+        assert len(read.pixels) == 6
+        for a, b in zip(cut(expected), cut(read), strict=True):
+            assert torch.equal(a, b)
+        found += 1
+    assert found == 2
+    for a, b in zip(evaluation_batches(near, 8), evaluation_batches(far, 8), strict=True):
+        assert torch.equal(a[0], b[0])
+
+
+def test_batches_that_nobody_takes_any_more_end_their_thread(packed, monkeypatch):
+    monkeypatch.setattr(batches, "MOST_COPIED", 0)
+    before = threading.active_count()
+    taken = training_batches(load_pairs(packed, "train", 20, CPU), 4, 0, seed=0, epoch=1)
+
+    next(taken)
+    assert threading.active_count() == before + 1
+    del taken
+
+    assert threading.active_count() == before
+
+
+def test_equal_parts_of_a_batch_make_it_up(twins):
+    whole = next(training_batches(twins, 6, 2, seed=0, epoch=1))
+
+    parts = [
+        next(training_batches(twins, 6, 2, seed=0, epoch=1, share=(part, 3))) for part in range(3)
+    ]
+
+    assert torch.equal(torch.cat([part.draws for part in parts]), whole.draws)
 
 
 def test_a_batch_larger_than_the_data_is_refused(twins):

@@ -1,0 +1,87 @@
+"""The commands that measure: ours against the plain way, side by side."""
+
+import argparse
+import json
+from collections.abc import Callable
+
+from rich.console import Console
+
+from engine import terminal
+from engine.changes import apply_settings, parse_settings
+from engine.commands.inputs import stderr
+from engine.config import RunConfig
+from engine.errors import BadInputError
+from engine.planning import choose_weights
+from engine.presets import BUDGETS, read_configurations
+from engine.results import Timing
+from engine.settings import Settings
+
+WIDE_PX = 192  # from this size on networks are as wide as the published ones, below as the demo's
+
+
+def metrics(chosen: argparse.Namespace, settings: Settings) -> int:
+    """Our distances and pixel metrics beside well-known libraries'."""
+    from engine.bench import metrics
+
+    return _race(chosen, metrics.run)
+
+
+def data(chosen: argparse.Namespace, settings: Settings) -> int:
+    """Packing beside bare decoding and scaling."""
+    from engine.bench import data
+
+    return _race(chosen, data.run)
+
+
+def train(chosen: argparse.Namespace, settings: Settings) -> int:
+    """Training beside the plain loop."""
+    config = choose_weights(read_task(chosen), settings)
+    from engine.bench import training
+
+    task = training.Task(config, settings, _read_rounds(chosen))
+    with stderr.status("measuring") as status:
+        speeds = training.run(task, status.update)
+    if chosen.json:
+        print(json.dumps(training.as_json(task, speeds), indent=2))
+    else:
+        terminal.print_speeds(Console(), speeds)
+    return 0
+
+
+def read_task(chosen: argparse.Namespace) -> RunConfig:
+    """The run whose training is measured.
+
+    Raises:
+        BadInputError: a setting cannot be.
+    """
+    width = BUDGETS["study1" if chosen.px >= WIDE_PX else "demo"].base_channels
+    (configuration,) = read_configurations([chosen.configuration])
+    asked = {
+        "px": str(chosen.px),
+        "batch": str(chosen.batch),
+        "base_channels": str(width),
+        "device": chosen.device,
+        "epochs": "60",  # so that `auto` decides as for a run that is worth a warm-up
+    }
+    config = RunConfig(data="made-up", configuration=configuration, budget=BUDGETS["demo"])
+    return apply_settings(config, {**asked, **parse_settings(chosen.set)})
+
+
+def _race(
+    chosen: argparse.Namespace, run: Callable[[int, Callable[[str], None]], list[Timing]]
+) -> int:
+    rounds = _read_rounds(chosen)
+    with stderr.status("measuring") as status:
+        found = run(rounds, status.update)
+    if chosen.json:
+        print(json.dumps([{**vars(it), "median": it.median} for it in found], indent=2))
+    else:
+        terminal.print_timings(Console(), found)
+    return 0
+
+
+def _read_rounds(chosen: argparse.Namespace) -> int:
+    rounds: int = chosen.rounds
+    if not 1 <= rounds <= 100:
+        raise BadInputError(f"--rounds must be from 1 to 100, not {rounds}.")
+    return rounds
