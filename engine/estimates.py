@@ -61,7 +61,9 @@ def work_of(config: RunConfig) -> str:
     execution = config.execution
     asked = {
         name: value
-        for name in ("device", "precision", "threads", "compile", "channels_last")
+        for name in (
+            *("device", "precision", "threads", "compile", "channels_last", "graph", "keep_maps"),
+        )
         if (value := getattr(execution, name)) != "auto"
     }
     how = " ".join(f"{name}={value}" for name, value in asked.items())

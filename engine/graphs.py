@@ -2,7 +2,8 @@
 
 With small batches a GPU waits for Python between the hundreds of kernels of a step; a replay has no
 Python in it. What a recording is made of must be done before, on real data, so the first batch is
-taken a few times and everything that this changed is put back.
+taken a few times and everything that this changed is put back. A recording is believed when its
+first replay gives the losses that the step gave without it.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor
 
 from engine.data.batches import Batch
+from engine.errors import EngineError
 from engine.state import TrainingState
 
 WARM_UP = 3  # steps before the recording: memory is taken and kernels are chosen in them
+AGREEMENT = 0.02  # relative, of a replay's losses; a GPU's sums differ a little from time to time
 
 Take = Callable[[Batch], Tensor]
 Record = Callable[[Take, Batch], tuple[Callable[[], None], Tensor]]  # -> replay, what it fills
@@ -37,19 +40,34 @@ class RecordedStep:
         self.figures = torch.empty(0)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Takes the step on a batch -> its figures."""
+        """Takes the step on a batch -> its figures.
+
+        Raises:
+            RuntimeError, EngineError: it cannot be recorded; nothing has changed.
+        """
         if self.batch is None:
-            kept = Batch(batch.pixels, batch.draws.clone())
-            with undone(self.state):
-                for _ in range(WARM_UP):
-                    self.take(kept)
-            self.replay, self.figures = self.record(self.take, kept)
-            self.batch = kept
+            self._prepare(batch)
+            assert self.batch is not None
         for kept_part, part in zip(self.batch, batch, strict=True):
             if kept_part is not part:
                 kept_part.copy_(part)
         self.replay()
         return self.figures.clone()
+
+    def _prepare(self, batch: Batch) -> None:
+        kept = Batch(batch.pixels, batch.draws.clone())
+        with undone(self.state):
+            expected = self.take(kept)
+            for _ in range(WARM_UP - 1):
+                self.take(kept)
+        replay, figures = self.record(self.take, kept)
+        with undone(self.state):
+            replay()
+            if not torch.allclose(figures, expected, rtol=AGREEMENT, atol=AGREEMENT):
+                raise EngineError(
+                    f"a recorded step gave {figures.tolist()}, not {expected.tolist()}"
+                )
+        self.replay, self.figures, self.batch = replay, figures, kept
 
 
 def record_on_gpu(take: Take, batch: Batch) -> tuple[Callable[[], None], Tensor]:

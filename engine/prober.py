@@ -11,10 +11,10 @@ import time
 import psutil
 import torch
 
-from engine import attempt, backbones, hardware
+from engine import attempt, backbones, hardware, machine, training
 from engine.attempt import End, ShouldStop, StoppedError
 from engine.config import RunConfig
-from engine.data.batches import Batch
+from engine.data.batches import Batch, PairSet
 from engine.errors import EngineError
 from engine.estimates import work_of
 from engine.points import Probe
@@ -47,6 +47,7 @@ def probe(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
 def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> tuple[float, float]:
     """Real training steps on random pictures -> (pictures per second, MB of memory)."""
     config = hardware.resolve(config, N_TRAIN, settings)
+    hardware.set_up(config.execution)
     device = hardware.choose_device(config.execution.device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -54,21 +55,23 @@ def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> t
     if config.budget.generator == "resnet18_unet":
         encoder = backbones.load_resnet18(None)
     state = build_state(config, device, encoder)
-    steps = Steps(config, state, backbones.build_extract(config, settings, device))
     shape = (config.budget.batch, config.budget.px, config.budget.px, 6)
     chance = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, shape, generator=chance, dtype=torch.uint8).to(device)
     draws = torch.zeros(config.budget.batch, 4, dtype=torch.int64, device=device)
     draws[:, 0] = torch.arange(config.budget.batch)
     batch = Batch(pixels, draws)
+    pairs = PairSet(pixels, tuple(map(str, range(len(pixels)))), device)
+    extract = backbones.build_extract(config, settings, device)
+    steps = training.build_steps(config, state, extract, pairs)
     for _ in range(WARM_UP):
         _step(steps, batch, should_stop)
-    hardware.synchronise(device)
+    machine.synchronise(device)
     count, began = 0, time.perf_counter()
     while count < FEWEST or time.perf_counter() - began < ENOUGH_S:
         _step(steps, batch, should_stop)
         count += 1
-        hardware.synchronise(device)
+        machine.synchronise(device)
     seconds = time.perf_counter() - began
     if device.type == "cuda":
         memory_mb = torch.cuda.max_memory_allocated(device) / 2**20

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from engine.config import Budget, RunConfig
 from engine.data.batches import Batch, cut
-from engine.errors import DivergedError
+from engine.errors import DivergedError, EngineError
 from engine.graphs import RecordedStep
 from engine.losses import Extract, FeatureMaps, Generated, discriminator_loss, generator_loss
 from engine.state import TrainingState
@@ -69,6 +69,7 @@ class Steps:
         self.recorded: RecordedStep | None = None
         if config.execution.graph == "on":
             self.recorded = RecordedStep(self.take, state)
+        self.notes: list[str] = []  # what a person should know
         self.averages = None
         if state.averaged is not None:
             self.averages = (float_tensors(state.averaged), float_tensors(state.generator))
@@ -77,7 +78,7 @@ class Steps:
 
     def train(self, batch: Batch) -> Tensor:
         """One step on a batch -> [3 + terms] figures as `names` has them, still on the device."""
-        figures = self.take(batch) if self.recorded is None else self.recorded(batch)
+        figures = self.replay(batch) if self.recorded is not None else self.take(batch)
         self.count(batch)
         return figures
 
@@ -99,6 +100,18 @@ class Steps:
         state.pictures += self.config.budget.batch
         if self.averages is not None:
             update_average(*self.averages, self.config.budget, state.pictures)
+
+    def replay(self, batch: Batch) -> Tensor:
+        """The recorded step, or where it cannot be recorded, said in `notes`, the step itself."""
+        assert self.recorded is not None
+        try:
+            return self.recorded(batch)
+        except (RuntimeError, EngineError) as error:
+            if self.recorded.batch is not None:
+                raise  # it was recorded: this is no fault of the recording
+            self.recorded = None
+            self.notes.append(f"steps are not replayed from a CUDA graph: {error}")
+        return self.take(batch)
 
     def take(self, batch: Batch) -> Tensor:
         """A step without what only Python knows, so that it can be recorded and replayed."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine import hardware
+from engine import machine
 from engine.config import Budget, RunConfig
 from engine.data.batches import PairSet, derive_seed, evaluation_batches, training_batches
 from engine.errors import DivergedError
@@ -48,7 +48,14 @@ class EpochDone:
     state: TrainingState
 
 
-Event = StepsDone | EpochDone
+@dataclass(frozen=True)
+class Noted:
+    """Something that a person should know."""
+
+    text: str
+
+
+Event = StepsDone | EpochDone | Noted
 
 
 def steps_per_epoch(budget: Budget, n_train: int) -> int:
@@ -103,13 +110,16 @@ def train(
 
 def build_steps(config: RunConfig, state: TrainingState, extract: Extract, pairs: PairSet) -> Steps:
     """How steps are taken on these pairs."""
-    wanted = KeptMaps(extract, pairs) if config.execution.keep_maps == "on" else None
+    wanted = None
+    if config.execution.keep_maps == "on" and pairs.is_near and pairs.rows is None:
+        with autocast(config, pairs.device.type):
+            wanted = KeptMaps(extract, pairs)
     return Steps(config, state, extract, wanted)
 
 
 def train_epoch(
     config: RunConfig, state: TrainingState, steps: Steps, pairs: PairSet
-) -> Iterator[StepsDone]:
+) -> Iterator[StepsDone | Noted]:
     """Trains on every pair once, or on those that are left of an epoch under way.
 
     The losses stay on the device until they are read together. What the caller does with an event
@@ -125,6 +135,8 @@ def train_epoch(
         pairs, budget.batch, budget.jitter, config.seed, epoch, skip=state.batches
     ):
         losses = (steps.pretrain if alone else steps.train)(batch)
+        while steps.notes:
+            yield Noted(steps.notes.pop())
         if state.step % int(config.execution.record_every) == 0:
             if state.step % GRADIENTS_EVERY == 0 and not alone:
                 losses = torch.cat([losses, steps.gradient_norms()])
@@ -137,7 +149,7 @@ def train_epoch(
             waiting, read_at = [], time.monotonic()
             away += read_at - left
     recorded = steps.read(waiting)
-    hardware.synchronise(pairs.device)
+    machine.synchronise(pairs.device)
     state.seconds = spent + time.monotonic() - started - away
     yield StepsDone(epoch, state.step, state.pictures, recorded)
 

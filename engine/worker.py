@@ -124,6 +124,9 @@ class _Training:
                 if state.epoch < config.budget.epochs:
                     self.recorder.check_stop(f" at epoch {state.epoch}")
                 continue
+            if isinstance(event, training.Noted):
+                self.recorder.note(event.text)
+                continue
             self.recorder.add_steps(event)
             wish = self.recorder.should_stop()
             if wish or time.monotonic() - saved_at > SAVE_EVERY_S:
@@ -160,10 +163,11 @@ class _Training:
         """Decides what is `auto` at the first attempt; later ones use what was decided."""
         if self.run_record.resolved is not None:
             config = self.run_record.resolved
-            torch.set_num_threads(int(config.execution.threads))
+            hardware.set_up(config.execution)
             return config
         n_train = len(packed.members("train", self.run_record.config.budget.n_train))
         config = hardware.resolve(self.run_record.config, n_train, self.settings)
+        hardware.set_up(config.execution)
         n_steps = training.steps_per_epoch(config.budget, n_train) * config.budget.epochs
         environment = {
             **hardware.describe(hardware.choose_device(config.execution.device)),

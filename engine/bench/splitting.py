@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from engine import hardware, training
+from engine import machine, training
 from engine.config import RunConfig
 from engine.data.batches import PairSet
 from engine.recorder import Recorder
@@ -41,11 +41,11 @@ class Stopwatch:
         """The same function, its time counted as spent on the part."""
 
         def timed(*arguments: P.args, **named: P.kwargs) -> T:
-            hardware.synchronise(self.device)
+            machine.synchronise(self.device)
             self._inside.append(0.0)
             began = time.perf_counter()
             result = function(*arguments, **named)
-            hardware.synchronise(self.device)
+            machine.synchronise(self.device)
             seconds = time.perf_counter() - began
             self.spent[part] += seconds - self._inside.pop()
             if self._inside:
@@ -70,7 +70,8 @@ def split(
     began, first = time.perf_counter(), state.step
     while state.step < first + FEWEST or time.perf_counter() - began < ENOUGH_S:
         for event in training.train_epoch(config, state, steps, pairs):
-            add_steps(event)
+            if isinstance(event, training.StepsDone):
+                add_steps(event)
             if time.perf_counter() - began >= ENOUGH_S and state.step >= first + FEWEST:
                 break
         else:

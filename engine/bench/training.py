@@ -7,7 +7,6 @@ turn. Ours is the loop that runs are trained by, its figures recorded in a datab
 import shutil
 import statistics
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine import backbones, hardware, training
+from engine import backbones, hardware, machine, training
 from engine.bench import plain, splitting
 from engine.bench.rivals import Remote, Rival, started
 from engine.config import RunConfig
 from engine.data.batches import PairSet, evaluation_batches, training_batches
+from engine.errors import EngineError
 from engine.recorder import Recorder
 from engine.results import Speed
 from engine.settings import Settings
@@ -121,7 +121,7 @@ class Ours:
         self.device = device = hardware.choose_device(task.config.execution.device)
         n_pairs = count_pairs(task.config, device)
         self.config = config = hardware.resolve(task.config, n_pairs, task.settings)
-        hardware.set_up(config)
+        hardware.set_up(config.execution)
         self.pairs = make_pairs(config, n_pairs, self.device)
         self.extract = backbones.build_extract(config, task.settings, self.device)
         self.state = build_state(config, self.device)
@@ -138,6 +138,8 @@ class Ours:
         state, began = self.state, self.state.step
         while state.step < began + steps:
             for event in training.train_epoch(self.config, state, self.steps, self.pairs):
+                if isinstance(event, training.Noted):
+                    raise EngineError(event.text)
                 self.recorder.add_steps(event)
                 if state.step >= began + steps:
                     break
@@ -149,7 +151,7 @@ class Ours:
         """Memory, arithmetic, and the split of a step."""
         found = {"peak_memory_mb": training.peak_memory_mb(self.device)}
         found["flops_per_picture"] = count_flops(self.config, self.extract)
-        found["limit_flops"] = measure_limit(self.device, self.config.execution.precision)
+        found["limit_flops"] = machine.measure_limit(self.device, self.config.execution.precision)
         split = splitting.split(self.config, self.state, self.steps, self.pairs, self.recorder)
         return {**found, "split": split}
 
@@ -223,18 +225,3 @@ def count_flops(config: RunConfig, extract: Callable[[Tensor], tuple[Tensor, ...
     with FlopCounterMode(display=False) as counter:
         steps.take(batch)
     return float(counter.get_total_flops()) / config.budget.batch
-
-
-def measure_limit(device: torch.device, precision: str) -> float:
-    """Floating-point operations a second in a large matrix product: the best of a few."""
-    side = 8192 if device.type == "cuda" else 2048
-    kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    matrix = torch.randn(side, side, device=device, dtype=kind)
-    seconds = []
-    for _ in range(8):
-        hardware.synchronise(device)
-        began = time.perf_counter()
-        matrix @ matrix
-        hardware.synchronise(device)
-        seconds.append(time.perf_counter() - began)
-    return float(2 * side**3 / min(seconds))

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from engine import hardware
+from engine import hardware, machine
 from engine.changes import apply_settings
 from engine.config import RunConfig
 from engine.errors import EngineError
@@ -60,15 +61,89 @@ def test_a_long_run_records_at_most_20_000_steps(asked, settings):
     assert steps / (every - 1) > 20_000
 
 
-def test_whether_bf16_pays_is_measured_once_per_machine(asked, settings, monkeypatch):
-    settings.require_writable_artifacts()
-    hardware.resolve(asked, 1656, settings)
-    path = settings.artifacts / "machine.json"
-    (key,) = json.loads(path.read_text())
+def remember(settings, monkeypatch, **measured):
+    """As if it had been measured like that."""
+    monkeypatch.setattr(machine, "measure_bf16", lambda: measured)
+    (settings.artifacts / "machine.json").unlink(missing_ok=True)
 
-    for ratio, precision in ((2.0, "bf16"), (0.9, "fp32")):
-        path.write_text(json.dumps({key: {"speed_ratio": ratio, "error": 0.001}}))
-        assert hardware.resolve(asked, 1656, settings).execution.precision == precision
+
+@pytest.mark.parametrize(
+    ("ratio", "error", "precision"),
+    [(2.0, 0.001, "bf16"), (0.9, 0.001, "fp32"), (2.0, 0.5, "fp32")],
+)
+def test_bf16_is_used_where_it_is_faster_and_right(
+    asked, settings, monkeypatch, ratio, error, precision
+):
+    settings.require_writable_artifacts()
+    remember(settings, monkeypatch, speed_ratio=ratio, error=error)
+
+    assert hardware.resolve(asked, 1656, settings).execution.precision == precision
+
+
+def test_a_machine_is_measured_once(asked, settings, monkeypatch):
+    settings.require_writable_artifacts()
+    first = hardware.resolve(asked, 1656, settings)
+
+    for name in ("measure_bf16", "measure_threads", "measure_limit"):
+        monkeypatch.setattr(machine, name, None)
+
+    assert hardware.resolve(asked, 1656, settings) == first
+    known = json.loads((settings.artifacts / "machine.json").read_text())
+    assert any({"speed_ratio", "error"} == set(it) for it in known.values())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "threads"),
+    [
+        ({"1": 4.0, "2": 2.0, "4": 1.0, "8": 0.5}, 8),
+        ({"1": 4.0, "2": 2.0, "4": 1.0, "8": 1.05}, 8),  # not clearly slower
+        ({"1": 4.0, "2": 2.0, "4": 1.0, "8": 3.0}, 4),
+    ],
+)
+def test_fewer_threads_are_used_where_they_are_clearly_faster(
+    settings, monkeypatch, seconds, threads
+):
+    settings.require_writable_artifacts()
+    monkeypatch.setattr(machine, "measure_threads", lambda at_most: seconds)
+
+    assert machine.best_threads(8, settings) == threads
+
+
+def test_threads_are_really_tried():
+    before = torch.get_num_threads()
+
+    measured = machine.measure_threads(3)
+
+    assert set(measured) == {"1", "2", "3"}
+    assert all(seconds > 0 for seconds in measured.values())
+    assert torch.get_num_threads() == before
+
+
+def test_runs_that_share_a_cpu_share_its_cores(asked, settings, monkeypatch):
+    settings.require_writable_artifacts()
+    monkeypatch.setattr(machine, "count_cores", lambda: 8)
+    monkeypatch.setattr(machine, "measure_threads", lambda at_most: {str(at_most): 1.0})
+
+    shared = replace(settings, slots=3)
+
+    assert hardware.resolve(asked, 1656, shared).execution.threads == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, "on"),
+        ({"jitter": "2"}, "off"),
+        ({"epochs": "3"}, "off"),
+        ({"px": "128"}, "off"),  # 1.5 GB of maps
+        ({"perceptual": "0"}, "off"),
+    ],
+)
+def test_maps_of_targets_are_kept_where_they_fit_and_are_used_often(asked, settings, changes, kept):
+    settings.require_writable_artifacts()
+    config = apply_settings(choose_weights(asked, settings), changes)
+
+    assert hardware.resolve(config, 1656, settings).execution.keep_maps == kept
 
 
 @pytest.mark.parametrize("junk", ["{bro", "[]", ""])
@@ -79,16 +154,6 @@ def test_measurements_that_cannot_be_read_are_made_anew(asked, settings, junk):
     hardware.resolve(asked, 1656, settings)
 
     assert json.loads((settings.artifacts / "machine.json").read_text())
-
-
-def test_bf16_that_is_too_far_off_is_not_used(asked, settings):
-    settings.require_writable_artifacts()
-    hardware.resolve(asked, 1656, settings)
-    path = settings.artifacts / "machine.json"
-    (key,) = json.loads(path.read_text())
-    path.write_text(json.dumps({key: {"speed_ratio": 2.0, "error": 0.5}}))
-
-    assert hardware.resolve(asked, 1656, settings).execution.precision == "fp32"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
