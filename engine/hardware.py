@@ -60,7 +60,7 @@ def resolve(config: RunConfig, n_train: int, settings: Settings) -> RunConfig:
     decide("threads", lambda: machine.best_threads(_count_own_cores(device, settings), settings))
     # One picture at a time is slower in channels_last, more are faster.
     decide("channels_last", lambda: _switch(device.type in ("cuda", "cpu") and budget.batch > 1))
-    decide("graph", lambda: _switch(_graph_pays(budget, device)))
+    decide("graph", lambda: _switch(settings.ranks == 1 and _graph_pays(budget, device)))
     decide("record_every", lambda: max(1, -(-steps // MAX_ROWS)))
     decide("keep_maps", lambda: _switch(_maps_pay(config, n_train, device)))
     flops = steps * budget.batch * STEP_FLOPS
@@ -96,8 +96,8 @@ def _switch(is_on: bool) -> str:
 
 
 def _count_own_cores(device: torch.device, settings: Settings) -> int:
-    """The cores that are this run's, where several train at a time on a CPU."""
-    sharing = (settings.slots or 1) if device.type == "cpu" else 1
+    """The cores that are this process's, where several train at a time on a CPU."""
+    sharing = (settings.slots or 1) * settings.ranks if device.type == "cpu" else 1
     return max(1, machine.count_cores() // sharing)
 
 

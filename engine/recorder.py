@@ -220,7 +220,7 @@ class Recorder:
         for saved in forgotten:
             (self.settings.artifacts / saved.path).unlink(missing_ok=True)
 
-    def load_latest(self, state: TrainingState, epochs: int) -> None:
+    def load_latest(self, state: TrainingState, epochs: int) -> Checkpoint | None:
         """Continues from the newest checkpoint that is whole; says which are not.
 
         What was judged after it is forgotten: it is done again.
@@ -229,14 +229,18 @@ class Recorder:
             state: fresh; is what was saved afterwards.
             epochs: that the run is to have.
 
+        Returns:
+            The checkpoint; None: the run begins.
+
         Raises:
             EngineError: there are checkpoints and none can be read, or trained further.
         """
         recorded = self.store.read_checkpoints(self.run_id)
-        damaged = []
+        damaged, loaded = [], None
         for saved in recorded:
             try:
                 state.load_state_dict(checkpoint.load_saved(self.settings.artifacts, saved))
+                loaded = saved
                 break
             except EngineError as error:
                 damaged.append(str(error))
@@ -264,6 +268,7 @@ class Recorder:
             known = self.store.read_metrics([self.run_id], names=alerts.WATCHED)
             self._watch.look(it for it in known if it.step <= state.step)
         self._sweep_earlier()
+        return loaded
 
     def _sweep_earlier(self) -> None:
         """Removes checkpoints that killed attempts wrote without recording them.

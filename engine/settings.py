@@ -20,6 +20,7 @@ class Settings:
         database_url: an SQLAlchemy URL; SQLite or PostgreSQL.
         artifacts: the folder of packed data, checkpoints, samples and logs.
         slots: how many runs train at the same time; None: one per GPU, else one.
+        ranks: how many processes train one run together, each on a GPU of its own if there are.
         webhook: an address that is told when a study has ended; None: nobody is told.
         data_roots: folders inside which pages may read pictures; None: anywhere on this machine.
     """
@@ -29,6 +30,7 @@ class Settings:
     slots: int | None = None
     data_roots: tuple[Path, ...] | None = None
     webhook: str | None = None
+    ranks: int = 1
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -36,11 +38,8 @@ class Settings:
         database = (
             environment.get("CHROMABENCH_DATABASE_URL") or f"sqlite:///{PROJECT_ROOT}/runs.db"
         )
-        slots = environment.get("CHROMABENCH_SLOTS")
-        if slots is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", slots):
-            raise BadInputError(
-                f"CHROMABENCH_SLOTS must be a whole number from 1 to 9999, not {slots[:40]!r}."
-            )
+        slots = _read_count(environment, "CHROMABENCH_SLOTS")
+        ranks = _read_count(environment, "CHROMABENCH_RANKS")
         folder = environment.get("CHROMABENCH_ARTIFACTS") or str(PROJECT_ROOT / "artifacts")
         try:
             artifacts = Path(folder).expanduser().resolve()
@@ -58,11 +57,12 @@ class Settings:
         return cls(
             database,
             artifacts,
-            int(slots) if slots else None,
+            slots,
             None
             if roots is None
             else tuple(Path(it).expanduser().resolve() for it in roots.split(os.pathsep) if it),
             webhook,
+            ranks or 1,
         )
 
     @property
@@ -111,3 +111,11 @@ class Settings:
             f"The artifacts folder {self.artifacts} cannot be written ({reason}). "
             "Make it writable or set CHROMABENCH_ARTIFACTS to a folder that is."
         )
+
+
+def _read_count(environment: Mapping[str, str], name: str) -> int | None:
+    """A whole number from the environment; None where it is not set."""
+    text = environment.get(name)
+    if text is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", text):
+        raise BadInputError(f"{name} must be a whole number from 1 to 9999, not {text[:40]!r}.")
+    return None if text is None else int(text)

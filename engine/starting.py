@@ -96,6 +96,7 @@ def worker_environment(settings: Settings) -> dict[str, str]:
         "CHROMABENCH_ARTIFACTS": str(settings.artifacts),
         "GOMP_SPINCOUNT": SPIN_COUNT,
         **slots,
+        "CHROMABENCH_RANKS": str(settings.ranks),
         "PYTHONPATH": os.pathsep.join(paths),
     }
 
@@ -106,13 +107,17 @@ def start_worker(job: Job, settings: Settings, gpu: str | None) -> subprocess.Po
     Args:
         job: claimed.
         settings: the places it works in.
-        gpu: the one GPU that it may see, by index or id; None: as its parent does.
+        gpu: those that it may see, by index or id, with commas; None: as its parent does.
     """
     log = settings.artifacts / "jobs" / f"{job.id:06d}.log"
     if job.run_id is not None:
         log = log_path(job.run_id, settings)
     environment = worker_environment(settings) | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
-    command = [sys.executable, "-m", MODULES[job.kind], str(job.id), str(job.token)]
+    together: list[str] = []
+    if job.kind == "train" and settings.ranks > 1:
+        together = ["torch.distributed.run", "--standalone", f"--nproc-per-node={settings.ranks}"]
+        together += ["-m"]
+    command = [sys.executable, "-m", *together, MODULES[job.kind], str(job.id), str(job.token)]
     return processes.start_detached(command, log, environment)
 
 

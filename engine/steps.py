@@ -17,6 +17,7 @@ from engine.errors import DivergedError, EngineError
 from engine.graphs import RecordedStep
 from engine.losses import Extract, FeatureMaps, Generated, discriminator_loss, generator_loss
 from engine.state import TrainingState
+from engine.team import ALONE, Team
 
 PRETRAINING = ("l1",)  # what is recorded while the generator is trained alone
 EMA_RAMP_UP = 0.05  # the average never looks back further than this share of the pictures seen
@@ -31,7 +32,6 @@ class StepLosses:
 
 
 Wanted = Callable[[Batch], FeatureMaps]
-Wrap = Callable[[nn.Module], nn.Module]
 Network = Callable[..., Tensor]
 
 
@@ -43,7 +43,7 @@ class Steps:
         state: changed by every step.
         extract: pictures -> feature maps, for recipes with a perceptual term.
         wanted: the feature maps of a batch's targets, where they are kept; else they are extracted.
-        wrap: what is put around both networks while they are trained.
+        team: those who train together.
     """
 
     def __init__(
@@ -52,9 +52,10 @@ class Steps:
         state: TrainingState,
         extract: Extract,
         wanted: Wanted | None = None,
-        wrap: Wrap = lambda network: network,
+        team: Team = ALONE,
     ) -> None:
         self.config, self.state, self.extract, self.wanted = config, state, extract, wanted
+        self.team = team
         self.layout = (
             torch.channels_last
             if config.execution.channels_last == "on"
@@ -63,8 +64,8 @@ class Steps:
         # The networks themselves stay as they are: validation has batches of other shapes.
         is_compiled = config.execution.compile == "on"
         prepare = partial(torch.compile, dynamic=False) if is_compiled else lambda network: network
-        self.generator: Network = prepare(wrap(state.generator))
-        self.discriminator: Network = prepare(wrap(state.discriminator))
+        self.generator: Network = prepare(team.wrap(state.generator))
+        self.discriminator: Network = prepare(team.wrap(state.discriminator))
         self.judge: Network = prepare(state.discriminator)  # it learns nothing from judging
         self.recorded: RecordedStep | None = None
         if config.execution.graph == "on":
@@ -80,7 +81,7 @@ class Steps:
         """One step on a batch -> [3 + terms] figures as `names` has them, still on the device."""
         figures = self.replay(batch) if self.recorded is not None else self.take(batch)
         self.count(batch)
-        return figures
+        return self.team.mean(figures)
 
     def pretrain(self, batch: Batch) -> Tensor:
         """One step of the generator alone, by L1 -> [1] figure as `PRETRAINING` has it."""
@@ -90,7 +91,7 @@ class Steps:
         loss = functional.l1_loss(fake.float(), target)
         self.learn(self.state.g_optimiser, loss)
         self.count(batch)
-        return loss.detach()[None]
+        return self.team.mean(loss.detach()[None])
 
     def count(self, batch: Batch) -> None:
         """Counts a batch that was trained on, and moves the generator's average."""

@@ -89,7 +89,7 @@ class _Supervisor:
         )
         self.gpus = find_gpus()
         self.slots: dict[JobKind, int] = {
-            "train": settings.slots or max(1, len(self.gpus)),
+            "train": settings.slots or max(1, len(self.gpus) // settings.ranks),
             "check": CHECKS,
             "probe": PROBES,
         }
@@ -173,7 +173,9 @@ class _Supervisor:
         """Starts a claimed job's process; each slot for training has its own GPU, if there are."""
         gpu = None
         if job.kind in ("train", "probe") and self.gpus:
-            gpu = self.gpus[int(job.slot or 0) % len(self.gpus)]
+            first = int(job.slot or 0) * self.settings.ranks
+            group = range(first, first + self.settings.ranks)
+            gpu = ",".join(self.gpus[number % len(self.gpus)] for number in group)
         try:
             child = starting.start_worker(job, self.settings, gpu)
         except OSError as error:

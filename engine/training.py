@@ -16,13 +16,14 @@ from torch import Tensor
 
 from engine import machine
 from engine.config import Budget, RunConfig
-from engine.data.batches import PairSet, derive_seed, evaluation_batches, training_batches
+from engine.data.batches import Batch, PairSet, derive_seed, evaluation_batches, training_batches
 from engine.errors import DivergedError
 from engine.kept_maps import KeptMaps
 from engine.losses import Extract, Generated, generator_loss
 from engine.metrics import pixel
 from engine.state import TrainingState
 from engine.steps import StepLosses, Steps, autocast, require_finite
+from engine.team import ALONE, Team
 
 READ_EVERY_S = 1.0  # losses wait on the device about so long before they are read together
 GRADIENTS_EVERY = 10  # steps; a norm reads every weight, about 1 % of a small step
@@ -64,7 +65,12 @@ def steps_per_epoch(budget: Budget, n_train: int) -> int:
 
 
 def train(
-    config: RunConfig, state: TrainingState, pairs: PairSet, val_pairs: PairSet, extract: Extract
+    config: RunConfig,
+    state: TrainingState,
+    pairs: PairSet,
+    val_pairs: PairSet,
+    extract: Extract,
+    team: Team = ALONE,
 ) -> Iterator[Event]:
     """Trains from where `state` is to the budget's last epoch.
 
@@ -74,6 +80,7 @@ def train(
         pairs: the training split.
         val_pairs: the validation split; draws the curves and chooses the checkpoint.
         extract: pictures -> feature maps, for recipes with a perceptual term.
+        team: led by this process; the others `follow`.
 
     Yields:
         `StepsDone` about once a second and at an epoch's last step, `EpochDone` after every epoch.
@@ -83,7 +90,7 @@ def train(
         BadInputError: there are fewer pairs than a batch holds.
     """
     budget = config.budget
-    steps = build_steps(config, state, extract, pairs)
+    steps = build_steps(config, state, extract, pairs, team)
     while state.epoch < budget.epochs:
         epoch = state.epoch + 1
         factor = rate_factor(budget, epoch)
@@ -108,13 +115,19 @@ def train(
         yield EpochDone(epoch, state.step, metrics, state)
 
 
-def build_steps(config: RunConfig, state: TrainingState, extract: Extract, pairs: PairSet) -> Steps:
+def build_steps(
+    config: RunConfig,
+    state: TrainingState,
+    extract: Extract,
+    pairs: PairSet,
+    team: Team = ALONE,
+) -> Steps:
     """How steps are taken on these pairs."""
     wanted = None
     if config.execution.keep_maps == "on" and pairs.is_near and pairs.rows is None:
         with autocast(config, pairs.device.type):
             wanted = KeptMaps(extract, pairs)
-    return Steps(config, state, extract, wanted)
+    return Steps(config, state, extract, wanted, team)
 
 
 def train_epoch(
@@ -126,14 +139,13 @@ def train_epoch(
     is not counted as time spent.
     """
     budget, epoch = config.budget, state.epoch + 1
-    _begin_epoch(config, state, rate_factor(budget, epoch))
+    _begin_epoch(config, state, rate_factor(budget, epoch), steps.team)
     spent, away = state.seconds, 0.0
     started = read_at = time.monotonic()
     waiting: list[tuple[int, Tensor]] = []
     alone = epoch <= budget.pretrain
-    for batch in training_batches(
-        pairs, budget.batch, budget.jitter, config.seed, epoch, skip=state.batches
-    ):
+    for batch in _batches(config, state, pairs, steps.team):
+        steps.team.goes_on()
         losses = (steps.pretrain if alone else steps.train)(batch)
         while steps.notes:
             yield Noted(steps.notes.pop())
@@ -154,12 +166,45 @@ def train_epoch(
     yield StepsDone(epoch, state.step, state.pictures, recorded)
 
 
-def _begin_epoch(config: RunConfig, state: TrainingState, factor: float) -> None:
-    """Every random stream of an epoch is derived, none is carried over from the one before."""
-    if state.batches:
+def follow(
+    config: RunConfig, state: TrainingState, pairs: PairSet, extract: Extract, team: Team
+) -> None:
+    """Takes a member's share of every step, as long as the leader goes on."""
+    steps = build_steps(config, state, extract, pairs, team)
+    while state.epoch < config.budget.epochs:
+        _begin_epoch(config, state, rate_factor(config.budget, state.epoch + 1), team)
+        alone = state.epoch < config.budget.pretrain
+        for batch in _batches(config, state, pairs, team):
+            if not team.goes_on():
+                return
+            (steps.pretrain if alone else steps.train)(batch)
+        state.epoch, state.batches = state.epoch + 1, 0
+    team.goes_on()  # the leader validates, and says goodbye
+
+
+def _batches(
+    config: RunConfig, state: TrainingState, pairs: PairSet, team: Team
+) -> Iterator[Batch]:
+    """The batches that are left of the epoch under way."""
+    budget, epoch = config.budget, state.epoch + 1
+    return training_batches(
+        pairs, budget.batch, budget.jitter, config.seed, epoch, state.batches, team.share
+    )
+
+
+def _begin_epoch(config: RunConfig, state: TrainingState, factor: float, team: Team) -> None:
+    """Every random stream of an epoch is derived, none is carried over from the one before.
+
+    Those who follow have streams of their own; in the midst of an epoch they begin new ones.
+    """
+    epoch = state.epoch + 1
+    if team.rank:
+        stream = f"dropout {team.rank} {state.batches}"
+        torch.manual_seed(derive_seed(config.seed, epoch, stream))
+    elif state.batches:
         state.restore_random()
     else:
-        torch.manual_seed(derive_seed(config.seed, state.epoch + 1, "dropout"))
+        torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))
     _set_rate(state.g_optimiser, config.configuration.lr_g * factor)
     _set_rate(state.d_optimiser, config.configuration.lr_d * factor)
     state.generator.train()

@@ -3,9 +3,11 @@
 Started by the supervisor as `python -m engine.worker JOB TOKEN`.
 """
 
+import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -16,6 +18,7 @@ from engine import (
     backbones,
     checkpoint,
     evaluation,
+    follower,
     hardware,
     judging,
     training,
@@ -37,9 +40,11 @@ from engine.report import REPORTED_SPLIT
 from engine.settings import Settings
 from engine.state import TrainingState, build_state
 from engine.store import Store, utc_now
+from engine.team import Team
 
 SAVE_EVERY_S = 600.0  # of training; a long epoch is saved in its midst
 N_SAMPLES = 8
+TEAM_BREAKS_S = 20.0  # within which the end of one of a team is known to the others
 
 
 def run_job(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> None:
@@ -49,7 +54,8 @@ def run_job(store: Store, settings: Settings, job: Job, should_stop: ShouldStop)
 
 def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
     """Trains and evaluates the job's run."""
-    training_job = _Training(store, settings, job, should_stop)
+    team = Team.join()
+    training_job = _Training(store, settings, job, should_stop, team)
     try:
         return training_job.run()
     except torch.OutOfMemoryError:
@@ -57,13 +63,31 @@ def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
         batch = training_job.run_record.config.budget.batch
         way_out = f"try {batch // 2}" if batch > 1 else "try smaller pictures"
         return RunState.FAILED, f"out of GPU memory at batch {batch}; {way_out}"
+    except RuntimeError:
+        # Where one of those who train together dies, torchrun asks the others to leave.
+        if team.size == 1 or not _comes_true(should_stop, TEAM_BREAKS_S):
+            raise
+        traceback.print_exc()
+        return RunState.CRASHED, "a process that trained with it was killed"
+    finally:
+        team.dismiss()
+        team.leave()
+
+
+def _comes_true(condition: Callable[[], bool], patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return condition()
 
 
 class _Training:
     """A training job from its first attempt's decisions to the numbers on the test split."""
 
-    def __init__(self, store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> None:
-        self.store, self.settings, self.job = store, settings, job
+    def __init__(
+        self, store: Store, settings: Settings, job: Job, should_stop: ShouldStop, team: Team
+    ) -> None:
+        self.store, self.settings, self.job, self.team = store, settings, job, team
         self.recorder = Recorder(store, settings, job, should_stop)
         self.run_id = self.recorder.run_id
         self.run_record = store.read_run(self.run_id)
@@ -93,12 +117,21 @@ class _Training:
         )
         extract = backbones.build_extract(config, self.settings, device)
         state = build_state(config, device, self.build_encoder(config))
-        recorder.load_latest(state, config.budget.epochs)
+        saved = recorder.load_latest(state, config.budget.epochs)
+        self.team.tell(
+            {
+                "config": config.model_dump(mode="json"),
+                "checkpoint": None if saved is None else (saved.path, saved.sha256),
+            }
+        )
+        for network in (state.generator, state.discriminator):
+            self.team.share_statistics(network)
 
         recorder.phase("training")
         if state.epoch and not state.batches:
             self.validate(state, court, val_pairs)  # where the last attempt was cut off before it
         self.train(config, state, court, pairs, val_pairs, extract)
+        self.team.dismiss()
 
         recorder.phase("evaluating")
         self.evaluate(state, court, test_pairs)
@@ -117,7 +150,7 @@ class _Training:
         """Iterates the loop; leaves it between two steps when asked to, the state saved."""
         every, saved_at = config.execution.keep_every, time.monotonic()
         self.recorder.told_at = time.time()
-        for event in training.train(config, state, pairs, val_pairs, extract):
+        for event in training.train(config, state, pairs, val_pairs, extract, self.team):
             if isinstance(event, training.EpochDone):
                 self.record_epoch(event, court, val_pairs)
                 saved_at, self.recorder.told_at = time.monotonic(), time.time()
@@ -164,14 +197,17 @@ class _Training:
         if self.run_record.resolved is not None:
             config = self.run_record.resolved
             hardware.set_up(config.execution)
+            self.team.check(config)
             return config
         n_train = len(packed.members("train", self.run_record.config.budget.n_train))
         config = hardware.resolve(self.run_record.config, n_train, self.settings)
         hardware.set_up(config.execution)
+        self.team.check(config)
         n_steps = training.steps_per_epoch(config.budget, n_train) * config.budget.epochs
         environment = {
             **hardware.describe(hardware.choose_device(config.execution.device)),
             "data_fingerprint": packed.fingerprint,
+            "ranks": self.team.size,
         }
         start_run = self.store.start_run
         self.recorder.write(lambda: start_run(self.job, config, n_steps, environment, utc_now()))
@@ -270,4 +306,5 @@ class _Training:
 
 
 if __name__ == "__main__":
-    sys.exit(attempt.main(sys.argv[1:], train))
+    follows = int(os.environ.get("RANK", 0)) > 0
+    sys.exit(follower.main() if follows else attempt.main(sys.argv[1:], train))
