@@ -34,10 +34,11 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def load_vgg19(path: Path) -> nn.Module:
+def load_vgg19(path: Path | None) -> nn.Module:
     """VGG19 up to relu5_1, as the perceptual term of study 1 reads it."""
     network = torchvision.models.vgg19(weights=None)
-    network.load_state_dict(_load(path))
+    if path is not None:
+        network.load_state_dict(_load(path))
     return _frozen(cast(nn.Sequential, network.features[:30]))
 
 
@@ -77,12 +78,12 @@ class PerceptualFeatures(nn.Module):
     Args:
         name: `vgg19` (relu1_1, 2_1, 3_1, 4_1, 5_1) or `efficientnet_lite0` (the last map of each
             of its resolutions).
-        settings: where weights are looked for.
+        path: of the weights; None: as it is initialised, which VGG19 alone can be. Its maps say
+            nothing then, but they take as long.
     """
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, path: Path | None) -> None:
         super().__init__()
-        path, self.sha256 = weights.require(name, settings)
         self.name = name
         if name == "vgg19":
             stages: Iterable[nn.Module] = cast(nn.Sequential, load_vgg19(path))
@@ -90,6 +91,7 @@ class PerceptualFeatures(nn.Module):
             self.layers: Sequence[int] = (1, 6, 11, 20, 29)
             mean, std = IMAGENET_MEAN, IMAGENET_STD
         else:
+            assert path is not None, f"{name} needs its weights"
             network = load_efficientnet_lite(name, path)
             for block in network._blocks:
                 _fold_norms(block)
@@ -127,7 +129,9 @@ def build_extract(
     """The feature maps of the perceptual term, where the recipe has one; else none."""
     if "perceptual" not in config.configuration.recipe.names:
         return lambda pictures: ()
-    return PerceptualFeatures(config.execution.perceptual_features, settings).to(device)
+    name = config.execution.perceptual_features
+    path, _ = weights.require(name, settings)
+    return PerceptualFeatures(name, path).to(device)
 
 
 def fetch(

@@ -210,6 +210,9 @@ def _add_benches(verbs: Verbs) -> None:
     about = "packing pictures beside bare decoding and scaling"
     command = _add(group, "data", benches.data, about, json=True)
     command.add_argument("--rounds", type=int, default=3, help="how often each is timed")
+    about = "on a GPU machine: is training right, how fast is it, how long does study 1 take"
+    command = _add(group, "gpu", benches.gpu, about)
+    command.add_argument("--out", required=True, metavar="DIR", help="for gpu.md and gpu.json")
     about = "training beside the plain loop: pictures per second, memory, where the time goes"
     command = _add(group, "train", benches.train, about, json=True)
     command.add_argument("--rounds", type=int, default=3, help="how often each takes its turn")

@@ -53,7 +53,7 @@ class Task:
     config: RunConfig
     settings: Settings
     rounds: int
-    round_s: float = ROUND_S
+    round_s: float
 
 
 def run(task: Task, on_progress: Callable[[str], None] = lambda doing: None) -> list[Speed]:

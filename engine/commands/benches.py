@@ -8,7 +8,7 @@ from rich.console import Console
 
 from engine import terminal
 from engine.changes import apply_settings, parse_settings
-from engine.commands.inputs import stderr
+from engine.commands.inputs import read_path, stderr
 from engine.config import RunConfig
 from engine.errors import BadInputError
 from engine.planning import choose_weights
@@ -38,7 +38,7 @@ def train(chosen: argparse.Namespace, settings: Settings) -> int:
     config = choose_weights(read_task(chosen), settings)
     from engine.bench import training
 
-    task = training.Task(config, settings, _read_rounds(chosen))
+    task = training.Task(config, settings, _read_rounds(chosen), training.ROUND_S)
     with stderr.status("measuring") as status:
         speeds = training.run(task, status.update)
     if chosen.json:
@@ -46,6 +46,20 @@ def train(chosen: argparse.Namespace, settings: Settings) -> int:
     else:
         terminal.print_speeds(Console(), speeds)
     return 0
+
+
+def gpu(chosen: argparse.Namespace, settings: Settings) -> int:
+    """Checks and measures training on this machine's GPU."""
+    from engine.bench import gpu
+
+    folder = read_path(chosen.out, "--out")
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"--out must name a folder; {folder} is a file.")
+    settings.require_writable_artifacts()
+    with stderr.status("measuring") as status:
+        found = gpu.run(folder, settings, status.update)
+    print((folder / "gpu.md").read_text(encoding="utf-8"))
+    return 0 if found.is_right else 1
 
 
 def read_task(chosen: argparse.Namespace) -> RunConfig:

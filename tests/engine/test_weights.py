@@ -80,7 +80,9 @@ def test_vgg19_gives_the_five_maps_of_study_1(settings, nowhere, monkeypatch):
     state = torchvision.models.vgg19(weights=None).state_dict()
     stand_in("vgg19", state, settings, monkeypatch)
 
-    maps = backbones.PerceptualFeatures("vgg19", settings)(torch.zeros(1, 3, 32, 32))
+    maps = backbones.PerceptualFeatures("vgg19", weights.require("vgg19", settings)[0])(
+        torch.zeros(1, 3, 32, 32)
+    )
 
     assert [tuple(it.shape[1:]) for it in maps] == [
         (64, 32, 32),
@@ -92,7 +94,9 @@ def test_vgg19_gives_the_five_maps_of_study_1(settings, nowhere, monkeypatch):
 
 
 def test_lite0_gives_a_map_of_unit_vectors_at_each_resolution(settings):
-    features = backbones.PerceptualFeatures("efficientnet_lite0", settings)
+    features = backbones.PerceptualFeatures(
+        "efficientnet_lite0", weights.require("efficientnet_lite0", settings)[0]
+    )
 
     maps = features(torch.rand(2, 3, 64, 64) * 2 - 1)
 
@@ -102,7 +106,9 @@ def test_lite0_gives_a_map_of_unit_vectors_at_each_resolution(settings):
 
 
 def test_a_perceptual_network_is_frozen(settings):
-    features = backbones.PerceptualFeatures("efficientnet_lite0", settings)
+    features = backbones.PerceptualFeatures(
+        "efficientnet_lite0", weights.require("efficientnet_lite0", settings)[0]
+    )
 
     assert not [it for it in features.parameters() if it.requires_grad]
 
