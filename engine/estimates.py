@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from engine.config import Budget, RunConfig
 
 # Measured on 2 CPU cores at 64 px, 32 channels: pictures per second, and of the perceptual term.
-REFERENCE_SPEED = 140.0
-REFERENCE_PERCEPTUAL_SPEED = 65.0
+REFERENCE_SPEED = 165.0
+REFERENCE_PERCEPTUAL_SPEED = 105.0
 START_S = 12.0  # a process's start, and its part of the evaluation that does not grow
 JUDGED_PER_SECOND = 30.0  # pictures through the evaluation
 CHECKPOINTS_KEPT = 2  # of a run that is done: the newest and the best

@@ -56,7 +56,7 @@ PUBLISHED: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 BUDGET_PURPOSE = {
     "smoke": "a few seconds, to see that everything works",
-    "demo": "a first look: three configurations in about 5 minutes on 2 CPU cores",
+    "demo": "a first look: three configurations in about 4 minutes on 2 CPU cores",
     "study1": "the sketch study as published",
     "study2": "the photograph study as published",
     "paper": "the pix2pix paper's own recipe",
