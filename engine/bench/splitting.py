@@ -16,7 +16,7 @@ from engine.steps import Steps
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ENOUGH_S, FEWEST = 5.0, 10  # measured for so long, and at least so many steps
+FEWEST = 10  # steps, however long they take
 PARTS = {  # method of a step -> what its time is spent on
     "lay_out": "data",
     "generate": "generator",
@@ -56,9 +56,14 @@ class Stopwatch:
 
 
 def split(
-    config: RunConfig, state: TrainingState, steps: Steps, pairs: PairSet, recorder: Recorder
+    config: RunConfig,
+    state: TrainingState,
+    steps: Steps,
+    pairs: PairSet,
+    recorder: Recorder,
+    enough_s: float,
 ) -> dict[str, float]:
-    """Trains on for a few seconds -> share of the time by part; `other` is what is left over.
+    """Trains on for some seconds -> share of the time by part; `other` is what is left over.
 
     A recorded step has no parts: it is taken as it was before the recording.
     """
@@ -68,11 +73,11 @@ def split(
         setattr(steps, method, watch.around(getattr(steps, method), part))
     add_steps = watch.around(recorder.add_steps, "recording")
     began, first = time.perf_counter(), state.step
-    while state.step < first + FEWEST or time.perf_counter() - began < ENOUGH_S:
+    while state.step < first + FEWEST or time.perf_counter() - began < enough_s:
         for event in training.train_epoch(config, state, steps, pairs):
             if isinstance(event, training.StepsDone):
                 add_steps(event)
-            if time.perf_counter() - began >= ENOUGH_S and state.step >= first + FEWEST:
+            if time.perf_counter() - began >= enough_s and state.step >= first + FEWEST:
                 break
         else:
             state.epoch, state.batches = state.epoch + 1, 0

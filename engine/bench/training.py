@@ -118,6 +118,7 @@ class Ours:
     """The loop that runs are trained by, recording every step."""
 
     def __init__(self, task: Task, folder: Path) -> None:
+        self.round_s = task.round_s
         self.device = device = hardware.choose_device(task.config.execution.device)
         n_pairs = count_pairs(task.config, device)
         self.config = config = hardware.resolve(task.config, n_pairs, task.settings)
@@ -152,7 +153,9 @@ class Ours:
         found = {"peak_memory_mb": training.peak_memory_mb(self.device)}
         found["flops_per_picture"] = count_flops(self.config, self.extract)
         found["limit_flops"] = machine.measure_limit(self.device, self.config.execution.precision)
-        split = splitting.split(self.config, self.state, self.steps, self.pairs, self.recorder)
+        split = splitting.split(
+            self.config, self.state, self.steps, self.pairs, self.recorder, self.round_s
+        )
         return {**found, "split": split}
 
 
