@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import torch
 from playwright.sync_api import Browser
 from rich.console import Console
 
@@ -31,6 +32,7 @@ def main() -> None:
         settings.require_writable_artifacts()
         packing.prepare(OpenMoji(), BUDGETS["demo"].px, settings)
         machine.best_threads(machine.count_cores(), settings)
+        machine.bf16_pays(torch.device("cpu"), settings)
         with (
             closing(Store(settings.database_url)) as store,
             served(settings) as address,

@@ -74,7 +74,8 @@ def record_on_gpu(take: Take, batch: Batch) -> tuple[Callable[[], None], Tensor]
     """Records a step without doing it."""
     graph = torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
-    with torch.cuda.graph(graph):
+    # Other threads, which read the next pairs, may go on.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         figures = take(batch)
     return graph.replay, figures
 

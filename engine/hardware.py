@@ -105,7 +105,7 @@ def _compiling_pays(
     flops: float, device: torch.device, decided: Mapping[str, Any], settings: Settings
 ) -> bool:
     """Whether a run is so long on this GPU that it gains more than the wait."""
-    if device.type != "cuda":
+    if device.type != "cuda" or not (shutil.which("cc") or shutil.which("gcc")):
         return False
     limit = machine.flops_limit(device, decided["precision"], settings)
     return flops / (SHARE_OF_LIMIT * limit) > COMPILE_PAYS_S

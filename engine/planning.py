@@ -208,6 +208,12 @@ def _read_results(path: Path, shown: str) -> _Results:
 def check_runs(configs: list[RunConfig], source: Source, settings: Settings) -> list[RunConfig]:
     """The runs of one study, or `BadInputError` with what stands in the way of starting them."""
     budget = configs[0].budget
+    for config in configs:
+        if config.execution.keep_maps == "on" and config.budget.jitter:
+            raise BadInputError(
+                f"keep_maps=on needs jitter=0, not {config.budget.jitter}: maps that are made once "
+                "are those of pictures that are not shifted."
+            )
     wanted = {config.execution.compile for config in configs}
     if "on" in wanted and not (shutil.which("cc") or shutil.which("gcc")):
         raise BadInputError(

@@ -74,7 +74,7 @@ def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> t
         machine.synchronise(device)
     seconds = time.perf_counter() - began
     if device.type == "cuda":
-        memory_mb = torch.cuda.max_memory_allocated(device) / 2**20
+        memory_mb = torch.cuda.max_memory_reserved(device) / 2**20
     else:
         memory_mb = psutil.Process().memory_info().rss / 2**20
     return count * config.budget.batch / seconds, memory_mb

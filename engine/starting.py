@@ -90,8 +90,10 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     """The environment of processes we start: the same places, the same code."""
     slots = {"CHROMABENCH_SLOTS": str(settings.slots)} if settings.slots else {}
     paths = [str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # What says that a process is one of several is for torchrun to set.
+    kept = {key: it for key, it in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
     return {
-        **os.environ,
+        **kept,
         "CHROMABENCH_DATABASE_URL": settings.database_url,
         "CHROMABENCH_ARTIFACTS": str(settings.artifacts),
         "GOMP_SPINCOUNT": SPIN_COUNT,

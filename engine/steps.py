@@ -154,12 +154,14 @@ class Steps:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """To be taken for the target, and to be near it as the recipe says -> (loss, terms)."""
         self.state.discriminator.requires_grad_(False)
-        with autocast(self.config, source.device.type):
-            logits = self.judge(source, fake)
-            generated = Generated(target, fake, logits, self.extract, wanted)
-            loss, terms = generator_loss(self.config.configuration.recipe, generated)
-        self.learn(self.state.g_optimiser, loss)
-        self.state.discriminator.requires_grad_(True)
+        try:
+            with autocast(self.config, source.device.type):
+                logits = self.judge(source, fake)
+                generated = Generated(target, fake, logits, self.extract, wanted)
+                loss, terms = generator_loss(self.config.configuration.recipe, generated)
+            self.learn(self.state.g_optimiser, loss)
+        finally:
+            self.state.discriminator.requires_grad_(True)
         return loss, terms
 
     def learn(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from filelock import Timeout
 
 from engine import announcing, jobs, processes, starting
-from engine.errors import StoreError
+from engine.errors import EngineError, StoreError
 from engine.records import Job, JobKind, RunState
 from engine.settings import Settings
 from engine.store import GoneDatabaseError, LostJobError, Place, Store, utc_now
@@ -88,6 +88,11 @@ class _Supervisor:
             processes.identify(os.getpid(), jobs.CLAIMING),
         )
         self.gpus = find_gpus()
+        if self.gpus and settings.ranks > len(self.gpus):
+            raise EngineError(
+                f"CHROMABENCH_RANKS must be at most {len(self.gpus)}, the number of GPUs, not "
+                f"{settings.ranks}."
+            )
         self.slots: dict[JobKind, int] = {
             "train": settings.slots or max(1, len(self.gpus) // settings.ranks),
             "check": CHECKS,

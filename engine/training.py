@@ -261,9 +261,12 @@ def rate_factor(budget: Budget, epoch: int) -> float:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory: the GPU's of this epoch, or the process's so far on a CPU."""
+    """The most memory: the GPU's of this epoch, or the process's so far on a CPU.
+
+    What is reserved counts: a recorded step allocates nothing, it works in what is kept for it.
+    """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+        return torch.cuda.max_memory_reserved(device) / 2**20
     # Linux counts in KiB, macOS in bytes.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

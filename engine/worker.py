@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -57,7 +57,9 @@ def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
     team = Team.join()
     training_job = _Training(store, settings, job, should_stop, team)
     try:
-        return training_job.run()
+        end = training_job.run()
+        team.leave()
+        return end
     except torch.OutOfMemoryError:
         traceback.print_exc()
         batch = training_job.run_record.config.budget.batch
@@ -71,7 +73,6 @@ def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
         return RunState.CRASHED, "a process that trained with it was killed"
     finally:
         team.dismiss()
-        team.leave()
 
 
 def _comes_true(condition: Callable[[], bool], patience_s: float) -> bool:
@@ -79,6 +80,26 @@ def _comes_true(condition: Callable[[], bool], patience_s: float) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.1)
     return condition()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """One of the processes that train a run, mostly the only one; returns the exit status."""
+    if int(os.environ.get("RANK", 0)):
+        return follower.main()
+    ends: list[RunState] = []
+
+    def work(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
+        end = train(store, settings, job, should_stop)
+        ends.append(end[0])
+        return end
+
+    status = attempt.main(arguments, work)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and ends != [RunState.DONE]:
+        # The others may wait for what never comes: torchrun ends them when one of them fails. To
+        # take leave of each other, a GPU's library would wait for them too.
+        sys.stdout.flush()
+        os._exit(1)
+    return status
 
 
 class _Training:
@@ -306,5 +327,4 @@ class _Training:
 
 
 if __name__ == "__main__":
-    follows = int(os.environ.get("RANK", 0)) > 0
-    sys.exit(follower.main() if follows else attempt.main(sys.argv[1:], train))
+    sys.exit(main(sys.argv[1:]))

@@ -99,12 +99,13 @@ def run(task: Task, on_progress: Callable[[str], None] = lambda doing: None) -> 
 
 def as_json(task: Task, speeds: Sequence[Speed]) -> dict[str, Any]:
     """The result with what was asked, for files."""
-    ours, *others = speeds
-    return {
-        "asked": task.config.model_dump(mode="json"),
-        "contenders": [{**vars(it), "median": it.median} for it in speeds],
-        "ratio": {it.contender: ours.median / it.median for it in others},
+    ours, plain, loading = speeds
+    found: dict[str, Any] = {
+        key: {"images_per_second": it.median, **vars(it)}
+        for key, it in (("ours", ours), ("plain", plain), ("decoding", loading))
     }
+    ratios = {"ratio": ours.median / plain.median, "ratio_decoding": ours.median / loading.median}
+    return {"asked": task.config.model_dump(mode="json"), **found, **ratios}
 
 
 def _warm_up(rival: Remote, round_s: float) -> int:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from engine import planning
+from engine.data.openmoji import OpenMoji
 from engine.errors import BadInputError, MissingWeightsError
 from engine.export.sheets import results_json
 from engine.report import compare
@@ -77,3 +78,10 @@ def test_a_judge_that_is_not_on_the_machine_cannot_choose(settings, monkeypatch,
 
     with pytest.raises(MissingWeightsError, match="choose_by=kid cannot be measured"):
         planning.choose_weights(tiny_config(choose_by="kid"), settings)
+
+
+def test_maps_that_are_kept_cannot_be_shifted(settings):
+    with pytest.raises(BadInputError, match="keep_maps=on needs jitter=0, not 3"):
+        planning.plan_study(
+            OpenMoji(), "demo", ["perceptual"], 1, {"keep_maps": "on", "jitter": "3"}, settings
+        )

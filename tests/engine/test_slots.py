@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engine import jobs, processes, starting, supervisor
+from engine.errors import EngineError
 from engine.records import RunState
 from engine.store import Place, database_path
 from tests.conftest import NOW, tiny_config
@@ -181,3 +182,26 @@ def test_a_deleted_database_ends_its_supervisor(settings, store, monkeypatch, ca
 
     assert supervisor.supervise(settings)
     assert capsys.readouterr().out.count("was deleted or replaced") == 1
+
+
+def test_gpus_are_given_out_in_groups(queue, settings, started, monkeypatch):
+    together = replace(settings, ranks=2)
+
+    watch(queue, together, monkeypatch, gpus=["0", "1", "2", "3", "4"]).look()
+
+    assert started == [(1, "0,1"), (2, "2,3")]
+
+
+def test_more_processes_than_gpus_are_refused(queue, settings, monkeypatch):
+    with pytest.raises(EngineError, match="CHROMABENCH_RANKS must be at most 1, the number of GPU"):
+        watch(queue, replace(settings, ranks=2), monkeypatch, gpus=["0"])
+
+
+def test_a_worker_is_no_member_of_whatever_started_the_supervisor(settings, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "3")
+
+    environment = starting.worker_environment(settings)
+
+    assert not {"RANK", "WORLD_SIZE"} & environment.keys()
+    assert environment["CHROMABENCH_RANKS"] == "1"

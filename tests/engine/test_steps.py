@@ -167,3 +167,16 @@ def test_steps_with_kept_maps_are_those_without(few_pairs):
 
     for batch in training_batches(few_pairs, 8, 0, seed=0, epoch=1):
         assert kept.train(batch).tolist() == pytest.approx(plain.train(batch).tolist(), rel=1e-5)
+
+
+def test_a_step_that_fails_half_way_leaves_the_discriminator_trainable(few_pairs):
+    config = tiny_config("perceptual", batch=4)
+    state = build_state(config, CPU)
+
+    def fail(pictures):
+        raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        Steps(config, state, fail).train(next(training_batches(few_pairs, 4, 0, 0, 1)))
+
+    assert all(it.requires_grad for it in state.discriminator.parameters())
