@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -71,10 +73,34 @@ def supervisor_lives(settings: Settings) -> bool:
         raise EngineError(f"{lock.lock_file} cannot be locked ({error.strerror}).") from error
 
 
+def find_gpus() -> list[str]:
+    """The GPUs that may be used: those that the environment names, else all there are."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [gpu for gpu in named.split(",") if gpu]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
+    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return [str(index) for index in range(count)]
+
+
+def check_ranks(settings: Settings, gpus: Sequence[str]) -> None:
+    """Raises `EngineError` where more processes are to train together than there are GPUs."""
+    if gpus and settings.ranks > len(gpus):
+        raise EngineError(
+            f"CHROMABENCH_RANKS must be at most {len(gpus)}, the number of GPUs, not "
+            f"{settings.ranks}; runs wait."
+        )
+
+
 def ensure_supervisor(settings: Settings) -> None:
     """Starts a detached supervisor; it leaves at once when another holds the lock."""
     if supervisor_lives(settings):
         return
+    if settings.ranks > 1:
+        check_ranks(settings, find_gpus())
     log = settings.artifacts / "supervisor.log"
     try:
         child = processes.start_detached(

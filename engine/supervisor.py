@@ -6,7 +6,6 @@ supervisor looks after them.
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -17,7 +16,7 @@ from datetime import datetime, timedelta
 from filelock import Timeout
 
 from engine import announcing, jobs, processes, starting
-from engine.errors import EngineError, StoreError
+from engine.errors import StoreError
 from engine.records import Job, JobKind, RunState
 from engine.settings import Settings
 from engine.store import GoneDatabaseError, LostJobError, Place, Store, utc_now
@@ -32,19 +31,6 @@ AT_WORK = (RunState.RUNNING, RunState.STOPPING)
 ANNOUNCE_EVERY_S = 5.0  # a look at which studies have ended, where none of our own did
 ANNOUNCED_FOR_S = 3600.0  # a study that ended longer ago is no news
 CHECKS = 1  # looks at data at a time; they do not wait for runs
-
-
-def find_gpus() -> list[str]:
-    """The GPUs that may be used: those that the environment names, else all there are."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [gpu for gpu in named.split(",") if gpu]
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
-    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    return [str(index) for index in range(count)]
 
 
 def supervise(settings: Settings, drain: bool = False) -> bool:
@@ -87,12 +73,8 @@ class _Supervisor:
             processes.host(),
             processes.identify(os.getpid(), jobs.CLAIMING),
         )
-        self.gpus = find_gpus()
-        if self.gpus and settings.ranks > len(self.gpus):
-            raise EngineError(
-                f"CHROMABENCH_RANKS must be at most {len(self.gpus)}, the number of GPUs, not "
-                f"{settings.ranks}."
-            )
+        self.gpus = starting.find_gpus()
+        starting.check_ranks(settings, self.gpus)
         self.slots: dict[JobKind, int] = {
             "train": settings.slots or max(1, len(self.gpus) // settings.ranks),
             "check": CHECKS,

@@ -153,7 +153,8 @@ def train_epoch(
             if state.step % GRADIENTS_EVERY == 0 and not alone:
                 losses = torch.cat([losses, steps.gradient_norms()])
             waiting.append((state.step, losses))
-        if time.monotonic() - read_at >= READ_EVERY_S:
+        # A run's first step is told at once: somebody may sit before an empty chart.
+        if state.step == 1 or time.monotonic() - read_at >= READ_EVERY_S:
             recorded = steps.read(waiting)
             left = time.monotonic()
             state.seconds = spent + left - started - away

@@ -44,7 +44,7 @@ def queue(store):
 
 
 def watch(store, settings, monkeypatch, gpus=(), slots=None):
-    monkeypatch.setattr(supervisor, "find_gpus", lambda: list(gpus))
+    monkeypatch.setattr(starting, "find_gpus", lambda: list(gpus))
     return supervisor._Supervisor(store, replace(settings, slots=slots), threading.Event())
 
 
@@ -195,6 +195,8 @@ def test_gpus_are_given_out_in_groups(queue, settings, started, monkeypatch):
 def test_more_processes_than_gpus_are_refused(queue, settings, monkeypatch):
     with pytest.raises(EngineError, match="CHROMABENCH_RANKS must be at most 1, the number of GPU"):
         watch(queue, replace(settings, ranks=2), monkeypatch, gpus=["0"])
+    with pytest.raises(EngineError, match="runs wait"):
+        starting.ensure_supervisor(replace(settings, ranks=2))
 
 
 def test_a_worker_is_no_member_of_whatever_started_the_supervisor(settings, monkeypatch):
