@@ -28,7 +28,7 @@ from engine.findings import Finding
 from engine.metrics.catalog import CATALOG, GROUPS
 from engine.presets import BUDGETS
 from engine.records import Evaluation, Run, RunState, Study
-from engine.results import Comparison, Speed, Timing
+from engine.results import Comparison
 from engine.settings import Settings
 from engine.store import Store, utc_now
 
@@ -209,52 +209,6 @@ def as_json(evaluation: Evaluation, checkpoint: str) -> dict[str, Any]:
     """An evaluation for programs: everything but the halves of the pictures."""
     found = {key: value for key, value in vars(evaluation).items() if key != "halves"}
     return {**found, "checkpoint": checkpoint, "protocol": dict(evaluation.protocol)}
-
-
-def print_timings(console: Console, timings: Sequence[Timing]) -> None:
-    """Contenders side by side, a task in a row, and how many times as long as ours they take."""
-    names = list(dict.fromkeys(it.contender for it in timings))
-    table = Table(box=None, header_style="bold")
-    table.add_column("seconds, median")
-    for name in names:
-        table.add_column(name, justify="right")
-    for task in dict.fromkeys(it.task for it in timings):
-        of_task = {it.contender: it for it in timings if it.task == task}
-        ours = of_task["ours"].median
-        cells = []
-        for name in names:
-            if name not in of_task:
-                cells.append("—")
-                continue
-            it = of_task[name]
-            text = f"{it.median:.3f}" + ("" if name == "ours" else f" ({it.median / ours:.1f}x)")
-            cells.append(text if it.error is None else f"{text}\n[dim]error {it.error:.0e}[/]")
-        table.add_row(task, *cells)
-    console.print(table)
-
-
-def print_speeds(console: Console, speeds: Sequence[Speed]) -> None:
-    """Contenders in rows, and what the first one spends its time on."""
-    ours, *_ = speeds
-    table = Table(box=None, header_style="bold")
-    table.add_column("")
-    for head in ("pictures/s", "least to most", "ours is", "peak memory", "of the limit"):
-        table.add_column(head, justify="right")
-    for it in speeds:
-        table.add_row(
-            it.contender,
-            f"{it.median:,.1f}",
-            f"{min(it.rounds):,.1f} to {max(it.rounds):,.1f}",
-            "" if it is ours else f"{ours.median / it.median:.2f}x",
-            f"{it.peak_memory_mb:,.0f} MB",
-            f"{it.share:.0%}",
-        )
-    console.print(table)
-    parts = ", ".join(f"{part} {share:.1%}" for part, share in (ours.split or {}).items())
-    console.print(f"\nA step of ours: {parts}.", highlight=False)
-    console.print(
-        f"The limit: {ours.limit_tflops:.3g} TFLOP/s in a matrix product.", highlight=False
-    )
 
 
 @contextmanager

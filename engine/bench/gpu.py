@@ -6,7 +6,6 @@ goes through at tiny sizes on the CPU: figures without meaning, but nothing can 
 
 import gc
 import json
-import math
 import platform
 import statistics
 import time
@@ -16,23 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from engine import backbones, hardware, machine, training
+from engine.bench.agreement import worst_difference
 from engine.bench.gpu_report import describe
 from engine.bench.plain import PlainLoop, in_memory
 from engine.bench.training import count_flops, make_pairs
 from engine.changes import apply_settings
 from engine.config import RunConfig
-from engine.data.batches import PairSet, cut, evaluation_batches, training_batches
+from engine.data.batches import PairSet, evaluation_batches, training_batches
 from engine.losses import Extract
 from engine.metrics.features import exact_float32
 from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 from engine.settings import Settings
 from engine.state import TrainingState, build_state
-from engine.steps import Steps
 
-LIMIT_S = 420.0  # after so long nothing new is begun
+LIMIT_S = 450.0  # after so long nothing new is begun,
+COMPILING_S = 110.0  # and nothing that is compiled so long before
 CHECKED_STEPS = 20
 # Relative, of losses. Rounding grows from step to step; what is wrong shows in per cent.
 FLOAT32_ERROR = 1e-3
@@ -79,8 +78,9 @@ def run(
     device = hardware.choose_device("auto")
     sizes = Sizes() if device.type == "cuda" else TINY
     bench = _Bench(device, sizes, settings, folder, on_progress)
-    for part in (bench.check, bench.measure, bench.study):
-        for _ in part():
+    # What takes longest comes last: it may be left out.
+    for part in (bench.check(), bench.measure("off"), bench.study(), bench.measure("on")):
+        for _ in part:
             bench.write()
     bench.write()
     return bench.found
@@ -129,9 +129,9 @@ class _Bench:
         hardware.set_up(resolved.execution)  # the plain loop gains from it too
         return resolved
 
-    def is_late(self, about: str) -> bool:
+    def is_late(self, about: str, is_compiled: bool = False) -> bool:
         """Whether there is no time left for something; it is then listed as left out."""
-        late = time.monotonic() > self.ends_at
+        late = time.monotonic() + COMPILING_S * is_compiled > self.ends_at
         if late:
             self.found.left_out.append(about)
         else:
@@ -157,12 +157,12 @@ class _Bench:
                 about = f"check: {name}, {way}"
                 if way == "compiled" and name != "standard":
                     continue
-                if self.is_late(about):
+                if self.is_late(about, way == "compiled"):
                     continue
                 config = self.config(name, px, batch, **({"graph": "off"} | wishes))
                 # Float32 means float32: a GPU's shorter products are for speed.
                 with exact_float32():
-                    error, notes = self._compare(config)
+                    error, notes = worst_difference(config, self.maps, CHECKED_STEPS)
                 self.found.checks.append(
                     {
                         "configuration": name,
@@ -175,43 +175,24 @@ class _Bench:
                 )
                 yield
 
-    def _compare(self, config: RunConfig) -> tuple[float, list[str]]:
-        """The largest relative difference of a loss in steps beside the plain loop's."""
-        state = build_state(config, self.device)
-        plain = PlainLoop(config, self.device, self.maps)
-        plain.generator.load_state_dict(state.generator.state_dict())
-        plain.discriminator.load_state_dict(state.discriminator.state_dict())
-        for network in (state.generator, plain.generator):
-            for module in network.modules():
-                if isinstance(module, nn.Dropout):
-                    module.p = 0.0
-        steps, worst = Steps(config, state, self.maps), 0.0
-        pairs = make_pairs(config, config.budget.batch * CHECKED_STEPS, self.device)
-        for batch in training_batches(pairs, config.budget.batch, 4, 0, 1):
-            found = steps.train(batch)[:2].tolist()
-            expected = plain.step(*cut(batch))
-            for mine, theirs in zip(found, expected, strict=True):
-                error = abs(mine - theirs) / abs(theirs)
-                worst = max(worst, error) if math.isfinite(error) else math.inf
-        return worst, steps.notes
-
     # Speeds
 
-    def measure(self) -> Iterator[None]:
-        """Every configuration, size and batch; the plain loop beside `standard`; compiled last."""
+    def measure(self, compiled: str) -> Iterator[None]:
+        """Every configuration, size and batch; the plain loop beside `standard`."""
+        if compiled == "on" and self.device.type != "cuda":
+            return
         cases = [
             (name, px, batch)
             for px in self.sizes.px
             for name in DEFAULT_CONFIGURATIONS
             for batch in self.sizes.batches
         ]
-        for compiled in ("off", "on") if self.device.type == "cuda" else ("off",):
-            for name, px, batch in cases:
-                about = f"{name}, {px} px, batch {batch}, compile {compiled}"
-                if not self.is_late(about):
-                    is_compared = name == "standard" and compiled == "off"
-                    self.found.speeds.append(self._race(name, px, batch, compiled, is_compared))
-                    yield
+        for name, px, batch in cases:
+            about = f"{name}, {px} px, batch {batch}, compile {compiled}"
+            if not self.is_late(about, compiled == "on"):
+                is_compared = name == "standard" and compiled == "off"
+                self.found.speeds.append(self._race(name, px, batch, compiled, is_compared))
+                yield
 
     def _race(
         self, name: str, px: int, batch: int, compiled: str, compared: bool
@@ -236,10 +217,8 @@ class _Bench:
         if compared:
             few = make_pairs(config, max(batch, min(len(pairs), 256)), self.device)
             ((source, target),) = evaluation_batches(few, len(few))
-            plain, pictures = (
-                PlainLoop(config, self.device, self.maps),
-                in_memory(source, target, batch),
-            )
+            plain = PlainLoop(config, self.device, self.maps)
+            pictures = in_memory(source.contiguous(), target.contiguous(), batch)
             contenders["plain"] = lambda: plain.step(*next(pictures))
         speeds = self._alternate(contenders, batch)
         flops = count_flops(config, self.maps)

@@ -2,18 +2,18 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
+from rich.table import Table
 
-from engine import terminal
 from engine.changes import apply_settings, parse_settings
 from engine.commands.inputs import read_path, stderr
 from engine.config import RunConfig
 from engine.errors import BadInputError
 from engine.planning import choose_weights
 from engine.presets import BUDGETS, read_configurations
-from engine.results import Timing
+from engine.results import Speed, Timing
 from engine.settings import Settings
 
 WIDE_PX = 192  # from this size on networks are as wide as the published ones, below as the demo's
@@ -44,7 +44,7 @@ def train(chosen: argparse.Namespace, settings: Settings) -> int:
     if chosen.json:
         print(json.dumps(training.as_json(task, speeds), indent=2))
     else:
-        terminal.print_speeds(Console(), speeds)
+        _print_speeds(Console(), speeds)
     return 0
 
 
@@ -90,7 +90,7 @@ def _race(
     if chosen.json:
         print(json.dumps([{**vars(it), "median": it.median} for it in found], indent=2))
     else:
-        terminal.print_timings(Console(), found)
+        _print_timings(Console(), found)
     return 0
 
 
@@ -99,3 +99,49 @@ def _read_rounds(chosen: argparse.Namespace) -> int:
     if not 1 <= rounds <= 100:
         raise BadInputError(f"--rounds must be from 1 to 100, not {rounds}.")
     return rounds
+
+
+def _print_timings(console: Console, timings: Sequence[Timing]) -> None:
+    """Contenders side by side, a task in a row, and how many times as long as ours they take."""
+    names = list(dict.fromkeys(it.contender for it in timings))
+    table = Table(box=None, header_style="bold")
+    table.add_column("seconds, median")
+    for name in names:
+        table.add_column(name, justify="right")
+    for task in dict.fromkeys(it.task for it in timings):
+        of_task = {it.contender: it for it in timings if it.task == task}
+        ours = of_task["ours"].median
+        cells = []
+        for name in names:
+            if name not in of_task:
+                cells.append("—")
+                continue
+            it = of_task[name]
+            text = f"{it.median:.3f}" + ("" if name == "ours" else f" ({it.median / ours:.1f}x)")
+            cells.append(text if it.error is None else f"{text}\n[dim]error {it.error:.0e}[/]")
+        table.add_row(task, *cells)
+    console.print(table)
+
+
+def _print_speeds(console: Console, speeds: Sequence[Speed]) -> None:
+    """Contenders in rows, and what the first one spends its time on."""
+    ours, *_ = speeds
+    table = Table(box=None, header_style="bold")
+    table.add_column("")
+    for head in ("pictures/s", "least to most", "ours is", "peak memory", "of the limit"):
+        table.add_column(head, justify="right")
+    for it in speeds:
+        table.add_row(
+            it.contender,
+            f"{it.median:,.1f}",
+            f"{min(it.rounds):,.1f} to {max(it.rounds):,.1f}",
+            "" if it is ours else f"{ours.median / it.median:.2f}x",
+            f"{it.peak_memory_mb:,.0f} MB",
+            f"{it.share:.0%}",
+        )
+    console.print(table)
+    parts = ", ".join(f"{part} {share:.1%}" for part, share in (ours.split or {}).items())
+    console.print(f"\nA step of ours: {parts}.", highlight=False)
+    console.print(
+        f"The limit: {ours.limit_tflops:.3g} TFLOP/s in a matrix product.", highlight=False
+    )

@@ -9,6 +9,7 @@ from engine.bench.rivals import started
 from engine.cli import main
 from engine.errors import EngineError
 from engine.presets import CONFIGURATIONS
+from engine.steps import Steps
 from tests.conftest import tiny_config
 
 
@@ -119,7 +120,7 @@ def test_a_gpu_machine_is_measured_end_to_end(tmp_path, settings, capsys, monkey
 def test_a_step_that_is_wrong_is_found(tmp_path, settings, monkeypatch):
     settings.require_writable_artifacts()
     bench = gpu._Bench(torch.device("cpu"), gpu.TINY, settings, tmp_path, lambda doing: None)
-    monkeypatch.setattr(gpu.Steps, "update", lambda self, optimiser: None)
+    monkeypatch.setattr(Steps, "update", lambda self, optimiser: None)
 
     next(bench.check())
 
@@ -129,7 +130,7 @@ def test_a_step_that_is_wrong_is_found(tmp_path, settings, monkeypatch):
 def test_losses_that_are_not_numbers_pass_no_check(tmp_path, settings, monkeypatch):
     settings.require_writable_artifacts()
     bench = gpu._Bench(torch.device("cpu"), gpu.TINY, settings, tmp_path, lambda doing: None)
-    monkeypatch.setattr(gpu.Steps, "train", lambda self, batch: torch.full((5,), float("nan")))
+    monkeypatch.setattr(Steps, "train", lambda self, batch: torch.full((5,), float("nan")))
 
     next(bench.check())
 
