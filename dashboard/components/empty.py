@@ -15,7 +15,7 @@ def no_studies() -> None:
         st.subheader("Nothing has been trained yet", anchor=False)
         st.markdown(
             "The demo study trains three configurations on about 2,100 pairs of line art and "
-            "colour, and compares them. It takes about five minutes on two CPU cores."
+            "colour, and compares them. It takes about four minutes on two CPU cores."
         )
         key = st.session_state.setdefault("demo_key", uuid.uuid4().hex)
         if st.button("Start the demo study", type="primary", icon=":material/rocket_launch:"):
