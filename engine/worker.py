@@ -82,6 +82,15 @@ def _comes_true(condition: Callable[[], bool], patience_s: float) -> bool:
     return condition()
 
 
+def describe_warm_up(config: RunConfig) -> str | None:
+    """What comes before the first step, where it takes more than a moment."""
+    if config.execution.compile == "on":
+        return "compiling: the first steps take a minute or two"
+    if config.execution.keep_maps == "on":
+        return "making the feature maps of all targets"
+    return None
+
+
 def main(arguments: Sequence[str]) -> int:
     """One of the processes that train a run, mostly the only one; returns the exit status."""
     if int(os.environ.get("RANK", 0)):
@@ -148,7 +157,7 @@ class _Training:
         for network in (state.generator, state.discriminator):
             self.team.share_statistics(network)
 
-        recorder.phase("training")
+        recorder.phase(describe_warm_up(config) or "training")
         if state.epoch and not state.batches:
             self.validate(state, court, val_pairs)  # where the last attempt was cut off before it
         self.train(config, state, court, pairs, val_pairs, extract)
@@ -170,6 +179,7 @@ class _Training:
     ) -> None:
         """Iterates the loop; leaves it between two steps when asked to, the state saved."""
         every, saved_at = config.execution.keep_every, time.monotonic()
+        is_warming_up = describe_warm_up(config) is not None
         self.recorder.told_at = time.time()
         for event in training.train(config, state, pairs, val_pairs, extract, self.team):
             if isinstance(event, training.EpochDone):
@@ -181,6 +191,9 @@ class _Training:
             if isinstance(event, training.Noted):
                 self.recorder.note(event.text)
                 continue
+            if is_warming_up:
+                self.recorder.phase("training")
+                is_warming_up = False
             self.recorder.add_steps(event)
             wish = self.recorder.should_stop()
             if wish or time.monotonic() - saved_at > SAVE_EVERY_S:

@@ -206,3 +206,22 @@ def test_an_fid_goes_from_inception_through_the_database_to_table_and_csv(
     assert comparison.rows[0].cells["fid"].value == recorded["fid"].value
     (row,) = csv.DictReader(io.StringIO(to_csv(comparison)))
     assert float(row["fid"]) == recorded["fid"].value
+
+
+@pytest.mark.slow
+def test_what_comes_before_the_first_step_is_said(store, tiny_settings, monkeypatch):
+    said = []
+    phase = worker.Recorder.phase
+    monkeypatch.setattr(
+        worker.Recorder, "phase", lambda self, text: (said.append(text), phase(self, text))
+    )
+
+    do_job(store, tiny_settings, tiny_config("perceptual", keep_maps="on"))
+
+    assert store.read_run(1).state == RunState.DONE
+    first = said.index("making the feature maps of all targets")
+    assert said[first + 1] == "training"
+    assert said.count("training") == 1
+    compiled = tiny_config(compile="on")
+    assert "a minute or two" in worker.describe_warm_up(compiled)
+    assert worker.describe_warm_up(tiny_config()) is None
