@@ -10,7 +10,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 
 from engine import backbones, hardware, machine, training
 from engine.bench.agreement import worst_difference
-from engine.bench.gpu_report import describe
+from engine.bench.gpu_report import Found, describe
 from engine.bench.plain import PlainLoop, in_memory
 from engine.bench.training import count_flops, make_pairs
 from engine.changes import apply_settings
@@ -53,22 +53,6 @@ class Sizes:
 
 
 TINY = Sizes((32,), (4, 1), 8, 16, (32, 8), 0.05)
-
-
-@dataclass
-class Found:
-    """All results, as they come."""
-
-    machine: dict[str, Any]
-    checks: list[dict[str, Any]] = field(default_factory=list)
-    speeds: list[dict[str, Any]] = field(default_factory=list)
-    study: list[dict[str, Any]] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-
-    @property
-    def is_right(self) -> bool:
-        """Whether every check was passed."""
-        return all(check["passed"] for check in self.checks)
 
 
 def run(

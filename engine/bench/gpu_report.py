@@ -1,7 +1,24 @@
-"""The result of `bench gpu` as a page of Markdown tables."""
+"""The result of `bench gpu`, and the same as a page of Markdown tables."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass
+class Found:
+    """All results, as they come."""
+
+    machine: dict[str, Any]
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    speeds: list[dict[str, Any]] = field(default_factory=list)
+    study: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every check was passed."""
+        return all(check["passed"] for check in self.checks)
 
 
 def describe(found: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Where the time of a training step goes; the device is waited for after every part."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from engine import machine, training
 from engine.config import RunConfig
 from engine.data.batches import PairSet
+from engine.errors import EngineError
 from engine.recorder import Recorder
 from engine.state import TrainingState
 from engine.steps import Steps
@@ -55,6 +56,22 @@ class Stopwatch:
         return timed
 
 
+def keep_training(
+    config: RunConfig, state: TrainingState, steps: Steps, pairs: PairSet
+) -> Iterator[training.StepsDone]:
+    """Epoch after epoch without end, from where the state is.
+
+    Raises:
+        EngineError: steps are not taken as they were asked for.
+    """
+    while True:
+        for event in training.train_epoch(config, state, steps, pairs):
+            if isinstance(event, training.Noted):
+                raise EngineError(event.text)
+            yield event
+        state.epoch, state.batches = state.epoch + 1, 0
+
+
 def split(
     config: RunConfig,
     state: TrainingState,
@@ -73,14 +90,10 @@ def split(
         setattr(steps, method, watch.around(getattr(steps, method), part))
     add_steps = watch.around(recorder.add_steps, "recording")
     began, first = time.perf_counter(), state.step
-    while state.step < first + FEWEST or time.perf_counter() - began < enough_s:
-        for event in training.train_epoch(config, state, steps, pairs):
-            if isinstance(event, training.StepsDone):
-                add_steps(event)
-            if time.perf_counter() - began >= enough_s and state.step >= first + FEWEST:
-                break
-        else:
-            state.epoch, state.batches = state.epoch + 1, 0
+    for event in keep_training(config, state, steps, pairs):
+        add_steps(event)
+        if time.perf_counter() - began >= enough_s and state.step >= first + FEWEST:
+            break
     total = time.perf_counter() - began
     shares = {part: seconds / total for part, seconds in watch.spent.items()}
     return {**shares, "other": 1 - sum(shares.values())}

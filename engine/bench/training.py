@@ -24,7 +24,6 @@ from engine.bench import plain, splitting
 from engine.bench.rivals import Remote, Rival, started
 from engine.config import RunConfig
 from engine.data.batches import PairSet, evaluation_batches, training_batches
-from engine.errors import EngineError
 from engine.recorder import Recorder
 from engine.results import Speed
 from engine.settings import Settings
@@ -138,15 +137,10 @@ class Ours:
     def work(self, steps: int) -> int:
         """Trains; what is told of about once a second ends a turn."""
         state, began = self.state, self.state.step
-        while state.step < began + steps:
-            for event in training.train_epoch(self.config, state, self.steps, self.pairs):
-                if isinstance(event, training.Noted):
-                    raise EngineError(event.text)
-                self.recorder.add_steps(event)
-                if state.step >= began + steps:
-                    break
-            else:
-                state.epoch, state.batches = state.epoch + 1, 0
+        for event in splitting.keep_training(self.config, state, self.steps, self.pairs):
+            self.recorder.add_steps(event)
+            if state.step >= began + steps:
+                break
         return state.step - began
 
     def tell(self) -> dict[str, Any]:
