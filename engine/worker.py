@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torchvision.models import ResNet
 
 from engine import (
     attempt,
@@ -21,15 +20,13 @@ from engine import (
     follower,
     hardware,
     judging,
+    readying,
     training,
-    weights,
 )
 from engine.attempt import End, ShouldStop, StoppedError
 from engine.config import Budget, RunConfig
-from engine.data import batches, packing, summary
+from engine.data import batches
 from engine.data.batches import PairSet
-from engine.data.packing import PackedPairs
-from engine.data.sources import read_source
 from engine.errors import EngineError
 from engine.judging import Court
 from engine.losses import Extract
@@ -82,15 +79,6 @@ def _comes_true(condition: Callable[[], bool], patience_s: float) -> bool:
     return condition()
 
 
-def describe_warm_up(config: RunConfig) -> str | None:
-    """What comes before the first step, where it takes more than a moment."""
-    if config.execution.compile == "on":
-        return "compiling: the first steps take a minute or two"
-    if config.execution.keep_maps == "on":
-        return "making the feature maps of all targets"
-    return None
-
-
 def main(arguments: Sequence[str]) -> int:
     """One of the processes that train a run, mostly the only one; returns the exit status."""
     if int(os.environ.get("RANK", 0)):
@@ -127,8 +115,8 @@ class _Training:
         recorder = self.recorder
         recorder.prepare()
         recorder.phase("preparing data")
-        packed = self.prepare(self.run_record.config)
-        config = self.resolve(packed)
+        packed = readying.pack(self.recorder, self.run_record)
+        config = readying.resolve(self.recorder, self.run_record, packed, self.team)
         device = hardware.choose_device(config.execution.device)
         court = Court(
             self.settings,
@@ -146,7 +134,7 @@ class _Training:
             )
         )
         extract = backbones.build_extract(config, self.settings, device)
-        state = build_state(config, device, self.build_encoder(config))
+        state = build_state(config, device, readying.build_encoder(config, self.settings))
         saved = recorder.load_latest(state, config.budget.epochs)
         self.team.tell(
             {
@@ -157,7 +145,7 @@ class _Training:
         for network in (state.generator, state.discriminator):
             self.team.share_statistics(network)
 
-        recorder.phase(describe_warm_up(config) or "training")
+        recorder.phase(readying.describe_warm_up(config) or "training")
         if state.epoch and not state.batches:
             self.validate(state, court, val_pairs)  # where the last attempt was cut off before it
         self.train(config, state, court, pairs, val_pairs, extract)
@@ -179,7 +167,7 @@ class _Training:
     ) -> None:
         """Iterates the loop; leaves it between two steps when asked to, the state saved."""
         every, saved_at = config.execution.keep_every, time.monotonic()
-        is_warming_up = describe_warm_up(config) is not None
+        is_warming_up = readying.describe_warm_up(config) is not None
         self.recorder.told_at = time.time()
         for event in training.train(config, state, pairs, val_pairs, extract, self.team):
             if isinstance(event, training.EpochDone):
@@ -201,61 +189,6 @@ class _Training:
                 saved_at = time.monotonic()
             if wish:
                 raise StoppedError(f" at epoch {event.epoch}, step {state.step}")
-
-    def prepare(self, config: RunConfig) -> PackedPairs:
-        """The packed pairs, the same that the study's other runs are trained on.
-
-        Raises:
-            EngineError: the pictures have changed since the study began.
-        """
-        source = read_source(config.data, self.settings)
-        if changed := summary.changed_since(source, self.settings):
-            print(changed, flush=True)
-        told = self.recorder.progress("packing", len(source.names()))
-        packed = packing.prepare(
-            source, config.budget.px, self.settings, lambda done, _total: told(done)
-        )
-        for fault in packed.left_out:
-            print(f"left out: {fault.file}: {fault.detail}", flush=True)
-        for run in self.store.read_runs(self.run_record.study_id):
-            seen = (run.environment or {}).get("data_fingerprint", packed.fingerprint)
-            if seen != packed.fingerprint:
-                raise EngineError(
-                    f"the pictures of {source.title} have changed since run {run.id} of this study "
-                    "began; their numbers could not be compared. Start a new study"
-                )
-        return packed
-
-    def resolve(self, packed: PackedPairs) -> RunConfig:
-        """Decides what is `auto` at the first attempt; later ones use what was decided."""
-        if self.run_record.resolved is not None:
-            config = self.run_record.resolved
-            hardware.set_up(config.execution)
-            self.team.check(config)
-            return config
-        n_train = len(packed.members("train", self.run_record.config.budget.n_train))
-        config = hardware.resolve(self.run_record.config, n_train, self.settings)
-        hardware.set_up(config.execution)
-        self.team.check(config)
-        n_steps = training.steps_per_epoch(config.budget, n_train) * config.budget.epochs
-        environment = {
-            **hardware.describe(hardware.choose_device(config.execution.device)),
-            "data_fingerprint": packed.fingerprint,
-            "ranks": self.team.size,
-        }
-        start_run = self.store.start_run
-        self.recorder.write(lambda: start_run(self.job, config, n_steps, environment, utc_now()))
-        print(f"run {self.run_id}: {config.model_dump_json()}", flush=True)
-        return config
-
-    def build_encoder(self, config: RunConfig) -> ResNet | None:
-        """The ResNet-18 of study 2's generator, starting as was chosen before the start."""
-        if config.budget.generator != "resnet18_unet":
-            return None
-        if config.execution.encoder_weights == "none":
-            torch.manual_seed(batches.derive_seed(config.seed, 0, "encoder"))
-            return backbones.load_resnet18(None)
-        return backbones.load_resnet18(weights.require("resnet18", self.settings)[0])
 
     def record_epoch(self, event: training.EpochDone, court: Court, val_pairs: PairSet) -> None:
         """Commits the metrics, then the samples, then the checkpoint, then what it is worth."""

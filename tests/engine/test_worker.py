@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from engine import judging, losses, worker
+from engine import judging, losses, readying, worker
 from engine.records import RunState
 from engine.report import compare
 from engine.store import Store
@@ -223,5 +223,5 @@ def test_what_comes_before_the_first_step_is_said(store, tiny_settings, monkeypa
     assert said[first + 1] == "training"
     assert said.count("training") == 1
     compiled = tiny_config(compile="on")
-    assert "a minute or two" in worker.describe_warm_up(compiled)
-    assert worker.describe_warm_up(tiny_config()) is None
+    assert "a minute or two" in readying.describe_warm_up(compiled)
+    assert readying.describe_warm_up(tiny_config()) is None
