@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeAlias
 
 from engine import weights
-from engine.commands import benches, data, life, studies, tools, upkeep
+from engine.commands import benches, data, life, serving, studies, tools, upkeep
 from engine.data.catalog import DATA_SETS
 from engine.data.sources import KINDS
 from engine.errors import BadInputError, EngineError
@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_life(verbs)
     _add_upkeep(verbs)
     _add_data(verbs)
+    _add_serving(verbs)
     _add_tools(verbs)
     _add_benches(verbs)
     return parser
@@ -187,6 +188,31 @@ def _add_data(verbs: Verbs) -> None:
     command = _add(group, "fetch", data.fetch, "download a published data set")
     command.add_argument("name", metavar="NAME", help=", ".join(DATA_SETS))
     command.add_argument("--to", metavar="DIR", help="where to; the artifacts folder if not said")
+
+
+def _add_serving(verbs: Verbs) -> None:
+    command = _add(verbs, "serve", serving.serve, "answer pictures with coloured ones over HTTP")
+    command.add_argument("--run", dest="run_id", type=_identity, metavar="RUN", help="this model")
+    command.add_argument("--study", type=_identity, help="the best model of a study, as of now")
+    command.add_argument(
+        "--follow",
+        type=_identity,
+        metavar="STUDY",
+        help="the best model of a study, changed when a better run ends; without a choice the "
+        "newest study that has a model is followed",
+    )
+    command.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
+    command.add_argument("--port", type=int, default=5050, help="0: any (%(default)s)")
+    command.add_argument("--device", default="auto", help="cuda, mps or cpu (%(default)s)")
+    command.add_argument(
+        "--idle", type=float, metavar="SECONDS", help="end when nobody has asked for so long"
+    )
+    command = _add(verbs, "export-model", serving.export_model, "write a model to a file")
+    command.add_argument("run_id", type=_identity, metavar="RUN")
+    command.add_argument(
+        "--format", default="safetensors", choices=("safetensors", "torchscript", "onnx")
+    )
+    command.add_argument("--out", metavar="FILE", help="run-N-NAME and its suffix if not said")
 
 
 def _add_tools(verbs: Verbs) -> None:

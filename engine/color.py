@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-ArrayT = TypeVar("ArrayT", NDArray[np.float64], "Tensor")
+ArrayT = TypeVar("ArrayT", NDArray[np.float64], NDArray[np.float32], "Tensor")
 
 _WHITE = (0.95047, 1.0, 1.08883)  # D65 seen by the 2 degree observer
+LUMINANCE_WEIGHTS = (0.212671, 0.715160, 0.072169)  # of linear red, green and blue
 # Linear sRGB to CIE XYZ (IEC 61966-2-1), each row divided by the white, and back.
 _TO_XYZ = (
     (0.412453 / _WHITE[0], 0.357580 / _WHITE[0], 0.180423 / _WHITE[0]),
-    (0.212671, 0.715160, 0.072169),
+    LUMINANCE_WEIGHTS,
     (0.019334 / _WHITE[2], 0.119193 / _WHITE[2], 0.950227 / _WHITE[2]),
 )
 _FROM_XYZ = np.linalg.inv(np.array(_TO_XYZ)).tolist()
@@ -45,6 +46,34 @@ def linear_rgb(lightness: ArrayT, a: ArrayT, b: ArrayT) -> tuple[ArrayT, ArrayT,
     red, green, blue = (
         from_x * x + from_y * y + from_z * z for from_x, from_y, from_z in _FROM_XYZ
     )
+    return red, green, blue
+
+
+def lightness(luminance: ArrayT) -> ArrayT:
+    """Luminance in [0, 1] -> CIE lightness in [0, 100]."""
+    return 116 * _response(luminance) - 16
+
+
+def pale(
+    colours: tuple[ArrayT, ArrayT, ArrayT], luminance: ArrayT
+) -> tuple[ArrayT, ArrayT, ArrayT]:
+    """Linear colours that no screen shows, paled until one does; luminance stays what it is.
+
+    Each goes towards the grey of its luminance, in linear light, until its last channel is in
+    [0, 1]. (Clipping would change luminance.)
+
+    Args:
+        colours: linear red, green and blue, of that luminance.
+        luminance: in [0, 1], likewise shaped.
+    """
+    share = 0 * luminance + 1.0  # of the way from grey to the colour
+    for channel in colours:
+        away = channel - luminance
+        room = (away > 0) * 1.0 - luminance
+        is_beyond = abs(away) > abs(room)
+        reach = (room * is_beyond + ~is_beyond) / (away * is_beyond + ~is_beyond)
+        share = share * (reach >= share) + reach * (reach < share)
+    red, green, blue = (luminance + (channel - luminance) * share for channel in colours)
     return red, green, blue
 
 

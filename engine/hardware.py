@@ -39,7 +39,7 @@ def choose_device(choice: str) -> torch.device:
     }
     if choice == "auto":
         choice = next(name for name, here in available.items() if here)
-    if not available[choice]:
+    if not available.get(choice):
         here = ", ".join(name for name, there in available.items() if there)
         raise EngineError(f"The device {choice!r} is not on this machine; there is {here}.")
     return torch.device(choice)

@@ -122,8 +122,7 @@ class ResNetUNetGenerator(nn.Module):
 class GreyKeeping(nn.Module):
     """Adds colour to a grey picture: a network makes a and b of CIE Lab, the lightness stays.
 
-    A colour that no screen shows is paled towards the grey of its pixel, in linear light, until
-    one does: luminance is linear there, so it is kept exactly. (Clipping would change it.)
+    A colour that no screen shows is paled until one does (`color.pale`).
 
     Args:
         network: source -> [N, 2, H, W] in [-1, 1], a and b in parts of 110.
@@ -140,14 +139,8 @@ class GreyKeeping(nn.Module):
             grey = (source[:, :1].float() + 1) / 2
             lightness = color.lab(grey.expand(-1, 3, -1, -1))[0][:, None]
             a, b = (AB_REACH * made.float()).split(1, dim=1)
-            colours = torch.cat(color.linear_rgb(lightness, a, b), dim=1)
-            luminance = color.decode(grey)
-            away = colours - luminance
-            room = torch.where(away > 0, 1 - luminance, -luminance)
-            # The share of the way from grey to the colour at which a channel reaches its bound.
-            is_beyond = away.abs() > room.abs()
-            share = torch.where(is_beyond, room / torch.where(is_beyond, away, 1.0), 1.0)
-            shown = luminance + away * share.amin(1, keepdim=True)
+            colours = color.linear_rgb(lightness, a, b)
+            shown = torch.cat(color.pale(colours, color.decode(grey)), dim=1)
             return color.encode(shown.clamp(0, 1)) * 2 - 1
 
 

@@ -22,6 +22,8 @@ class Settings:
         slots: how many runs train at the same time; None: one per GPU, else one.
         ranks: how many processes train one run together, each on a GPU of its own if there are.
         webhook: an address that is told when a study has ended; None: nobody is told.
+        server_url: where the model server is that pages ask; None: the one on this machine.
+        server_token: what the model server asks for, and pages send; None: nothing.
         data_roots: folders inside which pages may read pictures; None: anywhere on this machine.
     """
 
@@ -31,6 +33,8 @@ class Settings:
     data_roots: tuple[Path, ...] | None = None
     webhook: str | None = None
     ranks: int = 1
+    server_url: str | None = None
+    server_token: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -49,10 +53,11 @@ class Settings:
                 f"CHROMABENCH_ARTIFACTS is no folder's name: {folder[:80]!r} ({error})."
             ) from error
         roots = environment.get("CHROMABENCH_DATA_ROOTS")
-        webhook = environment.get("CHROMABENCH_WEBHOOK") or None
-        if webhook is not None and not re.fullmatch(r"https?://[^\s/]+\S*", webhook):
+        token = environment.get("CHROMABENCH_SERVER_TOKEN") or None
+        if token is not None and not re.fullmatch(r"[!-~]{16,400}", token):
             raise BadInputError(
-                f"CHROMABENCH_WEBHOOK must be an http:// or https:// address, not {webhook[:60]!r}."
+                "CHROMABENCH_SERVER_TOKEN must be 16 to 400 printable characters without spaces; "
+                f"it has {len(token)}."
             )
         return cls(
             database,
@@ -61,8 +66,10 @@ class Settings:
             None
             if roots is None
             else tuple(Path(it).expanduser().resolve() for it in roots.split(os.pathsep) if it),
-            webhook,
+            _read_address(environment, "CHROMABENCH_WEBHOOK"),
             ranks or 1,
+            _read_address(environment, "CHROMABENCH_SERVER_URL"),
+            token,
         )
 
     @property
@@ -111,6 +118,14 @@ class Settings:
             f"The artifacts folder {self.artifacts} cannot be written ({reason}). "
             "Make it writable or set CHROMABENCH_ARTIFACTS to a folder that is."
         )
+
+
+def _read_address(environment: Mapping[str, str], name: str) -> str | None:
+    """A web address from the environment; None where it is not set."""
+    text = environment.get(name) or None
+    if text is not None and not re.fullmatch(r"https?://[^\s/]+\S*", text):
+        raise BadInputError(f"{name} must be an http:// or https:// address, not {text[:60]!r}.")
+    return text
 
 
 def _read_count(environment: Mapping[str, str], name: str) -> int | None:

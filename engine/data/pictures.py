@@ -135,6 +135,19 @@ def read_size(path: Path) -> tuple[int, int]:
         return (height, width) if (_orientation(image) or 1) >= 5 else (width, height)
 
 
+def measure(content: bytes, most_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of a picture file's content by its header, as it is stored.
+
+    Raises:
+        PictureFaultError: the header cannot be read, or says more pixels than that.
+    """
+    if not content:
+        raise PictureFaultError("empty", "the file has 0 bytes")
+    with _faults_told(content), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        _check_pixels(image.size, most_pixels)
+        return image.size
+
+
 def read_picture(path: Path, needed: tuple[int, int] | None = None) -> Picture:
     """Reads a picture.
 
@@ -152,18 +165,38 @@ def read_picture(path: Path, needed: tuple[int, int] | None = None) -> Picture:
         if error.errno not in _OF_THE_FILE:  # of the disk or the machine: it may pass
             raise EngineError(f"{path} cannot be read now ({error.strerror}).") from error
         raise PictureFaultError("unreadable", error.strerror or str(error)) from error
+    return decode(content, path.suffix.lower(), needed)
+
+
+def decode(
+    content: bytes,
+    suffix: str = "",
+    needed: tuple[int, int] | None = None,
+    most_pixels: int = MAX_PIXELS,
+) -> Picture:
+    """Decodes a picture file's content.
+
+    Args:
+        content: the file's bytes.
+        suffix: how its name ended, in lower case, for a note where it named another format.
+        needed: as for `read_picture`.
+        most_pixels: what has more is refused by its header.
+
+    Raises:
+        PictureFaultError: there is no picture to be had from it; says the kind and the reason.
+    """
     if not content:
         raise PictureFaultError("empty", "the file has 0 bytes")
     with _faults_told(content):
         _check_whole(content)
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
-        return _standardise(image, content, path.suffix.lower(), needed)
+        _check_pixels(image.size, most_pixels)
+        return _standardise(image, content, suffix, needed)
 
 
 def _standardise(
     image: ImageFile.ImageFile, content: bytes, suffix: str, needed: tuple[int, int] | None
 ) -> Picture:
-    _check_pixels(image.size)
     notes = list(_notes(image, suffix))
     size, mode = image.size, image.mode
     lossy = image.format in ("JPEG", "MPO")
@@ -235,13 +268,14 @@ def _faults_told(content: bytes) -> Iterator[None]:
         raise PictureFaultError("unreadable", reason) from error
 
 
-def _check_pixels(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise _too_large(size[0] * size[1])
+def _check_pixels(size: tuple[int, int], most: int = MAX_PIXELS) -> None:
+    if size[0] * size[1] > most:
+        raise _too_large(size[0] * size[1], most)
 
 
-def _too_large(pixels: int) -> PictureFaultError:
-    return PictureFaultError("too_large", f"{pixels / 1e6:,.0f} megapixels; at most 64 are read")
+def _too_large(pixels: int, most: int = MAX_PIXELS) -> PictureFaultError:
+    detail = f"{pixels / 1e6:,.0f} megapixels; at most {most / 1e6:.0f} are read"
+    return PictureFaultError("too_large", detail)
 
 
 def _check_whole(content: bytes) -> None:

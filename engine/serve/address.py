@@ -1,0 +1,71 @@
+"""Where the model server of an installation is: a file that it writes. Torch-free."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from engine import processes
+from engine.files import replacing
+from engine.settings import Settings
+
+FILE, LOCK, LOG = "server.json", "server.lock", "server.log"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server that runs, or has run, on this machine."""
+
+    url: str
+    process: str
+
+
+def write(settings: Settings, url: str, process: str) -> None:
+    """Says where the server is."""
+    with replacing(_path(settings)) as file:
+        file.write(json.dumps({"url": url, "process": process}).encode())
+
+
+def read(settings: Settings) -> Address | None:
+    """The server that runs on this machine; None without one."""
+    try:
+        found = json.loads(_path(settings).read_bytes())
+        known = Address(str(found["url"]), str(found["process"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    here = processes.is_here(known.process) and processes.is_alive(known.process)
+    return known if here else None
+
+
+def forget(settings: Settings, process: str) -> None:
+    """Removes what a server wrote, if it is still its own."""
+    known = read(settings)
+    if known is not None and known.process == process:
+        _path(settings).unlink(missing_ok=True)
+
+
+def lock(settings: Settings) -> FileLock:
+    """Held by the one server that a page has started, from its start to its end."""
+    return FileLock(settings.artifacts / LOCK)
+
+
+def is_held(settings: Settings) -> bool:
+    """Whether a server that a page has started lives, ready or not."""
+    held = lock(settings)
+    if not Path(held.lock_file).exists():
+        return False
+    try:
+        with held.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def log_path(settings: Settings) -> Path:
+    """What a server that was started by a page says."""
+    return settings.artifacts / LOG
+
+
+def _path(settings: Settings) -> Path:
+    return settings.artifacts / FILE

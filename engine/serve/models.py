@@ -1,0 +1,135 @@
+"""Trained generators in memory, ready to colour squares of pixels."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from engine import backbones, checkpoint, hardware
+from engine.config import RunConfig, change, source_label
+from engine.errors import BadInputError, EngineError
+from engine.evaluation import as_arrays, to_bytes
+from engine.metrics import features
+from engine.networks import build_generator
+from engine.records import Checkpoint, Run
+from engine.serve.framing import Picture
+from engine.settings import Settings
+from engine.steps import autocast
+from engine.store import Store
+
+KEPT = 4  # models in memory at a time
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generator as it was evaluated.
+
+    Attributes:
+        config: as the run was trained; its precision is what this machine computes in.
+    """
+
+    run: Run
+    saved: Checkpoint
+    config: RunConfig
+    generator: nn.Module
+    device: torch.device
+
+    @property
+    def px(self) -> int:
+        """Side of its pictures."""
+        return self.config.budget.px
+
+    @property
+    def expects(self) -> str:
+        """What it is given: `sketch` or `grey`."""
+        return source_label(self.config.data)
+
+    @torch.no_grad()
+    def colour(self, squares: Picture) -> Picture:
+        """[N, px, px, 3] bytes -> likewise, in the order they came.
+
+        Raises:
+            EngineError: the generator gives values that no picture has.
+        """
+        source = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
+        source = source.float().div(127.5).sub(1)
+        with features.exact_float32(), autocast(self.config, self.device.type):
+            made = self.generator(source).float()
+        if not bool(made.isfinite().all()):
+            raise EngineError(f"Run {self.run.id} gave values that are no colours.")
+        return as_arrays(to_bytes(made))
+
+
+def load(store: Store, settings: Settings, run_id: int, device: str = "auto") -> Model:
+    """Loads the chosen checkpoint of a run.
+
+    Args:
+        store: where the run is.
+        settings: where its files are.
+        run_id: which.
+        device: where it computes; `auto`: a GPU where there is one.
+
+    Raises:
+        BadInputError: there is no such run, or it has no checkpoint.
+        EngineError: the checkpoint is missing, damaged or of other networks.
+    """
+    run = store.read_run(run_id)
+    saved = [it for it in store.read_checkpoints(run_id) if it.is_whole]
+    kept = next((it for it in saved if it.is_best), saved[0] if saved else None)
+    if kept is None or run.resolved is None:
+        raise BadInputError(f"Run {run_id} is {run.state} and has no checkpoint yet.")
+    place = hardware.choose_device(device)
+    config = _as_here(run.resolved, place)
+    generator = build_generator(
+        config.budget,
+        backbones.load_resnet18(None) if config.budget.generator == "resnet18_unet" else None,
+    )
+    state = checkpoint.load_saved(settings.artifacts, kept)
+    try:
+        generator.load_state_dict(state.get("averaged") or state["generator"])
+    except (RuntimeError, LookupError, TypeError) as error:
+        raise EngineError(
+            f"The checkpoint of run {run_id} is none of its networks ({type(error).__name__})."
+        ) from error
+    return Model(run, kept, config, generator.eval().to(place), place)
+
+
+def _as_here(config: RunConfig, device: torch.device) -> RunConfig:
+    """The run as this machine computes it: in float32 unless it is the kind it was trained on."""
+    if config.execution.device == device.type:
+        return config
+    execution = change(config.execution, {"device": device.type, "precision": "fp32"})
+    return config.model_copy(update={"execution": execution})
+
+
+class Shelf:
+    """The models in memory, the least used one making room for a new one; for many threads."""
+
+    def __init__(self, store: Store, settings: Settings, device: str = "auto") -> None:
+        self.store, self.settings, self.device = store, settings, device
+        self._models: OrderedDict[tuple[int, str], Model] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, run_id: int) -> Model:
+        """The model of a run as its checkpoint is now, loaded if it is not here.
+
+        Raises:
+            BadInputError, EngineError: as `load`.
+        """
+        saved = next((it for it in self.store.read_checkpoints(run_id) if it.is_best), None)
+        key = (run_id, "" if saved is None else saved.sha256)
+        with self._lock:
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+            model = load(self.store, self.settings, run_id, self.device)
+            self._models[key] = model
+            while len(self._models) > KEPT:
+                self._models.popitem(last=False)
+            return model
+
+    def __len__(self) -> int:
+        """How many models are in memory."""
+        return len(self._models)

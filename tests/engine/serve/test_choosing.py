@@ -1,0 +1,69 @@
+"""The best model is the one that is good at everything, among those that may be compared."""
+
+from dataclasses import replace
+
+import pytest
+
+from engine.errors import BadInputError
+from engine.serve import choosing
+from tests.conftest import NOW
+from tests.engine.test_report import measured, study_of
+
+
+def ranks(*columns):
+    return choosing.mean_ranks([it for column in columns for it in column])
+
+
+@pytest.fixture
+def runs(store):
+    return study_of(store, seeds=1)[1]
+
+
+def column(runs, name, *values):
+    return [measured(run, value, name) for run, value in zip(runs, values, strict=False)]
+
+
+def test_the_mean_rank_counts_and_not_one_distance(runs):
+    first, second = runs[0].id, runs[1].id
+    found = ranks(
+        column(runs, "kd_lite2", 0.01, 0.05),  # the first is nearest in features, and pale
+        column(runs, "psnr", 16.0, 17.0),
+        column(runs, "delta_e", 14.0, 13.0),
+        column(runs, "ab_divergence", 0.7, 0.6),
+    )
+
+    assert found[second] == pytest.approx(1.25)
+    assert found[first] == pytest.approx(1.75)
+
+
+def test_equals_share_a_rank(runs):
+    assert set(ranks(column(runs, "psnr", 16.0, 16.0)).values()) == {1.5}
+
+
+def test_a_metric_that_not_all_have_by_one_protocol_does_not_count(runs):
+    odd = column(runs, "psnr", 10.0, 20.0)
+    odd[0] = replace(odd[0], protocol={**odd[0].protocol, "px": 999})
+    found = ranks(odd, column(runs, "ssim", 0.9, 0.8))
+
+    assert found[runs[0].id] == 1
+    assert ranks(odd) == {}
+
+
+def test_the_newest_study_that_has_a_model_is_meant(trained):
+    found = list(choosing.candidates(trained.store))
+
+    assert [it.run.id for it in found[0]] == [
+        it.run.id for it in sorted(found[0], key=lambda it: it.mean_rank)
+    ]
+    assert {it.run.configuration for it in found[0]} == {"standard", "gan"}
+    assert choosing.best(trained.store).run.id == found[0][0].run.id
+    assert found[0][0].checkpoint.is_best
+
+
+def test_before_any_run_has_ended_there_is_none(store):
+    study, _ = study_of(store, seeds=1)
+    store.archive_study(study.id, NOW)
+
+    assert choosing.best(store) is None
+    with pytest.raises(BadInputError):
+        choosing.best(store, 99)
