@@ -66,5 +66,11 @@ st.navigation(
             icon=":material/table_chart:",
             help="The comparison table and its CSV.",
         ),
+        st.Page(
+            "app_pages/colorize.py",
+            title="Colorize",
+            icon=":material/palette:",
+            help="Drop a picture, see its colours by the best model, or by several.",
+        ),
     ]
 ).run()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard import reads
+from dashboard import coloring, reads
 from dashboard.components import comparison_sections as sections
 from dashboard.components.comparison_table import comparison_table, show_findings
 from dashboard.components.empty import nothing_here
@@ -52,6 +52,16 @@ with st.container(horizontal=True):
         key="download_zip",
         help="Every table as CSV and JSON, figures, pictures and a report page, as a zip file.",
     )
+    best = coloring.best_of(study.id)
+    if best is not None:
+        st.page_link(
+            "app_pages/colorize.py",
+            label="Use the best model",
+            icon=":material/palette:",
+            query_params={"models": str(best.run.id)},
+            help=f"Colour pictures by `{best.run.configuration}`, seed {best.run.seed}: the best "
+            "mean rank over distances, pixels and colours.",
+        )
 
 shown: dict[str, Callable[[], None]] = {
     "Metric by metric": lambda: sections.metrics_section(comparison),

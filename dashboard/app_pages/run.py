@@ -36,6 +36,13 @@ with st.container(horizontal=True):
     st.page_link(
         "app_pages/launch.py", label="Clone", icon=":material/content_copy:", query_params=clone
     )
+    if at_first.state == RunState.DONE:
+        st.page_link(
+            "app_pages/colorize.py",
+            label="Colorize",
+            icon=":material/palette:",
+            query_params={"models": str(at_first.id)},
+        )
 
 
 def show_card() -> None:

@@ -79,25 +79,52 @@ def pick_runs(study: Study, runs: Sequence[Run], few: int = SHOWN_AT_FIRST) -> l
     if len(runs) <= FEW and not asked:
         return listed
 
-    # The address leads when it changed by itself: a link, back and forward.
-    key, written = f"runs_{study.id}", f"runs_written_{study.id}"
-    if key not in st.session_state or st.session_state.get(written, "") != address:
-        st.session_state[key] = asked or ([] if address == NONE else default)
     done = sum(run.state == RunState.DONE for run in runs)
-    chosen = st.multiselect(
+    chosen = pick_many(
         "Runs",
-        list(names),
-        format_func=lambda run_id: names[run_id],
-        key=key,
-        help=f"The study has {len(runs)} runs, {done} of them done.",
+        names,
+        default,
+        "runs",
+        f"_{study.id}",
+        f"The study has {len(runs)} runs, {done} of them done.",
     )
-    says = "" if sorted(chosen) == default else ".".join(map(str, chosen)) or NONE
+    return [run for run in runs if run.id in chosen]
+
+
+def pick_many(
+    label: str,
+    names: Mapping[int, str],
+    default: Sequence[int],
+    parameter: str,
+    of: str = "",
+    about: str | None = None,
+) -> list[int]:
+    """A choice of several things by their numbers that lives in the address.
+
+    Args:
+        label: what they are called.
+        names: number -> how it is shown.
+        default: what is chosen at first; the address does not say it.
+        parameter: of the address.
+        of: told apart by, where the same parameter chooses among other things elsewhere.
+        about: a help text.
+    """
+    address = st.query_params.get(parameter, "")
+    asked = [int(it) for it in address.split(".") if it.isdecimal() and int(it) in names]
+    # The address leads when it changed by itself: a link, back and forward.
+    key, written = f"{parameter}{of}", f"{parameter}_written{of}"
+    if key not in st.session_state or st.session_state.get(written, "") != address:
+        st.session_state[key] = asked or ([] if address == NONE else list(default))
+    chosen = st.multiselect(
+        label, list(names), format_func=lambda it: names[it], key=key, help=about
+    )
+    says = "" if sorted(chosen) == sorted(default) else ".".join(map(str, chosen)) or NONE
     st.session_state[written] = says
     if says:
-        st.query_params["runs"] = says
+        st.query_params[parameter] = says
     else:
-        st.query_params.pop("runs", None)
-    return [run for run in runs if run.id in chosen]
+        st.query_params.pop(parameter, None)
+    return chosen
 
 
 def _archived(study: Study) -> str:

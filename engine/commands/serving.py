@@ -2,11 +2,13 @@
 
 import argparse
 import os
+from contextlib import nullcontext
 
 from engine import starting
 from engine.commands.inputs import open_existing, read_path, stderr
 from engine.disk import say_bytes
 from engine.errors import BadInputError
+from engine.serve import address
 from engine.settings import Settings
 from engine.store import Store
 
@@ -23,6 +25,12 @@ def serve(chosen: argparse.Namespace, settings: Settings) -> int:
     if chosen.idle is not None and not 0 < chosen.idle <= MOST_IDLE_S:
         raise BadInputError(f"--idle must be seconds, at most {MOST_IDLE_S}, not {chosen.idle:g}.")
     settings.require_writable_artifacts()
+    # Before torch is loaded, which takes a while: a page looks whether one is starting.
+    with nullcontext() if chosen.idle is None else address.alone(settings):
+        return _serve(chosen, settings)
+
+
+def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     # Before torch is loaded: idle threads that spin for long take what training needs.
     os.environ.setdefault("GOMP_SPINCOUNT", starting.SPIN_COUNT)
     from engine.serve.server import Listening

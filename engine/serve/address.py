@@ -1,12 +1,15 @@
 """Where the model server of an installation is: a file that it writes. Torch-free."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from engine import processes
+from engine.errors import EngineError
 from engine.files import replacing
 from engine.settings import Settings
 
@@ -45,14 +48,27 @@ def forget(settings: Settings, process: str) -> None:
         _path(settings).unlink(missing_ok=True)
 
 
-def lock(settings: Settings) -> FileLock:
-    """Held by the one server that a page has started, from its start to its end."""
-    return FileLock(settings.artifacts / LOCK)
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """What the one server that a page has started is in, from its start to its end.
+
+    Raises:
+        EngineError: another one is.
+    """
+    held = FileLock(settings.artifacts / LOCK)
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        raise EngineError("Another model server that a page has started runs already.") from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def is_held(settings: Settings) -> bool:
     """Whether a server that a page has started lives, ready or not."""
-    held = lock(settings)
+    held = FileLock(settings.artifacts / LOCK)
     if not Path(held.lock_file).exists():
         return False
     try:

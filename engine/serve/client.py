@@ -3,7 +3,7 @@
 import sys
 import threading
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import unquote
 
 import requests
@@ -14,6 +14,7 @@ from engine.serve import address
 from engine.settings import Settings
 from engine.starting import worker_environment
 
+LARGEST_FILE_MB = 32  # that a server takes
 IDLE_S = 1800  # after which a server that a page has started ends by itself
 QUICK_S, PATIENT_S = 3.0, 120.0
 TAIL = 2000  # characters of a log
@@ -91,16 +92,6 @@ def log_tail(settings: Settings) -> str:
     """The last that a server which was started by a page has said."""
     path = address.log_path(settings)
     return path.read_text(errors="replace")[-TAIL:] if path.is_file() else ""
-
-
-def list_models(settings: Settings, url: str) -> dict[str, Any]:
-    """The models that can be asked, and the default one, as the server tells it.
-
-    Raises:
-        EngineError: it does not answer.
-    """
-    found: dict[str, Any] = _ask(settings, "GET", f"{url}/api/v1/models", QUICK_S * 3).json()
-    return found
 
 
 def colorize(

@@ -11,6 +11,8 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from engine.serve.client import LARGEST_FILE_MB
+
 MIB = 2**20
 FORM_BYTES = 64 * 1024  # of a form besides its file
 HEARD_OUT = 4  # a body of at most so many times what is taken is read to its end
@@ -29,7 +31,7 @@ class Limits:
         upload_s: for the whole upload.
     """
 
-    file_bytes: int = 32 * MIB
+    file_bytes: int = LARGEST_FILE_MB * MIB
     pixels: int = 25_000_000
     queue: int = 64
     pixels_at_once: int = 75_000_000

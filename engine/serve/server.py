@@ -7,11 +7,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import uvicorn
-from filelock import Timeout
 
 from engine import processes
 from engine.errors import BadInputError, EngineError
@@ -33,8 +31,7 @@ class Listening:
     Attributes:
         host: a number such as 127.0.0.1.
         port: 0: any that is free.
-        idle_s: it ends when nobody has asked for so long; None: never. Such a server is the only
-            one of its kind of an installation.
+        idle_s: it ends when nobody has asked for so long; None: never.
     """
 
     host: str = "127.0.0.1"
@@ -62,22 +59,6 @@ def serve(
             f"Beyond this machine ({listening.host}) the server asks for a token: set "
             "CHROMABENCH_SERVER_TOKEN to a long random text."
         )
-    alone = address.lock(settings) if listening.idle_s is not None else None
-    try:
-        with alone.acquire(timeout=0) if alone is not None else nullcontext():
-            _serve(store, settings, choice, listening, limits, device)
-    except Timeout as error:
-        raise EngineError("Another model server that a page has started runs already.") from error
-
-
-def _serve(
-    store: Store,
-    settings: Settings,
-    choice: Choice,
-    listening: Listening,
-    limits: Limits | None,
-    device: str,
-) -> None:
     serving = Serving(store, settings, choice, limits, device)
     serving.look()
     with _listen(listening) as listener:

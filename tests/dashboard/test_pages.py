@@ -23,7 +23,7 @@ ROW = {
     **{"lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5, "beta2": 0.999},
 }
 APP = str(PROJECT_ROOT / "dashboard" / "app.py")
-PAGES = ("overview", "data", "launch", "live", "run", "gallery", "compare")
+PAGES = ("overview", "data", "launch", "live", "run", "gallery", "compare", "colorize")
 STORES = ("empty", "queued", "running", "finished", "failed")
 
 

@@ -72,7 +72,7 @@ def test_200_pictures_of_8_clients_each_get_their_own_answer(trained, running):
     )
     source = OpenMoji()
     sketches = [
-        np.ascontiguousarray(split_pixels(source.open(name, None).draw(40 + at % 50))[0])
+        np.ascontiguousarray(split_pixels(source.open(name, 100).draw(40 + at % 50))[0])
         for at, name in enumerate(source.names()[:200])
     ]
 
@@ -129,14 +129,12 @@ def test_a_body_of_a_gigabyte_is_refused_and_memory_stays_flat(running, is_annou
 def test_a_page_finds_it_asks_it_and_is_told_what_was_wrong(trained, running):
     url, _ = running
     standing = client.look(trained.settings)
-    listed = client.list_models(trained.settings, url)
     made = client.colorize(trained.settings, url, as_file(drawing()), 2)
 
     assert (standing.state, standing.url) == ("ready", url)
     assert made.run_id == 2
     assert made.configuration == "gan"
     assert as_picture(made.picture).shape == (200, 300, 3)
-    assert {it["run"] for it in listed["models"]} == {1, 2}
     with pytest.raises(EngineError, match="no picture"):
         client.colorize(trained.settings, url, b"hello", 2)
 

@@ -1,0 +1,84 @@
+"""Colorize in a real browser: start the server, drop a picture, see its colours, take them home."""
+
+import base64
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.engine.serve.conftest import as_file, drawing, photograph
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+DROP = """(content) => {
+  const bytes = Uint8Array.from(atob(content), (it) => it.charCodeAt(0))
+  const carried = new DataTransfer()
+  carried.items.add(new File([bytes], "cat.png", { type: "image/png" }))
+  return carried
+}"""
+
+
+@pytest.fixture
+def colorize(trained, app_settings, dashboard, page):
+    """The page of an installation with two trained models."""
+    shutil.copytree(trained.pristine / "runs", app_settings.artifacts / "runs")
+    shutil.copy(trained.pristine / "runs.db", app_settings.artifacts.parent / "runs.db")
+    _, address, _ = dashboard()
+    page.goto(f"{address}/colorize")
+    return page
+
+
+def drop(page, content):
+    """What a person does who drags a file onto the page."""
+    zone = page.get_by_test_id("stFileUploaderDropzone")
+    zone.wait_for()
+    carried = page.evaluate_handle(DROP, base64.b64encode(content).decode())
+    zone.dispatch_event("drop", {"dataTransfer": carried})
+
+
+def test_a_picture_is_dropped_its_colours_show_and_the_download_opens(colorize):
+    page = colorize
+    page.get_by_role("button", name="Start the model server").click()
+    expect(page.get_by_text("Starting the model server")).to_be_visible()
+
+    lines = drawing(size=(420, 260))
+    drop(page, as_file(lines))
+    stage = page.locator(".swipe .stage")
+    expect(stage).to_be_visible()
+    sizes = "(it) => [it.naturalWidth, it.naturalHeight]"
+    assert page.locator(".swipe .after").evaluate(sizes) == [420, 260]
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    content = Path(download.value.path()).read_bytes()
+    coloured = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert download.value.suggested_filename.endswith(".png")
+    assert coloured.shape == lines.shape
+    assert (coloured[lines.max(axis=-1) < 10] < 40).all()
+
+    edge = "(it) => it.style.getPropertyValue('--swipe')"
+    box = stage.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 40, steps=4)
+    page.mouse.up()
+    assert stage.evaluate(edge) == "80%"
+    page.get_by_label("Swipe between").press("ArrowLeft")
+    assert stage.evaluate(edge) == "79%"
+
+    page.get_by_role("combobox").first.click()
+    page.get_by_role("option").last.click()
+    page.keyboard.press("Escape")
+    expect(page.locator(".swipe .stage")).to_have_count(2)
+    drop(page, as_file(photograph()))
+    expect(page.get_by_text("its lines were extracted first")).to_have_count(2)
+    drop(page, b"this is no picture")
+    expect(page.get_by_text("The file is no picture to colour")).to_be_visible()
+
+    page.get_by_text("Validation set", exact=True).click()
+    expect(page.locator(".swipe .stage")).to_have_count(2)
+    expect(page.get_by_text("what was wanted")).to_be_visible()
