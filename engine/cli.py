@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeAlias
 
-from engine import weights
+from engine import tracked, weights
 from engine.commands import benches, data, life, serving, studies, tools, upkeep
 from engine.data.catalog import DATA_SETS
 from engine.data.sources import KINDS
@@ -92,7 +92,11 @@ def _add_studies(verbs: Verbs) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a single value"
     )
     command.add_argument("--wait", action="store_true", help="show progress to the end")
-
+    command.add_argument(
+        "--mlflow",
+        metavar="URI",
+        help=f"record the runs on this MLflow server too; {tracked.VARIABLE} without a choice",
+    )
     command.add_argument(
         "--extend",
         type=_identity,
@@ -105,6 +109,7 @@ def _add_studies(verbs: Verbs) -> None:
     command.add_argument("--all", action="store_true", help="archived ones too")
     command = _add(verbs, "supervise", studies.supervise, "work the queue in the foreground")
     command.add_argument("--drain", action="store_true", help="end when the queue is empty")
+    command.add_argument("--stay", action="store_true", help="stay, though there be nothing to do")
     command = _add(verbs, "table", studies.table, "the comparison table", json=True)
     command.add_argument("study", type=_identity, metavar="STUDY")
     command.add_argument("--csv", action="store_true", help="as CSV")
@@ -119,9 +124,10 @@ def _add_studies(verbs: Verbs) -> None:
         choices=("all", "none", "inception", "efficientnet_lite2"),
         help="the networks whose distances are measured",
     )
-    command = _add(verbs, "export", studies.export, "write every table and figure to a folder")
+    command = _add(verbs, "export", studies.export, "write a study to a folder, or to MLflow")
     command.add_argument("study", type=_identity, metavar="STUDY")
-    command.add_argument("--out", required=True, metavar="DIR", help="the folder to write to")
+    command.add_argument("--out", metavar="DIR", help="the folder to write to")
+    command.add_argument("--mlflow", metavar="URI", help="send it to this MLflow server")
 
 
 def _add_life(verbs: Verbs) -> None:

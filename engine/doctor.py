@@ -8,7 +8,7 @@ from typing import Literal
 
 import psutil
 
-from engine import starting, weights
+from engine import starting, tracked, weights
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.store import Store, is_absent
@@ -37,6 +37,7 @@ def examine(settings: Settings) -> list[Finding]:
         _artifacts(settings),
         _database(settings),
         _supervisor(settings),
+        _mlflow(settings),
         *(_weights(name, settings) for name in weights.CATALOG),
     ]
 
@@ -105,6 +106,18 @@ def _supervisor(settings: Settings) -> Finding:
     except EngineError as error:
         return Finding("Supervisor", "broken", str(error))
     return Finding("Supervisor", "good", "at work" if lives else "starts when there is work")
+
+
+def _mlflow(settings: Settings) -> Finding:
+    if not tracked.is_installed():
+        if settings.mlflow is None:
+            return Finding("MLflow", "missing", "its client is not here", tracked.INSTALL)
+        found = f"{tracked.VARIABLE} is set, its client is not here"
+        return Finding("MLflow", "missing", found, tracked.INSTALL)
+    trouble = next((it for it in tracked.read_all(settings) if it.trouble), None)
+    if trouble is not None:
+        return Finding("MLflow", "missing", f"{trouble.uri} does not answer: {trouble.trouble}")
+    return Finding("MLflow", "good", settings.mlflow or "not asked for")
 
 
 def _weights(name: str, settings: Settings) -> Finding:

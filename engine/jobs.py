@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from engine import disk, processes
+from engine import disk, processes, tracked
 from engine.config import RunConfig
 from engine.data import packing
 from engine.data.sources import read_source
@@ -45,6 +45,8 @@ def submit(
     claim_artifacts(store, settings)
     _require_room(configs, settings)
     study, runs = store.add_study(key, check_name(name), configs, now)
+    if settings.mlflow is not None and tracked.is_installed():
+        tracked.ask(settings, study.id, settings.mlflow)
     ensure_supervisor(settings)
     return study, runs
 
@@ -71,6 +73,7 @@ def extend(
         store.lengthen_study(study_id, epochs)
         there = set()
     store.extend_study(study_id, configs, now)
+    tracked.wake(settings, study_id)
     ensure_supervisor(settings)
     return [run for run in store.read_runs(study_id) if run.id not in there]
 
@@ -116,6 +119,7 @@ def resume(store: Store, settings: Settings, run_id: int, now: datetime) -> None
     claim_artifacts(store, settings)
     if not store.requeue(run_id, now):
         raise BadInputError(f"Run {run_id} is {run.state}; there is nothing to resume.")
+    tracked.wake(settings, run.study_id)
     ensure_supervisor(settings)
 
 
@@ -140,6 +144,7 @@ def retry(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
         if old is not None:
             old.rename(settings.run_dir(run_id))
         raise BadInputError(f"Run {run_id} is at work again; stop it before it begins anew.")
+    tracked.wake(settings, run.study_id)
     ensure_supervisor(settings)
     _remove(old)
 

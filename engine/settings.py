@@ -22,6 +22,9 @@ class Settings:
         slots: how many runs train at the same time; None: one per GPU, else one.
         ranks: how many processes train one run together, each on a GPU of its own if there are.
         webhook: an address that is told when a study has ended; None: nobody is told.
+        is_supervised_elsewhere: supervisors are somebody else's to start: another container's,
+            another machine's.
+        mlflow: the MLflow server that new studies are recorded in too; None: in none.
         server_url: where the model server is that pages ask; None: the one on this machine.
         server_token: what the model server asks for, and pages send; None: nothing.
         data_roots: folders inside which pages may read pictures; None: anywhere on this machine.
@@ -33,6 +36,8 @@ class Settings:
     data_roots: tuple[Path, ...] | None = None
     webhook: str | None = None
     ranks: int = 1
+    is_supervised_elsewhere: bool = False
+    mlflow: str | None = None
     server_url: str | None = None
     server_token: str | None = None
 
@@ -53,6 +58,11 @@ class Settings:
                 f"CHROMABENCH_ARTIFACTS is no folder's name: {folder[:80]!r} ({error})."
             ) from error
         roots = environment.get("CHROMABENCH_DATA_ROOTS")
+        supervisor = environment.get("CHROMABENCH_SUPERVISOR") or "here"
+        if supervisor not in ("here", "elsewhere"):
+            raise BadInputError(
+                f"CHROMABENCH_SUPERVISOR is here or elsewhere, not {supervisor[:40]!r}."
+            )
         token = environment.get("CHROMABENCH_SERVER_TOKEN") or None
         if token is not None and not re.fullmatch(r"[!-~]{16,400}", token):
             raise BadInputError(
@@ -68,6 +78,8 @@ class Settings:
             else tuple(Path(it).expanduser().resolve() for it in roots.split(os.pathsep) if it),
             _read_address(environment, "CHROMABENCH_WEBHOOK"),
             ranks or 1,
+            supervisor == "elsewhere",
+            environment.get("MLFLOW_TRACKING_URI") or None,
             _read_address(environment, "CHROMABENCH_SERVER_URL"),
             token,
         )

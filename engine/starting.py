@@ -96,8 +96,11 @@ def check_ranks(settings: Settings, gpus: Sequence[str]) -> None:
 
 
 def ensure_supervisor(settings: Settings) -> None:
-    """Starts a detached supervisor; it leaves at once when another holds the lock."""
-    if supervisor_lives(settings):
+    """Starts a detached supervisor; it leaves at once when another holds the lock.
+
+    Where supervisors are started by other means than ours, nothing happens.
+    """
+    if settings.is_supervised_elsewhere or supervisor_lives(settings):
         return
     if settings.ranks > 1:
         check_ranks(settings, find_gpus())

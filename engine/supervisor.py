@@ -5,6 +5,7 @@ any entrance starts it again. Its own end does not touch the runs: they are deta
 supervisor looks after them.
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from datetime import datetime, timedelta
 
 from filelock import Timeout
 
-from engine import announcing, jobs, processes, starting
+from engine import announcing, jobs, processes, starting, tracked
 from engine.errors import StoreError
 from engine.records import Job, JobKind, RunState
 from engine.settings import Settings
@@ -29,17 +30,24 @@ RETRY_AFTER_S = 10.0  # a crashed run is seen as such so long before it goes on 
 PROBES = 1
 AT_WORK = (RunState.RUNNING, RunState.STOPPING)
 ANNOUNCE_EVERY_S = 5.0  # a look at which studies have ended, where none of our own did
+MIRROR_EVERY_S = 5.0  # a look whether something is to be sent to MLflow, and nobody does
 ANNOUNCED_FOR_S = 3600.0  # a study that ended longer ago is no news
 CHECKS = 1  # looks at data at a time; they do not wait for runs
 
 
-def supervise(settings: Settings, drain: bool = False) -> bool:
-    """Works the queue until it has been idle for a while (`drain`: until it is empty).
+def supervise(settings: Settings, drain: bool = False, stay: bool = False) -> bool:
+    """Works the queue until it has been idle for a while.
+
+    Args:
+        settings: whose queue.
+        drain: until it is empty.
+        stay: until it is told to leave.
 
     Returns:
         False when another supervisor lives already.
     """
     settings.require_writable_artifacts()
+    idle_s = 0.0 if drain else math.inf if stay else IDLE_S
     leave = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: leave.set())
@@ -51,7 +59,7 @@ def supervise(settings: Settings, drain: bool = False) -> bool:
         while True:
             try:
                 with lock.acquire(timeout=TAKE_OVER_S):
-                    _Supervisor(store, settings, leave).work(0.0 if drain else IDLE_S)
+                    _Supervisor(store, settings, leave).work(idle_s)
             except Timeout:
                 return False
             store.require_same_file()
@@ -81,7 +89,7 @@ class _Supervisor:
             "probe": PROBES,
         }
         self.working: set[str] = set()  # tokens, as of the last announcement
-        self.announce_at = 0.0
+        self.announce_at = self.mirror_at = 0.0
         self.children: dict[str, subprocess.Popen[bytes]] = {}  # by the token of their attempt
         self.signalled_at: dict[str, float] = {}
         self.crashed_at: dict[int, float] = {}
@@ -118,6 +126,7 @@ class _Supervisor:
         for kind in self.slots:  # what was just claimed counts for the next kind
             started.append(self.fill(kind, self.store.read_jobs(*AT_WORK)))
         self.announce({str(job.token) for job in active})
+        self.mirror(bool(active))
         return bool(active or waiting or any(started))
 
     def announce(self, working: set[str]) -> None:
@@ -137,6 +146,12 @@ class _Supervisor:
             study, runs = self.store.read_study(study_id), self.store.read_runs(study_id)
             about = announcing.describe(study, runs)
             threading.Thread(target=announcing.post, args=(webhook, about)).start()
+
+    def mirror(self, is_busy: bool) -> None:
+        """Makes sure that what is to be in MLflow too is sent."""
+        if is_busy and time.monotonic() >= self.mirror_at:
+            self.mirror_at = time.monotonic() + MIRROR_EVERY_S
+            tracked.ensure_mirror(self.settings)
 
     def fill(self, kind: JobKind, active: list[Job]) -> int:
         """Claims and starts jobs of a kind in this host's free slots; returns how many."""

@@ -4,17 +4,19 @@ import argparse
 import json
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
 from rich.console import Console
 
-from engine import jobs, naming, planning, tables, terminal
+from engine import jobs, naming, planning, tables, terminal, tracked
 from engine.changes import parse_settings
 from engine.commands.inputs import open_existing, read_path, stderr
 from engine.config import RunConfig
 from engine.data.sources import read_source
-from engine.errors import BadInputError
+from engine.errors import BadInputError, EngineError
 from engine.findings import findings
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records import Run, RunState, Study
@@ -27,6 +29,9 @@ def study(chosen: argparse.Namespace, settings: Settings) -> int:
     """Stores a study, queues its runs, and with --wait sees them through."""
     if chosen.extend is not None:
         return _extend(chosen, settings)
+    if chosen.mlflow is not None:
+        tracked.require_client()
+        settings = replace(settings, mlflow=tracked.check_uri(chosen.mlflow, "--mlflow"))
     configs, name = _plan(chosen, settings)
     name = naming.check_name(name if chosen.name is None else chosen.name)
     settings.check_artifacts()
@@ -42,6 +47,11 @@ def start(
 ) -> int:
     """Submits a planned study, says so, and with --wait sees it through."""
     stored, runs = jobs.submit(store, settings, configs, name, uuid.uuid4().hex, utc_now())
+    if settings.mlflow is not None:
+        where = f"Recorded on {settings.mlflow} too."
+        if not tracked.is_installed():
+            where = f"{tracked.VARIABLE} is set, but nothing is recorded there: {tracked.INSTALL}."
+        stderr.print(where, markup=False, highlight=False, soft_wrap=True)
     return _see_through(store, settings, stored, runs, chosen)
 
 
@@ -136,7 +146,9 @@ def supervise(chosen: argparse.Namespace, settings: Settings) -> int:
     """The supervisor in the foreground."""
     from engine import supervisor
 
-    if not supervisor.supervise(settings, chosen.drain):
+    if chosen.drain and chosen.stay:
+        raise BadInputError("--drain leaves and --stay stays: one of them.")
+    if not supervisor.supervise(settings, chosen.drain, chosen.stay):
         stderr.print("Another supervisor is at work already; this one leaves.")
     return 0
 
@@ -158,11 +170,17 @@ def table(chosen: argparse.Namespace, settings: Settings) -> int:
 
 
 def export(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Writes everything there is of a study into a folder."""
-    from engine.export.folder import export_study
-
+    """Writes everything there is of a study into a folder, or to an MLflow server, or both."""
     store = open_existing(settings)
     store.read_study(chosen.study)
+    if chosen.out is None and chosen.mlflow is None:
+        raise BadInputError("Say where to: --out DIR, or --mlflow URI.")
+    if chosen.mlflow is not None:
+        _send(store, settings, chosen.study, tracked.check_uri(chosen.mlflow, "--mlflow"))
+    if chosen.out is None:
+        return 0
+    from engine.export.folder import export_study
+
     out = read_path(chosen.out, "--out")
     with stderr.status("exporting") as status:
         remarks = export_study(store, settings, chosen.study, out, status.update)
@@ -170,6 +188,26 @@ def export(chosen: argparse.Namespace, settings: Settings) -> int:
         stderr.print(remark, markup=False, soft_wrap=True)
     print(out / "report.html")
     return 0
+
+
+def _send(store: Store, settings: Settings, study_id: int, uri: str) -> None:
+    """Brings an MLflow server up to what there is of a study; what it has is not sent again."""
+    tracked.require_client()
+    wanted = tracked.ask(settings, study_id, uri)
+    from engine.tracking import sending
+
+    try:
+        with tracked.mirror_lock(settings).acquire(timeout=0), stderr.status("sending") as status:
+            sending.Sender(store, settings, wanted, status.update).send()
+    except Timeout as error:
+        raise EngineError(
+            f"A process is sending to MLflow already, and takes study {study_id} along; "
+            f"{settings.artifacts / tracked.LOG} says how it goes."
+        ) from error
+    except sending.TROUBLES as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise EngineError(f"{uri} did not take all of it ({reason[:300]}).") from error
+    print(uri)
 
 
 def evaluate(chosen: argparse.Namespace, settings: Settings) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import os
+import signal
 import socket
 import sys
 import time
@@ -84,6 +85,8 @@ def serve(
                 server_header=False,
             )
         )
+        # What ends it is raised once more after its requests; by then there is more to do.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             asyncio.run(_run(server, listener, listening.idle_s, serving, tell))
         finally:

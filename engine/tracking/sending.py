@@ -1,0 +1,287 @@
+"""Brings MLflow up to what the store has of a study."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+
+from engine.changes import flat_settings
+from engine.errors import BadInputError
+from engine.points import MetricPoint
+from engine.records import Evaluation, Run, RunState, Sample, Study
+from engine.report import REPORTED_SPLIT
+from engine.settings import Settings
+from engine.starting import worker_environment
+from engine.store import Store
+from engine.tracked import Sent, Tracked
+
+AT_ONCE = 1000  # metrics in a request, the most that MLflow takes
+PARAMS_AT_ONCE = 100
+LONGEST_TAG, LONGEST_PARAM = 5000, 6000  # characters
+MARK = "chromabench.run"  # the tag by which a run is found again
+ENDS = {
+    RunState.DONE: "FINISHED",
+    RunState.STOPPED: "KILLED",
+    RunState.FAILED: "FAILED",
+    RunState.CRASHED: "FAILED",
+    RunState.DIVERGED: "FAILED",
+}
+EXPORT_PATIENCE_S = 600
+
+
+class Sender:
+    """Sends one study to one server; what was sent is written down after each step.
+
+    Args:
+        store: where the study is.
+        settings: where its files are.
+        tracked: what was sent before.
+        on_progress: told what is sent now.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        tracked: Tracked,
+        on_progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.store, self.settings, self.tracked = store, settings, tracked
+        self.client = MlflowClient(tracking_uri=tracked.uri)
+        self.installation = store.read_installation()
+        self.experiment: str | None = None
+        self.on_progress = on_progress
+
+    def send(self) -> bool:
+        """Sends what is new; whether nothing more is to come.
+
+        Raises:
+            MlflowException, requests.RequestException: the server did not take it; the next call
+                goes on where this one ended.
+        """
+        try:
+            study = self.store.read_study(self.tracked.study_id)
+        except BadInputError:  # it was deleted: nothing more is to come
+            self.tracked = replace(self.tracked, is_over=True, trouble="")
+            self.tracked.save()
+            return True
+        runs = self.store.read_runs(study.id)
+        for run in runs:
+            if run.started_at is not None:
+                self._send_run(study, run)
+        is_over = all(run.is_over for run in runs)
+        if is_over != self.tracked.is_over or self.tracked.trouble:
+            self.tracked = replace(self.tracked, is_over=is_over, trouble="")
+            self.tracked.save()
+        return is_over
+
+    def _send_run(self, study: Study, run: Run) -> None:
+        sent = self._begun(study, run)
+        if not sent.params and run.resolved is not None:
+            sent = self._send_params(run, sent)
+        sent = self._send_points(run, sent)
+        sent = self._send_samples(run, sent)
+        sent = self._send_evaluations(run, sent)
+        if run.state != sent.state:
+            sent = self._send_state(run, sent)
+        if run.state == RunState.DONE:
+            self._send_model(run, sent)
+
+    def _keep(self, run: Run, sent: Sent) -> Sent:
+        self.tracked = self.tracked.with_run(run.id, sent)
+        self.tracked.save()
+        return sent
+
+    def _begun(self, study: Study, run: Run) -> Sent:
+        """The run in MLflow: the one of before, one that was made and not written down, or new."""
+        attempts = self.store.read_attempts([run.id])
+        began = str([it.started_at for it in attempts if not it.from_step][-1])
+        sent = self.tracked.runs.get(run.id)
+        if sent is not None and sent.began == began:
+            return sent
+        if self.experiment is None:
+            self.experiment = self._find_experiment(study)
+        mark = f"{self.installation}/{run.id}/{began}"
+        found = self.client.search_runs([self.experiment], f"tags.`{MARK}` = '{mark}'")
+        if found:
+            return self._keep(run, Sent(found[0].info.run_id, began))
+        if sent is not None:  # it was begun anew: what it recorded before is gone from the store
+            self.client.delete_run(sent.mlflow_id)
+        started = _milliseconds(run.started_at)
+        made = self.client.create_run(
+            self.experiment,
+            started,
+            {MARK: mark, "chromabench.study": f"{study.id}: {study.name}"[:LONGEST_TAG]},
+            f"{run.config.label} · run {run.id}",
+        )
+        return self._keep(run, Sent(made.info.run_id, began))
+
+    def _find_experiment(self, study: Study) -> str:
+        name = f"chromabench {self.installation} study {study.id}"
+        known = self.client.get_experiment_by_name(name)
+        if known is None:
+            tags = {"mlflow.note.content": study.name, "chromabench.data": study.data}
+            made: str = self.client.create_experiment(name, tags=tags)
+            return made
+        if known.lifecycle_stage != "active":
+            self.client.restore_experiment(known.experiment_id)
+        found: str = known.experiment_id
+        return found
+
+    def _send_params(self, run: Run, sent: Sent) -> Sent:
+        assert run.resolved is not None
+        params = [
+            Param(_name(key), str(it)[:LONGEST_PARAM])
+            for key, it in flat_settings(run.resolved).items()
+        ]
+        environment = {f"environment.{key}": it for key, it in (run.environment or {}).items()}
+        tags = {
+            **environment,
+            "configuration": run.configuration,
+            "recipe": str(run.config.configuration.recipe),
+            "seed": run.seed,
+        }
+        for start in range(0, len(params), PARAMS_AT_ONCE):
+            part = params[start : start + PARAMS_AT_ONCE]
+            self.client.log_batch(sent.mlflow_id, params=part)
+        self.client.log_batch(sent.mlflow_id, tags=_tags(tags))
+        return self._keep(run, replace(sent, params=True))
+
+    def _send_points(self, run: Run, sent: Sent) -> Sent:
+        points = self.store.read_metrics([run.id], sent.cursor)
+        for start in range(0, len(points), AT_ONCE):
+            self.on_progress(f"run {run.id}: {start + 1:,} of {len(points):,} curve points")
+            part = points[start : start + AT_ONCE]
+            steps = dict(sent.steps)
+            fresh = [it for it in part if it.step > steps.get(it.name, -1)]
+            metrics = [
+                Metric(_name(it.name), it.value, _at(it, run), it.step)
+                for it in fresh
+                if it.value is not None
+            ]
+            if metrics:
+                self.client.log_batch(sent.mlflow_id, metrics=metrics)
+            steps |= {it.name: max(it.step, steps.get(it.name, -1)) for it in fresh}
+            sent = self._keep(run, replace(sent, cursor=part[-1].id, steps=steps))
+        return sent
+
+    def _send_samples(self, run: Run, sent: Sent) -> Sent:
+        for sample in self.store.read_samples([run.id]):
+            if sample.id <= sent.sample_id:
+                continue
+            self.on_progress(f"run {run.id}: samples of epoch {sample.epoch}")
+            self._send_grid(sample, sent)
+            sent = self._keep(run, replace(sent, sample_id=sample.id))
+        return sent
+
+    def _send_grid(self, sample: Sample, sent: Sent) -> None:
+        path = self.settings.artifacts / sample.grid
+        if path.is_file():  # it may have been pruned
+            self.client.log_artifact(sent.mlflow_id, str(path), "samples")
+
+    def _send_evaluations(self, run: Run, sent: Sent) -> Sent:
+        found = [
+            it
+            for split in ("val", REPORTED_SPLIT)
+            for it in self.store.read_evaluations([run.id], split)
+        ]
+        if len(found) == sent.evaluated:
+            return sent
+        now = int(time.time() * 1000)
+        at = _milliseconds(run.ended_at) or now
+        metrics = [
+            Metric(f"{_group(it, run)}/{_name(it.name)}", it.value, at, it.epoch)
+            for it in found
+            if it.value is not None
+        ]
+        tags: dict[str, Any] = {}
+        for it in found:
+            if it.epoch == run.best_epoch or it.split == "val":
+                tags |= _about(it)
+        for start in range(0, len(metrics), AT_ONCE):
+            self.client.log_batch(sent.mlflow_id, metrics=metrics[start : start + AT_ONCE])
+        every = _tags(tags)
+        for start in range(0, len(every), PARAMS_AT_ONCE):
+            self.client.log_batch(sent.mlflow_id, tags=every[start : start + PARAMS_AT_ONCE])
+        return self._keep(run, replace(sent, evaluated=len(found)))
+
+    def _send_state(self, run: Run, sent: Sent) -> Sent:
+        tags = {"state": run.state, "reason": run.reason or "", "attempt": run.attempt}
+        if run.best_epoch is not None:
+            tags["best_epoch"] = run.best_epoch
+        self.client.log_batch(sent.mlflow_id, tags=_tags(tags))
+        if run.is_over:
+            ended = _milliseconds(run.ended_at)
+            self.client.set_terminated(sent.mlflow_id, ENDS[run.state], ended)
+        else:
+            self.client.update_run(sent.mlflow_id, RunStatus.to_string(RunStatus.RUNNING))
+        return self._keep(run, replace(sent, state=run.state))
+
+    def _send_model(self, run: Run, sent: Sent) -> Sent:
+        """The chosen checkpoint's generator as safetensors, written by a process with torch."""
+        best = next((it for it in self.store.read_checkpoints(run.id) if it.is_best), None)
+        if best is None or best.sha256 == sent.model:
+            return sent
+        self.on_progress(f"run {run.id}: its model")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "generator.safetensors"
+            command = [sys.executable, "-m", "engine", "export-model", str(run.id)]
+            made = subprocess.run(
+                [*command, "--out", str(path)],
+                env=worker_environment(self.settings),
+                capture_output=True,
+                text=True,
+                timeout=EXPORT_PATIENCE_S,
+                check=False,
+            )
+            if made.returncode == 0:
+                self.client.log_artifact(sent.mlflow_id, str(path), "model")
+            said = made.stderr.strip().splitlines()[-1:] or ["it could not be written"]
+            tags = {"model": "model/generator.safetensors" if made.returncode == 0 else said[0]}
+            self.client.log_batch(sent.mlflow_id, tags=_tags(tags))
+        return self._keep(run, replace(sent, model=best.sha256))
+
+
+def _group(it: Evaluation, run: Run) -> str:
+    """MLflow shows the last value of each name: the chosen checkpoint has a name of its own."""
+    return it.split if it.split == "val" or it.epoch == run.best_epoch else f"{it.split}_last"
+
+
+def _about(it: Evaluation) -> dict[str, Any]:
+    """The protocol of a value, or why there is none."""
+    name = f"{it.split}.{_name(it.name)}"
+    if it.value is None:
+        return {f"missing.{name}": it.missing}
+    protocol = {**it.protocol, "low": it.low, "high": it.high, "note": it.note, "epoch": it.epoch}
+    return {f"protocol.{name}": json.dumps(protocol, default=str)}
+
+
+def _tags(values: Mapping[str, Any]) -> list[RunTag]:
+    return [RunTag(_name(key), str(it)[:LONGEST_TAG]) for key, it in values.items()]
+
+
+def _name(text: str) -> str:
+    """A name such as MLflow takes."""
+    return "".join(it if it.isalnum() or it in "_-. /" else "_" for it in text)
+
+
+def _at(point: MetricPoint, run: Run) -> int:
+    """When a point was measured; where that is not known, the same time whenever it is sent."""
+    return int(point.at * 1000) if point.at is not None else _milliseconds(run.started_at)
+
+
+def _milliseconds(moment: datetime | None) -> int:
+    return 0 if moment is None else int(moment.timestamp() * 1000)
+
+
+TROUBLES: tuple[type[Exception], ...] = (MlflowException, OSError, subprocess.SubprocessError)
