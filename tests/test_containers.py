@@ -1,0 +1,225 @@
+"""The image and the services on it: what can be known of them without an engine to run them."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import psutil
+import pytest
+import yaml
+
+from dashboard import __main__ as dashboard
+from engine import cli
+from engine.settings import PROJECT_ROOT
+from engine.store import check_address
+from tests.conftest import wait_for
+
+DOCKERFILE = (PROJECT_ROOT / "Dockerfile").read_text()
+COMPOSE = (PROJECT_ROOT / "compose.yaml").read_text()
+SERVICES = yaml.safe_load(COMPOSE)["services"]
+OURS = [name for name, service in SERVICES.items() if service["image"] == "chromabench"]
+FILES = {"plain": ["compose.yaml"], "gpu": ["compose.yaml", "compose.gpu.yaml"]}
+DATABASE_PASSWORD, SERVER_TOKEN = "CHROMABENCH_DATABASE_PASSWORD", "CHROMABENCH_SERVER_TOKEN"
+SECRETS = {DATABASE_PASSWORD: "secret", SERVER_TOKEN: "0123456789abcdef"}
+USER = 10001
+WITHIN_S = 20  # machines are shared and slow at times
+STAND_IN = """#!/bin/sh
+setsid sh -c 'trap "sleep 0.5; echo saved >> $LOG; exit" TERM
+echo trains >> $LOG; while :; do sleep 0.1; done' &
+while :; do sleep 0.1; done
+"""
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory):
+    """`docker-compose config` over some files and variables; skipped where it is not installed."""
+    tool = shutil.which("docker-compose")
+    if tool is None:
+        if os.environ.get("CHROMABENCH_REQUIRE_COMPOSE"):
+            pytest.fail("docker-compose is required here and not installed")
+        pytest.skip("docker-compose is not installed: `apt-get install docker-compose`")
+    variables = tmp_path_factory.mktemp("compose") / "env"
+
+    def config(files, secrets):
+        variables.write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
+        named = [part for name in files for part in ("-f", PROJECT_ROOT / name)]
+        command = [tool, "--env-file", variables, *named, "config"]
+        clean = {"PATH": os.environ["PATH"]}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=clean)
+
+    return config
+
+
+def services_of(checked):
+    assert checked.returncode == 0, checked.stderr
+    return yaml.safe_load(checked.stdout)["services"]
+
+
+def test_both_ways_to_start_are_valid_and_differ_in_the_gpu_alone(compose):
+    plain, gpu = (services_of(compose(files, SECRETS)) for files in FILES.values())
+
+    reserved = gpu["supervisor"].pop("deploy")["resources"]["reservations"]["devices"]
+
+    assert reserved == [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
+    assert gpu == plain
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_without_a_secret_nothing_starts_and_the_message_says_what_to_do(compose, name):
+    refused = compose(FILES["plain"], {**SECRETS, name: ""})
+
+    assert refused.returncode != 0
+    assert f"{name}" in refused.stderr
+    assert "is missing in .env (openssl rand -hex 32)" in refused.stderr
+
+
+def commands():
+    """(module, arguments) of every `python -m ...` in the files."""
+    service_commands = [SERVICES[name]["command"] for name in OURS]
+    image_command = yaml.safe_load(re.findall(r"^CMD (.*)", DOCKERFILE, re.MULTILINE)[-1])
+    for command in [*service_commands, image_command]:
+        shown = shlex.join(command) if command[0] == "python" else command[-1]
+        for module, arguments in re.findall(r"python -m (engine|dashboard)\b(.*)", shown):
+            yield module, tuple(shlex.split(arguments.partition("&")[0]))
+
+
+def test_every_service_of_ours_has_a_command():
+    assert sorted({module for module, _ in commands()}) == ["dashboard", "engine"]
+    assert len(list(commands())) == len(OURS) + 1
+
+
+@pytest.mark.parametrize("arguments", [it for module, it in commands() if module == "engine"])
+def test_engine_commands_are_such_that_it_takes(arguments):
+    chosen = cli.build_parser().parse_args(arguments)
+
+    assert callable(chosen.run)
+
+
+@pytest.mark.parametrize(
+    "arguments", sorted({it for module, it in commands() if module == "dashboard"})
+)
+def test_dashboard_commands_are_such_that_it_takes(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dashboard", "--help"])
+    with pytest.raises(SystemExit):
+        dashboard.main()
+    known = set(re.findall(r"--[a-z]+", capsys.readouterr().out))
+
+    assert {it for it in arguments if it.startswith("--")} <= known
+    assert "--headless" in arguments
+
+
+def test_nothing_is_published_beyond_this_machine():
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    assert not any("network_mode" in service for service in SERVICES.values())
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_is_root_or_can_become_it(name):
+    service = SERVICES[name]
+
+    assert service["user"].partition(":")[0] not in ("root", "0")
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"]
+    assert not {"privileged", "cap_add", "pid", "devices"} & service.keys()
+
+
+def test_the_image_has_the_user_that_the_services_run_as():
+    last = re.findall(r"^USER (.*)", DOCKERFILE, re.MULTILINE)[-1]
+
+    assert last == f"{USER}:{USER}"
+    assert {SERVICES[name]["user"] for name in OURS} == {last}
+    assert f"--uid {USER}" in DOCKERFILE
+
+
+def test_only_the_supervisors_container_starts_runs():
+    for name in OURS:
+        elsewhere = SERVICES[name]["environment"].get("CHROMABENCH_SUPERVISOR") == "elsewhere"
+        assert elsewhere == (name != "supervisor")
+    assert [name for name in SERVICES if "hostname" in SERVICES[name]] == ["supervisor"]
+
+
+def test_the_services_share_one_database_and_one_folder():
+    places = ("CHROMABENCH_DATABASE_URL", "CHROMABENCH_ARTIFACTS")
+    shared = {tuple(SERVICES[name]["environment"][it] for it in places) for name in OURS}
+
+    [(address, artifacts)] = shared
+    assert check_address(address) == "postgresql"
+    assert all(f"data:{artifacts}" in SERVICES[name]["volumes"] for name in OURS)
+    assert f"VOLUME {artifacts}\n" in DOCKERFILE
+
+
+def test_every_extra_in_the_dockerfile_is_one_of_the_project():
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    extras = re.findall(r'^ARG EXTRAS="(.*)"', DOCKERFILE, re.MULTILINE)[0].split()
+
+    assert extras
+    assert set(extras) <= project["optional-dependencies"].keys()
+
+
+def test_only_what_the_image_copies_is_sent_to_be_built():
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+", DOCKERFILE, re.MULTILINE)
+    wanted = {name for line in copied for name in line.split()}
+    lines = (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
+
+    assert all((PROJECT_ROOT / name).exists() for name in wanted)
+    assert {it[1:] for it in lines if it.startswith("!")} == wanted
+    assert lines.index("*") < lines.index("**/secrets.toml")
+
+
+def test_every_variable_is_explained():
+    text = (PROJECT_ROOT / "docs" / "deployment.md").read_text()
+    named = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE))
+    for name in OURS:
+        named |= {key for key, value in SERVICES[name]["environment"].items() if value is None}
+
+    assert SECRETS.keys() <= named
+    assert all(f"`{name}`" in text for name in named)
+
+
+@pytest.fixture
+def start_alone():
+    """Starts a shell script as the first process of its own processes' world, as a container is."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is not installed")
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+    unshare += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("processes cannot be set apart here")
+    started = []
+
+    def start(script, environment):
+        # Elsewhere it would end other people's processes.
+        command = [*unshare, "sh", "-c", f"[ $$ = 1 ] || exit 9\n{script}"]
+        started.append(subprocess.Popen(command, env=environment))
+        return started[-1]
+
+    yield start
+    for container in started:
+        container.kill()
+        container.wait()
+
+
+def test_a_stopped_supervisor_waits_until_its_runs_have_saved(start_alone, tmp_path):
+    # A stand-in for the engine: its run is detached, and saving takes it a while.
+    log, python = tmp_path / "log", tmp_path / "python"
+    log.touch()
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    script = SERVICES["supervisor"]["command"][-1].replace("$$", "$")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log)}
+
+    container = start_alone(script, environment)
+    wait_for(lambda: log.read_text() == "trains\n", WITHIN_S)
+    [first] = psutil.Process(container.pid).children()
+    first.terminate()
+    container.wait(WITHIN_S)
+
+    assert log.read_text() == "trains\nsaved\n"
