@@ -10,6 +10,7 @@ import psutil
 
 from engine import starting, tracked, weights
 from engine.errors import EngineError
+from engine.launchers import choosing
 from engine.settings import Settings
 from engine.store import Store, is_absent
 
@@ -37,6 +38,7 @@ def examine(settings: Settings) -> list[Finding]:
         _artifacts(settings),
         _database(settings),
         _supervisor(settings),
+        _launcher(settings),
         _mlflow(settings),
         *(_weights(name, settings) for name in weights.CATALOG),
     ]
@@ -106,6 +108,19 @@ def _supervisor(settings: Settings) -> Finding:
     except EngineError as error:
         return Finding("Supervisor", "broken", str(error))
     return Finding("Supervisor", "good", "at work" if lives else "starts when there is work")
+
+
+def _launcher(settings: Settings) -> Finding:
+    if settings.launcher == "local":
+        return Finding("Launcher", "good", "runs are started on this machine")
+    try:
+        is_ready = choosing.choose(settings)["train"].is_ready()
+    except EngineError as error:
+        return Finding("Launcher", "broken", str(error))
+    where = f"the Ray cluster at {settings.ray_address}"
+    if not is_ready:
+        return Finding("Launcher", "broken", f"{where} does not answer; runs wait")
+    return Finding("Launcher", "good", where)
 
 
 def _mlflow(settings: Settings) -> Finding:

@@ -276,6 +276,8 @@ def attend(store: Store, settings: Settings, now: datetime) -> None:
 def _is_gone(job: Job, unheard_s: float) -> bool:
     if job.process is not None and processes.is_here(job.process):
         return not processes.is_alive(job.process)
+    if job.process is not None and processes.is_submitted(job.process):
+        return False  # it waits for a machine; whoever submitted it is told how it ends
     return unheard_s > UNHEARD_AFTER_S
 
 
@@ -284,6 +286,8 @@ def _verdict(job: Job, returncode: int | None) -> tuple[RunState, str]:
         if job.process is not None and not processes.is_here(job.process):
             return RunState.CRASHED, f"nothing was heard from {job.host} for five minutes"
         return RunState.CRASHED, "its process is gone; the machine or somebody ended it"
+    if job.process is not None and processes.is_submitted(job.process):
+        return RunState.CRASHED, "the cluster ended it before it began; its log says why"
     if returncode == -9:
         return RunState.CRASHED, "killed by the system, probably out of memory"
     if returncode < 0:

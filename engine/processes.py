@@ -27,6 +27,14 @@ def identify(pid: int, role: str = "") -> str:
     return f"{identity}/{role}" if role else identity
 
 
+ELSEWHERE = "elsewhere"  # in an identity's first place: submitted, on no machine yet
+
+
+def is_submitted(identity: str) -> bool:
+    """Whether it was handed to a cluster that has not said where it runs."""
+    return identity.split("/")[0] == ELSEWHERE
+
+
 def has_role(identity: str | None, role: str) -> bool:
     """Whether the identity was made for that role."""
     return identity is not None and identity.split("/")[4:] == [role]

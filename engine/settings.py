@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from engine.errors import BadInputError, EngineError
 
@@ -22,6 +23,9 @@ class Settings:
         slots: how many runs train at the same time; None: one per GPU, else one.
         ranks: how many processes train one run together, each on a GPU of its own if there are.
         webhook: an address that is told when a study has ended; None: nobody is told.
+        launcher: where runs are started: `local`, on this machine; `ray`, on a Ray cluster.
+        ray_address: of the cluster's dashboard, which takes jobs.
+        ray_gpus: how many GPUs the cluster is asked for with each run; 0: a core instead.
         is_supervised_elsewhere: supervisors are somebody else's to start: another container's,
             another machine's.
         mlflow: the MLflow server that new studies are recorded in too; None: in none.
@@ -37,6 +41,9 @@ class Settings:
     webhook: str | None = None
     ranks: int = 1
     is_supervised_elsewhere: bool = False
+    launcher: Literal["local", "ray"] = "local"
+    ray_address: str = "http://127.0.0.1:8265"
+    ray_gpus: int = 1
     mlflow: str | None = None
     server_url: str | None = None
     server_token: str | None = None
@@ -63,6 +70,14 @@ class Settings:
             raise BadInputError(
                 f"CHROMABENCH_SUPERVISOR is here or elsewhere, not {supervisor[:40]!r}."
             )
+        launcher = environment.get("CHROMABENCH_LAUNCHER") or "local"
+        if launcher not in ("local", "ray"):
+            raise BadInputError(f"CHROMABENCH_LAUNCHER is local or ray, not {launcher[:40]!r}.")
+        ray_gpus = environment.get("CHROMABENCH_RAY_GPUS") or str(ranks or 1)
+        if not re.fullmatch(r"[0-9]{1,3}", ray_gpus):
+            raise BadInputError(
+                f"CHROMABENCH_RAY_GPUS must be a whole number from 0 to 999, not {ray_gpus[:40]!r}."
+            )
         token = environment.get("CHROMABENCH_SERVER_TOKEN") or None
         if token is not None and not re.fullmatch(r"[!-~]{16,400}", token):
             raise BadInputError(
@@ -70,18 +85,21 @@ class Settings:
                 f"it has {len(token)}."
             )
         return cls(
-            database,
-            artifacts,
-            slots,
-            None
+            database_url=database,
+            artifacts=artifacts,
+            slots=slots,
+            data_roots=None
             if roots is None
             else tuple(Path(it).expanduser().resolve() for it in roots.split(os.pathsep) if it),
-            _read_address(environment, "CHROMABENCH_WEBHOOK"),
-            ranks or 1,
-            supervisor == "elsewhere",
-            environment.get("MLFLOW_TRACKING_URI") or None,
-            _read_address(environment, "CHROMABENCH_SERVER_URL"),
-            token,
+            webhook=_read_address(environment, "CHROMABENCH_WEBHOOK"),
+            ranks=ranks or 1,
+            is_supervised_elsewhere=supervisor == "elsewhere",
+            launcher="ray" if launcher == "ray" else "local",
+            ray_address=_read_address(environment, "CHROMABENCH_RAY_ADDRESS") or cls.ray_address,
+            ray_gpus=int(ray_gpus),
+            mlflow=environment.get("MLFLOW_TRACKING_URI") or None,
+            server_url=_read_address(environment, "CHROMABENCH_SERVER_URL"),
+            server_token=token,
         )
 
     @property

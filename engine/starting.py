@@ -7,16 +7,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
 from engine import processes
-from engine.errors import EngineError
+from engine.errors import BadInputError, EngineError
 from engine.files import replacing
 from engine.records import Job, JobKind
 from engine.settings import PROJECT_ROOT, Settings
-from engine.store import Store
+from engine.store import Store, has_password, is_on_this_machine
 
 # Which process does which kind of job.
 MODULES: dict[JobKind, str] = {
@@ -26,6 +28,7 @@ MODULES: dict[JobKind, str] = {
 }
 # Idle threads spin briefly, then sleep: nearly full speed alone, no collapse on a busy machine.
 SPIN_COUNT = "5000"
+TAIL = 4000  # characters of a log
 MARKER = "installation"  # the file that says whose the artifacts are
 
 
@@ -95,6 +98,32 @@ def check_ranks(settings: Settings, gpus: Sequence[str]) -> None:
         )
 
 
+def check_cluster(settings: Settings) -> None:
+    """Raises `BadInputError` where a Ray cluster could not be used as it should be."""
+    if find_spec("ray") is None:
+        raise BadInputError(
+            "CHROMABENCH_LAUNCHER is ray, but Ray's client is not installed: "
+            "`pip install 'chromabench[cluster]'`."
+        )
+    if has_password(settings.database_url):
+        raise BadInputError(
+            "Ray shows the environment of its jobs: take the password out of "
+            "CHROMABENCH_DATABASE_URL and give it to each machine as PGPASSWORD or ~/.pgpass."
+        )
+    if urlsplit(settings.ray_address).hostname in ("127.0.0.1", "localhost", "::1"):
+        return
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        raise BadInputError(
+            f"The Ray cluster at {settings.ray_address} is used with its token only: whoever "
+            "reaches it can run anything there. Unset RAY_AUTH_MODE."
+        )
+    if is_on_this_machine(settings.database_url):
+        raise BadInputError(
+            "The machines of a Ray cluster need a database that all of them reach: set "
+            "CHROMABENCH_DATABASE_URL to a PostgreSQL server."
+        )
+
+
 def ensure_supervisor(settings: Settings) -> None:
     """Starts a detached supervisor; it leaves at once when another holds the lock.
 
@@ -102,7 +131,9 @@ def ensure_supervisor(settings: Settings) -> None:
     """
     if settings.is_supervised_elsewhere or supervisor_lives(settings):
         return
-    if settings.ranks > 1:
+    if settings.launcher == "ray":
+        check_cluster(settings)
+    elif settings.ranks > 1:
         check_ranks(settings, find_gpus())
     log = settings.artifacts / "supervisor.log"
     try:
@@ -128,30 +159,49 @@ def worker_environment(settings: Settings) -> dict[str, str]:
         "GOMP_SPINCOUNT": SPIN_COUNT,
         **slots,
         "CHROMABENCH_RANKS": str(settings.ranks),
+        "CHROMABENCH_LAUNCHER": settings.launcher,
+        "CHROMABENCH_RAY_ADDRESS": settings.ray_address,
+        "CHROMABENCH_RAY_GPUS": str(settings.ray_gpus),
         "PYTHONPATH": os.pathsep.join(paths),
     }
 
 
 def start_worker(job: Job, settings: Settings, gpu: str | None) -> subprocess.Popen[bytes]:
-    """Starts the detached process of one attempt; its output goes to the run's log.
+    """Starts the detached process of one attempt; its output goes to the job's log.
 
     Args:
         job: claimed.
         settings: the places it works in.
         gpu: those that it may see, by index or id, with commas; None: as its parent does.
     """
-    log = settings.artifacts / "jobs" / f"{job.id:06d}.log"
-    if job.run_id is not None:
-        log = log_path(job.run_id, settings)
     environment = worker_environment(settings) | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
+    return processes.start_detached(
+        worker_command(job, settings), job_log(job, settings), environment
+    )
+
+
+def worker_command(job: Job, settings: Settings) -> list[str]:
+    """What does a claimed job."""
     together: list[str] = []
     if job.kind == "train" and settings.ranks > 1:
         together = ["torch.distributed.run", "--standalone", f"--nproc-per-node={settings.ranks}"]
         together += ["-m"]
-    command = [sys.executable, "-m", *together, MODULES[job.kind], str(job.id), str(job.token)]
-    return processes.start_detached(command, log, environment)
+    return [sys.executable, "-m", *together, MODULES[job.kind], str(job.id), str(job.token)]
+
+
+def job_log(job: Job, settings: Settings) -> Path:
+    """Where the output of a job's processes goes."""
+    if job.run_id is not None:
+        return log_path(job.run_id, settings)
+    return settings.artifacts / "jobs" / f"{job.id:06d}.log"
 
 
 def log_path(run_id: int, settings: Settings) -> Path:
     """The log of a run."""
     return settings.run_dir(run_id) / "run.log"
+
+
+def log_tail(job: Job, settings: Settings) -> str:
+    """The last of a job's log; empty where it has said nothing."""
+    path = job_log(job, settings)
+    return path.read_text(errors="replace")[-TAIL:] if path.is_file() else ""

@@ -8,7 +8,6 @@ supervisor looks after them.
 import math
 import os
 import signal
-import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -17,7 +16,8 @@ from datetime import datetime, timedelta
 from filelock import Timeout
 
 from engine import announcing, jobs, processes, starting, tracked
-from engine.errors import StoreError
+from engine.errors import EngineError, StoreError
+from engine.launchers import choosing
 from engine.records import Job, JobKind, RunState
 from engine.settings import Settings
 from engine.store import GoneDatabaseError, LostJobError, Place, Store, utc_now
@@ -81,7 +81,8 @@ class _Supervisor:
             processes.host(),
             processes.identify(os.getpid(), jobs.CLAIMING),
         )
-        self.gpus = starting.find_gpus()
+        self.launchers = choosing.choose(settings)
+        self.gpus = starting.find_gpus() if settings.launcher == "local" else []
         starting.check_ranks(settings, self.gpus)
         self.slots: dict[JobKind, int] = {
             "train": settings.slots or max(1, len(self.gpus) // settings.ranks),
@@ -90,7 +91,6 @@ class _Supervisor:
         }
         self.working: set[str] = set()  # tokens, as of the last announcement
         self.announce_at = self.mirror_at = 0.0
-        self.children: dict[str, subprocess.Popen[bytes]] = {}  # by the token of their attempt
         self.signalled_at: dict[str, float] = {}
         self.crashed_at: dict[int, float] = {}
         self.unstarted: dict[Job, str] = {}  # and why
@@ -159,6 +159,8 @@ class _Supervisor:
         here = {it.kind for it in active if it.host == self.host}
         if "probe" in here or (kind == "probe" and here):
             return 0
+        if not self.launchers[kind].is_ready():
+            return 0
         taken = {it.slot for it in active if it.kind == kind and it.host == self.host}
         started = 0
         for slot in (str(number) for number in range(self.slots[kind])):
@@ -179,29 +181,35 @@ class _Supervisor:
             group = range(first, first + self.settings.ranks)
             gpu = ",".join(self.gpus[number % len(self.gpus)] for number in group)
         try:
-            child = starting.start_worker(job, self.settings, gpu)
-        except OSError as error:
-            self.unstarted[job] = f"its process could not be started ({error.strerror})"
+            process = self.launchers[job.kind].submit(job, gpu)
+        except EngineError as error:
+            self.unstarted[job] = str(error)
             return
-        self.children[str(job.token)] = child
         try:
-            self.store.set_process(job, processes.identify(child.pid), utc_now())
+            self.store.set_process(job, process, utc_now())
         except LostJobError:
             return  # it has ended already
 
     def reap(self) -> None:
-        """Ends the jobs of processes that are gone, our own children and others'."""
-        returncodes = {token: child.poll() for token, child in self.children.items()}
+        """Ends the jobs of processes that are gone, our own and others'."""
+        active = self.store.read_jobs(*AT_WORK)
+        here = [job for job in active if job.host == self.host]
+        standings = {str(job.token): self.launchers[job.kind].poll(job) for job in here}
+        returncodes = {
+            token: it if isinstance(it, int) else None
+            for token, it in standings.items()
+            if it != "unknown"
+        }
         jobs.reap(self.store, utc_now(), returncodes, self.listen())
-        for token, returncode in returncodes.items():
-            if returncode is not None:
-                del self.children[token]
+        for launcher in self.launchers.values():
+            launcher.tidy(set(standings))
 
     def listen(self) -> dict[str, float]:
         """Token of a job on another host -> for how long its heartbeat has not changed."""
         heard = {}
         for job in self.store.read_jobs(*AT_WORK):
-            if job.host != self.host and job.token is not None:
+            is_here = job.process is not None and processes.is_here(job.process)
+            if not is_here and job.token is not None:
                 last = self.heard.get(job.token)
                 is_new = last is None or last[0] != job.heartbeat_at
                 heard[job.token] = (job.heartbeat_at, time.monotonic()) if is_new else last
@@ -228,14 +236,16 @@ class _Supervisor:
     def stop_asked(self, active: list[Job]) -> None:
         """Passes on the wish to stop, once politely; by force after a grace or a second wish."""
         for job in active:
-            asked, process = job.stop_requested_at is not None, job.process
-            if not asked or process is None or not processes.is_here(process):
+            process, launcher = job.process, self.launchers[job.kind]
+            if job.stop_requested_at is None or process is None:
+                continue
+            if not (processes.is_here(process) or job.host == self.host):
                 continue
             if processes.has_role(process, jobs.CLAIMING):
                 continue  # its own process is not known yet
             if process not in self.signalled_at:
-                processes.terminate(process)
+                launcher.stop(job, by_force=False)
                 self.signalled_at[process] = time.monotonic()
             patience = time.monotonic() - self.signalled_at[process]
             if patience > STOP_GRACE_S or job.kill_requested_at is not None:
-                processes.kill_tree(process)
+                launcher.stop(job, by_force=True)

@@ -1,7 +1,14 @@
 """What is recorded, and the only place that speaks SQL: `Store`."""
 
 from engine.store.connected import GoneDatabaseError, LostJobError
-from engine.store.connection import check_address, database_path, identify, is_absent
+from engine.store.connection import (
+    check_address,
+    database_path,
+    has_password,
+    identify,
+    is_absent,
+    is_on_this_machine,
+)
 from engine.store.queue import Place
 from engine.store.store import Store, utc_now
 
@@ -12,7 +19,9 @@ __all__ = [
     "Store",
     "check_address",
     "database_path",
+    "has_password",
     "identify",
     "is_absent",
+    "is_on_this_machine",
     "utc_now",
 ]

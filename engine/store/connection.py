@@ -73,6 +73,18 @@ def check_address(url: str) -> str:
     return kind
 
 
+def has_password(url: str) -> bool:
+    """Whether an address says a password."""
+    return make_url(url).password is not None
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Whether other machines cannot reach the database: a file, a socket, a loopback address."""
+    parsed = make_url(url)
+    local = (None, "", "localhost", "127.0.0.1", "::1")
+    return parsed.get_backend_name() == "sqlite" or parsed.host in local
+
+
 def database_path(url: str) -> Path:
     """The file of a SQLite address."""
     return Path(str(make_url(url).database))

@@ -1,0 +1,169 @@
+"""Processes on the machines of a Ray cluster, as Ray jobs.
+
+Every machine has our code and its Python at the same place, the artifacts folder, and reaches the
+database. Ray is asked to start and stop; how a run went is read from the database.
+"""
+
+import math
+import os
+import shlex
+import time
+from typing import Any
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it while it is loaded
+
+from ray.job_submission import JobSubmissionClient
+
+from engine import starting
+from engine.errors import EngineError
+from engine.launchers.protocol import Standing
+from engine.processes import ELSEWHERE, is_here, is_submitted, kill_tree
+from engine.records import Job
+from engine.settings import Settings
+
+LOOK_EVERY_S = 1.0  # Ray is not asked about a job more often
+GRACE_S = 60  # between being asked to leave and being killed
+READY_EVERY_S = 5.0
+HANDED_ON = ("CHROMABENCH_", "GOMP_", "PYTHONPATH", "TORCH_HOME", "MLFLOW_TRACKING_URI")
+SECRET = ("CHROMABENCH_SERVER_TOKEN",)
+LOST = -9  # its machine went, or the cluster began anew and knows nothing of it
+SIGNALLED = 128  # a shell's exit status of a process that a signal ended, less the signal
+
+
+class RayLauncher:
+    """Submits Ray jobs; their names follow from the attempt, so any supervisor finds them again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._client: JobSubmissionClient | None = None
+        self._seen: dict[str, tuple[float, Standing]] = {}
+        self._ready: tuple[float, bool] = (-math.inf, False)
+        self._is_away = False
+
+    def is_ready(self) -> bool:
+        """Whether the cluster answers."""
+        asked_at, is_ready = self._ready
+        if time.monotonic() - asked_at >= READY_EVERY_S:
+            try:
+                self._connected().get_version()
+                is_ready = True
+                self._back()
+            except Exception as error:  # of many kinds, all meaning the same
+                is_ready = False
+                self._away(error)
+            self._ready = (time.monotonic(), is_ready)
+        return is_ready
+
+    def _connected(self) -> JobSubmissionClient:
+        if self._client is None:
+            self._client = JobSubmissionClient(self.settings.ray_address)
+        return self._client
+
+    def submit(self, job: Job, gpu: str | None) -> str:
+        """Submits it; Ray takes a name once."""
+        name = _name(job)
+        log = starting.job_log(job, self.settings)
+        command = shlex.join(starting.worker_command(job, self.settings))
+        folder, file = shlex.quote(str(log.parent)), shlex.quote(str(log))
+        gpus = self.settings.ray_gpus
+        try:
+            self._connected().submit_job(
+                # Without a shell between, signals and exit codes are the worker's own.
+                entrypoint=f"mkdir -p {folder} && exec {command} >> {file} 2>&1",
+                submission_id=name,
+                runtime_env={"env_vars": self._environment()},
+                entrypoint_num_gpus=gpus or None,
+                entrypoint_num_cpus=None if gpus else 1,
+                metadata={"chromabench_job": str(job.id), "chromabench_run": str(job.run_id)},
+            )
+        except Exception as error:
+            if self.poll(job) == "unknown":
+                reason = str(error).strip().splitlines()[-1][:300]
+                raise EngineError(f"the Ray cluster did not take it ({reason})") from error
+        return f"{ELSEWHERE}/{name}"
+
+    def poll(self, job: Job) -> Standing:
+        """As Ray has it; while the cluster does not answer, heartbeats must tell."""
+        name = _name(job)
+        asked_at, standing = self._seen.get(name, (0.0, "unknown"))
+        if time.monotonic() - asked_at >= LOOK_EVERY_S:
+            standing = self._ask(name, job.process)
+            self._seen[name] = (time.monotonic(), standing)
+        return standing
+
+    def _ask(self, name: str, process: str | None) -> Standing:
+        try:
+            info = self._connected().get_job_info(name)
+        except RuntimeError as error:
+            if "does not exist" in str(error):
+                return "unknown" if process is None or not is_submitted(process) else LOST
+            return self._away(error)
+        except Exception as error:
+            return self._away(error)
+        self._back()
+        status = str(info.status)
+        if status == "SUCCEEDED":
+            return 0
+        if status == "STOPPED":
+            return -15
+        if status != "FAILED":
+            return "alive"
+        code = info.driver_exit_code
+        if code is None:  # its machine went, and Ray with it
+            return LOST
+        return SIGNALLED - code if code > SIGNALLED else int(code)
+
+    def _away(self, error: Exception) -> Standing:
+        if not self._is_away:
+            where = self.settings.ray_address
+            print(f"the Ray cluster at {where} does not answer: {error}", flush=True)
+            self._is_away = True
+        return "unknown"
+
+    def _back(self) -> None:
+        if self._is_away:
+            print(f"the Ray cluster at {self.settings.ray_address} answers again", flush=True)
+            self._is_away = False
+
+    def stop(self, job: Job, by_force: bool) -> None:
+        """Ray sends a signal, and ends it after a minute; by force at once where it is here."""
+        if by_force and job.process is not None and is_here(job.process):
+            kill_tree(job.process)
+            return
+        try:
+            self._connected().stop_job(_name(job))
+        except Exception as error:  # the worker finds the wish in the database, too
+            self._away(error)
+
+    def logs(self, job: Job) -> str:
+        """From its log, or what Ray has of it where it did not come so far."""
+        said = starting.log_tail(job, self.settings)
+        if said:
+            return said
+        try:
+            found: str = self._connected().get_job_logs(_name(job))
+        except Exception as error:
+            return f"The Ray cluster has no log of it ({error})."
+        return found
+
+    def tidy(self, at_work: set[str]) -> None:
+        """What was seen of attempts that have ended."""
+        names = {f"{_PREFIX}{token}" for token in at_work}
+        self._seen = {name: it for name, it in self._seen.items() if name in names}
+
+    def _environment(self) -> dict[str, str]:
+        everything = starting.worker_environment(self.settings)
+        handed_on: dict[str, Any] = {
+            key: it
+            for key, it in everything.items()
+            if key.startswith(HANDED_ON) and key not in SECRET
+        }
+        return {**handed_on, "RAY_JOB_STOP_WAIT_TIME_S": str(GRACE_S)}
+
+
+_PREFIX = "chromabench-"
+
+
+def _name(job: Job) -> str:
+    """The Ray job of an attempt."""
+    return f"{_PREFIX}{job.token}"
