@@ -9,6 +9,7 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
@@ -127,6 +128,18 @@ def ask(settings: Settings, study_id: int, uri: str) -> Tracked:
     )
     tracked.save()
     return tracked
+
+
+def wait_for(tracked: Tracked, look_every_s: float) -> None:
+    """Waits until somebody else has sent all there is of a study.
+
+    Raises:
+        EngineError: the server does not take it.
+    """
+    while (known := read_one(tracked.path)) is not None and not known.is_over:
+        if known.trouble:
+            raise EngineError(f"{known.uri} does not take it for now: {known.trouble}")
+        time.sleep(look_every_s)
 
 
 def wake(settings: Settings, study_id: int) -> None:

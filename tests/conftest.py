@@ -17,6 +17,8 @@ from engine.data.sources import read_source
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.settings import Settings
 from engine.store import Store
+from tests.mlflow_server import Server
+from tests.ray_cluster import running_cluster
 
 PATIENCE_S = 300  # for what real processes do; machines are shared and slow at times
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -141,3 +143,19 @@ def few_pairs(packed):
 @pytest.fixture(scope="session")
 def few_val_pairs(packed):
     return load(packed, "val", 8)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory):
+    """A real MLflow server of our own."""
+    server = Server(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A real Ray cluster of our own, on this machine, behind its token."""
+    with running_cluster() as cluster:
+        yield cluster

@@ -24,6 +24,8 @@ from engine.report import compare
 from engine.settings import Settings
 from engine.store import Store, is_absent, utc_now
 
+LOOK_EVERY_S = 0.5  # how far somebody else is with sending
+
 
 def study(chosen: argparse.Namespace, settings: Settings) -> int:
     """Stores a study, queues its runs, and with --wait sees them through."""
@@ -197,13 +199,12 @@ def _send(store: Store, settings: Settings, study_id: int, uri: str) -> None:
     from engine.tracking import sending
 
     try:
-        with tracked.mirror_lock(settings).acquire(timeout=0), stderr.status("sending") as status:
-            sending.Sender(store, settings, wanted, status.update).send()
-    except Timeout as error:
-        raise EngineError(
-            f"A process is sending to MLflow already, and takes study {study_id} along; "
-            f"{settings.artifacts / tracked.LOG} says how it goes."
-        ) from error
+        with stderr.status("sending") as status:
+            try:
+                with tracked.mirror_lock(settings).acquire(timeout=0):
+                    sending.Sender(store, settings, wanted, status.update).send()
+            except Timeout:  # a process sends already, and takes this study along
+                tracked.wait_for(wanted, LOOK_EVERY_S)
     except sending.TROUBLES as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise EngineError(f"{uri} did not take all of it ({reason[:300]}).") from error

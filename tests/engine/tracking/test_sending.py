@@ -14,6 +14,7 @@ from engine.store import utc_now
 from engine.tracking import mirror, sending
 from tests.conftest import NOW, tiny_config, wait_for
 from tests.engine.test_resuming import at_check, do
+from tests.mlflow_server import Server
 
 pytestmark = pytest.mark.slow
 
@@ -182,8 +183,6 @@ def test_a_study_that_was_deleted_is_over(store, tracked_settings):
 
 
 def test_the_mirror_catches_up_after_the_server_was_away(store, tracked_settings, tmp_path_factory):
-    from tests.engine.tracking.conftest import Server
-
     server = Server(tmp_path_factory.mktemp("away"))
     settings = replace(tracked_settings, mlflow=server.uri)
     configs = [tiny_config(epochs=2), tiny_config("gan", epochs=2)]

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-import pytest
-from mlflow import MlflowClient
 
 PATIENCE_S = 120
 START_TRIES = 240
@@ -73,12 +71,6 @@ class Server:
 
     @property
     def client(self):
+        from mlflow import MlflowClient  # a second to load, which most tests need not wait for
+
         return MlflowClient(tracking_uri=self.uri)
-
-
-@pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("mlflow"))
-    server.start()
-    yield server
-    server.stop()

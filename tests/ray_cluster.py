@@ -8,12 +8,11 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pytest
 import requests
 
 from engine.settings import PROJECT_ROOT
@@ -38,9 +37,9 @@ def free_ports(count):
         return [probe.getsockname()[1] for probe in probes]
 
 
-@pytest.fixture(scope="session")
-def ray_cluster():
-    """Ended with all its processes when the tests are over."""
+@contextmanager
+def running_cluster():
+    """A cluster of one machine; ended with all its processes."""
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets lie in it
     token = secrets.token_hex(32)
     ports = free_ports(7)
