@@ -4,12 +4,18 @@ A study is trained once (about eight minutes on two cores) and kept under build/
 second one is started anew each time, so that Live shows runs that are really at work.
 """
 
-from contextlib import closing
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from playwright.sync_api import Browser
 
 from benchmarks.browsing import chromium, end, engine, served, wait
+from engine.serve import client
 from engine.settings import PROJECT_ROOT, Settings
+from engine.starting import worker_environment
 from engine.store import Store
 
 FOLDER = PROJECT_ROOT / "build" / "screenshots"
@@ -29,7 +35,7 @@ def main() -> None:
         trained = train_once(store, settings)
         started = start_anew(store, settings)
         try:
-            with served(settings) as address, chromium() as browser:
+            with model_server(settings), served(settings) as address, chromium() as browser:
                 for theme in THEMES:
                     take_all(browser, address, theme, trained, started)
         finally:
@@ -79,6 +85,7 @@ def take_all(browser: Browser, address: str, theme: str, trained: int, started: 
         "compare": (f"/compare?study={trained}", 1500, None),
         "run": (f"/run?run={trained_run(trained)}", 1300, None),
         "data": ("/data", 1000, None),
+        "colorize": (f"/colorize?{colorize(trained)}", 1000, "target · what was wanted"),
     }
     context = browser.new_context(
         viewport={"width": WIDTH, "height": 900}, color_scheme=theme, device_scale_factor=1.5
@@ -93,6 +100,26 @@ def take_all(browser: Browser, address: str, theme: str, trained: int, started: 
         page.screenshot(path=OUT / f"{name}-{theme}.png")
         page.close()
     context.close()
+
+
+def colorize(study_id: int) -> str:
+    """The first seed of each configuration, on a validation picture."""
+    with closing(Store(f"sqlite:///{FOLDER}/runs.db")) as store:
+        first = [run.id for run in store.read_runs(study_id) if run.seed == 0]
+    return f"models={'.'.join(map(str, first))}&picture=Validation+set"
+
+
+@contextmanager
+def model_server(settings: Settings) -> Iterator[None]:
+    """A server for the Colorize page."""
+    command = [sys.executable, "-m", "engine", "serve", "--port", "0"]
+    process = subprocess.Popen(command, env=worker_environment(settings))
+    try:
+        wait(lambda: client.look(settings).state == "ready", 120)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
 
 
 def trained_run(study_id: int) -> int:
