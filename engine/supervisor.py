@@ -112,6 +112,7 @@ class _Supervisor:
             if is_busy:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at >= idle_s:
+                tracked.ensure_mirror(self.settings)
                 return
             self.leave.wait(LOOK_EVERY_S)
 
@@ -126,7 +127,7 @@ class _Supervisor:
         for kind in self.slots:  # what was just claimed counts for the next kind
             started.append(self.fill(kind, self.store.read_jobs(*AT_WORK)))
         self.announce({str(job.token) for job in active})
-        self.mirror(bool(active))
+        self.mirror(active)
         return bool(active or waiting or any(started))
 
     def announce(self, working: set[str]) -> None:
@@ -147,10 +148,16 @@ class _Supervisor:
             about = announcing.describe(study, runs)
             threading.Thread(target=announcing.post, args=(webhook, about)).start()
 
-    def mirror(self, is_busy: bool) -> None:
-        """Makes sure that what is to be in MLflow too is sent."""
-        if is_busy and time.monotonic() >= self.mirror_at:
-            self.mirror_at = time.monotonic() + MIRROR_EVERY_S
+    def mirror(self, active: list[Job]) -> None:
+        """Makes sure that what is to be in MLflow too is sent.
+
+        Not while a run begins: it may be measuring how many threads this machine is worth.
+        """
+        if time.monotonic() < self.mirror_at:
+            return
+        self.mirror_at = time.monotonic() + MIRROR_EVERY_S
+        runs = [self.store.read_run(job.run_id) for job in active if job.run_id is not None]
+        if all(run.step for run in runs):
             tracked.ensure_mirror(self.settings)
 
     def fill(self, kind: JobKind, active: list[Job]) -> int:
