@@ -25,7 +25,8 @@ MOST_MODELS = 200
 MOST_TRIALS = 300
 TRIED_PX = 512  # side of a validation picture that can be drawn at any size
 PREVIEW_PX = 1024  # longer side of what is shown on the page
-KEPT = 24  # answers in memory
+KEPT = 12  # answers in memory, for a while
+KEPT_S = 600.0
 PREVIEW_QUALITY = 88
 
 
@@ -89,7 +90,7 @@ def colour(url: str, picture: bytes, model: Candidate, as_is: bool) -> Coloured:
     return _colour(reads.database(), url, digest, model.checkpoint.sha256, given, picture, model)
 
 
-@st.cache_resource(max_entries=KEPT, show_spinner=False)
+@st.cache_resource(max_entries=KEPT, ttl=KEPT_S, show_spinner=False)
 def _colour(
     database: str,
     url: str,

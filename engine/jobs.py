@@ -24,6 +24,7 @@ from engine.starting import claim_artifacts, ensure_supervisor, supervisor_lives
 from engine.store import LostJobError, Store
 
 CLAIMING = "claiming"  # the role of a supervisor until the worker's own process is known
+KILLED = -9  # the return code of what SIGKILL ended
 UNHEARD_AFTER_S = 300.0  # a job on another host without a heartbeat by then is lost
 
 
@@ -44,10 +45,12 @@ def submit(
     """
     claim_artifacts(store, settings)
     _require_room(configs, settings)
+    sends = settings.mlflow is not None and tracked.is_installed()
+    uri = tracked.check_uri(settings.mlflow or "", tracked.VARIABLE) if sends else None
     study, runs = store.add_study(key, check_name(name), configs, now)
-    if settings.mlflow is not None and tracked.is_installed():
-        tracked.ask(settings, study.id, settings.mlflow)
     ensure_supervisor(settings)
+    if uri is not None:
+        tracked.ask(settings, study.id, uri)
     return study, runs
 
 
@@ -258,8 +261,9 @@ def reap(
         by_signal = returncode is None or returncode < 0
         # The worker may have ended the job itself since the list was read.
         with suppress(LostJobError):
-            if returncode is None and processes.has_role(job.process, CLAIMING):
-                store.give_back(job, now)  # its supervisor died before there was a worker
+            is_claiming = returncode is None and processes.has_role(job.process, CLAIMING)
+            if is_claiming or (returncode == KILLED and _is_waiting(job)):
+                store.give_back(job, now)  # lost before there was a worker
             else:
                 store.finish_job(job, state, reason, now, may_retry=by_signal)
 
@@ -276,9 +280,12 @@ def attend(store: Store, settings: Settings, now: datetime) -> None:
 def _is_gone(job: Job, unheard_s: float) -> bool:
     if job.process is not None and processes.is_here(job.process):
         return not processes.is_alive(job.process)
-    if job.process is not None and processes.is_submitted(job.process):
-        return False  # it waits for a machine; whoever submitted it is told how it ends
     return unheard_s > UNHEARD_AFTER_S
+
+
+def _is_waiting(job: Job) -> bool:
+    """Whether it was submitted to a cluster and has not begun."""
+    return job.process is not None and processes.is_submitted(job.process)
 
 
 def _verdict(job: Job, returncode: int | None) -> tuple[RunState, str]:
@@ -286,9 +293,9 @@ def _verdict(job: Job, returncode: int | None) -> tuple[RunState, str]:
         if job.process is not None and not processes.is_here(job.process):
             return RunState.CRASHED, f"nothing was heard from {job.host} for five minutes"
         return RunState.CRASHED, "its process is gone; the machine or somebody ended it"
-    if job.process is not None and processes.is_submitted(job.process):
+    if _is_waiting(job):
         return RunState.CRASHED, "the cluster ended it before it began; its log says why"
-    if returncode == -9:
+    if returncode == KILLED:
         return RunState.CRASHED, "killed by the system, probably out of memory"
     if returncode < 0:
         return RunState.CRASHED, f"its process was ended by signal {-returncode}"

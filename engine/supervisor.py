@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -18,6 +19,7 @@ from filelock import Timeout
 from engine import announcing, jobs, processes, starting, tracked
 from engine.errors import EngineError, StoreError
 from engine.launchers import choosing
+from engine.launchers.protocol import NotNowError, Status
 from engine.records import Job, JobKind, RunState
 from engine.settings import Settings
 from engine.store import GoneDatabaseError, LostJobError, Place, Store, utc_now
@@ -30,6 +32,7 @@ RETRY_AFTER_S = 10.0  # a crashed run is seen as such so long before it goes on 
 PROBES = 1
 AT_WORK = (RunState.RUNNING, RunState.STOPPING)
 ANNOUNCE_EVERY_S = 5.0  # a look at which studies have ended, where none of our own did
+BEAT_EVERY_S = 5.0
 MIRROR_EVERY_S = 5.0  # a look whether something is to be sent to MLflow, and nobody does
 ANNOUNCED_FOR_S = 3600.0  # a study that ended longer ago is no news
 CHECKS = 1  # looks at data at a time; they do not wait for runs
@@ -91,6 +94,8 @@ class _Supervisor:
         }
         self.working: set[str] = set()  # tokens, as of the last announcement
         self.announce_at = self.mirror_at = 0.0
+        self.mirror_trouble = ""
+        self.beaten_at: dict[str, float] = {}  # by token: submitted, and not begun
         self.signalled_at: dict[str, float] = {}
         self.crashed_at: dict[int, float] = {}
         self.unstarted: dict[Job, str] = {}  # and why
@@ -112,7 +117,7 @@ class _Supervisor:
             if is_busy:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at >= idle_s:
-                tracked.ensure_mirror(self.settings)
+                self.ensure_mirror()
                 return
             self.leave.wait(LOOK_EVERY_S)
 
@@ -156,9 +161,18 @@ class _Supervisor:
         if time.monotonic() < self.mirror_at:
             return
         self.mirror_at = time.monotonic() + MIRROR_EVERY_S
-        runs = [self.store.read_run(job.run_id) for job in active if job.run_id is not None]
-        if all(run.step for run in runs):
+        training = {job.run_id for job in active}
+        if all(run.step for run in self.store.read_runs() if run.id in training):
+            self.ensure_mirror()
+
+    def ensure_mirror(self) -> None:
+        """Training goes on whatever becomes of it; what stands in its way is said once."""
+        try:
             tracked.ensure_mirror(self.settings)
+        except (EngineError, OSError) as error:
+            if str(error) != self.mirror_trouble:
+                print(f"nothing is sent to MLflow: {error}", flush=True)
+            self.mirror_trouble = str(error)
 
     def fill(self, kind: JobKind, active: list[Job]) -> int:
         """Claims and starts jobs of a kind in this host's free slots; returns how many."""
@@ -189,6 +203,10 @@ class _Supervisor:
             gpu = ",".join(self.gpus[number % len(self.gpus)] for number in group)
         try:
             process = self.launchers[job.kind].submit(job, gpu)
+        except NotNowError as error:
+            print(f"{error}; it stays in the queue", flush=True)
+            self.store.give_back(job, utc_now())
+            return
         except EngineError as error:
             self.unstarted[job] = str(error)
             return
@@ -200,8 +218,10 @@ class _Supervisor:
     def reap(self) -> None:
         """Ends the jobs of processes that are gone, our own and others'."""
         active = self.store.read_jobs(*AT_WORK)
-        here = [job for job in active if job.host == self.host]
-        standings = {str(job.token): self.launchers[job.kind].poll(job) for job in here}
+        # What was submitted to a cluster and not begun, any supervisor can ask about.
+        mine = [job for job in active if job.host == self.host or _is_submitted(job)]
+        standings = {str(job.token): self.launchers[job.kind].poll(job) for job in mine}
+        self.beat([job for job in mine if _is_submitted(job)], standings)
         returncodes = {
             token: it if isinstance(it, int) else None
             for token, it in standings.items()
@@ -210,6 +230,19 @@ class _Supervisor:
         jobs.reap(self.store, utc_now(), returncodes, self.listen())
         for launcher in self.launchers.values():
             launcher.tidy(set(standings))
+
+    def beat(self, submitted: list[Job], standings: Mapping[str, Status]) -> None:
+        """Says that jobs live that wait for a machine and cannot say so themselves."""
+        now = time.monotonic()
+        for job in submitted:
+            token = str(job.token)
+            is_due = now - self.beaten_at.get(token, -math.inf) >= BEAT_EVERY_S
+            if standings[token] == "alive" and is_due:
+                self.beaten_at[token] = now
+                with suppress(LostJobError):
+                    self.store.beat(job, utc_now())
+        tokens = {str(job.token) for job in submitted}
+        self.beaten_at = {it: at for it, at in self.beaten_at.items() if it in tokens}
 
     def listen(self) -> dict[str, float]:
         """Token of a job on another host -> for how long its heartbeat has not changed."""
@@ -246,7 +279,7 @@ class _Supervisor:
             process, launcher = job.process, self.launchers[job.kind]
             if job.stop_requested_at is None or process is None:
                 continue
-            if not (processes.is_here(process) or job.host == self.host):
+            if not (processes.is_here(process) or job.host == self.host or _is_submitted(job)):
                 continue
             if processes.has_role(process, jobs.CLAIMING):
                 continue  # its own process is not known yet
@@ -256,3 +289,7 @@ class _Supervisor:
             patience = time.monotonic() - self.signalled_at[process]
             if patience > STOP_GRACE_S or job.kill_requested_at is not None:
                 launcher.stop(job, by_force=True)
+
+
+def _is_submitted(job: Job) -> bool:
+    return job.process is not None and processes.is_submitted(job.process)

@@ -1,15 +1,15 @@
 """Which studies are recorded in MLflow too, and how much of them has been sent. Torch-free.
 
-A file per study and server in the artifacts folder is wish and progress in one. `tracking` sends;
-here nothing knows MLflow, so that whoever starts a study can ask for it.
+Two files per study and server in the artifacts folder: the wish, and how much was sent of it.
+`tracking` sends; here nothing knows MLflow, so that whoever starts a study can ask for it.
 """
 
 import hashlib
 import json
 import re
+import secrets
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
@@ -25,6 +25,7 @@ from engine.settings import Settings
 from engine.starting import worker_environment
 
 VARIABLE = "MLFLOW_TRACKING_URI"
+WISH = ".json"
 FOLDER, LOG, LOCK = "tracking", "tracking.log", "tracking.lock"
 INSTALL = "`pip install 'chromabench[mlflow]'`"
 
@@ -40,9 +41,10 @@ class Sent:
         cursor: id of the last curve point that was sent.
         steps: curve -> the last step that was sent: what a resumed run repeats is not sent again.
         sample_id: of the last samples that were sent.
-        evaluated: how many values of how many checkpoints were sent.
+        values: value of an evaluation -> what was sent of it, a number or why there is none.
+        params: whether its settings were sent.
         state: of the run, when it was last sent.
-        model: the checkpoint whose model was sent.
+        model: hash of the checkpoint whose model was sent.
     """
 
     mlflow_id: str
@@ -50,7 +52,7 @@ class Sent:
     cursor: int = 0
     steps: Mapping[str, int] = field(default_factory=dict)
     sample_id: int = 0
-    evaluated: int = 0
+    values: Mapping[str, float | str] = field(default_factory=dict)
     params: bool = False
     state: str = ""
     model: str = ""
@@ -61,30 +63,35 @@ class Tracked:
     """A study that is recorded in MLflow too.
 
     Attributes:
-        path: of the file that says so.
+        path: of the file that says so. Who wishes writes it; who sends writes another beside it.
         uri: of the MLflow server.
+        asked: the newest wish; another one with each.
         runs: run -> how much of it was sent.
-        is_over: all there was has been sent.
+        done: the wish that was fulfilled last.
         trouble: why the server took nothing when it was last asked; empty where it did.
     """
 
     path: Path
     study_id: int
     uri: str
+    asked: str
     runs: Mapping[int, Sent] = field(default_factory=dict)
-    is_over: bool = False
+    done: str = ""
     trouble: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all there was has been sent since it was last wished for."""
+        return self.done == self.asked
 
     def with_run(self, run_id: int, sent: Sent) -> "Tracked":
         """The same with one run further."""
         return replace(self, runs={**self.runs, run_id: sent})
 
     def save(self) -> None:
-        """Writes it down."""
-        values: dict[str, Any] = asdict(self)
-        del values["path"]
-        with replacing(self.path) as file:
-            file.write(json.dumps(values).encode())
+        """Writes down how much was sent."""
+        runs = {run_id: asdict(sent) for run_id, sent in self.runs.items()}
+        _write(_sent_path(self.path), {"runs": runs, "done": self.done, "trouble": self.trouble})
 
 
 def check_uri(uri: str, origin: str) -> str:
@@ -94,7 +101,7 @@ def check_uri(uri: str, origin: str) -> str:
         uri: as it was given.
         origin: the option or variable that gave it.
     """
-    if not re.fullmatch(r"(https?|file|sqlite)://?\S+", uri):
+    if not re.fullmatch(r"\S+", uri):
         raise BadInputError(
             f"{origin} must be the address of an MLflow server, such as http://127.0.0.1:5000, "
             f"not {uri[:60]!r}."
@@ -120,49 +127,56 @@ def require_client() -> None:
 
 def ask(settings: Settings, study_id: int, uri: str) -> Tracked:
     """Asks for a study to be recorded there too; what was sent before is known still."""
-    known = read_one(_path(settings, study_id, uri))
-    tracked = (
-        Tracked(_path(settings, study_id, uri), study_id, uri)
-        if known is None
-        else replace(known, is_over=False)
-    )
-    tracked.save()
+    path = _path(settings, study_id, uri)
+    _wish(path, study_id, uri)
+    tracked = read_one(path)
+    assert tracked is not None
     return tracked
-
-
-def wait_for(tracked: Tracked, look_every_s: float) -> None:
-    """Waits until somebody else has sent all there is of a study.
-
-    Raises:
-        EngineError: the server does not take it.
-    """
-    while (known := read_one(tracked.path)) is not None and not known.is_over:
-        if known.trouble:
-            raise EngineError(f"{known.uri} does not take it for now: {known.trouble}")
-        time.sleep(look_every_s)
 
 
 def wake(settings: Settings, study_id: int) -> None:
     """More is to come of a study: whoever it was sent to gets that too."""
     for it in read_all(settings):
-        if it.study_id == study_id and it.is_over:
-            replace(it, is_over=False).save()
+        if it.study_id == study_id:
+            _wish(it.path, it.study_id, it.uri)
 
 
 def read_all(settings: Settings) -> list[Tracked]:
     """All studies that are recorded in MLflow too."""
-    paths = sorted((settings.artifacts / FOLDER).glob("study-*.json"))
+    paths = sorted((settings.artifacts / FOLDER).glob(f"study-*{WISH}"))
     return [it for path in paths if (it := read_one(path)) is not None]
 
 
 def read_one(path: Path) -> Tracked | None:
-    """What a file says; None where it is not there, or none of ours."""
+    """What is wished and how much was sent; None where there is no such wish of ours."""
+    wish, sent = _read(path), _read(_sent_path(path))
     try:
-        said = json.loads(path.read_bytes())
-        runs = {int(run_id): Sent(**sent) for run_id, sent in said.pop("runs").items()}
-        return Tracked(path, **said, runs=runs)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        runs = {int(run_id): Sent(**it) for run_id, it in sent.get("runs", {}).items()}
+        progress = {"runs": runs, "done": sent.get("done", ""), "trouble": sent.get("trouble", "")}
+        return Tracked(path, **wish, **progress)
+    except (ValueError, TypeError, AttributeError):
         return None
+
+
+def _wish(path: Path, study_id: int, uri: str) -> None:
+    _write(path, {"study_id": study_id, "uri": uri, "asked": secrets.token_hex(8)})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    with replacing(path) as file:
+        file.write(json.dumps(values).encode())
+
+
+def _sent_path(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(WISH) + ".sent")
 
 
 def mirror_lock(settings: Settings) -> FileLock:
@@ -191,4 +205,4 @@ def ensure_mirror(settings: Settings) -> None:
 
 def _path(settings: Settings, study_id: int, uri: str) -> Path:
     digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
-    return settings.artifacts / FOLDER / f"study-{study_id:06d}-{digest}.json"
+    return settings.artifacts / FOLDER / f"study-{study_id:06d}-{digest}{WISH}"

@@ -100,7 +100,7 @@ def show_answer(
     )
     if coloured.notes:
         st.caption(f":material/info: {plain(coloured.notes)}")
-    if coloring.expects(run) == "line art" and (as_is or "extracted" in coloured.notes):
+    if coloring.expects(run) == "line art" and (as_is or coloured.is_extracted):
         st.toggle(
             "It is line art",
             key=f"as_is_{run.id}",

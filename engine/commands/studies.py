@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -200,11 +201,16 @@ def _send(store: Store, settings: Settings, study_id: int, uri: str) -> None:
 
     try:
         with stderr.status("sending") as status:
-            try:
-                with tracked.mirror_lock(settings).acquire(timeout=0):
-                    sending.Sender(store, settings, wanted, status.update).send()
-            except Timeout:  # a process sends already, and takes this study along
-                tracked.wait_for(wanted, LOOK_EVERY_S)
+            while (known := tracked.read_one(wanted.path)) is not None and not known.is_over:
+                try:
+                    with tracked.mirror_lock(settings).acquire(timeout=0):
+                        if sending.Sender(store, settings, known, status.update).send():
+                            continue
+                        break  # its runs go on, and so does whoever sends them
+                except Timeout:  # a process sends already, and takes this study along
+                    if known.trouble:
+                        raise EngineError(f"{uri} does not take it: {known.trouble}") from None
+                    time.sleep(LOOK_EVERY_S)
     except sending.TROUBLES as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise EngineError(f"{uri} did not take all of it ({reason[:300]}).") from error
@@ -229,6 +235,7 @@ def evaluate(chosen: argparse.Namespace, settings: Settings) -> int:
             chosen.features,
             advance,
         )
+    tracked.wake(settings, run.study_id)
     if chosen.json:
         found = [terminal.as_json(it, str(wanted)) for it in judgement.evaluations]
         print(json.dumps(found, indent=2))

@@ -143,7 +143,10 @@ def measure(content: bytes, most_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """
     if not content:
         raise PictureFaultError("empty", "the file has 0 bytes")
-    with _faults_told(content), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+    with (
+        _faults_told(content, most_pixels),
+        Image.open(io.BytesIO(content), formats=_FORMATS) as image,
+    ):
         _check_pixels(image.size, most_pixels)
         return image.size
 
@@ -187,7 +190,7 @@ def decode(
     """
     if not content:
         raise PictureFaultError("empty", "the file has 0 bytes")
-    with _faults_told(content):
+    with _faults_told(content, most_pixels):
         _check_whole(content)
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
         _check_pixels(image.size, most_pixels)
@@ -242,7 +245,7 @@ def _scaled(
 
 
 @contextmanager
-def _faults_told(content: bytes) -> Iterator[None]:
+def _faults_told(content: bytes, most_pixels: int = MAX_PIXELS) -> Iterator[None]:
     """Turns whatever a decoder raises into a `PictureFaultError`."""
     try:
         yield
@@ -258,7 +261,7 @@ def _faults_told(content: bytes) -> Iterator[None]:
         ) from error
     except Image.DecompressionBombError as error:
         pixels = int((re.findall(r"\d+", str(error)) or [0])[0])
-        raise _too_large(pixels) from error
+        raise _too_large(pixels, most_pixels) from error
     except MemoryError as error:  # of the machine, not of the picture
         raise EngineError("There is not enough memory to decode a picture.") from error
     except Exception as error:  # decoders of damaged files raise anything

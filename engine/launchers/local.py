@@ -4,7 +4,7 @@ import subprocess
 
 from engine import processes, starting
 from engine.errors import EngineError
-from engine.launchers.protocol import Standing
+from engine.launchers.protocol import Status
 from engine.records import Job
 from engine.settings import Settings
 
@@ -32,7 +32,7 @@ class LocalLauncher:
             self._children[str(job.token)] = child
         return processes.identify(child.pid)
 
-    def poll(self, job: Job) -> Standing:
+    def poll(self, job: Job) -> Status:
         """A child's return code; others' children are looked up by who they are."""
         child = self._children.get(str(job.token))
         if child is None:

@@ -2,11 +2,16 @@
 
 from typing import Literal, Protocol
 
+from engine.errors import EngineError
 from engine.records import Job
 
 # How a job's process stands: at work (or waiting to be), or what it returned, negative for a
 # signal; `unknown` where this launcher cannot tell, and heartbeats must.
-Standing = Literal["alive", "unknown"] | int
+Status = Literal["alive", "unknown"] | int
+
+
+class NotNowError(EngineError):
+    """A job could not be started for now; it goes back into the queue."""
 
 
 class Launcher(Protocol):
@@ -24,11 +29,12 @@ class Launcher(Protocol):
             gpu: the GPUs that it may see, with commas; None: as the launcher has it.
 
         Raises:
+            NotNowError: not for now.
             EngineError: it could not be started.
         """
         ...
 
-    def poll(self, job: Job) -> Standing:
+    def poll(self, job: Job) -> Status:
         """How the process of an attempt stands."""
         ...
 

@@ -12,11 +12,12 @@ from typing import Any
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it while it is loaded
 
+from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
 from engine import starting
 from engine.errors import EngineError
-from engine.launchers.protocol import Standing
+from engine.launchers.protocol import NotNowError, Status
 from engine.processes import ELSEWHERE, is_here, is_submitted, kill_tree
 from engine.records import Job
 from engine.settings import Settings
@@ -24,10 +25,21 @@ from engine.settings import Settings
 LOOK_EVERY_S = 1.0  # Ray is not asked about a job more often
 GRACE_S = 60  # between being asked to leave and being killed
 READY_EVERY_S = 5.0
-HANDED_ON = ("CHROMABENCH_", "GOMP_", "PYTHONPATH", "TORCH_HOME", "MLFLOW_TRACKING_URI")
-SECRET = ("CHROMABENCH_SERVER_TOKEN",)
+HANDED_ON = (  # by name: Ray shows them to whoever may look at its jobs
+    *("CHROMABENCH_DATABASE_URL", "CHROMABENCH_ARTIFACTS", "CHROMABENCH_RANKS"),
+    *("CHROMABENCH_SLOTS", "GOMP_SPINCOUNT", "PYTHONPATH", "TORCH_HOME"),
+)
+FAULTS = (RuntimeError, OSError, RayError)
+TIMEOUT_S = (3.0, 10.0)  # to connect, and to answer
 LOST = -9  # its machine went, or the cluster began anew and knows nothing of it
 SIGNALLED = 128  # a shell's exit status of a process that a signal ended, less the signal
+
+
+class _Client(JobSubmissionClient):
+    """Ray's, with an end to its patience."""
+
+    def _do_request(self, *them: Any, **options: Any) -> Any:  # noqa: ANN401, as Ray has it
+        return super()._do_request(*them, **{"timeout": TIMEOUT_S, **options})
 
 
 class RayLauncher:
@@ -35,28 +47,25 @@ class RayLauncher:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._client: JobSubmissionClient | None = None
-        self._seen: dict[str, tuple[float, Standing]] = {}
+        self._client: _Client | None = None
+        self._seen: dict[str, tuple[float, Status]] = {}
         self._ready: tuple[float, bool] = (-math.inf, False)
         self._is_away = False
 
     def is_ready(self) -> bool:
         """Whether the cluster answers."""
-        asked_at, is_ready = self._ready
-        if time.monotonic() - asked_at >= READY_EVERY_S:
+        if time.monotonic() - self._ready[0] >= READY_EVERY_S:
             try:
                 self._connected().get_version()
-                is_ready = True
                 self._back()
-            except Exception as error:  # of many kinds, all meaning the same
-                is_ready = False
+                self._ready = (time.monotonic(), True)
+            except FAULTS as error:
                 self._away(error)
-            self._ready = (time.monotonic(), is_ready)
-        return is_ready
+        return self._ready[1]
 
-    def _connected(self) -> JobSubmissionClient:
+    def _connected(self) -> _Client:
         if self._client is None:
-            self._client = JobSubmissionClient(self.settings.ray_address)
+            self._client = _Client(self.settings.ray_address)
         return self._client
 
     def submit(self, job: Job, gpu: str | None) -> str:
@@ -76,13 +85,15 @@ class RayLauncher:
                 entrypoint_num_cpus=None if gpus else 1,
                 metadata={"chromabench_job": str(job.id), "chromabench_run": str(job.run_id)},
             )
-        except Exception as error:
-            if self.poll(job) == "unknown":
-                reason = str(error).strip().splitlines()[-1][:300]
-                raise EngineError(f"the Ray cluster did not take it ({reason})") from error
+        except FAULTS as error:
+            if self._ask(name, None) == "unknown":
+                reason = (str(error).strip().splitlines() or [repr(error)])[-1][:300]
+                refusal = f"the Ray cluster did not take run {job.run_id} ({reason})"
+                is_away = self._is_away or not isinstance(error, RuntimeError)
+                raise (NotNowError if is_away else EngineError)(refusal) from error
         return f"{ELSEWHERE}/{name}"
 
-    def poll(self, job: Job) -> Standing:
+    def poll(self, job: Job) -> Status:
         """As Ray has it; while the cluster does not answer, heartbeats must tell."""
         name = _name(job)
         asked_at, standing = self._seen.get(name, (0.0, "unknown"))
@@ -91,14 +102,14 @@ class RayLauncher:
             self._seen[name] = (time.monotonic(), standing)
         return standing
 
-    def _ask(self, name: str, process: str | None) -> Standing:
+    def _ask(self, name: str, process: str | None) -> Status:
         try:
             info = self._connected().get_job_info(name)
         except RuntimeError as error:
             if "does not exist" in str(error):
                 return "unknown" if process is None or not is_submitted(process) else LOST
             return self._away(error)
-        except Exception as error:
+        except FAULTS as error:
             return self._away(error)
         self._back()
         status = str(info.status)
@@ -113,11 +124,12 @@ class RayLauncher:
             return LOST
         return SIGNALLED - code if code > SIGNALLED else int(code)
 
-    def _away(self, error: Exception) -> Standing:
+    def _away(self, error: Exception) -> Status:
         if not self._is_away:
             where = self.settings.ray_address
             print(f"the Ray cluster at {where} does not answer: {error}", flush=True)
             self._is_away = True
+        self._ready = (time.monotonic(), False)
         return "unknown"
 
     def _back(self) -> None:
@@ -132,7 +144,7 @@ class RayLauncher:
             return
         try:
             self._connected().stop_job(_name(job))
-        except Exception as error:  # the worker finds the wish in the database, too
+        except FAULTS as error:  # the worker finds the wish in the database, too
             self._away(error)
 
     def logs(self, job: Job) -> str:
@@ -142,7 +154,7 @@ class RayLauncher:
             return said
         try:
             found: str = self._connected().get_job_logs(_name(job))
-        except Exception as error:
+        except FAULTS as error:
             return f"The Ray cluster has no log of it ({error})."
         return found
 
@@ -153,11 +165,7 @@ class RayLauncher:
 
     def _environment(self) -> dict[str, str]:
         everything = starting.worker_environment(self.settings)
-        handed_on: dict[str, Any] = {
-            key: it
-            for key, it in everything.items()
-            if key.startswith(HANDED_ON) and key not in SECRET
-        }
+        handed_on: dict[str, Any] = {key: it for key, it in everything.items() if key in HANDED_ON}
         return {**handed_on, "RAY_JOB_STOP_WAIT_TIME_S": str(GRACE_S)}
 
 

@@ -13,6 +13,7 @@ from engine.errors import EngineError
 from engine.files import replacing
 from engine.settings import Settings
 
+LOOKED_AT_S = 2.0
 FILE, LOCK, LOG = "server.json", "server.lock", "server.log"
 
 
@@ -57,7 +58,7 @@ def alone(settings: Settings) -> Iterator[None]:
     """
     held = FileLock(settings.artifacts / LOCK)
     try:
-        held.acquire(timeout=0)
+        held.acquire(timeout=LOOKED_AT_S)  # a page that looks holds it for a moment
     except Timeout as error:
         raise EngineError("Another model server that a page has started runs already.") from error
     try:

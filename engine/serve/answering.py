@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from engine.data import pictures
+from engine.data.faults import PictureFaultError
 from engine.serve import framing, kinds
 from engine.serve.framing import Framed, Picture
 
@@ -20,8 +21,7 @@ Given = Literal["auto", "as_is"]
 FORMATS: tuple[Format, ...] = ("png", "jpeg", "webp")
 QUALITY = 92  # of JPEG and WebP
 PNG_LEVEL = 3  # half the time of the usual 6, a few per cent larger
-LONGEST_WEBP = 16383  # pixels a side, by the format
-LONGEST_JPEG = 65500
+LONGEST = 16_000  # pixels a side: what WebP can hold, and scaling takes memory for
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,14 @@ class Question:
         whole: [H, W, 3], what the answer is drawn over: the photograph's grey, or the line art.
         framed: the same in the model's square.
         notes: sentences on what was done to the picture on the way.
+        is_extracted: whether its lines were extracted first.
     """
 
     expects: str
     whole: Picture
     framed: Framed
     notes: tuple[str, ...]
+    is_extracted: bool = False
 
 
 def measure(content: bytes, most_pixels: int) -> tuple[int, int]:
@@ -47,7 +49,11 @@ def measure(content: bytes, most_pixels: int) -> tuple[int, int]:
         PictureFaultError: the content begins no picture that is read, or a too large one.
     """
     with pictures.decoding():
-        return pictures.measure(content, most_pixels)
+        size = pictures.measure(content, most_pixels)
+    if max(size) > LONGEST:
+        detail = f"{max(size):,} pixels a side; at most {LONGEST:,} are taken"
+        raise PictureFaultError("too_large", detail)
+    return size
 
 
 def read(content: bytes, expects: str, px: int, given: Given, most_pixels: int) -> Question:
@@ -77,14 +83,16 @@ def read(content: bytes, expects: str, px: int, given: Given, most_pixels: int) 
             notes.append("This model takes grey photographs: the picture's own colours were left.")
         framed = framing.frame(framing.grey_of(whole), px, paper=False)
         return Question(expects, whole, framed, tuple(notes))
-    if given == "auto" and not kinds.is_line_art(whole):
+    is_extracted = given == "auto" and not kinds.is_line_art(whole)
+    if is_extracted:
         notes.append(
             "This model takes line art and the picture is none: its lines were extracted first."
         )
         size = (whole.shape[1], whole.shape[0])
         lines = kinds.extract_lines(whole, px)
         whole = np.asarray(Image.fromarray(lines).resize(size, Image.Resampling.BICUBIC))
-    return Question(expects, whole, framing.frame(whole, px, paper=True), tuple(notes))
+    framed = framing.frame(whole, px, paper=True)
+    return Question(expects, whole, framed, tuple(notes), is_extracted)
 
 
 def _is_coloured(picture: Picture) -> bool:
@@ -109,8 +117,3 @@ def encode(picture: Picture, format: Format) -> bytes:  # noqa: A002, as the que
     options = {"png": {"compress_level": PNG_LEVEL}}.get(format, {"quality": QUALITY})
     Image.fromarray(picture).save(out, format, **options)
     return out.getvalue()
-
-
-def longest_side(format: Format) -> int | None:  # noqa: A002
-    """The most pixels a side that a format can hold; None: no bound that matters."""
-    return {"webp": LONGEST_WEBP, "jpeg": LONGEST_JPEG}.get(format)

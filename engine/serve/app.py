@@ -19,11 +19,12 @@ from engine.serve.serving import Serving
 LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
 
 
-def build_app(serving: Serving, token: str | None = None) -> FastAPI:
+def build_app(serving: Serving, token: str | None = None, host: str = "127.0.0.1") -> FastAPI:
     """The model server as an ASGI application.
 
     Args:
         serving: what it answers from.
+        host: where it listens.
         token: asked of everybody; None: only this machine can reach it, and nobody is asked.
     """
 
@@ -37,7 +38,7 @@ def build_app(serving: Serving, token: str | None = None) -> FastAPI:
 
     # Without a token, pages of other origins could reach it by a name of their own.
     guard = (
-        Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)
+        Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, host])
         if token is None
         else Middleware(Token, token=token)
     )

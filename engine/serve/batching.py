@@ -29,6 +29,7 @@ class Batcher:
 
     def __init__(self, on_batch: Callable[[int], None] = lambda count: None) -> None:
         self._waiting: list[_Asked] = []
+        self._alone: list[_Asked] = []  # of batches that failed
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model")
         self._on_batch = on_batch
@@ -42,7 +43,7 @@ class Batcher:
         assert self._worker is not None
         self._worker.cancel()
         await asyncio.gather(self._worker, return_exceptions=True)
-        for asked in self._waiting:
+        for asked in (*self._waiting, *self._alone):
             asked.answer.cancel()
         self._thread.shutdown(wait=True)
 
@@ -69,10 +70,11 @@ class Batcher:
             squares = np.stack([asked.square for asked in batch])
             try:
                 answers = await loop.run_in_executor(self._thread, batch[0].model.colour, squares)
-            except Exception as error:  # it is each asker's to tell; the next batch may do better
-                for asked in batch:
-                    if not asked.answer.done():
-                        asked.answer.set_exception(error)
+            except Exception as error:  # it is the asker's to tell
+                if len(batch) > 1:  # alone, most of them may do better
+                    self._alone += batch
+                elif not batch[0].answer.done():
+                    batch[0].answer.set_exception(error)
                 continue
             for asked, answer in zip(batch, answers, strict=True):
                 if not asked.answer.done():  # who has left is not told
@@ -81,6 +83,9 @@ class Batcher:
     def _take(self) -> list[_Asked]:
         """The next batch: who waits longest, and others who ask the same model."""
         self._waiting = [asked for asked in self._waiting if not asked.answer.done()]
+        self._alone = [asked for asked in self._alone if not asked.answer.done()]
+        if self._alone:
+            return [self._alone.pop()]
         if not self._waiting:
             return []
         model = self._waiting[0].model

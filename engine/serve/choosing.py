@@ -4,6 +4,7 @@ No single metric chooses: distances in features prefer clean and pale to colourf
 errors prefer grey. A study's runs are ranked in each of several metrics, and the mean rank counts.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,12 @@ def best(store: Store, study_id: int | None = None) -> Candidate | None:
     return next((found[0] for found in candidates(store, study_id)), None)
 
 
+def chosen_checkpoint(store: Store, run_id: int) -> Checkpoint | None:
+    """The one that validation chose, else the newest; None before there is any."""
+    saved = [it for it in store.read_checkpoints(run_id) if it.is_whole]
+    return next((it for it in saved if it.is_best), saved[0] if saved else None)
+
+
 def _of_study(store: Store, study: Study) -> list[Candidate]:
     done = [
         run
@@ -66,34 +73,40 @@ def _of_study(store: Store, study: Study) -> list[Candidate]:
     ranks = mean_ranks([it for it in evaluations if it.epoch == chosen[it.run_id]])
     found = []
     for run in done:
-        saved = [it for it in store.read_checkpoints(run.id) if it.is_whole]
-        kept = next((it for it in saved if it.is_best), saved[0] if saved else None)
+        kept = chosen_checkpoint(store, run.id)
         if kept is not None:
             found.append(Candidate(study, run, kept, ranks.get(run.id)))
     return sorted(found, key=lambda it: (it.mean_rank or float("inf"), it.run.id))
 
 
 def mean_ranks(evaluations: Sequence[Evaluation]) -> dict[int, float]:
-    """Run -> its mean rank in the metrics that all runs were given alike; equals share a rank.
+    """Run -> its mean rank over metrics; equals share a rank.
 
-    A metric counts where each run that has any value has one of it, by one protocol.
+    Only runs that were measured alike are ranked: those that have the same metrics by the protocol
+    that most have; the largest such group. The others have no rank.
     """
     by_metric: dict[str, dict[int, Evaluation]] = {}
     for it in evaluations:
         if it.value is not None:
             by_metric.setdefault(it.name, {})[it.run_id] = it
-    runs = {it.run_id for it in evaluations if it.value is not None}
-    kernel = next((name for name in KERNELS if _is_fair(by_metric.get(name, {}), runs)), None)
-    names = [name for name in (kernel, *RANKED_BY) if name in by_metric]
-    fair = [by_metric[name] for name in names if name and _is_fair(by_metric[name], runs)]
-    if not fair:
+    kernel = next((name for name in KERNELS if name in by_metric), None)
+    alike: dict[str, dict[int, Evaluation]] = {}
+    for name in (kernel, *RANKED_BY):
+        if name in by_metric:
+            keys = Counter(protocol_key(it) for it in by_metric[name].values())
+            usual = keys.most_common(1)[0][0]
+            column = {run: it for run, it in by_metric[name].items() if protocol_key(it) == usual}
+            alike[name] = column
+    measured = {
+        run: tuple(name for name in alike if run in alike[name])
+        for run in {run for column in alike.values() for run in column}
+    }
+    if not measured:
         return {}
-    ranks = [_ranks(column) for column in fair]
-    return {run: sum(it[run] for it in ranks) / len(ranks) for run in runs}
-
-
-def _is_fair(column: Mapping[int, Evaluation], runs: set[int]) -> bool:
-    return column.keys() == runs and len({protocol_key(it) for it in column.values()}) == 1
+    names = max(Counter(measured.values()).items(), key=lambda it: (it[1], len(it[0])))[0]
+    group = [run for run, its in measured.items() if set(names) <= set(its)]
+    ranks = [_ranks({run: alike[name][run] for run in group}) for name in names]
+    return {run: sum(it[run] for it in ranks) / len(ranks) for run in group}
 
 
 def _ranks(column: Mapping[int, Evaluation]) -> dict[int, float]:

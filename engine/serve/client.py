@@ -44,12 +44,14 @@ class Coloured:
     Attributes:
         picture: the file's bytes.
         notes: what was done to the picture on the way; empty where nothing was.
+        is_extracted: whether its lines were extracted first.
     """
 
     picture: bytes
     run_id: int
     configuration: str
     notes: str
+    is_extracted: bool
 
 
 def look(settings: Settings) -> Standing:
@@ -59,7 +61,7 @@ def look(settings: Settings) -> Standing:
     if url is None:
         return Standing("starting") if address.is_held(settings) else Standing("none")
     try:
-        said = requests.get(f"{url}/readyz", timeout=QUICK_S)
+        said = _session().get(f"{url}/readyz", timeout=QUICK_S)
         detail = str(said.json().get("detail", ""))
     except (requests.RequestException, ValueError) as error:
         if settings.server_url is None:  # its process lives; it may not listen yet
@@ -116,7 +118,15 @@ def colorize(
         int(said["X-Chromabench-Run"]),
         said["X-Chromabench-Configuration"],
         unquote(said["X-Chromabench-Notes"]),
+        said["X-Chromabench-Given"] == "extracted",
     )
+
+
+def _session() -> requests.Session:
+    """Without the environment's proxy: the server is on this machine or a neighbour."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 def _ask(
@@ -130,7 +140,7 @@ def _ask(
     token = settings.server_token
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
-        answer = requests.request(
+        answer = _session().request(
             method, url, params=params, files=files, headers=headers, timeout=patience_s
         )
     except requests.RequestException as error:

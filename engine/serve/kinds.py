@@ -6,8 +6,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from engine import color
-
-Picture = NDArray[np.uint8]  # [H, W, 3]
+from engine.serve.framing import Picture
 
 GLANCE = 160  # pixels: the longer side at which a picture is looked at
 PAPER_SHARE, INK_SHARE = 0.45, 0.6  # of all pixels; of those that are not paper

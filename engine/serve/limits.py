@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.serve.client import LARGEST_FILE_MB
@@ -27,6 +27,7 @@ class Limits:
         file_bytes: of an uploaded file.
         pixels: of an uploaded picture.
         queue: requests at a time, the waiting ones too.
+        files_at_once: of uploaded files that are in memory at a time.
         pixels_at_once: of the pictures that are decoded at a time: what memory follows from.
         upload_s: for the whole upload.
     """
@@ -34,6 +35,7 @@ class Limits:
     file_bytes: int = LARGEST_FILE_MB * MIB
     pixels: int = 25_000_000
     queue: int = 64
+    files_at_once: int = 16
     pixels_at_once: int = 75_000_000
     upload_s: float = 60.0
 
@@ -138,8 +140,9 @@ class Token:
         await self.app(scope, receive, send)
 
 
-async def read_file(request: Request, limits: Limits) -> bytes:
-    """The uploaded file of a multipart form, its field `file`.
+@asynccontextmanager
+async def uploaded(request: Request, limits: Limits) -> AsyncIterator[UploadFile]:
+    """The file of a multipart form, its field `file`; a large one lies on the disk.
 
     Raises:
         HTTPException: 400 for no such form or field, 408 for an upload that takes too long, 413
@@ -153,20 +156,22 @@ async def read_file(request: Request, limits: Limits) -> bytes:
             f"{kind[:60] or 'of no type'}; `curl -F file=@cat.png` sends it so.",
         )
     try:
-        async with (
-            asyncio.timeout(limits.upload_s),
-            request.form(max_files=1, max_fields=8, max_part_size=FORM_BYTES) as form,
-        ):
-            sent = form.get("file")
-            if not isinstance(sent, UploadFile):
-                raise HTTPException(400, "The form has no file in its field `file`.")
-            content = await sent.read()
+        async with asyncio.timeout(limits.upload_s):
+            form = await request.form(max_files=1, max_fields=8, max_part_size=FORM_BYTES)
     except TimeoutError as error:
         raise HTTPException(
             408, f"The upload took longer than {limits.upload_s:.0f} seconds."
         ) from error
-    if len(content) > limits.file_bytes:
-        raise HTTPException(
-            413, f"The file is too large; at most {limits.file_bytes / MIB:.0f} MB are taken."
-        )
-    return content
+    except ClientDisconnect as error:
+        raise HTTPException(400, "The upload was cut off.") from error
+    try:
+        sent = form.get("file")
+        if not isinstance(sent, UploadFile):
+            raise HTTPException(400, "The form has no file in its field `file`.")
+        if (sent.size or 0) > limits.file_bytes:
+            raise HTTPException(
+                413, f"The file is too large; at most {limits.file_bytes / MIB:.0f} MB are taken."
+            )
+        yield sent
+    finally:
+        await form.close()

@@ -14,6 +14,7 @@ from engine.evaluation import as_arrays, to_bytes
 from engine.metrics import features
 from engine.networks import build_generator
 from engine.records import Checkpoint, Run
+from engine.serve.choosing import chosen_checkpoint
 from engine.serve.framing import Picture
 from engine.settings import Settings
 from engine.steps import autocast
@@ -53,10 +54,13 @@ class Model:
         Raises:
             EngineError: the generator gives values that no picture has.
         """
-        source = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
-        source = source.float().div(127.5).sub(1)
-        with features.exact_float32(), autocast(self.config, self.device.type):
-            made = self.generator(source).float()
+        try:
+            source = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
+            source = source.float().div(127.5).sub(1)
+            with features.exact_float32(), autocast(self.config, self.device.type):
+                made = self.generator(source).float()
+        except RuntimeError as error:  # out of memory, mostly
+            raise EngineError(f"Run {self.run.id} cannot answer for now: {error}") from error
         if not bool(made.isfinite().all()):
             raise EngineError(f"Run {self.run.id} gave values that are no colours.")
         return as_arrays(to_bytes(made))
@@ -76,8 +80,7 @@ def load(store: Store, settings: Settings, run_id: int, device: str = "auto") ->
         EngineError: the checkpoint is missing, damaged or of other networks.
     """
     run = store.read_run(run_id)
-    saved = [it for it in store.read_checkpoints(run_id) if it.is_whole]
-    kept = next((it for it in saved if it.is_best), saved[0] if saved else None)
+    kept = chosen_checkpoint(store, run_id)
     if kept is None or run.resolved is None:
         raise BadInputError(f"Run {run_id} is {run.state} and has no checkpoint yet.")
     place = hardware.choose_device(device)
@@ -86,14 +89,20 @@ def load(store: Store, settings: Settings, run_id: int, device: str = "auto") ->
         config.budget,
         backbones.load_resnet18(None) if config.budget.generator == "resnet18_unet" else None,
     )
-    state = checkpoint.load_saved(settings.artifacts, kept)
+    try:
+        state = checkpoint.load_saved(settings.artifacts, kept)
+    except OSError as error:
+        raise EngineError(f"The checkpoint of run {run_id} cannot be read ({error}).") from error
     try:
         generator.load_state_dict(state.get("averaged") or state["generator"])
     except (RuntimeError, LookupError, TypeError) as error:
         raise EngineError(
             f"The checkpoint of run {run_id} is none of its networks ({type(error).__name__})."
         ) from error
-    return Model(run, kept, config, generator.eval().to(place), place)
+    try:
+        return Model(run, kept, config, generator.eval().to(place), place)
+    except RuntimeError as error:
+        raise EngineError(f"There is no room for the model of run {run_id}: {error}") from error
 
 
 def _as_here(config: RunConfig, device: torch.device) -> RunConfig:
@@ -118,7 +127,7 @@ class Shelf:
         Raises:
             BadInputError, EngineError: as `load`.
         """
-        saved = next((it for it in self.store.read_checkpoints(run_id) if it.is_best), None)
+        saved = chosen_checkpoint(self.store, run_id)
         key = (run_id, "" if saved is None else saved.sha256)
         with self._lock:
             if key in self._models:

@@ -1,5 +1,6 @@
 """The questions that a model server answers."""
 
+import itertools
 import time
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from engine.errors import BadInputError, EngineError
 from engine.serve import answering
 from engine.serve.answering import Format, Given
 from engine.serve.choosing import Candidate, candidates
-from engine.serve.limits import read_file
+from engine.serve.limits import uploaded
 from engine.serve.serving import Serving
 
 MOST_LISTED = 200
@@ -86,17 +87,21 @@ async def colorize(
     began, status, served = time.perf_counter(), 500, run
     serving.asked_at = time.monotonic()
     try:
-        async with serving.queue.place():
+        async with (
+            serving.queue.place(),
+            uploaded(request, serving.limits) as sent,
+            serving.turns,
+        ):
             model = await serving.model(run)
             served = model.run.id
-            content = await read_file(request, serving.limits)
-            made, notes = await serving.answer(model, content, format, given)
+            made, question = await serving.answer(model, await sent.read(), format, given)
         status = 200
         about = {
             "X-Chromabench-Run": str(model.run.id),
             "X-Chromabench-Configuration": model.run.configuration,
             "X-Chromabench-Checkpoint": model.saved.sha256,
-            "X-Chromabench-Notes": quote(" ".join(notes)),
+            "X-Chromabench-Notes": quote(" ".join(question.notes)),
+            "X-Chromabench-Given": "extracted" if question.is_extracted else "as_is",
             "Content-Disposition": f'inline; filename="coloured.{format}"',
         }
         return Response(made, media_type=f"image/{format}", headers=about)
@@ -117,7 +122,8 @@ def list_models(
 ) -> dict[str, Any]:
     """The models that can be asked, newest study first, best first; and the default."""
     try:
-        found = [it for group in candidates(serving.store, study) for it in group][:MOST_LISTED]
+        every = (it for group in candidates(serving.store, study) for it in group)
+        found = list(itertools.islice(every, MOST_LISTED))
     except BadInputError as error:
         raise HTTPException(404, str(error)) from error
     served = None if serving.default is None else serving.default.run.id

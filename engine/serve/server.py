@@ -76,7 +76,7 @@ def serve(
             sys.stderr.write(f"Serving {about}, on {url}; what it answers: {url}/docs\n")
             sys.stderr.flush()
 
-        app = build_app(serving, settings.server_token)
+        app = build_app(serving, settings.server_token, listening.host)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -105,7 +105,11 @@ async def _run(
     async def look_after() -> None:
         while not server.started:
             await asyncio.sleep(START_LOOK_S)
-        tell()
+        try:
+            tell()
+        except OSError:
+            server.should_exit = True
+            raise
         while idle_s is not None:
             await asyncio.sleep(IDLE_LOOK_S)
             if time.monotonic() - serving.asked_at > idle_s and not serving.queue.taken:
@@ -115,6 +119,8 @@ async def _run(
     looking = asyncio.create_task(look_after())
     await server.serve(sockets=[listener])
     looking.cancel()
+    if looking.done() and not looking.cancelled():
+        looking.result()  # what went wrong there ended the server
 
 
 def _listen(listening: Listening) -> socket.socket:

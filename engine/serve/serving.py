@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from fastapi import HTTPException
 
 from engine.errors import BadInputError, EngineError
 from engine.serve import answering
-from engine.serve.answering import Format, Given
+from engine.serve.answering import Format, Given, Question
 from engine.serve.batching import Batcher
 from engine.serve.choosing import best
 from engine.serve.limits import Limits, Queue, Room
@@ -62,6 +63,7 @@ class Serving:
         self.asked_at = time.monotonic()
         self.queue, self.room = Queue(limits.queue), Room(limits.pixels_at_once)
         self.measures = Measures(lambda: self.queue.taken, lambda: len(self.shelf))
+        self.turns = asyncio.Semaphore(limits.files_at_once)
         self.batcher = Batcher(self.measures.batch.observe)
         self.threads = ThreadPoolExecutor(DECODERS, "pictures")
 
@@ -80,7 +82,8 @@ class Serving:
             self.reason = "no run has ended `done` yet"
             return
         model = self.shelf.take(wanted)
-        if self.default is not None and model is not self.default:
+        before = self.default
+        if before is not None and model.saved != before.saved:
             self.measures.swaps.inc()
         self.default = model
 
@@ -93,6 +96,8 @@ class Serving:
                     await asyncio.to_thread(self.look)
                 except EngineError as error:
                     self.reason = str(error)
+                except Exception:  # a fault of ours must not be the last look
+                    traceback.print_exc()
 
     async def model(self, run_id: int | None) -> Model:
         """The model of a run, or the default one.
@@ -113,15 +118,10 @@ class Serving:
 
     async def answer(
         self, model: Model, content: bytes, form: Format, given: Given
-    ) -> tuple[bytes, tuple[str, ...]]:
-        """A coloured picture's file, and what there is to say of it."""
+    ) -> tuple[bytes, Question]:
+        """A coloured picture's file, and what the model was asked."""
         loop, pixels = asyncio.get_running_loop(), self.limits.pixels
         size = answering.measure(content, pixels)
-        longest = answering.longest_side(form)
-        if longest is not None and max(size) > longest:
-            raise HTTPException(
-                422, f"{form} holds at most {longest:,} pixels a side, not {max(size):,}; take png."
-            )
         async with self.room.hold(size[0] * size[1]):
             question = await loop.run_in_executor(
                 self.threads, answering.read, content, model.expects, model.px, given, pixels
@@ -130,4 +130,4 @@ class Serving:
             made = await loop.run_in_executor(
                 self.threads, lambda: answering.encode(answering.finish(question, square), form)
             )
-        return made, question.notes
+        return made, question

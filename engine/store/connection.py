@@ -75,7 +75,8 @@ def check_address(url: str) -> str:
 
 def has_password(url: str) -> bool:
     """Whether an address says a password."""
-    return make_url(url).password is not None
+    parsed = make_url(url)
+    return parsed.password is not None or "password" in parsed.query
 
 
 def is_on_this_machine(url: str) -> bool:

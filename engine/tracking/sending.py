@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -23,7 +22,7 @@ from engine.report import REPORTED_SPLIT
 from engine.settings import Settings
 from engine.starting import worker_environment
 from engine.store import Store
-from engine.tracked import Sent, Tracked
+from engine.tracked import Sent, Tracked, read_one
 
 AT_ONCE = 1000  # metrics in a request, the most that MLflow takes
 PARAMS_AT_ONCE = 100
@@ -37,6 +36,8 @@ ENDS = {
     RunState.DIVERGED: "FAILED",
 }
 EXPORT_PATIENCE_S = 600
+# Of one run that is no longer as it was there: deleted by somebody, for instance.
+REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
 class Sender:
@@ -65,25 +66,43 @@ class Sender:
     def send(self) -> bool:
         """Sends what is new; whether nothing more is to come.
 
+        What the server refuses of one run keeps no other from being sent.
+
         Raises:
-            MlflowException, requests.RequestException: the server did not take it; the next call
-                goes on where this one ended.
+            MlflowException, OSError: the server did not take it; the next call goes on where this
+                one ended.
         """
+        wish = read_one(self.tracked.path)  # before the runs: what is wished later is for later
+        if wish is None:
+            return True
+        self.tracked = replace(self.tracked, asked=wish.asked)
         try:
             study = self.store.read_study(self.tracked.study_id)
         except BadInputError:  # it was deleted: nothing more is to come
-            self.tracked = replace(self.tracked, is_over=True, trouble="")
-            self.tracked.save()
-            return True
+            return self._fulfil()
         runs = self.store.read_runs(study.id)
+        refused: MlflowException | None = None
         for run in runs:
-            if run.started_at is not None:
-                self._send_run(study, run)
-        is_over = all(run.is_over for run in runs)
-        if is_over != self.tracked.is_over or self.tracked.trouble:
-            self.tracked = replace(self.tracked, is_over=is_over, trouble="")
+            try:
+                if run.started_at is not None:
+                    self._send_run(study, run)
+            except MlflowException as error:
+                if error.error_code not in REFUSALS:
+                    raise
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        if all(run.is_over for run in runs):
+            return self._fulfil()
+        if self.tracked.trouble:
+            self.tracked = replace(self.tracked, trouble="")
             self.tracked.save()
-        return is_over
+        return False
+
+    def _fulfil(self) -> bool:
+        self.tracked = replace(self.tracked, done=self.tracked.asked, trouble="")
+        self.tracked.save()
+        return True
 
     def _send_run(self, study: Study, run: Run) -> None:
         sent = self._begun(study, run)
@@ -151,6 +170,8 @@ class Sender:
             "recipe": str(run.config.configuration.recipe),
             "seed": run.seed,
         }
+        there = self.client.get_run(sent.mlflow_id).data.params  # MLflow lets none be changed
+        params = [it for it in params if it.key not in there]
         for start in range(0, len(params), PARAMS_AT_ONCE):
             part = params[start : start + PARAMS_AT_ONCE]
             self.client.log_batch(sent.mlflow_id, params=part)
@@ -190,33 +211,38 @@ class Sender:
             self.client.log_artifact(sent.mlflow_id, str(path), "samples")
 
     def _send_evaluations(self, run: Run, sent: Sent) -> Sent:
-        found = [
-            it
+        """What is new or another value than before; its time is the run's, whenever it is sent."""
+        found = {
+            f"{_group(it, run)}/{_name(it.name)}@{it.epoch}": it
             for split in ("val", REPORTED_SPLIT)
             for it in self.store.read_evaluations([run.id], split)
-        ]
-        if len(found) == sent.evaluated:
+        }
+        news = {key: it for key, it in found.items() if sent.values.get(key) != _worth(it)}
+        if not news:
             return sent
-        now = int(time.time() * 1000)
-        at = _milliseconds(run.ended_at) or now
+        began = _milliseconds(run.started_at)
         metrics = [
-            Metric(f"{_group(it, run)}/{_name(it.name)}", it.value, at, it.epoch)
-            for it in found
+            Metric(key.partition("@")[0], it.value, began + 1000 * it.epoch, it.epoch)
+            for key, it in news.items()
             if it.value is not None
         ]
         tags: dict[str, Any] = {}
-        for it in found:
+        for key, it in news.items():
             if it.epoch == run.best_epoch or it.split == "val":
                 tags |= _about(it)
+            if isinstance(sent.values.get(key), str):  # it was missing, and is no more
+                self.client.delete_tag(sent.mlflow_id, f"missing.{it.split}.{_name(it.name)}")
         for start in range(0, len(metrics), AT_ONCE):
             self.client.log_batch(sent.mlflow_id, metrics=metrics[start : start + AT_ONCE])
         every = _tags(tags)
         for start in range(0, len(every), PARAMS_AT_ONCE):
             self.client.log_batch(sent.mlflow_id, tags=every[start : start + PARAMS_AT_ONCE])
-        return self._keep(run, replace(sent, evaluated=len(found)))
+        values = {**sent.values, **{key: _worth(it) for key, it in news.items()}}
+        return self._keep(run, replace(sent, values=values))
 
     def _send_state(self, run: Run, sent: Sent) -> Sent:
-        tags = {"state": run.state, "reason": run.reason or "", "attempt": run.attempt}
+        tags: dict[str, Any] = {"state": run.state, "reason": run.reason or ""}
+        tags |= {"attempt": run.attempt, "epochs": run.epochs}
         if run.best_epoch is not None:
             tags["best_epoch"] = run.best_epoch
         self.client.log_batch(sent.mlflow_id, tags=_tags(tags))
@@ -250,6 +276,11 @@ class Sender:
             tags = {"model": "model/generator.safetensors" if made.returncode == 0 else said[0]}
             self.client.log_batch(sent.mlflow_id, tags=_tags(tags))
         return self._keep(run, replace(sent, model=best.sha256))
+
+
+def _worth(it: Evaluation) -> float | str:
+    """A value, or why there is none."""
+    return it.missing or "" if it.value is None else it.value
 
 
 def _group(it: Evaluation, run: Run) -> str:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from engine import doctor, jobs, starting
-from engine.errors import BadInputError, EngineError
+from engine.errors import BadInputError
 from engine.launchers import ray_jobs
+from engine.launchers.protocol import NotNowError
 from engine.records import RunState
 from engine.store import utc_now
 from tests.conftest import tiny_config
@@ -32,6 +33,7 @@ def away(settings, monkeypatch):
             "Unset RAY_AUTH_MODE",
         ),
         ({"database_url": "postgresql://x:secret@db/c"}, {}, "PGPASSWORD"),
+        ({"database_url": "postgresql://x@db/c?password=secret"}, {}, "PGPASSWORD"),
         (
             {"ray_address": "http://head:8265", "database_url": "postgresql://x@127.0.0.1/c"},
             {},
@@ -70,7 +72,7 @@ def test_while_the_cluster_is_away_jobs_stay_in_the_queue(away, store, capsys):
     assert launcher.poll(job) == "unknown"
     launcher.stop(job, by_force=False)
     assert "has no log" in launcher.logs(job)
-    with pytest.raises(EngineError, match="did not take it"):
+    with pytest.raises(NotNowError, match="did not take run 1"):
         launcher.submit(job, None)
     assert capsys.readouterr().out.count("does not answer") == 1
 
@@ -82,15 +84,33 @@ def test_the_doctor_says_that_it_is_away(away, store):
     assert "does not answer; runs wait" in found.found
 
 
-def test_what_a_cluster_lost_before_it_began_is_crashed_with_the_reason(away, store):
+def test_what_a_cluster_lost_before_it_began_waits_again(away, store):
     store.add_study("key", "a", [tiny_config()], utc_now())
     job = store.claim_job(utc_now())
     store.set_process(job, "elsewhere/chromabench-x", utc_now())
 
-    jobs.reap(store, utc_now(), unheard_s={str(job.token): 1e6})
+    jobs.reap(store, utc_now(), {str(job.token): None})
     assert store.read_run(1).state == RunState.RUNNING  # it waits for a machine
     jobs.reap(store, utc_now(), {str(job.token): ray_jobs.LOST})
+    assert store.read_run(1).state == RunState.QUEUED
+
+
+def test_what_a_cluster_refused_after_taking_it_is_crashed_with_the_reason(away, store):
+    store.add_study("key", "a", [tiny_config()], utc_now())
+    job = store.claim_job(utc_now())
+    store.set_process(job, "elsewhere/chromabench-x", utc_now())
+
+    jobs.reap(store, utc_now(), {str(job.token): 1})
     assert store.read_run(1).reason == "the cluster ended it before it began; its log says why"
+
+
+def test_what_was_submitted_by_a_supervisor_that_is_silent_is_lost_in_the_end(away, store):
+    store.add_study("key", "a", [tiny_config()], utc_now())
+    job = store.claim_job(utc_now())
+    store.set_process(job, "elsewhere/chromabench-x", utc_now())
+
+    jobs.reap(store, utc_now(), unheard_s={str(job.token): jobs.UNHEARD_AFTER_S + 1})
+    assert store.read_run(1).state == RunState.CRASHED
 
 
 def test_no_secret_is_in_the_environment_that_ray_shows(away):

@@ -40,13 +40,21 @@ def test_equals_share_a_rank(runs):
     assert set(ranks(column(runs, "psnr", 16.0, 16.0)).values()) == {1.5}
 
 
-def test_a_metric_that_not_all_have_by_one_protocol_does_not_count(runs):
-    odd = column(runs, "psnr", 10.0, 20.0)
-    odd[0] = replace(odd[0], protocol={**odd[0].protocol, "px": 999})
-    found = ranks(odd, column(runs, "ssim", 0.9, 0.8))
+def test_runs_that_were_measured_otherwise_have_no_rank(runs):
+    values = column(runs, "psnr", 30.0, 16.0, 17.0) + column(runs, "ssim", 0.9, 0.7, 0.8)
+    odd = [
+        replace(it, protocol={**it.protocol, "px": 999}) if it.run_id == runs[0].id else it
+        for it in values
+    ]
 
-    assert found[runs[0].id] == 1
-    assert ranks(odd) == {}
+    assert choosing.mean_ranks(odd) == {runs[1].id: 2, runs[2].id: 1}
+
+
+def test_a_metric_that_some_lack_does_not_count_for_those_who_have_it(runs):
+    values = column(runs, "psnr", 16.0, 17.0, 18.0) + column(runs, "ssim", 0.9)
+
+    assert choosing.mean_ranks(values) == {runs[0].id: 3, runs[1].id: 2, runs[2].id: 1}
+    assert choosing.mean_ranks([]) == {}
 
 
 def test_the_newest_study_that_has_a_model_is_meant(trained):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from engine.errors import BadInputError
+from engine.errors import BadInputError, EngineError
 from engine.serve import answering, batching, framing
 from engine.serve.app import build_app
 from engine.serve.limits import Limits
@@ -152,11 +152,39 @@ def test_200_malformed_uploads_are_refused_or_answered_and_break_nothing(client)
     assert post(client, as_file(drawing())).status_code == 200
 
 
-def test_a_picture_that_its_format_cannot_hold_is_refused(client):
-    wide = as_file(np.full((1, 20_000), 255, np.uint8))
+@pytest.mark.parametrize("kind", answering.FORMATS)
+def test_a_picture_may_be_very_long_but_not_endless(client, kind):
+    longest = as_file(np.full((1, answering.LONGEST), 255, np.uint8))
+    endless = as_file(np.full((1, answering.LONGEST + 1), 255, np.uint8))
 
-    assert post(client, wide, format="webp").status_code == 422
-    assert as_picture(post(client, wide).content).shape == (1, 20_000, 3)
+    made = as_picture(post(client, longest, format=kind).content)
+    assert made.shape == (1, answering.LONGEST, 3)
+    assert post(client, endless, format=kind).status_code == 413
+
+
+def test_one_that_cannot_be_answered_costs_the_others_nothing(serving):
+    model = serving.default
+    colour = model.colour
+
+    def picky(squares):
+        if (squares == 7).all(axis=(1, 2, 3)).any():
+            raise EngineError("this one not")
+        return colour(squares)
+
+    async def ask():
+        async with batching.Batcher() as batcher:
+            good = framing.frame(drawing(), model.px, True).square
+            squares = [good, np.full_like(good, 7), good]
+            picked = replace(model)
+            object.__setattr__(picked, "colour", picky)
+            return await asyncio.gather(
+                *(batcher.ask(picked, it) for it in squares), return_exceptions=True
+            )
+
+    answers = asyncio.run(ask())
+
+    assert [isinstance(it, np.ndarray) for it in answers] == [True, False, True]
+    assert isinstance(answers[1], EngineError)
 
 
 def test_who_finds_no_place_is_told_to_come_again(trained):

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import safetensors
@@ -110,12 +111,83 @@ def test_what_was_sent_is_not_sent_again(sent, trained, mlflow_server, monkeypat
 
 
 def test_where_the_record_of_what_was_sent_is_lost_nothing_doubles(sent, trained, mlflow_server):
-    sent.tracked.path.unlink()
+    tracked._sent_path(sent.tracked.path).unlink()
     wanted = tracked.ask(trained.settings, 1, mlflow_server.uri)
 
     assert wanted.runs == {}
     assert sending.Sender(trained.store, trained.settings, wanted).send()
     require_equal(mlflow_server, trained.store, 1)
+    for run in runs_of(mlflow_server, 1, trained.store.read_installation()):
+        names = [name for name in run.data.metrics if name.startswith(("val/", "test"))]
+        assert len(names) > 20
+        steps = [
+            (name, it.step)
+            for name in names
+            for it in mlflow_server.client.get_metric_history(run.info.run_id, name)
+        ]
+        assert len(set(steps)) == len(steps)
+
+
+def test_a_value_that_was_missing_and_is_measured_now_is_sent(sent, trained, mlflow_server):
+    run = trained.store.read_run(1)
+    known = trained.store.read_evaluations([1], "test")
+    fid = next(it for it in known if it.name == "fid" and it.epoch == run.best_epoch)
+    measured = replace(fid, value=88.0, missing=None)
+    again = sending.Sender(trained.store, trained.settings, tracked.read_one(sent.tracked.path))
+    again.store = SimpleNamespace(
+        read_evaluations=lambda ids, split: [measured] if split == "test" else []
+    )
+    mlflow_id = again.tracked.runs[1].mlflow_id
+
+    again._send_evaluations(run, again.tracked.runs[1])
+
+    there = mlflow_server.client.get_run(mlflow_id)
+    assert there.data.metrics["test/fid"] == 88.0
+    assert "missing.test.fid" not in there.data.tags
+    mlflow_server.client.delete_run(mlflow_id)  # no other test looks at it
+    tracked._sent_path(sent.tracked.path).unlink()
+
+
+def test_a_run_that_somebody_deleted_there_keeps_no_other_from_being_sent(
+    store, tracked_settings, mlflow_server
+):
+    configs = [tiny_config(), tiny_config("gan")]
+    _, runs = jobs.submit(store, tracked_settings, configs, "two", "k", NOW)
+    (wanted,) = tracked.read_all(tracked_settings)
+    sender = sending.Sender(store, tracked_settings, wanted)
+    do(store, tracked_settings)
+    sender.send()
+    mlflow_server.client.delete_run(sender.tracked.runs[runs[0].id].mlflow_id)
+    store.annotate_run(runs[0].id, "x", [])
+    gone = replace(sender.tracked.runs[runs[0].id], state="")
+    sender.tracked = sender.tracked.with_run(runs[0].id, gone)
+    do(store, tracked_settings)
+
+    with pytest.raises(sending.MlflowException):
+        sender.send()
+    require_equal_run(mlflow_server, store, sender.tracked.runs[runs[1].id].mlflow_id, runs[1].id)
+
+
+def test_what_is_wished_while_something_is_sent_is_not_forgotten(
+    store, tracked_settings, monkeypatch
+):
+    jobs.submit(store, tracked_settings, [tiny_config()], "late", "k", NOW)
+    (wanted,) = tracked.read_all(tracked_settings)
+    do(store, tracked_settings)
+    sender = sending.Sender(store, tracked_settings, wanted)
+    send_run = sender._send_run
+
+    def interrupted(study, run):
+        tracked.wake(tracked_settings, study.id)  # somebody extends the study meanwhile
+        send_run(study, run)
+
+    monkeypatch.setattr(sender, "_send_run", interrupted)
+    sender.send()
+
+    assert not tracked.read_one(wanted.path).is_over
+    monkeypatch.setattr(sender, "_send_run", send_run)
+    sender.send()
+    assert tracked.read_one(wanted.path).is_over
 
 
 def work(store, settings):
@@ -227,7 +299,7 @@ def test_export_sends_a_study_that_nobody_asked_for_before(
 
 
 def test_addresses_that_are_none_or_hold_a_password_are_refused(monkeypatch):
-    for wrong in ("mlflow", "ftp://x", "http://me:secret@host:5000", ""):
+    for wrong in ("http://me:secret@host:5000", "", "two words"):
         with pytest.raises(BadInputError):
             tracked.check_uri(wrong, "--mlflow")
     assert tracked.check_uri("http://127.0.0.1:5000", "--mlflow")
