@@ -16,7 +16,7 @@ from engine import color
 Picture = NDArray[np.uint8]  # [H, W, 3]
 
 STRIP = 2**20  # pixels that are composed at a time: memory stays flat whatever the size
-LINE_BLUR = 1.2  # pixels of the model around a line from where its place takes its colour
+LINE_BLUR = 1.2  # pixels of the model: from how far around a place takes its colours
 LINE_POWER = 4.0  # how much a pixel that is partly covered by a line still counts as colour
 _LEVELS = 2**16
 _DECODED = color.decode(np.arange(256) / 255).astype(np.float32)
@@ -118,8 +118,8 @@ def keep_lightness(picture: Picture, colours: Picture) -> Picture:
 def keep_lines(lines: Picture, colours: Picture, framed: Framed) -> Picture:
     """The line art at its full size over the colours of a small answer.
 
-    The answer has the lines too, small and blurred: its colours under them are filled in from
-    beside them first, then the colours are enlarged, and the true lines drawn over them.
+    The answer has the lines too, small and blurred, and a fine weave on large areas. Each place
+    takes its colours from around it, lines left out; these are enlarged, the true lines drawn over.
 
     Args:
         lines: [H, W, 3], what the model was given, before it was scaled.
@@ -128,10 +128,9 @@ def keep_lines(lines: Picture, colours: Picture, framed: Framed) -> Picture:
     """
     paper = np.maximum(_border(framed.cut(framed.square)), 1).astype(np.float32)
     cover = (framed.square / paper).min(axis=-1).clip(0, 1) ** LINE_POWER  # 1 where no line is
-    smooth = gaussian_filter(cover, LINE_BLUR)[..., None]
+    seen = gaussian_filter(cover, LINE_BLUR)[..., None]
     beside = gaussian_filter(colours * cover[..., None], (LINE_BLUR, LINE_BLUR, 0))
-    filled = np.where(smooth > 1e-3, beside / np.maximum(smooth, 1e-3), colours)
-    clean = framed.cut(cover[..., None] * colours + (1 - cover[..., None]) * filled)
+    clean = framed.cut(np.where(seen > 1e-3, beside / np.maximum(seen, 1e-3), colours))
     planes = [Image.fromarray(it.astype(np.float32)) for it in clean.transpose(2, 0, 1)]
     height, width = lines.shape[:2]
     made = np.empty_like(lines)
