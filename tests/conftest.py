@@ -1,15 +1,17 @@
 """Real objects made small: a database in a temporary folder, pairs of 32 px, a tiny budget."""
 
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
-from engine import worker
+from engine import processes, starting, worker
 from engine.changes import apply_settings
 from engine.config import RunConfig
 from engine.data import batches, packing
@@ -129,6 +131,37 @@ def wait_for(condition, patience_s=PATIENCE_S):
             return found
         time.sleep(0.1)
     raise AssertionError("it did not happen in time")
+
+
+def end_processes_of(settings):
+    """Whatever still runs for an installation, found by its environment, ends."""
+    folder = str(settings.artifacts)
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("CHROMABENCH_ARTIFACTS") == folder:
+                process.kill()
+        except psutil.Error:
+            continue
+
+
+@pytest.fixture
+def supervise_with():
+    """Starts supervisors of some settings; what they started ends with the test."""
+    started = []
+
+    def start(settings, *options):
+        command = [sys.executable, "-m", "engine", "supervise", *options]
+        log = settings.artifacts / "supervisor.log"
+        child = processes.start_detached(command, log, starting.worker_environment(settings))
+        started.append((child, settings))
+        return child
+
+    yield start
+    for child, settings in started:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+        end_processes_of(settings)
 
 
 def load(packed, split, count):

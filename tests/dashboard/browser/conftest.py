@@ -2,12 +2,11 @@
 
 import os
 
-import psutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from engine import processes, starting
-from tests.conftest import NOW
+from tests.conftest import NOW, end_processes_of
 from tests.dashboard.browser.driving import CHROMIUM, FLAGS, PATIENCE_MS, end, start_dashboard
 from tests.dashboard.conftest import add_study, train
 
@@ -19,13 +18,7 @@ if CHROMIUM is None and not os.environ.get("CHROMABENCH_REQUIRE_BROWSER"):
 def app_settings(tiny_settings):
     """The settings of the app; whatever the app started is ended with the test."""
     yield tiny_settings
-    folder = str(tiny_settings.artifacts)
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("CHROMABENCH_ARTIFACTS") == folder:
-                process.kill()
-        except psutil.Error:
-            continue
+    end_processes_of(tiny_settings)
 
 
 @pytest.fixture

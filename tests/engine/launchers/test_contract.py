@@ -1,10 +1,9 @@
 """What holds of runs wherever they are started: real supervisors, workers, kills, clusters."""
 
 import signal
-import sys
 from dataclasses import replace
+from functools import partial
 
-import psutil
 import pytest
 
 from engine import jobs, planning, processes, starting
@@ -30,29 +29,8 @@ def settings_there(request, tiny_settings, monkeypatch):
 
 
 @pytest.fixture
-def supervise(settings_there):
-    """Starts supervisors; what they started ends with the test."""
-    started = []
-
-    def start(*options):
-        command = [sys.executable, "-m", "engine", "supervise", *options]
-        log = settings_there.artifacts / "supervisor.log"
-        child = processes.start_detached(command, log, starting.worker_environment(settings_there))
-        started.append(child)
-        return child
-
-    yield start
-    for child in started:
-        if child.poll() is None:
-            child.kill()
-        child.wait()
-    folder = str(settings_there.artifacts)
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("CHROMABENCH_ARTIFACTS") == folder:
-                process.kill()
-        except psutil.Error:
-            continue
+def supervise(supervise_with, settings_there):
+    return partial(supervise_with, settings_there)
 
 
 @pytest.fixture
@@ -120,6 +98,7 @@ def test_a_stop_saves_and_a_resubmission_goes_on_from_there(
 
     run = wait_for(lambda: (found := store.read_run(1)).state.is_finished() and found)
     assert run.state == RunState.STOPPED
+    assert run.reason.startswith("stopped by the user at epoch")
     saved = store.read_checkpoints(1)[0]
     assert saved.step == run.step > 0
     jobs.resume(store, settings_there, 1, utc_now())
