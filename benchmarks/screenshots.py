@@ -23,6 +23,7 @@ OUT = PROJECT_ROOT / "docs" / "img"
 THEMES = ("light", "dark")
 WIDTH = 1280
 TRAINED, STARTED = "Three losses on drawings", "Weaker and stronger L1"
+FOX = "1F98A"  # a validation picture
 SETTLED_MS = 5000  # until pictures and charts are drawn
 FAR_ENOUGH = 0.45  # of the first run of the second study
 
@@ -106,7 +107,7 @@ def colorize(study_id: int) -> str:
     """The first seed of each configuration, on a validation picture."""
     with closing(Store(f"sqlite:///{FOLDER}/runs.db")) as store:
         first = [run.id for run in store.read_runs(study_id) if run.seed == 0]
-    return f"models={'.'.join(map(str, first))}&picture=Validation+set"
+    return f"models={'.'.join(map(str, first))}&picture=Validation+set&pair_{study_id}={FOX}"
 
 
 @contextmanager

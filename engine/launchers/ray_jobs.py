@@ -145,7 +145,8 @@ class RayLauncher:
         try:
             self._connected().stop_job(_name(job))
         except FAULTS as error:  # the worker finds the wish in the database, too
-            self._away(error)
+            if "does not exist" not in str(error):
+                self._away(error)
 
     def logs(self, job: Job) -> str:
         """From its log, or what Ray has of it where it did not come so far."""
