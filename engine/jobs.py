@@ -45,12 +45,10 @@ def submit(
     """
     claim_artifacts(store, settings)
     _require_room(configs, settings)
-    sends = settings.mlflow is not None and tracked.is_installed()
-    uri = tracked.check_uri(settings.mlflow or "", tracked.VARIABLE) if sends else None
     study, runs = store.add_study(key, check_name(name), configs, now)
     ensure_supervisor(settings)
-    if uri is not None:
-        tracked.ask(settings, study.id, uri)
+    if settings.mlflow is not None and tracked.is_installed():
+        tracked.ask(settings, study.id, settings.mlflow)
     return study, runs
 
 

@@ -97,7 +97,7 @@ class Settings:
             launcher="ray" if launcher == "ray" else "local",
             ray_address=_read_address(environment, "CHROMABENCH_RAY_ADDRESS") or cls.ray_address,
             ray_gpus=int(ray_gpus),
-            mlflow=environment.get("MLFLOW_TRACKING_URI") or None,
+            mlflow=_without_password(environment.get("MLFLOW_TRACKING_URI") or "") or None,
             server_url=_read_address(environment, "CHROMABENCH_SERVER_URL"),
             server_token=token,
         )
@@ -156,6 +156,11 @@ def _read_address(environment: Mapping[str, str], name: str) -> str | None:
     if text is not None and not re.fullmatch(r"https?://[^\s/]+\S*", text):
         raise BadInputError(f"{name} must be an http:// or https:// address, not {text[:60]!r}.")
     return text
+
+
+def _without_password(address: str) -> str:
+    """An address as it may be stored and shown: without user and password."""
+    return re.sub(r"://[^/@]*@", "://", address)
 
 
 def _read_count(environment: Mapping[str, str], name: str) -> int | None:

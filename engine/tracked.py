@@ -6,6 +6,7 @@ Two files per study and server in the artifacts folder: the wish, and how much w
 
 import hashlib
 import json
+import os
 import re
 import secrets
 import sys
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -112,6 +114,14 @@ def check_uri(uri: str, origin: str) -> str:
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         )
     return uri
+
+
+def take_credentials() -> None:
+    """Hands user and password of the variable to MLflow's client, which wants them by themselves."""
+    named = urlsplit(os.environ.get(VARIABLE, ""))
+    if named.username:
+        os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(named.username))
+        os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(named.password or ""))
 
 
 def is_installed() -> bool:

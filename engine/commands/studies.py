@@ -196,6 +196,7 @@ def export(chosen: argparse.Namespace, settings: Settings) -> int:
 def _send(store: Store, settings: Settings, study_id: int, uri: str) -> None:
     """Brings an MLflow server up to what there is of a study; what it has is not sent again."""
     tracked.require_client()
+    tracked.take_credentials()
     wanted = tracked.ask(settings, study_id, uri)
     from engine.tracking import sending
 

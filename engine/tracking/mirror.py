@@ -92,6 +92,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: leave.set())
     os.nice(NICE)
+    tracked.take_credentials()
     settings = Settings.from_environment()
     try:
         with tracked.mirror_lock(settings).acquire(timeout=0):

@@ -1,6 +1,7 @@
 """MLflow shows what the store has: curves equal to the last digit, pictures, models, protocols."""
 
 import json
+import os
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import safetensors
 from engine import cli, jobs, tracked, training, worker
 from engine.errors import BadInputError
 from engine.records import RunState
+from engine.settings import Settings
 from engine.store import utc_now
 from engine.tracking import mirror, sending
 from tests.conftest import NOW, tiny_config, wait_for
@@ -303,6 +305,19 @@ def test_addresses_that_are_none_or_hold_a_password_are_refused(monkeypatch):
         with pytest.raises(BadInputError):
             tracked.check_uri(wrong, "--mlflow")
     assert tracked.check_uri("http://127.0.0.1:5000", "--mlflow")
+
+
+def test_a_password_in_the_variable_is_not_stored_and_reaches_the_client(monkeypatch):
+    monkeypatch.setenv(tracked.VARIABLE, "https://me:se%40cret@mlflow.example:5000/x")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")  # put back after the test
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+
+    assert Settings.from_environment().mlflow == "https://mlflow.example:5000/x"
+    tracked.take_credentials()
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "se@cret"
 
 
 def test_without_the_client_the_option_is_refused_and_the_variable_stops_nothing(
