@@ -117,7 +117,7 @@ def check_uri(uri: str, origin: str) -> str:
 
 
 def take_credentials() -> None:
-    """Hands user and password of the variable to MLflow's client, which wants them by themselves."""
+    """Hands the user and password of the variable to MLflow's client by themselves."""
     named = urlsplit(os.environ.get(VARIABLE, ""))
     if named.username:
         os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(named.username))
