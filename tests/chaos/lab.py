@@ -54,7 +54,12 @@ class Lab:
     def submit(self, configurations: Sequence[str], seeds: int, **changes: str) -> list[Run]:
         """Queues a study; no supervisor is started for it."""
         configs = planning.plan_study(
-            OpenMoji(), "smoke", configurations, seeds, {"threads": "1", **changes}, self.settings
+            OpenMoji(),
+            "smoke",
+            configurations,
+            seeds,
+            {"threads": "1", "precision": "fp32", **changes},
+            self.settings,
         )
         key = f"study {len(self.store.read_studies())}"
         return self.store.add_study(key, "chaos", configs, utc_now())[1]
