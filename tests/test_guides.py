@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from engine.settings import PROJECT_ROOT
+from tests.conftest import end_processes_of
 from tests.engine.serve.conftest import as_file, as_picture, drawing, photograph
 
 pytestmark = pytest.mark.slow
@@ -50,14 +51,15 @@ def look_at(line):
 
 @pytest.fixture
 def place(tiny_settings, tmp_path, monkeypatch):
-    """A folder with an installation of its own, as a reader would sit in."""
+    """A folder with an installation of its own, as a reader would sit in; then all of it ends."""
     for name in ("DATABASE_URL", "ARTIFACTS", "SLOTS", "SERVER_TOKEN"):
         monkeypatch.delenv(f"CHROMABENCH_{name}", raising=False)
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", tiny_settings.database_url)
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(tiny_settings.artifacts))
     monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    return tmp_path
+    yield tmp_path
+    end_processes_of(tiny_settings)
 
 
 def free_port():

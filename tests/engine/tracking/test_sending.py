@@ -15,7 +15,7 @@ from engine.records import RunState
 from engine.settings import Settings
 from engine.store import utc_now
 from engine.tracking import mirror, sending
-from tests.conftest import NOW, tiny_config, wait_for
+from tests.conftest import NOW, end_processes_of, tiny_config, wait_for
 from tests.engine.test_resuming import at_check, do
 from tests.mlflow_server import Server
 
@@ -202,7 +202,8 @@ def tracked_settings(tiny_settings, mlflow_server, monkeypatch):
     monkeypatch.setattr(training, "READ_EVERY_S", 0.0)  # an event at every step
     monkeypatch.setattr(jobs, "ensure_supervisor", lambda settings: None)
     monkeypatch.setenv("TORCH_HOME", str(tiny_settings.artifacts))
-    return replace(tiny_settings, mlflow=mlflow_server.uri)
+    yield replace(tiny_settings, mlflow=mlflow_server.uri)
+    end_processes_of(tiny_settings)
 
 
 def test_a_run_begun_anew_takes_the_place_of_its_first_try(store, tracked_settings, mlflow_server):
