@@ -7,7 +7,7 @@ READY := .venv/.ready
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## make .venv with everything in it (about 5 GB, a minute or more)
+setup: $(READY)  ## make .venv with everything in it (about 7 GB, a minute or more)
 
 app: $(READY)  ## open the dashboard (PORT=8501)
 	@$(BIN)/python -m dashboard --port $(PORT)
@@ -42,7 +42,7 @@ bench: $(READY)  ## measure what is fast: page scripts, metrics, packing, traini
 $(READY): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; $(PYTHON) is older or not there. Try: make PYTHON=python3.12"; exit 1; }
-	@echo "Setting up .venv: about 5 GB of packages, most of it torch. A minute or more."
+	@echo "Setting up .venv: about 7 GB of packages, most of it torch. A minute or more."
 	@$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -r requirements.txt
 	@touch $(READY)
