@@ -14,6 +14,7 @@ from engine import color
 from engine.config import source_label
 from engine.data import packing, pictures
 from engine.data.opened import split_pixels
+from engine.data.quiet import decoding
 from engine.data.sources import read_source
 from engine.errors import EngineError
 from engine.records import Run
@@ -110,7 +111,7 @@ def preview(picture: bytes) -> tuple[bytes, tuple[int, int]]:
     Raises:
         EngineError: there is no picture in it.
     """
-    with pictures.decoding():
+    with decoding():
         read = pictures.decode(picture)
     image = read.image
     image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.LANCZOS)

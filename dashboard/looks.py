@@ -14,7 +14,7 @@ from engine.data.faults import Fault, PictureFaultError
 from engine.data.listing import read_left_out
 from engine.data.opened import split_pixels
 from engine.data.openmoji import OpenMoji
-from engine.data.pictures import decoding
+from engine.data.quiet import decoding
 from engine.data.sources import Source, left_out_path, read_source
 from engine.records import Job
 from engine.store import utc_now

@@ -9,6 +9,9 @@ from io import BufferedRandom
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
+
+from engine.errors import EngineError
 
 PARTIAL = ".partial"  # how the names of files end that are being written
 
@@ -84,3 +87,25 @@ def replacing_array(path: Path, shape: tuple[int, ...], kind: type) -> Iterator[
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def is_locked(lock: FileLock) -> bool:
+    """Whether somebody holds a lock.
+
+    Raises:
+        EngineError: its file cannot be locked at all.
+    """
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError as error:
+        raise EngineError(f"{lock.lock_file} cannot be locked ({error.strerror}).") from error
+
+
+def read_tail(path: Path, characters: int) -> str:
+    """The end of a log; empty where there is none."""
+    return path.read_text(errors="replace")[-characters:] if path.is_file() else ""

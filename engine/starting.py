@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from engine import processes
 from engine.errors import BadInputError, EngineError
-from engine.files import replacing
+from engine.files import is_locked, read_tail, replacing
 from engine.records import Job, JobKind
 from engine.settings import PROJECT_ROOT, Settings
 from engine.store import Store, has_password, is_on_this_machine
@@ -64,16 +64,7 @@ def supervisor_lock(settings: Settings) -> FileLock:
 
 def supervisor_lives(settings: Settings) -> bool:
     """Whether somebody holds the supervisor's lock."""
-    lock = supervisor_lock(settings)
-    if not Path(lock.lock_file).exists():
-        return False
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError as error:
-        raise EngineError(f"{lock.lock_file} cannot be locked ({error.strerror}).") from error
+    return is_locked(supervisor_lock(settings))
 
 
 def find_gpus() -> list[str]:
@@ -203,5 +194,4 @@ def log_path(run_id: int, settings: Settings) -> Path:
 
 def log_tail(job: Job, settings: Settings) -> str:
     """The last of a job's log; empty where it has said nothing."""
-    path = job_log(job, settings)
-    return path.read_text(errors="replace")[-TAIL:] if path.is_file() else ""
+    return read_tail(job_log(job, settings), TAIL)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from engine import processes
 from engine.errors import BadInputError, EngineError
-from engine.files import replacing
+from engine.files import is_locked, replacing
 from engine.settings import Settings
 from engine.starting import worker_environment
 
@@ -198,10 +198,7 @@ def ensure_mirror(settings: Settings) -> None:
     """Makes sure that a process sends, where there is something left to send."""
     if not is_installed() or all(it.is_over for it in read_all(settings)):
         return
-    try:
-        with mirror_lock(settings).acquire(timeout=0):
-            pass
-    except Timeout:
+    if is_locked(mirror_lock(settings)):
         return
     command = [sys.executable, "-m", "engine.tracking.mirror"]
     try:

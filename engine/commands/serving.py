@@ -35,14 +35,15 @@ def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", starting.SPIN_COUNT)
     from engine.serve.server import Listening
     from engine.serve.server import serve as serve_models
-    from engine.serve.serving import Choice
+    from engine.serve.serving import Choice, Serving
 
     study = chosen.study if chosen.follow is None else chosen.follow
     choice = Choice(chosen.run_id, study, follow=chosen.run_id is None and chosen.study is None)
     listening = Listening(chosen.host, chosen.port, chosen.idle)
     store = Store(settings.database_url)
     try:
-        serve_models(store, settings, choice, listening, device=chosen.device)
+        serving = Serving(store, settings, choice, device=chosen.device)
+        serve_models(serving, settings, listening)
     finally:
         store.close()
     return 0

@@ -198,7 +198,7 @@ def _send(store: Store, settings: Settings, study_id: int, uri: str) -> None:
     tracked.require_client()
     tracked.take_credentials()
     wanted = tracked.ask(settings, study_id, uri)
-    from engine.tracking import sending
+    from engine.tracking import sending, words
 
     try:
         with stderr.status("sending") as status:
@@ -213,8 +213,7 @@ def _send(store: Store, settings: Settings, study_id: int, uri: str) -> None:
                         raise EngineError(f"{uri} does not take it: {known.trouble}") from None
                     time.sleep(LOOK_EVERY_S)
     except sending.TROUBLES as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise EngineError(f"{uri} did not take all of it ({reason[:300]}).") from error
+        raise EngineError(f"{uri} did not take all of it ({words.fault(error)}).") from error
     print(uri)
 
 

@@ -20,7 +20,8 @@ from engine.data.faults import Fault, PictureFaultError, first_names
 from engine.data.index import draw_order
 from engine.data.listing import Listing, given_splits
 from engine.data.opened import GLANCE, Opened, Pixels
-from engine.data.pictures import Picture, decoding, fit, glance, read_picture
+from engine.data.pictures import Picture, fit, glance, read_picture
+from engine.data.quiet import decoding
 from engine.errors import BadInputError
 
 DETECTED_IN = 16  # pictures that tell which half is the sketch

@@ -6,10 +6,8 @@ Every decoder's fault ends here as a `PictureFaultError`. Truncated pictures are
 import errno
 import io
 import re
-import threading
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +19,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from engine.data import modes
 from engine.data.faults import PictureFaultError
+from engine.data.jpeg import has_end
 from engine.errors import EngineError
 
 MAX_PIXELS = 64_000_000
@@ -51,9 +50,6 @@ _PLAIN_MODES = {
     "LAB": "Lab",
     "HSV": "HSV",
 }
-# JPEG: a marker; one that is not part of the coded data; the ones that matter.
-_MARKER, _IN_DATA = re.compile(rb"\xff[^\x00\xff]"), re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_DATA, _END = 0xDA, 0xD9
 _OF_THE_FILE = {
     *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP),
     errno.ENAMETOOLONG,
@@ -88,39 +84,6 @@ class Picture:
         if not isinstance(whole, Image.Image) and whole.shape[:2] == (px, px):
             return whole
         return fit(self.image, px)
-
-
-class _Quiet:
-    """Pillow's warnings are of no consequence here: what matters is refused or noted.
-
-    Filters belong to the process, so that threads which decode at the same time share them.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._depth = threading.Lock(), 0
-        self._filters = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._depth:
-                self._filters = warnings.catch_warnings()
-                self._filters.__enter__()
-                warnings.simplefilter("ignore")
-            self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if not self._depth:
-                self._filters.__exit__(None, None, None)
-
-
-_QUIET = _Quiet()
-
-
-def decoding() -> AbstractContextManager[None]:
-    """The setting in which pictures are decoded, by any number of threads."""
-    return _QUIET
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -287,20 +250,8 @@ def _check_whole(content: bytes) -> None:
         image = Image.open(io.BytesIO(content), formats=("PNG",))
         _check_pixels(image.size)
         image.verify()
-    elif content.startswith(b"\xff\xd8\xff") and not _has_end(content):
+    elif content.startswith(b"\xff\xd8\xff") and not has_end(content):
         raise PictureFaultError("unreadable", "the file is truncated: it has no end marker")
-
-
-def _has_end(content: bytes) -> bool:
-    """Whether a JPEG's data ends; what stands behind it, and in its headers, says nothing."""
-    at, in_data = 2, False
-    while marker := (_IN_DATA if in_data else _MARKER).search(content, at):
-        kind, at = content[marker.end() - 1], marker.end()
-        if kind == _END:
-            return True
-        in_data = in_data or kind == _DATA
-        at += int.from_bytes(content[at : at + 2], "big")  # segments say their length
-    return False
 
 
 def _notes(image: ImageFile.ImageFile, suffix: str) -> Iterator[tuple[str, str]]:

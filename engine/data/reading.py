@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.data.faults import Fault, PictureFaultError
 from engine.data.opened import GLANCE, Opened, Pixels
-from engine.data.pictures import decoding
+from engine.data.quiet import decoding
 from engine.data.sources import Source
 
 T = TypeVar("T")

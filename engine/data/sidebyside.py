@@ -21,7 +21,8 @@ from engine.data.folders import (
 )
 from engine.data.listing import Listing
 from engine.data.opened import Opened
-from engine.data.pictures import Picture, decoding, read_picture, read_size
+from engine.data.pictures import Picture, read_picture, read_size
+from engine.data.quiet import decoding
 from engine.errors import BadInputError
 
 CLEARLY = 2.0  # times as colourful must one half be as the other

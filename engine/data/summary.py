@@ -12,7 +12,7 @@ from PIL import Image
 
 from engine.data.faults import PictureFaultError
 from engine.data.opened import split_pixels
-from engine.data.pictures import decoding
+from engine.data.quiet import decoding
 from engine.data.reading import NEEDED
 from engine.data.sources import Source, read_source
 from engine.data.survey import FORMAT, Progress, survey_dir

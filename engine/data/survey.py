@@ -20,7 +20,7 @@ from engine.data.describe import Palette
 from engine.data.facts import Facts, join, measure, to_planes
 from engine.data.faults import Fault, PictureFaultError
 from engine.data.index import draw_order, split_pairs
-from engine.data.pictures import decoding
+from engine.data.quiet import decoding
 from engine.data.reading import NEEDED, Portion, Wanted, read_portions
 from engine.data.sources import Source
 from engine.errors import EngineError

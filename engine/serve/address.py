@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from engine import processes
 from engine.errors import EngineError
-from engine.files import replacing
+from engine.files import is_locked, replacing
 from engine.settings import Settings
 
 LOOKED_AT_S = 2.0
@@ -69,14 +69,7 @@ def alone(settings: Settings) -> Iterator[None]:
 
 def is_held(settings: Settings) -> bool:
     """Whether a server that a page has started lives, ready or not."""
-    held = FileLock(settings.artifacts / LOCK)
-    if not Path(held.lock_file).exists():
-        return False
-    try:
-        with held.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+    return is_locked(FileLock(settings.artifacts / LOCK))
 
 
 def log_path(settings: Settings) -> Path:

@@ -10,6 +10,7 @@ import requests
 
 from engine import processes
 from engine.errors import EngineError
+from engine.files import read_tail
 from engine.serve import address
 from engine.settings import Settings
 from engine.starting import worker_environment
@@ -92,8 +93,7 @@ def start(settings: Settings) -> None:
 
 def log_tail(settings: Settings) -> str:
     """The last that a server which was started by a page has said."""
-    path = address.log_path(settings)
-    return path.read_text(errors="replace")[-TAIL:] if path.is_file() else ""
+    return read_tail(address.log_path(settings), TAIL)
 
 
 def colorize(

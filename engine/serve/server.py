@@ -16,10 +16,8 @@ from engine import processes
 from engine.errors import BadInputError, EngineError
 from engine.serve import address
 from engine.serve.app import build_app
-from engine.serve.limits import Limits
-from engine.serve.serving import Choice, Serving
+from engine.serve.serving import Serving
 from engine.settings import Settings
-from engine.store import Store
 
 START_LOOK_S, IDLE_LOOK_S = 0.02, 1.0
 LEAVE_S = 10  # for requests under way when it is told to end
@@ -40,14 +38,7 @@ class Listening:
     idle_s: float | None = None
 
 
-def serve(
-    store: Store,
-    settings: Settings,
-    choice: Choice,
-    listening: Listening,
-    limits: Limits | None = None,
-    device: str = "auto",
-) -> None:
+def serve(serving: Serving, settings: Settings, listening: Listening) -> None:
     """Serves until it is told to end.
 
     Raises:
@@ -60,7 +51,6 @@ def serve(
             f"Beyond this machine ({listening.host}) the server asks for a token: set "
             "CHROMABENCH_SERVER_TOKEN to a long random text."
         )
-    serving = Serving(store, settings, choice, limits, device)
     serving.look()
     with _listen(listening) as listener:
         port = listener.getsockname()[1]

@@ -22,6 +22,7 @@ from engine import tracked
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.store import GoneDatabaseError, Store
+from engine.tracking import words
 from engine.tracking.sending import TROUBLES, Sender
 
 LOOK_EVERY_S = 2.0
@@ -76,7 +77,7 @@ class _Mirror:
     def put_off(self, wanted: tracked.Tracked, error: Exception) -> None:
         """Waits twice as long as the last time before it is asked again; says so once."""
         key = str(wanted.path)
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
+        reason = words.fault(error)
         if key not in self.wait_s:
             print(f"{wanted.uri} does not take study {wanted.study_id}: {reason}", flush=True)
         wait = min(2 * self.wait_s.get(key, FIRST_WAIT_S / 2), LONGEST_WAIT_S)

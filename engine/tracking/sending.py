@@ -1,32 +1,30 @@
 """Brings MLflow up to what the store has of a study."""
 
-import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 
 from engine.changes import flat_settings
 from engine.errors import BadInputError
-from engine.points import MetricPoint
-from engine.records import Evaluation, Run, RunState, Sample, Study
+from engine.records import Run, RunState, Sample, Study
 from engine.report import REPORTED_SPLIT
 from engine.settings import Settings
 from engine.starting import worker_environment
 from engine.store import Store
 from engine.tracked import Sent, Tracked, read_one
+from engine.tracking import words
 
 AT_ONCE = 1000  # metrics in a request, the most that MLflow takes
 PARAMS_AT_ONCE = 100
-LONGEST_TAG, LONGEST_PARAM = 5000, 6000  # characters
+LONGEST_PARAM = 6000  # characters
 MARK = "chromabench.run"  # the tag by which a run is found again
 ENDS = {
     RunState.DONE: "FINISHED",
@@ -36,6 +34,7 @@ ENDS = {
     RunState.DIVERGED: "FAILED",
 }
 EXPORT_PATIENCE_S = 600
+TROUBLES: tuple[type[Exception], ...] = (MlflowException, OSError, subprocess.SubprocessError)
 # Of one run that is no longer as it was there: deleted by somebody, for instance.
 REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
@@ -136,11 +135,11 @@ class Sender:
             return self._keep(run, Sent(found[0].info.run_id, began))
         if sent is not None:  # it was begun anew: what it recorded before is gone from the store
             self.client.delete_run(sent.mlflow_id)
-        started = _milliseconds(run.started_at)
+        started = words.milliseconds(run.started_at)
         made = self.client.create_run(
             self.experiment,
             started,
-            {MARK: mark, "chromabench.study": f"{study.id}: {study.name}"[:LONGEST_TAG]},
+            {MARK: mark, "chromabench.study": f"{study.id}: {study.name}"[: words.LONGEST_TAG]},
             f"{run.config.label} · run {run.id}",
         )
         return self._keep(run, Sent(made.info.run_id, began))
@@ -160,7 +159,7 @@ class Sender:
     def _send_params(self, run: Run, sent: Sent) -> Sent:
         assert run.resolved is not None
         params = [
-            Param(_name(key), str(it)[:LONGEST_PARAM])
+            Param(words.mlflow_name(key), str(it)[:LONGEST_PARAM])
             for key, it in flat_settings(run.resolved).items()
         ]
         environment = {f"environment.{key}": it for key, it in (run.environment or {}).items()}
@@ -175,7 +174,7 @@ class Sender:
         for start in range(0, len(params), PARAMS_AT_ONCE):
             part = params[start : start + PARAMS_AT_ONCE]
             self.client.log_batch(sent.mlflow_id, params=part)
-        self.client.log_batch(sent.mlflow_id, tags=_tags(tags))
+        self.client.log_batch(sent.mlflow_id, tags=words.tags(tags))
         return self._keep(run, replace(sent, params=True))
 
     def _send_points(self, run: Run, sent: Sent) -> Sent:
@@ -186,7 +185,7 @@ class Sender:
             steps = dict(sent.steps)
             fresh = [it for it in part if it.step > steps.get(it.name, -1)]
             metrics = [
-                Metric(_name(it.name), it.value, _at(it, run), it.step)
+                Metric(words.mlflow_name(it.name), it.value, words.at(it, run), it.step)
                 for it in fresh
                 if it.value is not None
             ]
@@ -213,14 +212,14 @@ class Sender:
     def _send_evaluations(self, run: Run, sent: Sent) -> Sent:
         """What is new or another value than before; its time is the run's, whenever it is sent."""
         found = {
-            f"{_group(it, run)}/{_name(it.name)}@{it.epoch}": it
+            f"{words.group(it, run)}/{words.mlflow_name(it.name)}@{it.epoch}": it
             for split in ("val", REPORTED_SPLIT)
             for it in self.store.read_evaluations([run.id], split)
         }
-        news = {key: it for key, it in found.items() if sent.values.get(key) != _worth(it)}
+        news = {key: it for key, it in found.items() if sent.values.get(key) != words.worth(it)}
         if not news:
             return sent
-        began = _milliseconds(run.started_at)
+        began = words.milliseconds(run.started_at)
         metrics = [
             Metric(key.partition("@")[0], it.value, began + 1000 * it.epoch, it.epoch)
             for key, it in news.items()
@@ -229,15 +228,17 @@ class Sender:
         tags: dict[str, Any] = {}
         for key, it in news.items():
             if it.epoch == run.best_epoch or it.split == "val":
-                tags |= _about(it)
+                tags |= words.about(it)
             if isinstance(sent.values.get(key), str):  # it was missing, and is no more
-                self.client.delete_tag(sent.mlflow_id, f"missing.{it.split}.{_name(it.name)}")
+                self.client.delete_tag(
+                    sent.mlflow_id, f"missing.{it.split}.{words.mlflow_name(it.name)}"
+                )
         for start in range(0, len(metrics), AT_ONCE):
             self.client.log_batch(sent.mlflow_id, metrics=metrics[start : start + AT_ONCE])
-        every = _tags(tags)
+        every = words.tags(tags)
         for start in range(0, len(every), PARAMS_AT_ONCE):
             self.client.log_batch(sent.mlflow_id, tags=every[start : start + PARAMS_AT_ONCE])
-        values = {**sent.values, **{key: _worth(it) for key, it in news.items()}}
+        values = {**sent.values, **{key: words.worth(it) for key, it in news.items()}}
         return self._keep(run, replace(sent, values=values))
 
     def _send_state(self, run: Run, sent: Sent) -> Sent:
@@ -245,9 +246,9 @@ class Sender:
         tags |= {"attempt": run.attempt, "epochs": run.epochs}
         if run.best_epoch is not None:
             tags["best_epoch"] = run.best_epoch
-        self.client.log_batch(sent.mlflow_id, tags=_tags(tags))
+        self.client.log_batch(sent.mlflow_id, tags=words.tags(tags))
         if run.is_over:
-            ended = _milliseconds(run.ended_at)
+            ended = words.milliseconds(run.ended_at)
             self.client.set_terminated(sent.mlflow_id, ENDS[run.state], ended)
         else:
             self.client.update_run(sent.mlflow_id, RunStatus.to_string(RunStatus.RUNNING))
@@ -274,45 +275,5 @@ class Sender:
                 self.client.log_artifact(sent.mlflow_id, str(path), "model")
             said = made.stderr.strip().splitlines()[-1:] or ["it could not be written"]
             tags = {"model": "model/generator.safetensors" if made.returncode == 0 else said[0]}
-            self.client.log_batch(sent.mlflow_id, tags=_tags(tags))
+            self.client.log_batch(sent.mlflow_id, tags=words.tags(tags))
         return self._keep(run, replace(sent, model=best.sha256))
-
-
-def _worth(it: Evaluation) -> float | str:
-    """A value, or why there is none."""
-    return it.missing or "" if it.value is None else it.value
-
-
-def _group(it: Evaluation, run: Run) -> str:
-    """MLflow shows the last value of each name: the chosen checkpoint has a name of its own."""
-    return it.split if it.split == "val" or it.epoch == run.best_epoch else f"{it.split}_last"
-
-
-def _about(it: Evaluation) -> dict[str, Any]:
-    """The protocol of a value, or why there is none."""
-    name = f"{it.split}.{_name(it.name)}"
-    if it.value is None:
-        return {f"missing.{name}": it.missing}
-    protocol = {**it.protocol, "low": it.low, "high": it.high, "note": it.note, "epoch": it.epoch}
-    return {f"protocol.{name}": json.dumps(protocol, default=str)}
-
-
-def _tags(values: Mapping[str, Any]) -> list[RunTag]:
-    return [RunTag(_name(key), str(it)[:LONGEST_TAG]) for key, it in values.items()]
-
-
-def _name(text: str) -> str:
-    """A name such as MLflow takes."""
-    return "".join(it if it.isalnum() or it in "_-. /" else "_" for it in text)
-
-
-def _at(point: MetricPoint, run: Run) -> int:
-    """When a point was measured; where that is not known, the same time whenever it is sent."""
-    return int(point.at * 1000) if point.at is not None else _milliseconds(run.started_at)
-
-
-def _milliseconds(moment: datetime | None) -> int:
-    return 0 if moment is None else int(moment.timestamp() * 1000)
-
-
-TROUBLES: tuple[type[Exception], ...] = (MlflowException, OSError, subprocess.SubprocessError)

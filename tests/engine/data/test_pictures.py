@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from engine.data.faults import KINDS, PictureFaultError
-from engine.data.pictures import EXTENSIONS, decoding, fit, read_picture
+from engine.data.pictures import EXTENSIONS, fit, read_picture
+from engine.data.quiet import decoding
 from tests.engine.data.making import _packaged
 
 LONGEST_S = 5.0  # for any one file, whatever is in it
