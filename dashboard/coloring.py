@@ -14,7 +14,7 @@ from engine import color
 from engine.config import source_label
 from engine.data import packing, pictures
 from engine.data.opened import split_pixels
-from engine.data.quiet import decoding
+from engine.data.quiet import lenient_pillow
 from engine.data.sources import read_source
 from engine.errors import EngineError
 from engine.records import Run
@@ -111,7 +111,7 @@ def preview(picture: bytes) -> tuple[bytes, tuple[int, int]]:
     Raises:
         EngineError: there is no picture in it.
     """
-    with decoding():
+    with lenient_pillow():
         read = pictures.decode(picture)
     image = read.image
     image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.LANCZOS)

@@ -14,7 +14,7 @@ from engine.data.faults import Fault, PictureFaultError
 from engine.data.listing import read_left_out
 from engine.data.opened import split_pixels
 from engine.data.openmoji import OpenMoji
-from engine.data.quiet import decoding
+from engine.data.quiet import lenient_pillow
 from engine.data.sources import Source, left_out_path, read_source
 from engine.records import Job
 from engine.store import utc_now
@@ -98,7 +98,7 @@ class ShownPair:
 
 def pair(source: Source, name: str) -> ShownPair:
     """One pair, read from its files."""
-    with decoding():
+    with lenient_pillow():
         opened = source.open(name, LARGE_PX)
         halves = split_pixels(opened.draw(LARGE_PX))
     return ShownPair(*halves, opened.size)

@@ -142,8 +142,8 @@ class _Supervisor:
             working: the tokens of the jobs that are at work.
         """
         ended, self.working = self.working - working, working
-        webhook, is_due = self.settings.webhook, time.monotonic() >= self.announce_at
-        if webhook is None or not (is_due or ended):
+        url, is_due = self.settings.webhook, time.monotonic() >= self.announce_at
+        if url is None or not (is_due or ended):
             return
         self.announce_at = time.monotonic() + ANNOUNCE_EVERY_S
         now = utc_now()
@@ -151,7 +151,7 @@ class _Supervisor:
         for study_id in self.store.claim_announcement(since, now):
             study, runs = self.store.read_study(study_id), self.store.read_runs(study_id)
             about = announcing.describe(study, runs)
-            threading.Thread(target=announcing.post, args=(webhook, about)).start()
+            threading.Thread(target=announcing.post, args=(url, about)).start()
 
     def mirror(self, active: list[Job]) -> None:
         """Makes sure that what is to be in MLflow too is sent.

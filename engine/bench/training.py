@@ -161,8 +161,8 @@ class Plain:
         config = task.config
         self.device, batch = device, config.budget.batch
         torch.manual_seed(config.seed)
-        execution = hardware.resolve(config, batch, task.settings).execution
-        features = config.model_copy(update={"execution": execution})
+        resolved = hardware.resolve(config, batch, task.settings).execution
+        features = config.model_copy(update={"execution": resolved})
         extract = backbones.build_extract(features, task.settings, device)
         self.loop = plain.PlainLoop(config, device, extract, makes_twice=files is not None)
         if files is None:
@@ -215,8 +215,8 @@ def _write_files(task: Task, device: torch.device, folder: Path) -> None:
 def count_flops(config: RunConfig, extract: Callable[[Tensor], tuple[Tensor, ...]]) -> float:
     """Floating-point operations that training on one picture needs, two to a multiplication."""
     device = hardware.choose_device(config.execution.device)
-    execution = config.execution.model_copy(update={"graph": "off", "compile": "off"})
-    config = config.model_copy(update={"execution": execution})
+    eager = config.execution.model_copy(update={"graph": "off", "compile": "off"})
+    config = config.model_copy(update={"execution": eager})
     steps = Steps(config, build_state(config, device), extract)
     pairs = make_pairs(config, config.budget.batch, device)
     batch = next(training_batches(pairs, len(pairs), 0, 0, 1))

@@ -21,7 +21,7 @@ from engine.data.index import draw_order
 from engine.data.listing import Listing, given_splits
 from engine.data.opened import GLANCE, Opened, Pixels
 from engine.data.pictures import Picture, fit, glance, read_picture
-from engine.data.quiet import decoding
+from engine.data.quiet import lenient_pillow
 from engine.errors import BadInputError
 
 DETECTED_IN = 16  # pictures that tell which half is the sketch
@@ -230,7 +230,7 @@ class TwoFolders(FolderSource):
 def sample(names: Sequence[str], read: Callable[[str], Picture]) -> list[Picture]:
     """Some of the pictures that can be read, the same every time."""
     found: list[Picture] = []
-    with decoding():
+    with lenient_pillow():
         for name in sorted(names, key=draw_order)[: 2 * DETECTED_IN]:
             with suppress(PictureFaultError):
                 found.append(read(name))

@@ -33,6 +33,6 @@ class _Quiet:
 _QUIET = _Quiet()
 
 
-def decoding() -> AbstractContextManager[None]:
+def lenient_pillow() -> AbstractContextManager[None]:
     """The setting in which pictures are decoded, by any number of threads."""
     return _QUIET

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.data.faults import Fault, PictureFaultError
 from engine.data.opened import GLANCE, Opened, Pixels
-from engine.data.quiet import decoding
+from engine.data.quiet import lenient_pillow
 from engine.data.sources import Source
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def read_portions(
     def work(some: Sequence[str]) -> T:
         return finish(_read(source, some, wanted))
 
-    with decoding(), ThreadPoolExecutor(workers) as pool:
+    with lenient_pillow(), ThreadPoolExecutor(workers) as pool:
         try:
             for portion in portions:
                 waiting.append(pool.submit(work, portion))

@@ -22,7 +22,7 @@ from engine.data.folders import (
 from engine.data.listing import Listing
 from engine.data.opened import Opened
 from engine.data.pictures import Picture, read_picture, read_size
-from engine.data.quiet import decoding
+from engine.data.quiet import lenient_pillow
 from engine.errors import BadInputError
 
 CLEARLY = 2.0  # times as colourful must one half be as the other
@@ -84,7 +84,7 @@ class SideBySide(FolderSource):
 def _odd_widths(root: Path, names: tuple[str, ...], version: str) -> tuple[str, ...]:
     """The pictures of odd width, by their headers; asked again only when the folder changes."""
     found = []
-    with decoding():
+    with lenient_pillow():
         for name in names:
             # Of one that cannot be read packing says what is wrong, and leaves a few such out.
             with suppress(PictureFaultError):

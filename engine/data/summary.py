@@ -12,7 +12,7 @@ from PIL import Image
 
 from engine.data.faults import PictureFaultError
 from engine.data.opened import split_pixels
-from engine.data.quiet import decoding
+from engine.data.quiet import lenient_pillow
 from engine.data.reading import NEEDED
 from engine.data.sources import Source, read_source
 from engine.data.survey import FORMAT, Progress, survey_dir
@@ -117,7 +117,7 @@ def draw_example(source: Source, settings: Settings, name: str) -> Path:
         raise PictureFaultError("unreadable", "the folder has changed since it was looked at")
     path = folder / "examples" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jpg"
     if not path.is_file():
-        with decoding():
+        with lenient_pillow():
             halves = split_pixels(source.open(name, NEEDED).draw(EXAMPLE_PX))
         with replacing(path) as file:
             Image.fromarray(np.concatenate(halves, axis=1)).save(file, "JPEG", quality=92)

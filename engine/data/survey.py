@@ -20,7 +20,7 @@ from engine.data.describe import Palette
 from engine.data.facts import Facts, join, measure, to_planes
 from engine.data.faults import Fault, PictureFaultError
 from engine.data.index import draw_order, split_pairs
-from engine.data.quiet import decoding
+from engine.data.quiet import lenient_pillow
 from engine.data.reading import NEEDED, Portion, Wanted, read_portions
 from engine.data.sources import Source
 from engine.errors import EngineError
@@ -177,7 +177,7 @@ class Surveyor:
     def _same_in_full(self, copies: dict[int, int], facts: Facts) -> dict[int, int]:
         """Those that are the same at a larger size too; others only look alike."""
         found = {}
-        with decoding():
+        with lenient_pillow():
             for position, original in copies.items():
                 drawn = []
                 for at in (position, original):

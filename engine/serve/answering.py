@@ -12,7 +12,7 @@ from PIL import Image
 
 from engine.data import pictures
 from engine.data.faults import PictureFaultError
-from engine.data.quiet import decoding
+from engine.data.quiet import lenient_pillow
 from engine.serve import framing, kinds
 from engine.serve.framing import Framed, Picture
 
@@ -49,7 +49,7 @@ def measure(content: bytes, most_pixels: int) -> tuple[int, int]:
     Raises:
         PictureFaultError: the content begins no picture that is read, or a too large one.
     """
-    with decoding():
+    with lenient_pillow():
         size = pictures.measure(content, most_pixels)
     if max(size) > LONGEST:
         detail = f"{max(size):,} pixels a side; at most {LONGEST:,} are taken"
@@ -71,7 +71,7 @@ def read(content: bytes, expects: str, px: int, given: Given, most_pixels: int) 
     Raises:
         PictureFaultError: there is no picture in it, or a too large one.
     """
-    with decoding():
+    with lenient_pillow():
         picture = pictures.decode(content, most_pixels=most_pixels)
     notes = [f"The picture was changed on the way in: {detail}." for _, detail in picture.notes]
     whole = np.asarray(picture.image)

@@ -109,8 +109,8 @@ def _as_here(config: RunConfig, device: torch.device) -> RunConfig:
     """The run as this machine computes it: in float32 unless it is the kind it was trained on."""
     if config.execution.device == device.type:
         return config
-    execution = change(config.execution, {"device": device.type, "precision": "fp32"})
-    return config.model_copy(update={"execution": execution})
+    on_device = change(config.execution, {"device": device.type, "precision": "fp32"})
+    return config.model_copy(update={"execution": on_device})
 
 
 class Shelf:

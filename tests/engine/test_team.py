@@ -71,10 +71,10 @@ def lead(config, state, pairs, val_pairs, team, stop_after=None):
 
 def train_together(size, config, pairs, val_pairs, stop_after=None):
     """What the leader saw, and how many steps each took."""
-    spawn = multiprocessing.get_context("spawn")
-    answers, port = spawn.Queue(), free_port()
+    context = multiprocessing.get_context("spawn")
+    answers, port = context.Queue(), free_port()
     members = [
-        spawn.Process(
+        context.Process(
             target=be_a_member,
             args=(rank, size, port, config, pairs, val_pairs, stop_after, answers),
         )

@@ -69,7 +69,7 @@ def test_every_configuration_takes_two_steps(name, few_pairs, few_val_pairs):
     events, state = events_of(config, few_pairs, few_val_pairs, state)
 
     recorded = losses_of(events)
-    assert [step for step, _ in recorded] == [1, 2]
+    assert [number for number, _ in recorded] == [1, 2]
     assert set(recorded[0][1]) == {
         *("g_loss", "d_loss", "d_train_accuracy"),
         *config.configuration.recipe.names,
@@ -123,7 +123,7 @@ def test_recorded_steps_are_every_nth_whatever_the_clock(few_pairs, few_val_pair
     monkeypatch.setattr(training, "READ_EVERY_S", 0.0)
     eager, _ = events_of(config, few_pairs, few_val_pairs)
 
-    assert [step for step, _ in losses_of(slow)] == [3, 6]
+    assert [number for number, _ in losses_of(slow)] == [3, 6]
     assert losses_of(slow) == losses_of(eager)
     assert len(eager) > len(slow)
 

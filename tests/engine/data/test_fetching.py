@@ -15,13 +15,13 @@ from tests.engine.data.making import write_pairs, write_photographs
 def test_the_drawings_come_with_their_splits_and_are_fetched_once(tmp_path, settings, monkeypatch):
     asked = []
 
-    def download(handle, output_dir):
+    def fake_download(handle, output_dir):
         asked.append(handle)
         for split in ("train", "val"):
             write_pairs(Path(output_dir) / "colorgram" / split, 12)
         return output_dir
 
-    monkeypatch.setattr(kagglehub, "dataset_download", download)
+    monkeypatch.setattr(kagglehub, "dataset_download", fake_download)
 
     text = fetching.fetch("anime-sketch", tmp_path)
     again = fetching.fetch("anime-sketch", tmp_path)
