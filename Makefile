@@ -29,15 +29,15 @@ chaos: $(READY)  ## kill, stop and crowd runs for a quarter of an hour, and comp
 	@$(BIN)/python -m tests.chaos
 
 screenshots: $(READY)  ## photograph every page in both themes into docs/img (trains for 8 minutes once)
-	@$(BIN)/python -m benchmarks.screenshots
+	@$(BIN)/python -m scripts.screenshots
 
 bench: $(READY)  ## measure what is fast: page scripts, metrics, packing, training, start-up, serving
-	@$(BIN)/python -W ignore -m benchmarks.dashboard
+	@$(BIN)/python -W ignore -m scripts.bench_dashboard
 	@$(BIN)/python -W ignore -m engine bench metrics
 	@$(BIN)/python -m engine bench data
 	@$(BIN)/python -m engine bench train
-	@$(BIN)/python -m benchmarks.starting
-	@$(BIN)/python -m benchmarks.serving
+	@$(BIN)/python -m scripts.bench_startup
+	@$(BIN)/python -m scripts.bench_serving
 
 $(READY): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

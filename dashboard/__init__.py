@@ -1,5 +1,15 @@
-"""Chromabench's pages. They insert and read rows; whatever is heavy is a job elsewhere.
+"""Chromabench's pages, built with Streamlit. Torch-free; heavy work is a job elsewhere.
 
-`app` is the navigation, `reads` what pages may read, `actions` what they may do; no other file
-here knows the store, and nothing here loads torch.
+Modules:
+    app: navigation and page setup.
+    server: the ASGI application: pages and routes.
+    routes: HTTP routes that components fetch data from.
+    actions: everything that changes the database.
+
+Packages:
+    queries: everything that reads the database.
+    components: widgets and sections of pages.
+    app_pages: one script per page.
+
+Not here: metrics, comparisons and figures (`engine`).
 """

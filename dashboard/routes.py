@@ -18,14 +18,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from dashboard import curves, galleries, reads
+from dashboard.queries import curves, gallery_images, studies
 from engine.errors import EngineError
 from engine.metrics.catalog import CURVES
 
 PREFIX = "/chromabench"
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 PLOTLY_ADDRESS = f"{PREFIX.removeprefix('/')}/plotly-{plotly.__version__}.js"
-SCRIPTS = Path(__file__).parent / "components" / "scripts"
+COMPONENTS = Path(__file__).parent / "components"
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 MOST_RUNS = 200  # in one question
 
@@ -77,7 +77,7 @@ def _curve(request: Request) -> Response:
 
 def _sample(request: Request) -> Response:
     """A file of an epoch's samples. Its address holds the record's id, so it never changes."""
-    path = galleries.sample_file(request.path_params["run"], request.path_params["name"])
+    path = gallery_images.sample_file(request.path_params["run"], request.path_params["name"])
     return FileResponse(path, headers=FOREVER)
 
 
@@ -87,7 +87,7 @@ def _strip(request: Request) -> Response:
     names = json.loads(asked["names"])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("names is a list of names")
-    png = galleries.strip(int(asked["study"]), asked["of"], names, asked["v"])
+    png = gallery_images.strip(int(asked["study"]), asked["of"], names, asked["v"])
     return Response(png, media_type="image/png", headers=FOREVER)
 
 
@@ -95,8 +95,8 @@ def _animation(request: Request) -> Response:
     """One sample picture through the epochs, its runs side by side."""
     asked = request.query_params
     run_ids = tuple(int(it) for it in asked["runs"].split(","))[:MOST_RUNS]
-    study = reads.store().read_study(int(asked["study"]))
-    made = galleries.animation(study, run_ids, int(asked["row"]), asked["format"])
+    study = studies.store().read_study(int(asked["study"]))
+    made = gallery_images.animation(study, run_ids, int(asked["row"]), asked["format"])
     name = f"study-{asked['study']}-picture-{int(asked['row']) + 1}.{asked['format']}"
     return Response(
         made,
@@ -111,15 +111,16 @@ def _plotly(_request: Request) -> Response:
 
 def _script(request: Request) -> Response:
     """A component's script or styles; they import each other, so each page asks anew."""
-    path = SCRIPTS / request.path_params["name"]
-    if path.parent != SCRIPTS or path.suffix not in (".js", ".css") or not path.is_file():
+    folder, name = request.path_params["folder"], request.path_params["name"]
+    path = (COMPONENTS / folder / name).resolve()
+    if path.parent.parent != COMPONENTS or path.suffix not in (".js", ".css") or not path.is_file():
         return Response(status_code=404)
     return FileResponse(path, headers={"Cache-Control": "no-cache"})
 
 
 ROUTES = (
     Route(f"/{PLOTLY_ADDRESS}", _plotly),
-    Route(f"{PREFIX}/static/{{name}}", _script),
+    Route(f"{PREFIX}/static/{{folder}}/{{name}}", _script),
     Route(f"{PREFIX}/{{key}}/curve", _answer(_curve)),
     Route(f"{PREFIX}/{{key}}/sample/{{run:int}}/{{name}}", _answer(_sample)),
     Route(f"{PREFIX}/{{key}}/strip", _answer(_strip)),

@@ -1,6 +1,36 @@
-"""Chromabench's engine: train, evaluate and compare pix2pix configurations.
+"""Chromabench's engine: trains, evaluates and compares pix2pix configurations.
 
-Read it in this order: `config` (what a run is), `presets` (the two tables), `training` (the
-loop), `evaluation` (the numbers), `store` (where they are kept), `jobs`, `supervisor`, `worker`
-(how a run becomes a process) and `cli` (the commands). Importing this package loads nothing.
+Importing this package loads nothing. A reading order for newcomers: `config` and `presets` (what a
+run is), `training.loop` (the training loop), `evaluation.evaluate` (the metrics), `store` (where
+results are kept), `jobs` and `workers` (how a run becomes a process), `cli` (the commands).
+
+Modules:
+    config: the schema of a run: recipe, optimiser, budget, execution.
+    presets: the built-in configurations and budgets.
+    overrides: `--set key=value`.
+    annotations: rules for names, notes and tags.
+    settings: paths and limits from environment variables.
+    weights: the catalog of pretrained feature weights.
+    errors: the errors that a user can act on.
+
+Packages:
+    records: frozen records that the store takes and returns.
+    system: files, disks and processes of the operating system.
+    images: decoding, colour spaces and sample grids.
+    networks: U-Net, ResNet-18 U-Net, PatchGAN, pretrained backbones.
+    metrics: metrics as pure functions of arrays.
+    data: sources of image pairs, scans for faults, packing, batches.
+    store: the database.
+    training: the training loop, the step, the losses, checkpoints.
+    evaluation: evaluates a checkpoint on a split.
+    report: comparison, findings, tables, figures, export of a study.
+    tracking: export to MLflow.
+    jobs: the job queue, the supervisor, launchers.
+    workers: what a spawned process does.
+    maintenance: backup, restore, pruning.
+    serve: the model server.
+    bench: benchmarks beside plain implementations and well-known libraries.
+    cli: the command line.
+
+Not here: anything that draws a page (`dashboard`).
 """

@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+REPORTED_SPLIT = "test"  # what tables, ranks and findings are about
 MAX_SEEDS = 100  # of a study
 MAX_LEVELS = 8  # of the U-Net
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"

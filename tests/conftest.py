@@ -11,16 +11,17 @@ import psutil
 import pytest
 import torch
 
-from engine import processes, starting, worker
-from engine.changes import apply_settings
 from engine.config import RunConfig
 from engine.data import batches, packing
-from engine.data.sources import read_source
+from engine.data.sources.registry import read_source
+from engine.overrides import apply_settings
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.settings import Settings
 from engine.store import Store
-from tests.mlflow_server import Server
-from tests.ray_cluster import running_cluster
+from engine.system import child_environment, processes
+from engine.workers import train
+from tests.support.mlflow_server import Server
+from tests.support.ray_cluster import running_cluster
 
 PATIENCE_S = 300  # for what real processes do; machines are shared and slow at times
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -92,7 +93,7 @@ def trained(tmp_path_factory, packed_settings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(folder))
         while (job := store.claim_job(NOW)) is not None:
-            worker.run_job(store, settings, job, lambda: False)
+            train.run_job(store, settings, job, lambda: False)
     pristine = folder / "pristine"
     shutil.copytree(settings.artifacts / "runs", pristine / "runs")
     store.snapshot(pristine / "runs.db")
@@ -152,7 +153,9 @@ def supervise_with():
     def start(settings, *options):
         command = [sys.executable, "-m", "engine", "supervise", *options]
         log = settings.artifacts / "supervisor.log"
-        child = processes.start_detached(command, log, starting.worker_environment(settings))
+        child = processes.start_detached(
+            command, log, child_environment.worker_environment(settings)
+        )
         started.append((child, settings))
         return child
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from dashboard import __main__ as dashboard
-from engine import cli
+from engine.cli import parser
 from engine.settings import PROJECT_ROOT
 from engine.store import check_address
 from tests.conftest import wait_for
@@ -94,7 +94,7 @@ def test_every_service_of_ours_has_a_command():
 
 @pytest.mark.parametrize("arguments", [it for module, it in commands() if module == "engine"])
 def test_engine_commands_are_such_that_it_takes(arguments):
-    chosen = cli.build_parser().parse_args(arguments)
+    chosen = parser.build_parser().parse_args(arguments)
 
     assert callable(chosen.run)
 

@@ -1,21 +1,27 @@
 """The README tells the truth: what exists is in it."""
 
+import ast
 import re
 from dataclasses import replace
 
 import pytest
 
-from engine import cli
+from engine.cli import parser
 from engine.metrics.catalog import CATALOG, COMPARED, COSTS, QUALITY
-from engine.points import MetricPoint
 from engine.presets import BUDGETS, CONFIGURATIONS
-from engine.report import build_comparison
+from engine.records.curves import MetricPoint
+from engine.report.comparison import build_comparison
+from engine.report.tables import to_markdown
 from engine.settings import PROJECT_ROOT
-from engine.tables import to_markdown
-from tests.engine.test_report import measured, study_of
+from tests.engine.report.test_comparison import measured, study_of
 
 README = (PROJECT_ROOT / "README.md").read_text()
-FILES = README[README.index("## The files") :]
+PACKAGES = sorted(
+    path.parent.relative_to(PROJECT_ROOT)
+    for root in ("engine", "dashboard", "scripts")
+    for path in (PROJECT_ROOT / root).rglob("__init__.py")
+)
+MAX_MODULES, MAX_ROOT_MODULES = 16, 10
 
 
 def commands(parser, prefix=""):
@@ -28,7 +34,7 @@ def commands(parser, prefix=""):
                 yield from nested or [f"{prefix}{name}"]
 
 
-@pytest.mark.parametrize("command", sorted(commands(cli.build_parser())))
+@pytest.mark.parametrize("command", sorted(commands(parser.build_parser())))
 def test_every_command_is_in_the_readme(command):
     assert f"`{command}" in README
 
@@ -51,11 +57,36 @@ def test_every_make_target_is_in_the_readme():
         assert f"make {target}" in README or f"`{target}`" in README
 
 
-def test_every_module_is_in_the_file_tree():
-    for package in ("engine", "dashboard"):
-        for path in (PROJECT_ROOT / package).rglob("*.py"):
-            if path.name != "__init__.py":
-                assert path.name in FILES or f"{path.stem}" in FILES, path
+@pytest.mark.parametrize("package", PACKAGES, ids=str)
+def test_the_package_map_of_the_readme_names_every_package(package):
+    depth = 2 if package.parts[0] in ("engine", "dashboard") else 1
+
+    assert f"| `{'/'.join(package.parts[:depth])}` |" in README
+
+
+def test_every_package_in_the_map_of_the_readme_exists():
+    package_map = README[README.index("## Where things are") :]
+
+    for name in re.findall(r"^\| `([a-z/_]+)`", package_map, re.MULTILINE):
+        assert (PROJECT_ROOT / name).is_dir(), name
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=str)
+def test_the_docstring_of_a_package_lists_its_modules_and_what_is_elsewhere(package):
+    folder = PROJECT_ROOT / package
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "__main__"}
+    packages = {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert set(re.findall(r"^    (\w+): ", docstring, re.MULTILINE)) == modules | packages
+    assert "\nNot here: " in docstring
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=str)
+def test_a_package_fits_in_the_head(package):
+    count = sum(1 for path in (PROJECT_ROOT / package).iterdir() if path.is_file())
+
+    assert count <= (MAX_ROOT_MODULES if package.name == "engine" else MAX_MODULES)
 
 
 def test_the_readmes_comparison_has_the_shape_that_the_command_prints(store):

@@ -2,24 +2,24 @@
 
 import streamlit as st
 
-from dashboard import coloring
-from dashboard.coloring import Trial
-from dashboard.components.coloring_sections import show_answer, show_server, show_target
-from dashboard.components.empty import no_studies, nothing_here
-from dashboard.components.picker import pick_many
-from dashboard.components.text import plain
+from dashboard.components.colorize_sections import show_answer, show_server, show_target
+from dashboard.components.empty_states import no_studies, nothing_here
+from dashboard.components.escape import plain
+from dashboard.components.pickers import pick_many
+from dashboard.queries import colorize
+from dashboard.queries.colorize import Trial
 from engine.errors import EngineError
-from engine.serve.choosing import Candidate
 from engine.serve.client import LARGEST_FILE_MB
+from engine.serve.ranking import Candidate
 
 ACROSS = 4  # answers side by side
 KINDS = {"own": "My own", "validation": "Validation set"}
 TYPES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff")
 
 st.title("Colorize", anchor=False)
-models = {it.run.id: it for it in coloring.models()}
+models = {it.run.id: it for it in colorize.models()}
 if not models:
-    if not coloring.has_studies():
+    if not colorize.has_studies():
         no_studies()
     else:
         nothing_here("The first model appears here when a run has ended.")
@@ -29,7 +29,7 @@ if not models:
 def name_of(model: Candidate) -> str:
     """A model as the choice shows it."""
     px = model.run.config.budget.px
-    about = f"run {model.run.id} · {coloring.expects(model.run)} · {px} px"
+    about = f"run {model.run.id} · {colorize.expects(model.run)} · {px} px"
     return f"{model.run.config.label} · {about} · {model.study.name}"
 
 
@@ -61,7 +61,7 @@ kind = st.segmented_control(
 
 def choose_own() -> bytes | None:
     """What was dropped."""
-    expected = " or ".join(sorted({coloring.expects(it.run) for it in chosen}))
+    expected = " or ".join(sorted({colorize.expects(it.run) for it in chosen}))
     dropped = st.file_uploader(
         f"Drop a picture: {expected}, of any size",
         type=TYPES,
@@ -76,14 +76,14 @@ def choose_own() -> bytes | None:
 def choose_trial() -> Trial | None:
     """A pair of the validation split of the first model's study."""
     run = chosen[0].run
-    names = coloring.trial_names(run)
+    names = colorize.trial_names(run)
     if not names:
         nothing_here("The validation set of this study is empty.")
         return None
     name = st.selectbox(
         "Validation picture", names, key=f"pair_{run.study_id}", bind="query-params", width=420
     )
-    return coloring.trial(run.config.data, name)
+    return colorize.trial(run.config.data, name)
 
 
 given: bytes | None = None
@@ -102,7 +102,7 @@ url = show_server()
 if given is None or url is None:
     st.stop()
 try:
-    before, size = coloring.preview(given)
+    before, size = colorize.preview(given)
 except EngineError as error:
     st.error(f"The file is no picture to colour: {plain(str(error))}.", icon=":material/error:")
     st.stop()

@@ -4,23 +4,23 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard import coloring, reads
 from dashboard.components import comparison_sections as sections
 from dashboard.components.comparison_table import comparison_table, show_findings
-from dashboard.components.empty import nothing_here
-from dashboard.components.picker import pick_study
-from dashboard.components.status import tab_title
-from engine.findings import findings
-from engine.page import lead
-from engine.records import RunState
-from engine.tables import to_csv
+from dashboard.components.empty_states import nothing_here
+from dashboard.components.pickers import pick_study
+from dashboard.components.runs.status import tab_title
+from dashboard.queries import colorize, studies
+from engine.records.runs import RunState
+from engine.report.findings import findings
+from engine.report.html_report import lead
+from engine.report.tables import to_csv
 
 RUNS_LINKED = 12
 
 st.title("Compare", anchor=False)
 study = pick_study()
 with st.skeleton(height=320):
-    comparison, runs = reads.comparison(study.id), reads.runs(study.id)
+    comparison, runs = studies.comparison(study.id), studies.runs(study.id)
 st.set_page_config(page_title=tab_title(study, runs, "Compare"))
 
 if comparison.is_empty:
@@ -44,7 +44,7 @@ with st.container(horizontal=True):
     )
     st.download_button(
         "Export everything",
-        lambda: reads.export_zip(study.id),
+        lambda: studies.export_zip(study.id),
         file_name=f"study-{study.id}.zip",
         mime="application/zip",
         icon=":material/folder_zip:",
@@ -52,7 +52,7 @@ with st.container(horizontal=True):
         key="download_zip",
         help="Every table as CSV and JSON, figures, pictures and a report page, as a zip file.",
     )
-    best = coloring.best_of(study.id)
+    best = colorize.best_of(study.id)
     if best is not None:
         st.page_link(
             "app_pages/colorize.py",

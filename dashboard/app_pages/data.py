@@ -2,17 +2,18 @@
 
 import streamlit as st
 
-from dashboard import actions, looks
-from dashboard.components.data_sections import (
+from dashboard import actions
+from dashboard.components.escape import plain
+from dashboard.components.sources.source_form import source_form
+from dashboard.components.sources.source_sections import (
     show_counts,
     show_faults,
     show_figures,
     show_pictures,
 )
-from dashboard.components.source_form import source_form
-from dashboard.components.text import plain
+from dashboard.queries import sources
 from engine.errors import EngineError
-from engine.records import RunState
+from engine.records.runs import RunState
 
 REFRESH_S = 1.0
 
@@ -21,7 +22,7 @@ text = source_form("data", st.query_params.get("source", ""))
 if text is None:
     st.stop()
 try:
-    look = looks.look(text)
+    look = sources.look(text)
 except EngineError as error:
     st.error(plain(str(error)), icon=":material/error:")
     st.stop()
@@ -33,7 +34,7 @@ if look.is_folder:
 
 def show_progress() -> None:
     """How far the look is; the page is drawn anew when it has ended."""
-    now = looks.newest_check(look.source.text)
+    now = sources.newest_check(look.source.text)
     if now is None or now.state.is_finished():
         st.rerun()
     doing = "waiting for its turn" if now.state == RunState.QUEUED else f"{now.progress:.0%}"

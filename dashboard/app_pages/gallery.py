@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from dashboard import galleries, reads
-from dashboard.components.empty import nothing_here
-from dashboard.components.gallery import (
+from dashboard.components.empty_states import nothing_here
+from dashboard.components.escape import plain
+from dashboard.components.gallery.gallery import (
     Chosen,
     Shown,
     gallery,
@@ -12,11 +12,11 @@ from dashboard.components.gallery import (
     require_pictures,
     through_epochs,
 )
-from dashboard.components.picker import pick_runs, pick_study
-from dashboard.components.text import plain
+from dashboard.components.pickers import pick_runs, pick_study
+from dashboard.queries import gallery_images, studies
 from engine.errors import EngineError
 from engine.metrics.catalog import CATALOG
-from engine.records import Run
+from engine.records.runs import Run
 
 PER_PAGE = 12
 RUNS_AT_FIRST = 6
@@ -24,7 +24,7 @@ KINDS = {"samples": "Samples through the epochs", "test": "All test pictures"}
 
 st.title("Gallery", anchor=False)
 study = pick_study()
-runs = pick_runs(study, reads.runs(study.id), RUNS_AT_FIRST)
+runs = pick_runs(study, studies.runs(study.id), RUNS_AT_FIRST)
 if not runs:
     nothing_here("Choose at least one run.")
     st.stop()
@@ -52,13 +52,13 @@ def choose_samples() -> Shown | None:
         "Each row is one validation pair, taken from the more colourful half, the same for all "
         "runs. A run that is not as far shows its latest epoch. Click a picture to see it large."
     )
-    samples = reads.samples([run.id for run in runs])
-    return through_epochs(study, runs, samples, None, galleries.count_rows(samples))
+    samples = studies.samples([run.id for run in runs])
+    return through_epochs(study, runs, samples, None, gallery_images.count_rows(samples))
 
 
 def choose_evaluated() -> Shown | None:
     """A page of the test split, in the order of a metric."""
-    judged = galleries.judged_runs(runs)
+    judged = gallery_images.judged_runs(runs)
     if not judged:
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -72,7 +72,7 @@ def choose_evaluated() -> Shown | None:
         )
         metric = st.selectbox(
             "by",
-            galleries.METRICS,
+            gallery_images.METRICS,
             format_func=lambda name: CATALOG[name].label,
             key="sorted_by",
             bind="query-params",
@@ -88,8 +88,8 @@ def choose_evaluated() -> Shown | None:
             bind="query-params",
             width=240,
         )
-    names, _ = galleries.order(_judging(judged, judge), metric, order == "best")
-    _, scores = galleries.order(judged, metric, order == "best")
+    names, _ = gallery_images.order(_judging(judged, judge), metric, order == "best")
+    _, scores = gallery_images.order(judged, metric, order == "best")
     pages = max(1, -(-len(names) // PER_PAGE))
     with st.container(horizontal=True, vertical_alignment="center"):
         page = st.pagination(pages, key=f"page_{study.id}", bind="query-params")

@@ -4,20 +4,21 @@ import uuid
 
 import streamlit as st
 
-from dashboard import actions, plans
-from dashboard.components.configurations_form import (
+from dashboard import actions
+from dashboard.components.escape import plain
+from dashboard.components.launch.configurations_form import (
     CHOSEN,
     configurations_form,
     fill_configurations,
     forget_changes,
 )
-from dashboard.components.launch_form import Faults, changes_form, fill_changes
-from dashboard.components.plan import offer_probe, show_plan
-from dashboard.components.source_form import source_form
-from dashboard.components.text import plain
+from dashboard.components.launch.launch_form import Faults, changes_form, fill_changes
+from dashboard.components.launch.plan_summary import offer_probe, show_plan
+from dashboard.components.sources.source_form import source_form
+from dashboard.queries import launch
+from engine.annotations import MAX_NAME
 from engine.config import MAX_SEEDS, Configuration, source_label
 from engine.errors import BadInputError, EngineError
-from engine.naming import MAX_NAME
 from engine.presets import BUDGET_PURPOSE, BUDGETS, PUBLISHED, read_configurations
 
 st.title("Launch", anchor=False)
@@ -32,9 +33,9 @@ def fill_as_published() -> None:
         fill_configurations(read_configurations(configurations))
 
 
-def fill_as_cloned(clone: plans.Clone) -> None:
+def fill_as_cloned(clone: launch.Clone) -> None:
     """All fields as a study or a run had them."""
-    plans.require_known_budget(clone, BUDGETS)
+    launch.require_known_budget(clone, BUDGETS)
     st.session_state["launch_source"] = st.session_state["launch_asked"] = clone.data
     st.session_state["launch_budget"] = clone.budget
     st.session_state["launch_seeds"] = clone.seeds
@@ -47,7 +48,7 @@ source = st.query_params.get("source", "")
 is_new_visit = CHOSEN not in st.session_state  # fields forget when one leaves the page
 if is_new_visit:
     forget_changes()
-for parameter, read in (("clone", plans.clone_study), ("clone_run", plans.clone_run)):
+for parameter, read in (("clone", launch.clone_study), ("clone_run", launch.clone_run)):
     asked = st.query_params.get(parameter, "")
     if not asked.isdecimal():
         continue
@@ -116,12 +117,12 @@ with form:
         )
 
 with summary:
-    plan: plans.Plan | None = None
+    plan: launch.Plan | None = None
     try:
         if data is None:
             raise BadInputError("Say which folder the pictures are in.")
         if wrong is None:
-            plan = plans.plan(data, budget, configurations, int(seeds), changes)
+            plan = launch.plan(data, budget, configurations, int(seeds), changes)
     except EngineError as error:
         wrong = str(error)
         if not faults.show(wrong):

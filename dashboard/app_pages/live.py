@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from dashboard import curves, galleries, reads
-from dashboard.components.empty import nothing_here
-from dashboard.components.gallery import Chosen, gallery, through_epochs
-from dashboard.components.live_chart import AXES, AXIS_TITLES, View, live_chart
-from dashboard.components.picker import pick_runs, pick_study
-from dashboard.components.run_cards import Now, run_cards
-from dashboard.components.status import duration, tab_title
-from engine import pace
+from dashboard.components.empty_states import nothing_here
+from dashboard.components.gallery.gallery import Chosen, gallery, through_epochs
+from dashboard.components.live_chart.live_chart import AXES, AXIS_TITLES, View, live_chart
+from dashboard.components.pickers import pick_runs, pick_study
+from dashboard.components.runs.run_cards import Now, run_cards
+from dashboard.components.runs.status import duration, tab_title
+from dashboard.queries import curves, gallery_images, studies
+from engine.jobs import progress
 from engine.metrics.catalog import CATALOG, CURVES
 
 REFRESH_S = 1.0
@@ -21,7 +21,7 @@ SAMPLES_SHOWN = 2
 
 st.title("Live", anchor=False)
 study = pick_study()
-everything = reads.runs(study.id)
+everything = studies.runs(study.id)
 chosen = {run.id for run in pick_runs(study, everything)}
 if not chosen:
     nothing_here("Choose at least one run.")
@@ -78,10 +78,10 @@ is_live = not (is_over or is_paused)
 
 def tick() -> None:
     """Everything that moves; the chart fetches its points by itself."""
-    now, members = datetime.now(UTC), reads.runs(study.id)
+    now, members = datetime.now(UTC), studies.runs(study.id)
     runs = [run for run in members if run.id in chosen]
     ids = [run.id for run in runs]
-    attempts, alerts = reads.attempts(runs), curves.alerts(runs)
+    attempts, alerts = studies.attempts(runs), curves.alerts(runs)
     goings = curves.goings(members, attempts, now)
     live_chart(
         study.id,
@@ -96,14 +96,14 @@ def tick() -> None:
     st.caption(CATALOG[metric].about)
     if not is_over:
         share = sum(1.0 if run.is_over else run.progress for run in members) / len(members)
-        left = pace.study_seconds_left(members, goings)
+        left = progress.study_seconds_left(members, goings)
         about = f", about {duration(left)} left" if left is not None else ""
         st.progress(share, f"{share:.0%} of {len(members)} runs{about}")
-    summaries = reads.summaries(ids)
-    run_cards(runs, Now(now, attempts, reads.queue(), goings, alerts, summaries))
+    summaries = studies.summaries(ids)
+    run_cards(runs, Now(now, attempts, studies.queue(), goings, alerts, summaries))
     st.subheader("Newest samples", anchor=False)
-    newest = reads.newest_samples(ids)
-    shown = through_epochs(study, runs, newest, SAMPLES_SHOWN, galleries.count_rows(newest))
+    newest = studies.newest_samples(ids)
+    shown = through_epochs(study, runs, newest, SAMPLES_SHOWN, gallery_images.count_rows(newest))
     if shown is None:
         nothing_here("The first samples appear after the first epoch.")
     else:
@@ -125,6 +125,6 @@ with st.expander("Logs", icon=":material/terminal:", on_change="rerun", key="log
 
         def show_log() -> None:
             """The end of a run's log, as it grows."""
-            st.code(reads.log_tail(log_of) or "no log yet", language=None, height=320)
+            st.code(studies.log_tail(log_of) or "no log yet", language=None, height=320)
 
         st.fragment(show_log, run_every=LOG_REFRESH_S if is_live else None)()

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from dashboard import curves, reads
-from dashboard.components.empty import no_studies, nothing_here
-from dashboard.components.study_card import Extras, study_card
-from dashboard.reads import StudyCard
-from engine.records import RunState
+from dashboard.components.empty_states import no_studies, nothing_here
+from dashboard.components.runs.study_card import Extras, study_card
+from dashboard.queries import curves, studies
+from dashboard.queries.studies import StudyCard
+from engine.records.runs import RunState
 
 REFRESH_S = 2.0
 IDLE_REFRESH_S = 15.0  # somebody may start a study elsewhere
@@ -26,7 +26,7 @@ STATES: dict[str, tuple[RunState, ...]] = {
 
 st.title("Overview", anchor=False)
 
-at_first = reads.cards()
+at_first = studies.cards()
 if not at_first:
     no_studies()
     st.stop()
@@ -96,15 +96,15 @@ def show_counts(cards: Sequence[StudyCard]) -> None:
 def show_studies(cards: Sequence[StudyCard]) -> None:
     """A page of cards."""
     now = datetime.now(UTC)
-    thumbnails = reads.thumbnails(cards)
+    thumbnails = studies.thumbnails(cards)
     sparks = curves.sparks([run.id for card in cards for run in card.first_seeds])
     for card in cards:
         extras = Extras(
             thumbnail=thumbnails.get(card.study.id),
-            n_bytes=reads.disk_used(tuple(run.id for run in card.runs)),
-            leader=reads.leader(card),
+            n_bytes=studies.disk_used(tuple(run.id for run in card.runs)),
+            leader=studies.leader(card),
             sparks=sparks,
-            goings=curves.goings(card.runs, reads.attempts(card.runs), now)
+            goings=curves.goings(card.runs, studies.attempts(card.runs), now)
             if card.is_unfinished
             else {},
             known_tags=tags,
@@ -114,7 +114,7 @@ def show_studies(cards: Sequence[StudyCard]) -> None:
 
 def show() -> None:
     """The counts, then the studies, newest first."""
-    everything = fresh.pop() if fresh else reads.cards()
+    everything = fresh.pop() if fresh else studies.cards()
     listed = [card for card in everything if with_archived or card.study.archived_at is None]
     show_counts(listed)
     cards = [card for card in everything if is_wanted(card)]

@@ -4,24 +4,24 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from dashboard import curves, galleries, reads
-from dashboard.components import run_sections as sections
-from dashboard.components.annotations import edit_run, show_tags
-from dashboard.components.deeds import confirmation, menu, run_deeds
-from dashboard.components.empty import nothing_here
-from dashboard.components.gallery import Chosen, gallery, through_epochs
-from dashboard.components.live_chart import View, live_chart
-from dashboard.components.picker import pick_run
-from dashboard.components.run_cards import Now, main_deed, remarks, run_name
-from dashboard.components.status import doing, duration, moment, tab_title
+from dashboard.components.empty_states import nothing_here
+from dashboard.components.gallery.gallery import Chosen, gallery, through_epochs
+from dashboard.components.live_chart.live_chart import View, live_chart
+from dashboard.components.pickers import pick_run
+from dashboard.components.runs import run_sections as sections
+from dashboard.components.runs.action_menu import confirmation, menu, run_deeds
+from dashboard.components.runs.annotations import edit_run, show_tags
+from dashboard.components.runs.run_cards import Now, main_deed, remarks, run_name
+from dashboard.components.runs.status import doing, duration, moment, tab_title
+from dashboard.queries import curves, gallery_images, studies
 from engine.metrics.catalog import CATALOG, CURVES
-from engine.records import RunState
+from engine.records.runs import RunState
 
 REFRESH_S = 1.0
 
 st.title("Run", anchor=False)
 at_first = pick_run()
-study = reads.study(at_first.study_id)
+study = studies.study(at_first.study_id)
 
 with st.container(horizontal=True):
     link = {"study": str(study.id)}
@@ -47,15 +47,15 @@ with st.container(horizontal=True):
 
 def show_card() -> None:
     """How it stands."""
-    now, run = datetime.now(UTC), reads.run(at_first.id)
-    attempts, alerts = reads.attempts([run]), curves.alerts([run])
+    now, run = datetime.now(UTC), studies.run(at_first.id)
+    attempts, alerts = studies.attempts([run]), curves.alerts([run])
     known = Now(
         now,
         attempts,
-        reads.queue(),
+        studies.queue(),
         curves.goings([run], attempts, now),
         alerts,
-        reads.summaries([run.id]),
+        studies.summaries([run.id]),
     )
     with st.container(border=True):
         run_name(run)
@@ -78,8 +78,8 @@ def show_card() -> None:
 
 def show_chart() -> None:
     """The curve; the chart fetches its points by itself."""
-    run, members = reads.run(at_first.id), reads.runs(study.id)
-    attempts, alerts = reads.attempts([run]), curves.alerts([run])
+    run, members = studies.run(at_first.id), studies.runs(study.id)
+    attempts, alerts = studies.attempts([run]), curves.alerts([run])
     view = View(metric, smoothing=0.6)
     title = tab_title(study, members, f"run {run.id}")
     live_chart(
@@ -111,8 +111,8 @@ samples, evaluation, settings, history, environment, note = st.tabs(
     ["Samples", "Evaluation", "Settings", "History", "Environment", "Note"]
 )
 with samples:
-    found = reads.samples([at_first.id])
-    shown = through_epochs(study, [at_first], found, None, galleries.count_rows(found))
+    found = studies.samples([at_first.id])
+    shown = through_epochs(study, [at_first], found, None, gallery_images.count_rows(found))
     if shown is None:
         nothing_here("The first samples appear after the first epoch.")
     else:
@@ -126,4 +126,4 @@ with history:
 with environment:
     sections.show_environment(at_first)
 with note:
-    edit_run(at_first, sorted({tag for run in reads.runs(study.id) for tag in run.tags}))
+    edit_run(at_first, sorted({tag for run in studies.runs(study.id) for tag in run.tags}))

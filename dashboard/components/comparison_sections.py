@@ -5,17 +5,17 @@ from typing import cast, get_args
 
 import streamlit as st
 
-from dashboard import reads
-from dashboard.components.empty import nothing_here
-from dashboard.components.run_sections import show_difference
-from dashboard.components.text import plain
-from engine import cases, charts, page
-from engine.cases import Which
+from dashboard.components.empty_states import nothing_here
+from dashboard.components.escape import plain
+from dashboard.components.runs.run_sections import show_difference
+from dashboard.queries import studies
 from engine.errors import EngineError
-from engine.export import bundle
 from engine.metrics.catalog import CATALOG, QUALITY
-from engine.records import Run, Study
-from engine.results import Comparison
+from engine.records.comparison import Comparison
+from engine.records.runs import Run, Study
+from engine.report import cases, charts, html_report
+from engine.report.cases import Which
+from engine.report.export import bundle
 
 DEFAULT_METRICS = ("kid", "kd_lite2", "psnr", "ab_divergence")
 N_CASES = (4, 16, 8)  # least, most, at first
@@ -79,7 +79,7 @@ def pictures_section(study: Study, comparison: Comparison) -> None:
         )
         count = st.slider("Pictures", *N_CASES, key="count", bind="query-params", width=180)
     try:
-        found = reads.cases(
+        found = studies.cases(
             study,
             metric,
             cast(Which, which),
@@ -102,7 +102,7 @@ def pictures_section(study: Study, comparison: Comparison) -> None:
 
 def training_section(runs: Sequence[Run]) -> None:
     """Training by term."""
-    curves = reads.curves(runs, bundle.CURVE_PARTS)
+    curves = studies.curves(runs, bundle.CURVE_PARTS)
     if not curves:
         nothing_here("Curves appear when a run trains.")
         return
@@ -113,7 +113,7 @@ def training_section(runs: Sequence[Run]) -> None:
 
 def stability_section(runs: Sequence[Run]) -> None:
     """The sketch study's nine figures, of one loss."""
-    found = reads.steadiness(runs)
+    found = studies.steadiness(runs)
     curves = sorted({name for it in found.values() for name in it.curves if "grad" not in name})
     losses = [name for name in bundle.CURVE_FIGURES if name in curves]
     if not losses:
@@ -155,7 +155,7 @@ def configurations_section(runs: Sequence[Run]) -> None:
         members = {run.id: run for run in runs}
         show_difference(members[one], members[other])
         return
-    rows = page.configuration_rows(runs)
+    rows = html_report.configuration_rows(runs)
     if not rows:
         nothing_here("There is one configuration only.")
         return

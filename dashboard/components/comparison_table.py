@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from engine import page, tables
-from engine.findings import Finding
-from engine.results import Comparison
+from engine.records.comparison import Comparison
+from engine.report import html_report, tables
+from engine.report.findings import Finding
 
 
 def comparison_table(comparison: Comparison) -> None:
@@ -14,4 +14,4 @@ def comparison_table(comparison: Comparison) -> None:
 
 def show_findings(findings: list[Finding]) -> None:
     """What the table says, in sentences."""
-    st.html(f"<style>{tables.CSS}</style>{page.findings_html(findings)}")
+    st.html(f"<style>{tables.CSS}</style>{html_report.findings_html(findings)}")

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.bench.racing import race
+from engine.bench.race import race
 from engine.data import packing
-from engine.data.reading import count_cores
-from engine.data.sources import read_source
-from engine.results import Timing
+from engine.data.sources.registry import read_source
+from engine.data.survey.scan import count_cores
+from engine.records.comparison import Timing
 from engine.settings import Settings
 
 CHUNK = 32  # files in one task of a process

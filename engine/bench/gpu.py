@@ -16,19 +16,20 @@ from typing import Any
 
 import torch
 
-from engine import backbones, hardware, machine, training
-from engine.bench.agreement import worst_difference
+from engine.bench.equivalence import worst_difference
 from engine.bench.gpu_report import Found, describe
-from engine.bench.plain import PlainLoop, in_memory
+from engine.bench.plain_loop import PlainLoop, in_memory
 from engine.bench.training import count_flops, make_pairs
-from engine.changes import apply_settings
 from engine.config import RunConfig
 from engine.data.batches import PairSet, evaluation_batches, training_batches
-from engine.losses import Extract
 from engine.metrics.features import exact_float32
+from engine.networks import backbones
+from engine.overrides import apply_settings
 from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 from engine.settings import Settings
-from engine.state import TrainingState, build_state
+from engine.training import execution, loop, machine_profile
+from engine.training.losses import Extract
+from engine.training.state import TrainingState, build_state
 
 LIMIT_S = 450.0  # after so long nothing new is begun,
 COMPILING_S = 110.0  # and nothing that is compiled so long before
@@ -59,7 +60,7 @@ def run(
     folder: Path, settings: Settings, on_progress: Callable[[str], None] = lambda doing: None
 ) -> Found:
     """Checks, measures, extrapolates; writes `gpu.json` and `gpu.md` into the folder as it goes."""
-    device = hardware.choose_device("auto")
+    device = execution.choose_device("auto")
     sizes = Sizes() if device.type == "cuda" else TINY
     bench = _Bench(device, sizes, settings, folder, on_progress)
     # What takes longest comes last: it may be left out.
@@ -87,7 +88,7 @@ class _Bench:
                 "device": torch.cuda.get_device_name() if device.type == "cuda" else "no GPU: tiny",
                 "torch": torch.__version__,
                 "python": platform.python_version(),
-                "limit_tflops": machine.measure_limit(device, "bf16") / 1e12,
+                "limit_tflops": machine_profile.measure_limit(device, "bf16") / 1e12,
             }
         )
         features = backbones.PerceptualFeatures("vgg19", None)
@@ -109,8 +110,8 @@ class _Bench:
             "encoder_weights": "none",
         }
         asked_for = apply_settings(config, asked | wishes)
-        resolved = hardware.resolve(asked_for, self.sizes.pairs, self.settings)
-        hardware.set_up(resolved.execution)  # the plain loop gains from it too
+        resolved = execution.resolve(asked_for, self.sizes.pairs, self.settings)
+        execution.set_up(resolved.execution)  # the plain loop gains from it too
         return resolved
 
     def is_late(self, about: str, is_compiled: bool = False) -> bool:
@@ -189,11 +190,11 @@ class _Bench:
         pairs = make_pairs(config, max(self.sizes.pairs, batch), self.device)
         state = build_state(config, self.device)
         began = time.monotonic()
-        steps = training.build_steps(config, state, self.maps, pairs)
+        steps = loop.build_steps(config, state, self.maps, pairs)
         steps.train(next(training_batches(pairs, batch, 0, 0, 1)))
-        machine.synchronise(self.device)
+        machine_profile.synchronise(self.device)
         warm_up_s = time.monotonic() - began
-        peak_memory_mb = training.peak_memory_mb(self.device)
+        peak_memory_mb = loop.peak_memory_mb(self.device)
         epochs = (
             one for epoch in range(1, 10**6) for one in training_batches(pairs, batch, 0, 0, epoch)
         )
@@ -241,11 +242,11 @@ class _Bench:
         return speeds
 
     def _time(self, step: Callable[[], object], count: int) -> float:
-        machine.synchronise(self.device)
+        machine_profile.synchronise(self.device)
         began = time.perf_counter()
         for _ in range(count):
             step()
-        machine.synchronise(self.device)
+        machine_profile.synchronise(self.device)
         return time.perf_counter() - began
 
     # Study 1
@@ -281,8 +282,8 @@ class _Bench:
     ) -> list[float]:
         """Seconds of each epoch, training and validation."""
         began, seconds = time.monotonic(), []
-        for event in training.train(config, state, pairs, val_pairs, self.maps):
-            if isinstance(event, training.EpochDone):
+        for event in loop.train(config, state, pairs, val_pairs, self.maps):
+            if isinstance(event, loop.EpochDone):
                 seconds.append(time.monotonic() - began)
                 began = time.monotonic()
         return seconds

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.bench.racing import race
+from engine.bench.race import race
 from engine.errors import EngineError
 from engine.metrics import distribution, pixel
-from engine.results import Timing
+from engine.records.comparison import Timing
 
 DIMENSIONS = 2048
 SET_SIZES = (500, 2048, 5000)

@@ -19,18 +19,19 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine import backbones, hardware, machine, training
-from engine.bench import plain, splitting
-from engine.bench.rivals import Remote, Rival, started
+from engine.bench import breakdown, plain_loop
+from engine.bench.contenders import Remote, Rival, started
 from engine.config import RunConfig
 from engine.data.batches import PairSet, evaluation_batches, training_batches
-from engine.recorder import Recorder
-from engine.results import Speed
+from engine.networks import backbones
+from engine.records.comparison import Speed
 from engine.settings import Settings
-from engine.starting import SPIN_COUNT
-from engine.state import build_state
-from engine.steps import Steps
 from engine.store import Store, utc_now
+from engine.system.child_environment import SPIN_COUNT
+from engine.training import execution, loop, machine_profile
+from engine.training.state import build_state
+from engine.training.step import Steps
+from engine.workers.recorder import Recorder
 
 ROUND_S = 4.0  # of each contender's work in a round
 LOADED = 256  # files that the decoding loader reads
@@ -61,7 +62,7 @@ def run(task: Task, on_progress: Callable[[str], None] = lambda doing: None) -> 
     Raises:
         EngineError: the device is not here, or a contender ended.
     """
-    device = hardware.choose_device(task.config.execution.device)
+    device = execution.choose_device(task.config.execution.device)
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "pairs"
         _write_files(task, device, files)
@@ -119,14 +120,14 @@ class Ours:
 
     def __init__(self, task: Task, folder: Path) -> None:
         self.round_s = task.round_s
-        self.device = device = hardware.choose_device(task.config.execution.device)
+        self.device = device = execution.choose_device(task.config.execution.device)
         n_pairs = count_pairs(task.config, device)
-        self.config = config = hardware.resolve(task.config, n_pairs, task.settings)
-        hardware.set_up(config.execution)
+        self.config = config = execution.resolve(task.config, n_pairs, task.settings)
+        execution.set_up(config.execution)
         self.pairs = make_pairs(config, n_pairs, self.device)
         self.extract = backbones.build_extract(config, task.settings, self.device)
         self.state = build_state(config, self.device)
-        self.steps = training.build_steps(config, self.state, self.extract, self.pairs)
+        self.steps = loop.build_steps(config, self.state, self.extract, self.pairs)
         own = Settings(f"sqlite:///{folder}/ours.db", folder / "ours")
         store = Store(own.database_url)
         store.add_study(uuid.uuid4().hex, "bench", [config], utc_now())
@@ -137,7 +138,7 @@ class Ours:
     def work(self, steps: int) -> int:
         """Trains; what is told of about once a second ends a turn."""
         state, began = self.state, self.state.step
-        for event in splitting.keep_training(self.config, state, self.steps, self.pairs):
+        for event in breakdown.keep_training(self.config, state, self.steps, self.pairs):
             self.recorder.add_steps(event)
             if state.step >= began + steps:
                 break
@@ -145,10 +146,12 @@ class Ours:
 
     def tell(self) -> dict[str, Any]:
         """Memory, arithmetic, and the split of a step."""
-        found = {"peak_memory_mb": training.peak_memory_mb(self.device)}
+        found = {"peak_memory_mb": loop.peak_memory_mb(self.device)}
         found["flops_per_picture"] = count_flops(self.config, self.extract)
-        found["limit_flops"] = machine.measure_limit(self.device, self.config.execution.precision)
-        split = splitting.split(
+        found["limit_flops"] = machine_profile.measure_limit(
+            self.device, self.config.execution.precision
+        )
+        split = breakdown.split(
             self.config, self.state, self.steps, self.pairs, self.recorder, self.round_s
         )
         return {**found, "split": split}
@@ -161,17 +164,17 @@ class Plain:
         config = task.config
         self.device, batch = device, config.budget.batch
         torch.manual_seed(config.seed)
-        resolved = hardware.resolve(config, batch, task.settings).execution
+        resolved = execution.resolve(config, batch, task.settings).execution
         features = config.model_copy(update={"execution": resolved})
         extract = backbones.build_extract(features, task.settings, device)
-        self.loop = plain.PlainLoop(config, device, extract, makes_twice=files is not None)
+        self.loop = plain_loop.PlainLoop(config, device, extract, makes_twice=files is not None)
         if files is None:
             n_pairs = max(batch, min(count_pairs(config, device), LOADED))
             pairs = make_pairs(config, n_pairs, device)
             ((source, target),) = evaluation_batches(pairs, n_pairs)
-            self.batches = plain.in_memory(source.contiguous(), target.contiguous(), batch)
+            self.batches = plain_loop.in_memory(source.contiguous(), target.contiguous(), batch)
         else:
-            self.batches = plain.decoded(files, batch, device)
+            self.batches = plain_loop.decoded(files, batch, device)
 
     def work(self, steps: int) -> int:
         """Trains."""
@@ -181,7 +184,7 @@ class Plain:
 
     def tell(self) -> dict[str, Any]:
         """Memory."""
-        return {"peak_memory_mb": training.peak_memory_mb(self.device)}
+        return {"peak_memory_mb": loop.peak_memory_mb(self.device)}
 
 
 def count_pairs(config: RunConfig, device: torch.device) -> int:
@@ -214,7 +217,7 @@ def _write_files(task: Task, device: torch.device, folder: Path) -> None:
 
 def count_flops(config: RunConfig, extract: Callable[[Tensor], tuple[Tensor, ...]]) -> float:
     """Floating-point operations that training on one picture needs, two to a multiplication."""
-    device = hardware.choose_device(config.execution.device)
+    device = execution.choose_device(config.execution.device)
     eager = config.execution.model_copy(update={"graph": "off", "compile": "off"})
     config = config.model_copy(update={"execution": eager})
     steps = Steps(config, build_state(config, device), extract)

@@ -1,9 +1,14 @@
-"""Pairs of pictures: where they come from, what is wrong with them, and how they reach training.
+"""Pairs of images: sources, scans for faults, packing, batches.
 
-To be read in this order. `faults`, `pictures` and `opened`: what can be wrong, one file, one pair.
-`listing`, `openmoji`, `folders`, `sidebyside` and `sources`: what a SOURCE text names. `reading`:
-all pairs once. `facts`, `alike`, `check` and `describe`: what is seen of them; `survey` keeps it,
-`summary` reads it back for people, `cleaning` leaves pictures out. `index` and `packing`: splits,
-and one array of bytes. `batches`: what the training loop gets. `catalog` and `fetching`: published
-data sets. Only `batches` and `fetching` know torch.
+Modules:
+    pairs: one pair of images that was read.
+    splits: the split that a pair belongs to.
+    packing: one memory-mapped array per source and size.
+    batches: batches on the device, with augmentation of both halves of a pair.
+
+Packages:
+    sources: what a SOURCE text names.
+    survey: a scan of a source: faults, duplicates, statistics.
+
+Not here: decoding of one file (`images`). Only `batches` and `sources.download` import torch.
 """

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.color import GREY, LUMINANCE
 from engine.data.packing import PackedPairs
 from engine.errors import BadInputError
+from engine.images.color import GREY, LUMINANCE
 
 CHUNK = 256  # pairs looked through at a time
 MOST_COPIED = 2**30  # bytes of a split that are copied into memory; larger ones stay in their file

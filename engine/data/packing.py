@@ -20,15 +20,15 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from engine.config import Budget
-from engine.data.faults import Fault, first_names
-from engine.data.index import SPLITS, Pair, draw_order, split_pairs
-from engine.data.opened import Pixels
-from engine.data.reading import NEEDED, Portion, Wanted, read_portions
-from engine.data.sources import Source
-from engine.data.survey import Progress, Seen, Surveyor, load_survey, make_survey
+from engine.data.pairs import Pixels
+from engine.data.sources.registry import Source
+from engine.data.splits import SPLITS, Pair, draw_order, split_pairs
+from engine.data.survey.scan import NEEDED, Portion, Wanted, read_portions
+from engine.data.survey.survey import Progress, Seen, Surveyor, load_survey, make_survey
 from engine.errors import EngineError
-from engine.files import replacing_folder, sweep_folders
+from engine.images.faults import Fault, first_names
 from engine.settings import Settings
+from engine.system.files import replacing_folder, sweep_folders
 
 FORMAT = 3  # raised when packed folders of before must not be used any more
 MOST_LEFT_OUT = 0.05  # of the pairs; with more that cannot be read the source is refused

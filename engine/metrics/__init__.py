@@ -1,5 +1,13 @@
-"""What a picture, or a set of pictures, is worth: functions of arrays.
+"""Metrics as pure functions of arrays.
 
-`catalog` says each metric's label, unit and direction; `pixel` measures picture by picture,
-`distribution` set against set, `features` (the one that is not pure) makes the feature matrices.
+Modules:
+    catalog: label, unit, direction and range of every metric.
+    pixel: metrics of single images (MSE, MAE, PSNR, SSIM).
+    distribution: distances between sets of features (FID, KID), Inception Score.
+    features: computes feature matrices with a pretrained network.
+    feature_matrix: validates feature matrices.
+    half_sampling: standard errors by random halves of the images.
+    intervals: confidence intervals, paired tests, Holm's correction.
+
+Not here: the evaluation of a checkpoint (`evaluation`), the comparison of runs (`report`).
 """

@@ -14,8 +14,8 @@ from scipy.linalg import blas, lapack
 from torch import Tensor
 
 from engine.errors import RefusedMetricError
-from engine.metrics import matrices
-from engine.metrics.matrices import Matrix
+from engine.metrics import feature_matrix
+from engine.metrics.feature_matrix import Matrix
 
 CONSTANT = "the features of one set are all the same: constant pictures"
 WELL_CONDITIONED = 1e-11  # smallest to largest eigenvalue from which a square root loses no digit
@@ -53,8 +53,8 @@ def fid(real: ArrayLike, fake: ArrayLike) -> float:
     Raises:
         RefusedMetricError: fewer than two rows, constant or non-finite features.
     """
-    x, y = matrices.checked(real, "target"), matrices.checked(fake, "generated")
-    matrices.alike(x, y)
+    x, y = feature_matrix.checked(real, "target"), feature_matrix.checked(fake, "generated")
+    feature_matrix.alike(x, y)
     difference = x.mean(0) - y.mean(0)
     x, y = _scaled(x), _scaled(y)
     if not np.any(x) or not np.any(y):
@@ -82,13 +82,16 @@ def fid_from_statistics(
         RefusedMetricError: shapes that do not match, non-finite values, a covariance that is
             not symmetric and non-negative.
     """
-    means = [matrices.vector(real_mean, "target"), matrices.vector(fake_mean, "generated")]
+    means = [
+        feature_matrix.vector(real_mean, "target"),
+        feature_matrix.vector(fake_mean, "generated"),
+    ]
     roots, traces = [], 0.0
     for given, mean, label in (
         (real_covariance, means[0], "target"),
         (fake_covariance, means[1], "generated"),
     ):
-        covariance = matrices.covariance(given, len(mean), label)
+        covariance = feature_matrix.covariance(given, len(mean), label)
         values, vectors = torch.linalg.eigh(covariance)
         floor = len(mean) * torch.finfo(torch.float64).eps * float(values.abs().max())
         if float(values.min()) < -1e3 * floor:
@@ -127,8 +130,8 @@ def kid(
     Raises:
         RefusedMetricError: fewer than two rows, or than `subset_size`; non-finite features.
     """
-    x, y = matrices.checked(real, "target"), matrices.checked(fake, "generated")
-    matrices.alike(x, y)
+    x, y = feature_matrix.checked(real, "target"), feature_matrix.checked(fake, "generated")
+    feature_matrix.alike(x, y)
     if subset_size is None:
         return _mmd(polynomial_kernel(x, x), polynomial_kernel(y, y), polynomial_kernel(x, y))
     if not 2 <= subset_size <= min(len(x), len(y)):
@@ -166,8 +169,8 @@ def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
     Raises:
         RefusedMetricError: fewer than three rows, or not as many; non-finite features.
     """
-    x, y = matrices.checked(real, "target"), matrices.checked(fake, "generated")
-    matrices.alike(x, y)
+    x, y = feature_matrix.checked(real, "target"), feature_matrix.checked(fake, "generated")
+    feature_matrix.alike(x, y)
     n = len(x)
     if len(y) != n or n < 3:
         raise RefusedMetricError(f"{n} targets and {len(y)} fakes: three or more pairs are needed")
@@ -194,7 +197,7 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int | None = 2020
     Raises:
         RefusedMetricError: fewer than two pictures or than splits; non-finite scores.
     """
-    scores = matrices.checked(logits, "generated")
+    scores = feature_matrix.checked(logits, "generated")
     if not 1 <= splits <= len(scores):
         raise RefusedMetricError(
             f"splits must be from 1 to {len(scores)}, the number of pictures, not {splits}"

@@ -14,12 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from engine import backbones
-from engine.files import replacing
+from engine.system.files import replacing
 
-LITE2_PX = 260
 FORMAT = 1  # raised when kept features of before must not be used any more
 
 
@@ -59,35 +56,6 @@ class Extractor:
     n_features: int
     device: torch.device
     extract: Callable[[Tensor], tuple[Tensor, Tensor | None]]
-
-
-def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
-    """EfficientNet-Lite2 at its own 260 px: bicubic, antialiased, 1,280 pooled features."""
-    network = backbones.load_efficientnet_lite("efficientnet_lite2", path)
-    network = network.to(device, memory_format=torch.channels_last)
-
-    def extract(pictures: Tensor) -> tuple[Tensor, None]:
-        resized = functional.interpolate(
-            pictures.to(device).float(), LITE2_PX, mode="bicubic", antialias=True
-        ).clamp(0, 255)
-        resized = resized.contiguous(memory_format=torch.channels_last)
-        features: Tensor = network.extract_features((resized - 127) / 128)
-        return features.mean((2, 3)), None
-
-    resize = f"bicubic, antialiased, {LITE2_PX} px"
-    return Extractor("efficientnet_lite2", sha256, resize, 1280, device, extract)
-
-
-def build_inception(path: Path, sha256: str, device: torch.device) -> Extractor:
-    """The standard Inception at 299 px: torch-fidelity's port and its own resize."""
-    network = backbones.load_inception(path).to(device)
-
-    def extract(pictures: Tensor) -> tuple[Tensor, Tensor]:
-        features, logits = network(pictures.to(device))
-        return features, logits
-
-    resize = "torch-fidelity's bilinear, 299 px"
-    return Extractor("inception_v3", sha256, resize, 2048, device, extract)
 
 
 def _read_kept(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:

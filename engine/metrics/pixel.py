@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from engine import color
 from engine.errors import RefusedMetricError
+from engine.images import color
 
 WINDOW, SIGMA = 11, 1.5  # of SSIM
 PSNR_CEILING = 54.15  # dB: half a grey level off everywhere; what is nearer is as good as equal

@@ -1,8 +1,21 @@
-"""The model server: pictures in, coloured pictures out, over HTTP.
+"""The model server: colorizes images over HTTP.
 
-Reading order: `choosing` which run is best; `kinds`, `framing`, what is done to a picture before
-and after a model; `models`, what runs; `batching`, many requests in one call; `answering`, a
-request from its bytes to the answer's; `app`, the routes; `server`, the process; `client`, for
-those who ask it; `portable`, a model as a file for elsewhere. Only `models`, `portable` and what
-imports them load torch.
+Modules:
+    app: the FastAPI application.
+    routes: the endpoints.
+    server: the server process.
+    service: the models and limits that all requests share.
+    ranking: selects the best run.
+    model_cache: loaded generators.
+    pipeline: one request from its bytes to the answer's bytes.
+    line_art: detects line art and extracts lines.
+    compositing: fits images into the model's square and back.
+    batching: answers several requests with one model call.
+    limits: body size, timeout, queue length, API token.
+    prometheus: metrics of the server.
+    discovery: where the running server can be reached.
+    client: an HTTP client for pages and scripts.
+    model_export: exports a generator as safetensors, TorchScript or ONNX.
+
+Not here: training. Only `model_cache`, `model_export` and their importers load torch.
 """

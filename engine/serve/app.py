@@ -10,11 +10,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 
-from engine.data.faults import PictureFaultError
 from engine.errors import EngineError
+from engine.images.faults import PictureFaultError
 from engine.serve.limits import FORM_BYTES, BoundedBody, Token
 from engine.serve.routes import router, status_of
-from engine.serve.serving import Serving
+from engine.serve.service import Serving
 
 LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
 

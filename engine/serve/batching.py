@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.serve.framing import Picture
-from engine.serve.models import Model
+from engine.serve.compositing import Picture
+from engine.serve.model_cache import Model
 
 MOST = 16  # squares in a batch
 

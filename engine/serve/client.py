@@ -8,12 +8,12 @@ from urllib.parse import unquote
 
 import requests
 
-from engine import processes
 from engine.errors import EngineError
-from engine.files import read_tail
-from engine.serve import address
+from engine.serve import discovery
 from engine.settings import Settings
-from engine.starting import worker_environment
+from engine.system import processes
+from engine.system.child_environment import worker_environment
+from engine.system.files import read_tail
 
 LARGEST_FILE_MB = 32  # that a server takes
 IDLE_S = 1800  # after which a server that a page has started ends by itself
@@ -57,10 +57,10 @@ class Coloured:
 
 def look(settings: Settings) -> Standing:
     """How the server stands that pages ask."""
-    known = address.read(settings)
+    known = discovery.read(settings)
     url = settings.server_url or (None if known is None else known.url)
     if url is None:
-        return Standing("starting") if address.is_held(settings) else Standing("none")
+        return Standing("starting") if discovery.is_held(settings) else Standing("none")
     try:
         said = _session().get(f"{url}/readyz", timeout=QUICK_S)
         detail = str(said.json().get("detail", ""))
@@ -78,13 +78,13 @@ def start(settings: Settings) -> None:
     Raises:
         EngineError: no process could be started.
     """
-    if address.is_held(settings):
+    if discovery.is_held(settings):
         return
     settings.require_writable_artifacts()
     command = [sys.executable, "-m", "engine", "serve", "--port", "0", "--idle", str(IDLE_S)]
     try:
         child = processes.start_detached(
-            command, address.log_path(settings), worker_environment(settings)
+            command, discovery.log_path(settings), worker_environment(settings)
         )
     except OSError as error:
         raise EngineError(f"No model server could be started ({error}).") from error
@@ -93,7 +93,7 @@ def start(settings: Settings) -> None:
 
 def log_tail(settings: Settings) -> str:
     """The last that a server which was started by a page has said."""
-    return read_tail(address.log_path(settings), TAIL)
+    return read_tail(discovery.log_path(settings), TAIL)
 
 
 def colorize(

@@ -11,13 +11,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 
 from engine.config import source_label
-from engine.data.faults import PictureFaultError
 from engine.errors import BadInputError, EngineError
-from engine.serve import answering
-from engine.serve.answering import Format, Given
-from engine.serve.choosing import Candidate, candidates
+from engine.images.faults import PictureFaultError
+from engine.serve import pipeline
 from engine.serve.limits import uploaded
-from engine.serve.serving import Serving
+from engine.serve.pipeline import Format, Given
+from engine.serve.ranking import Candidate, candidates
+from engine.serve.service import Serving
 
 MOST_LISTED = 200
 STATUS = {"empty": 400, "not_a_picture": 415, "too_large": 413}
@@ -66,7 +66,7 @@ def status_of(error: EngineError) -> int:
     openapi_extra=UPLOAD,
     response_class=Response,
     responses={
-        200: {"content": {f"image/{name}": {} for name in answering.FORMATS}},
+        200: {"content": {f"image/{name}": {} for name in pipeline.FORMATS}},
         **{status: {"description": about} for status, about in REFUSALS.items()},
     },
 )

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from engine import processes
 from engine.errors import BadInputError, EngineError
-from engine.serve import address
+from engine.serve import discovery
 from engine.serve.app import build_app
-from engine.serve.serving import Serving
+from engine.serve.service import Serving
 from engine.settings import Settings
+from engine.system import processes
 
 START_LOOK_S, IDLE_LOOK_S = 0.02, 1.0
 LEAVE_S = 10  # for requests under way when it is told to end
@@ -58,7 +58,7 @@ def serve(serving: Serving, settings: Settings, listening: Listening) -> None:
         url, process = f"http://{host}:{port}", processes.identify(os.getpid())
 
         def tell() -> None:
-            address.write(settings, _reachable(url), process)
+            discovery.write(settings, _reachable(url), process)
             model = serving.default
             about = (
                 "no model yet" if model is None else f"run {model.run.id}, {model.run.config.label}"
@@ -80,7 +80,7 @@ def serve(serving: Serving, settings: Settings, listening: Listening) -> None:
         try:
             asyncio.run(_run(server, listener, listening.idle_s, serving, tell))
         finally:
-            address.forget(settings, process)
+            discovery.forget(settings, process)
         if not server.started:
             raise EngineError("The model server could not start; its log says why.")
 

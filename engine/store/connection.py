@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from engine.errors import BadInputError, StoreError
-from engine.store import migration
+from engine.store import migrations
 from engine.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
 
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "glusterfs")
@@ -133,7 +133,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     if not tables:
         _found(engine)
     elif version < SCHEMA_VERSION:
-        migration.migrate(engine, version)
+        migrations.migrate(engine, version)
     _write_ahead(engine)
 
 
@@ -179,7 +179,7 @@ def _check_owner(engine: Engine, application: int, version: int, tables: int) ->
             "Set CHROMABENCH_DATABASE_URL to a file of our own."
         )
     if tables:
-        _check_version(str(engine.url.database), version, migration.OLDEST)
+        _check_version(str(engine.url.database), version, migrations.OLDEST)
 
 
 def _found(engine: Engine) -> None:
@@ -190,7 +190,7 @@ def _found(engine: Engine) -> None:
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
         connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
         metadata.create_all(connection)
-        migration.found(connection)
+        migrations.found(connection)
 
 
 def _check_version(database: str, version: int, oldest: int) -> None:
@@ -228,10 +228,10 @@ def _prepare_postgresql(engine: Engine) -> None:
             _SCHEMA.create(connection)
             connection.execute(_SCHEMA.insert().values(version=SCHEMA_VERSION))
             metadata.create_all(connection)
-            migration.found(connection)
+            migrations.found(connection)
         version = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
-        if version == migration.OLDEST_ON_SERVER:
-            migration.migrate_server(connection)
+        if version == migrations.OLDEST_ON_SERVER:
+            migrations.migrate_server(connection)
             connection.execute(sa.update(_SCHEMA).values(version=SCHEMA_VERSION))
             version = SCHEMA_VERSION
         _check_version(str(engine.url.database), version, SCHEMA_VERSION)

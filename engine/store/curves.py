@@ -6,10 +6,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from engine.config import RunConfig
-from engine.points import Alert, Cost, MetricPoint, MetricSummary, Probe, Stretch
+from engine.records.curves import Alert, Cost, MetricPoint, MetricSummary, Probe, Stretch
 from engine.store import rows
-from engine.store.connected import Connected
 from engine.store.schema import alerts, metric_summaries, metrics, probes, runs
+from engine.store.session import Connected
 
 _BACK = metrics.c.step.desc()
 

@@ -2,7 +2,7 @@
 
 from engine import weights
 from engine.metrics.catalog import CATALOG
-from engine.records import Evaluation
+from engine.records.runs import Evaluation
 
 
 def refuse_impossible(evaluation: Evaluation) -> None:

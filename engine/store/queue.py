@@ -7,11 +7,11 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from engine.records import Job, JobKind, RunState
+from engine.records.runs import Job, JobKind, RunState
 from engine.store import rows
-from engine.store.connected import FINISHED, QUEUED_AGAIN, lock_jobs
 from engine.store.reading import Reading
 from engine.store.schema import attempts, checkpoints, jobs, runs
+from engine.store.session import FINISHED, QUEUED_AGAIN, lock_jobs
 
 MOST_RETRIES = 3  # that a run makes by itself
 UNFINISHED = tuple(state for state in RunState if not state.is_finished())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from engine.errors import BadInputError
-from engine.records import (
+from engine.records.runs import (
     Attempt,
     Checkpoint,
     Evaluation,

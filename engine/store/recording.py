@@ -10,10 +10,9 @@ from sqlalchemy.engine import Connection
 
 from engine.config import RunConfig
 from engine.errors import BadInputError
-from engine.points import Alert, MetricPoint, MetricSummary, Probe
-from engine.records import Checkpoint, Job, Judgement, RunState, Sample
+from engine.records.curves import Alert, MetricPoint, MetricSummary, Probe
+from engine.records.runs import Checkpoint, Job, Judgement, RunState, Sample
 from engine.store import rows
-from engine.store.connected import Connected
 from engine.store.gate import refuse_impossible
 from engine.store.schema import (
     alerts,
@@ -29,6 +28,7 @@ from engine.store.schema import (
     runs,
     samples,
 )
+from engine.store.session import Connected
 
 
 class Recording(Connected):

@@ -3,8 +3,8 @@
 from sqlalchemy import RowMapping
 
 from engine.config import Budget, RunConfig
-from engine.points import Alert, MetricPoint, MetricSummary, Probe, Stretch
-from engine.records import (
+from engine.records.curves import Alert, MetricPoint, MetricSummary, Probe, Stretch
+from engine.records.runs import (
     Attempt,
     Checkpoint,
     Evaluation,

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from engine.records import RunState
+from engine.records.runs import RunState
 
 SCHEMA_VERSION = 5
 APPLICATION_ID = 0x43484252  # "CHBR", in the header of our SQLite files

@@ -10,8 +10,7 @@ from sqlalchemy.engine import Connection
 
 from engine.config import RunConfig
 from engine.errors import BadInputError
-from engine.records import Checkpoint, Run, RunState, Study
-from engine.store.connected import FINISHED, QUEUED_AGAIN, lock_jobs
+from engine.records.runs import Checkpoint, Run, RunState, Study
 from engine.store.reading import Reading
 from engine.store.schema import (
     alerts,
@@ -28,6 +27,7 @@ from engine.store.schema import (
     samples,
     studies,
 )
+from engine.store.session import FINISHED, QUEUED_AGAIN, lock_jobs
 
 _RECORDED = (
     *(metrics, metric_summaries, alerts, evaluations, image_scores),

@@ -1,6 +1,10 @@
-"""Runs in MLflow too: read from the store, sent by a process of its own.
+"""Export to MLflow. It reads the store; training is not involved.
 
-`sending` brings MLflow up to what the store has; `mirror` is the process that does it again and
-again. Training knows nothing of either: the store is the queue, and what could not be sent while
-a server was away is sent when it is back.
+Modules:
+    export_requests: which studies are to be exported to which server.
+    uploader: brings an MLflow server up to date with the store.
+    process: the process that uploads until nothing is left.
+    mlflow_format: names, timestamps and tags in MLflow's format.
+
+Not here: recording of runs (`workers`, `store`).
 """

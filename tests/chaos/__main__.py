@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from engine.presets import CONFIGURATIONS
-from tests.chaos import crowds, kills, stops
-from tests.chaos.crowds import percentile
-from tests.chaos.lab import Lab, lab, prepare_shared
+from tests.chaos import concurrency, kills, stops
+from tests.chaos.concurrency import percentile
+from tests.chaos.installation import Lab, lab, prepare_shared
 
 EPOCHS = "40"  # of the runs under fire: most kills land inside training
 STEP_S = 1.0  # no step at this size takes longer
@@ -53,11 +53,13 @@ def _crowds(
     with lab(folder, shared) as place:
         settings = place.settings
         say("500 submits with 50 keys from 8 processes")
-        studies = crowds.submit_much(crowds.elsewhere(settings, folder / "a"), 500, 50)
+        studies = concurrency.submit_much(concurrency.elsewhere(settings, folder / "a"), 500, 50)
         say("2,000 queued jobs, 8 claimers, 4 slots")
-        claims = crowds.claim_much(crowds.elsewhere(settings, folder / "b"), 2000, 4)
+        claims = concurrency.claim_much(concurrency.elsewhere(settings, folder / "b"), 2000, 4)
         say("8 runs write and 5 pages poll for a minute")
-        crowd = crowds.write_and_poll(crowds.elsewhere(settings, folder / "c"), 8, 5, 60.0)
+        crowd = concurrency.write_and_poll(
+            concurrency.elsewhere(settings, folder / "c"), 8, 5, 60.0
+        )
     within = claims.most_at_once <= claims.slots
     whole = claims.claimed == 2000 and not claims.doubled
     calm = not crowd.faults and crowd.read_p99_s < 0.2 and crowd.wal_bytes < 64 * 2**20

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import processes
-from engine.records import Job, RunState
-from tests.chaos.lab import Lab, lab, same
+from engine.records.runs import Job, RunState
+from engine.system import processes
+from tests.chaos.installation import Lab, lab, same
 
 SUPERVISORS = 0.15  # the share of kills that hit one
 AT_ONCE = 0.15  # the share of the others that hit whatever is under way

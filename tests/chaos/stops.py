@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import checkpoint, processes
-from engine.records import RunState
+from engine.records.runs import RunState
 from engine.store import utc_now
-from tests.chaos.lab import Lab, lab, wait_until
+from engine.system import processes
+from engine.training import checkpoint
+from tests.chaos.installation import Lab, lab, wait_until
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from engine import grids, jobs, processes, weights
-from engine.points import MetricPoint
-from engine.records import Checkpoint, Evaluation, Judgement, RunState, Sample
+from engine import weights
+from engine.images import grids
+from engine.jobs import lifecycle
+from engine.records.curves import MetricPoint
+from engine.records.runs import Checkpoint, Evaluation, Judgement, RunState, Sample
+from engine.system import processes
 from tests.conftest import NOW, tiny_config
 
 NAMES = ("standard", "perceptual", "regularized")
@@ -20,7 +23,7 @@ def app_settings(settings, monkeypatch):
     settings.artifacts.mkdir(parents=True)
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", settings.database_url)
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(settings.artifacts))
-    monkeypatch.setattr(jobs, "ensure_supervisor", lambda settings: None)
+    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
     st.cache_resource.clear()
     return settings
 

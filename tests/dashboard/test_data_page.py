@@ -2,13 +2,13 @@
 
 import pytest
 
-from engine import attempt, examiner
-from engine.data.sources import read_source
-from engine.data.survey import load_survey
-from engine.records import RunState
+from engine.data.sources.registry import read_source
+from engine.data.survey.survey import load_survey
+from engine.records.runs import RunState
+from engine.workers import survey, worker_process
 from tests.conftest import NOW
 from tests.dashboard.test_pages import open_page, texts
-from tests.engine.data.making import write_photographs
+from tests.support.image_files import write_photographs
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def photographs(tmp_path):
 def look_at(store, settings):
     """Does the queued look, as its process would."""
     job = store.claim_job(NOW, "check")
-    attempt.do(store, settings, job, lambda: False, examiner.look)
+    worker_process.do(store, settings, job, lambda: False, survey.look)
     return store.read_job(job.id)
 
 
@@ -93,7 +93,7 @@ def test_a_look_that_is_stopped_leaves_nothing_and_says_so(empty, app_settings, 
     job = empty.claim_job(NOW, "check")
 
     empty.request_job_stop(job.id, NOW)
-    attempt.do(empty, app_settings, job, lambda: True, examiner.look)
+    worker_process.do(empty, app_settings, job, lambda: True, survey.look)
     app = open_page("data", source=text)
 
     assert empty.read_job(job.id).state == RunState.STOPPED

@@ -9,13 +9,14 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard.components.text import plain
-from engine import estimates, processes
-from engine.changes import apply_settings
+from dashboard.components.escape import plain
 from engine.config import RunConfig
-from engine.points import Alert, Probe
-from engine.records import RunState
+from engine.jobs import estimates
+from engine.overrides import apply_settings
+from engine.records.curves import Alert, Probe
+from engine.records.runs import RunState
 from engine.settings import PROJECT_ROOT
+from engine.system import processes
 from tests.conftest import NOW, tiny_config
 
 ROW = {
@@ -304,10 +305,11 @@ def test_a_failed_run_says_why(failed):
 def test_opening_the_dashboard_never_loads_torch():
     program = (
         "import sys, runpy, pathlib;"
-        "import dashboard.app, dashboard.reads, dashboard.actions, dashboard.components.live_chart,"
-        " dashboard.components.gallery, dashboard.server, dashboard.components.run_cards,"
-        " dashboard.components.plan,"
-        " dashboard.components.comparison_table, engine.charts;"
+        "import dashboard.app, dashboard.queries.studies, dashboard.actions, dashboard.server,"
+        " dashboard.components.live_chart.live_chart, dashboard.components.gallery.gallery,"
+        " dashboard.components.runs.run_cards,"
+        " dashboard.components.launch.plan_summary,"
+        " dashboard.components.comparison_table, engine.report.charts;"
         "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
     )
 

@@ -9,8 +9,9 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from dashboard import curves, routes
-from engine.points import MetricPoint
+from dashboard import routes
+from dashboard.queries import curves
+from engine.records.curves import MetricPoint
 from tests.conftest import NOW
 
 
@@ -117,8 +118,8 @@ def test_no_other_file_is_sent(client, running, app_settings, name):
 
 
 def test_no_file_but_scripts_and_styles_is_static(client):
-    assert client.get("/chromabench/static/gallery.js").status_code == 200
-    for name in ("frontend.py", "..%2Ffrontend.py", "..%2F..%2Freads.py", "none.js"):
+    assert client.get("/chromabench/static/gallery/gallery.js").status_code == 200
+    for name in ("gallery/gallery.py", "..%2Fescape.py", "..%2F..%2Fapp.py", "gallery/none.js"):
         assert client.get(f"/chromabench/static/{name}").status_code == 404
 
 

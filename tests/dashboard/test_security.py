@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import reads
+from dashboard.queries import studies
 from engine.errors import BadInputError
 from engine.settings import PROJECT_ROOT, Settings
 from tests.dashboard.test_pages import APP, texts
-from tests.engine.data.test_pictures import photograph
+from tests.engine.images.test_decoding import photograph
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def rooted(app_settings, pictures, monkeypatch):
 
 
 def test_a_folder_that_is_open_is_read(rooted, pictures):
-    assert reads.source(f"photos:{pictures}/open").names()
-    assert reads.source("openmoji").names()
+    assert studies.source(f"photos:{pictures}/open").names()
+    assert studies.source("openmoji").names()
 
 
 @pytest.mark.parametrize("folder", ["closed", "open/../closed", "open/link", "."])
 def test_a_folder_outside_is_refused_whatever_way_leads_there(rooted, pictures, folder):
     with pytest.raises(BadInputError, match="lies outside the folders"):
-        reads.source(f"photos:{pictures}/{folder}")
+        studies.source(f"photos:{pictures}/{folder}")
 
 
 @pytest.mark.parametrize("page", ["launch", "data"])
@@ -51,7 +51,7 @@ def test_pages_say_so(rooted, pictures, page):
 
 
 def test_without_a_word_every_folder_of_this_machine_is_open(app_settings, pictures):
-    assert reads.source(f"photos:{pictures}/closed").names()
+    assert studies.source(f"photos:{pictures}/closed").names()
 
 
 def test_an_empty_word_opens_none():

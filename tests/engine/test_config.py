@@ -1,9 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
-from engine.changes import apply_settings, parse_setting
 from engine.config import Budget, RunConfig, build
 from engine.errors import BadInputError
+from engine.overrides import apply_settings, parse_setting
 from engine.presets import BUDGETS, CONFIGURATIONS
 from tests.conftest import tiny_config
 

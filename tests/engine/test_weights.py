@@ -5,8 +5,9 @@ import pytest
 import torch
 import torchvision
 
-from engine import backbones, weights
+from engine import weights
 from engine.errors import BadInputError, EngineError, MissingWeightsError
+from engine.networks import backbones
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import os
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from engine import processes, starting
+from engine.jobs import spawn
+from engine.system import processes
 from tests.conftest import NOW, end_processes_of
-from tests.dashboard.browser.driving import CHROMIUM, FLAGS, PATIENCE_MS, end, start_dashboard
+from tests.dashboard.browser.driver import CHROMIUM, FLAGS, PATIENCE_MS, end, start_dashboard
 from tests.dashboard.conftest import add_study, train
 
 if CHROMIUM is None and not os.environ.get("CHROMABENCH_REQUIRE_BROWSER"):
@@ -63,7 +64,7 @@ def page(chromium):
 @pytest.fixture
 def nobody_supervises(app_settings):
     """Queued runs stay queued: somebody else seems to look after them."""
-    with starting.supervisor_lock(app_settings):
+    with spawn.supervisor_lock(app_settings):
         yield
 
 

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from engine.records import RunState
+from engine.records.runs import RunState
 from tests.conftest import wait_for
 from tests.dashboard.browser.conftest import open_tab
-from tests.dashboard.browser.driving import wait_for_address
+from tests.dashboard.browser.driver import wait_for_address
 from tests.dashboard.conftest import NAMES, add_study, train
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -7,13 +7,13 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from engine import starting
+from engine.jobs import spawn
 from engine.metrics.intervals import mean_interval
-from engine.points import MetricPoint
-from engine.records import RunState
+from engine.records.curves import MetricPoint
+from engine.records.runs import RunState
 from tests.conftest import NOW, tiny_config, wait_for
 from tests.dashboard.browser.conftest import open_tab
-from tests.dashboard.browser.driving import drag_a_zoom, drawn_points, shown_range, wait_for_address
+from tests.dashboard.browser.driver import drag_a_zoom, drawn_points, shown_range, wait_for_address
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -258,7 +258,7 @@ def test_a_configuration_is_a_band_of_its_seeds(dashboard, page, app_settings, s
     configs = [tiny_config(seed=seed, epochs=3) for seed in range(3)]
     store.add_study("key", "seeds", configs, NOW)
     values = {1: 0.2, 2: 0.3, 3: 0.7}
-    with starting.supervisor_lock(app_settings):
+    with spawn.supervisor_lock(app_settings):
         for run_id, value in values.items():
             job = store.claim_job(NOW)
             store.start_run(job, store.read_run(run_id).config, 24, {}, NOW)

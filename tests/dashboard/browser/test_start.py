@@ -13,10 +13,10 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
-from engine import starting
 from engine.settings import PROJECT_ROOT
+from engine.system import child_environment
 from tests.conftest import NOW, wait_for
-from tests.dashboard.browser.driving import choose_smoke, drawn_points, end
+from tests.dashboard.browser.driver import choose_smoke, drawn_points, end
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -140,7 +140,7 @@ def try_port(settings, port):
     """Starts a dashboard that is expected to refuse."""
     return subprocess.run(
         [sys.executable, "-m", "dashboard", f"--port={port}"],
-        env=starting.worker_environment(settings),
+        env=child_environment.worker_environment(settings),
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from engine.data.openmoji import OpenMoji
+from engine.data.sources.openmoji import OpenMoji
 
 SOURCE = OpenMoji()
 FACE, HEART_FLAG, WOMAN_TECHNOLOGIST = "1F600", "1F1EB-1F1F7", "1F469-200D-1F4BB"

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from engine.data import packing
-from engine.data.faults import PictureFaultError
-from engine.data.index import draw_order, split_of
-from engine.data.opened import GLANCE, Opened
-from engine.data.sources import read_source
-from engine.data.survey import load_survey, make_survey
+from engine.data.pairs import GLANCE, Opened
+from engine.data.sources.registry import read_source
+from engine.data.splits import draw_order, split_of
+from engine.data.survey.survey import load_survey, make_survey
 from engine.errors import BadInputError, EngineError
+from engine.images.faults import PictureFaultError
 from engine.presets import BUDGETS
-from tests.engine.data.making import write_photographs
+from tests.support.image_files import write_photographs
 
 
 class Squares:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import color
 from engine.data import packing
-from engine.data.opened import split_pixels
-from engine.data.sources import left_out_path, read_source
+from engine.data.pairs import split_pixels
+from engine.data.sources.registry import left_out_path, read_source
 from engine.errors import BadInputError
-from tests.engine.data.making import (
+from engine.images import color
+from tests.support.image_files import (
     SIDE,
     drawings,
     side_by_side,

@@ -1,5 +1,5 @@
-from engine.losses import TERMS
 from engine.metrics.catalog import CATALOG, CURVES
+from engine.training.losses import TERMS
 
 
 def test_every_curve_that_training_records_is_in_the_catalog():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.metrics import distribution, resampling
+from engine.metrics import distribution, half_sampling
 from engine.metrics.intervals import (
     SIGNIFICANT,
     Difference,
@@ -123,7 +123,7 @@ def test_halves_are_halves_and_every_picture_is_in_as_often():
 
 def test_halves_spread_as_the_mean_of_all_pictures_does():
     scores = np.random.default_rng(0).standard_normal(200)
-    halves = resampling.mean(scores.tolist(), half_samples(200, 20_000))
+    halves = half_sampling.mean(scores.tolist(), half_samples(200, 20_000))
 
     assert halves.std() == pytest.approx(scores.std(ddof=1) / 200**0.5, rel=0.02)
 
@@ -146,11 +146,13 @@ def test_the_interval_over_pictures_covers_a_true_mean_and_a_true_kernel_distanc
         for index, (interval, wanted) in enumerate(
             (
                 (
-                    sampled_interval(scores.mean(), resampling.mean(scores.tolist(), halves), 120),
+                    sampled_interval(
+                        scores.mean(), half_sampling.mean(scores.tolist(), halves), 120
+                    ),
                     0.0,
                 ),
                 (
-                    sampled_interval(value, resampling.kernel_distance(real, fake, halves), 120),
+                    sampled_interval(value, half_sampling.kernel_distance(real, fake, halves), 120),
                     truth,
                 ),
             )
@@ -165,7 +167,7 @@ def test_two_runs_on_the_same_halves_differ_when_their_pictures_do():
     chance = np.random.default_rng(0)
     scores, halves = chance.standard_normal(100), half_samples(100, 1000)
     better = scores + 0.1 + 0.05 * chance.standard_normal(100)
-    replicates = [resampling.mean(it.tolist(), halves) for it in (better, scores)]
+    replicates = [half_sampling.mean(it.tolist(), halves) for it in (better, scores)]
 
     found = sampled_difference(better.mean(), scores.mean(), *replicates, 100)
     nothing = sampled_difference(scores.mean(), scores.mean(), replicates[1], replicates[1], 100)

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from engine.serve.app import build_app
 from engine.serve.limits import Limits
-from engine.serve.serving import Choice, Serving
+from engine.serve.service import Choice, Serving
 
 HERE = "http://127.0.0.1"
 

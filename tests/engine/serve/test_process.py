@@ -13,13 +13,13 @@ import psutil
 import pytest
 import requests
 
-from engine import cli
-from engine.data.opened import split_pixels
-from engine.data.openmoji import OpenMoji
+from engine.cli import parser
+from engine.data.pairs import split_pixels
+from engine.data.sources.openmoji import OpenMoji
 from engine.errors import EngineError
-from engine.serve import address, answering, client, models
+from engine.serve import client, discovery, model_cache, pipeline
 from engine.settings import PROJECT_ROOT
-from engine.starting import worker_environment
+from engine.system.child_environment import worker_environment
 from tests.conftest import wait_for
 from tests.engine.serve.conftest import as_file, as_picture, drawing
 
@@ -37,7 +37,7 @@ def server(settings, *options, **more):
         stderr=subprocess.PIPE,
     )
     try:
-        found = wait_for(lambda: child.poll() is not None or address.read(settings))
+        found = wait_for(lambda: child.poll() is not None or discovery.read(settings))
         assert child.poll() is None, child.stderr.read().decode()
         yield found.url, child
     finally:
@@ -64,7 +64,7 @@ def ask(url, picture, **query):
 @pytest.mark.slow
 def test_200_pictures_of_8_clients_each_get_their_own_answer(trained, running):
     url, _ = running
-    model = models.load(
+    model = model_cache.load(
         trained.store,
         trained.settings,
         requests.get(f"{url}/readyz", timeout=10).json()["run"],
@@ -83,8 +83,8 @@ def test_200_pictures_of_8_clients_each_get_their_own_answer(trained, running):
         answers = [it for each in threads.map(client_of, range(0, 200, 25)) for it in each]
 
     for sketch, answer in zip(sketches, answers, strict=True):
-        question = answering.read(as_file(sketch), model.expects, model.px, "auto", 10**7)
-        alone = answering.finish(question, model.colour(question.framed.square[None])[0])
+        question = pipeline.read(as_file(sketch), model.expects, model.px, "auto", 10**7)
+        alone = pipeline.finish(question, model.colour(question.framed.square[None])[0])
         assert answer.shape == sketch.shape
         assert np.abs(answer.astype(int) - alone).max() <= 1
 
@@ -150,14 +150,14 @@ def test_one_that_a_page_starts_is_the_only_one_and_ends_when_nobody_asks(
 
     assert client.look(own).state == "none"
     client.start(own)
-    wait_for(lambda: address.is_held(own))
+    wait_for(lambda: discovery.is_held(own))
     client.start(own)  # pressed twice: nothing more happens
     standing = wait_for(lambda: (it := client.look(own)).state == "ready" and it)
-    found = address.read(own)
+    found = discovery.read(own)
     assert as_picture(client.colorize(own, standing.url, as_file(drawing()), 1).picture).any()
     assert client.log_tail(own).count("Serving run") == 1
-    wait_for(lambda: client.look(own).state == "none" and not address.is_held(own))
-    assert address.read(own) is None
+    wait_for(lambda: client.look(own).state == "none" and not discovery.is_held(own))
+    assert discovery.read(own) is None
     assert found.url == standing.url
 
 
@@ -169,7 +169,7 @@ def command(trained, monkeypatch, capsys):
     monkeypatch.delenv("CHROMABENCH_SERVER_TOKEN", raising=False)
 
     def run(*options):
-        return cli.main(["serve", *options]), capsys.readouterr().err
+        return parser.main(["serve", *options]), capsys.readouterr().err
 
     return run
 

@@ -13,20 +13,20 @@ import pytest
 from starlette.testclient import TestClient
 
 from engine.errors import BadInputError, EngineError
-from engine.serve import answering, batching, framing
+from engine.serve import batching, compositing, pipeline
 from engine.serve.app import build_app
 from engine.serve.limits import Limits
-from engine.serve.serving import Choice, Serving
+from engine.serve.service import Choice, Serving
 from engine.store import Store
 from tests.conftest import NOW
-from tests.engine.data.test_pictures import malformed
+from tests.engine.images.test_decoding import malformed
 from tests.engine.serve.conftest import HERE, as_file, as_picture, drawing, photograph, post
 
 
 def expected(model, picture):
     """What a model makes of a picture, asked alone."""
-    question = answering.read(as_file(picture), model.expects, model.px, "auto", 10**7)
-    return answering.finish(question, model.colour(question.framed.square[None])[0])
+    question = pipeline.read(as_file(picture), model.expects, model.px, "auto", 10**7)
+    return pipeline.finish(question, model.colour(question.framed.square[None])[0])
 
 
 @pytest.mark.parametrize("size", [(32, 32), (300, 200), (7, 90), (1, 1), (640, 20)])
@@ -84,14 +84,14 @@ def test_what_was_changed_on_the_way_in_is_said(client):
 
 def test_a_model_of_photographs_keeps_their_lightness(serving):
     picture = photograph((200, 120))
-    question = answering.read(as_file(picture), "grey", 32, "auto", 10**7)
-    made = answering.finish(question, photograph((32, 32), 5))
+    question = pipeline.read(as_file(picture), "grey", 32, "auto", 10**7)
+    made = pipeline.finish(question, photograph((32, 32), 5))
 
     assert (question.framed.square[..., 0] == question.framed.square[..., 2]).all()
-    apart = framing.grey_of(made).astype(int) - framing.grey_of(picture)
+    apart = compositing.grey_of(made).astype(int) - compositing.grey_of(picture)
     assert np.abs(apart).max() <= 2
     assert "own colours were left" in question.notes[0]
-    drawn = answering.read(as_file(drawing()), "grey", 32, "auto", 10**7)
+    drawn = pipeline.read(as_file(drawing()), "grey", 32, "auto", 10**7)
     assert "looks like line art" in drawn.notes[0]
 
 
@@ -151,13 +151,13 @@ def test_200_malformed_uploads_are_refused_or_answered_and_break_nothing(client)
     assert post(client, as_file(drawing())).status_code == 200
 
 
-@pytest.mark.parametrize("kind", answering.FORMATS)
+@pytest.mark.parametrize("kind", pipeline.FORMATS)
 def test_a_picture_may_be_very_long_but_not_endless(client, kind):
-    longest = as_file(np.full((1, answering.LONGEST), 255, np.uint8))
-    endless = as_file(np.full((1, answering.LONGEST + 1), 255, np.uint8))
+    longest = as_file(np.full((1, pipeline.LONGEST), 255, np.uint8))
+    endless = as_file(np.full((1, pipeline.LONGEST + 1), 255, np.uint8))
 
     made = as_picture(post(client, longest, format=kind).content)
-    assert made.shape == (1, answering.LONGEST, 3)
+    assert made.shape == (1, pipeline.LONGEST, 3)
     assert post(client, endless, format=kind).status_code == 413
 
 
@@ -172,7 +172,7 @@ def test_one_that_cannot_be_answered_costs_the_others_nothing(serving):
 
     async def ask():
         async with batching.Batcher() as batcher:
-            good = framing.frame(drawing(), model.px, True).square
+            good = compositing.frame(drawing(), model.px, True).square
             squares = [good, np.full_like(good, 7), good]
             picked = replace(model)
             object.__setattr__(picked, "colour", picky)
@@ -255,7 +255,7 @@ def test_requests_that_wait_are_one_batch_and_each_gets_its_own(trained, serving
 
     async def ask():
         async with batching.Batcher(sizes.append) as batcher:
-            squares = [framing.frame(drawing(it), model.px, True).square for it in range(9)]
+            squares = [compositing.frame(drawing(it), model.px, True).square for it in range(9)]
             first = asyncio.create_task(batcher.ask(model, squares[0]))
             await asyncio.sleep(0)
             rest = [asyncio.create_task(batcher.ask(model, it)) for it in squares[1:]]
@@ -276,7 +276,7 @@ def test_one_that_left_does_not_hold_up_the_others(serving):
 
     async def ask():
         async with batching.Batcher() as batcher:
-            square = framing.frame(drawing(), model.px, True).square
+            square = compositing.frame(drawing(), model.px, True).square
             tasks = [asyncio.create_task(batcher.ask(model, square)) for _ in range(5)]
             await asyncio.sleep(0)
             tasks[1].cancel()
@@ -292,7 +292,7 @@ def test_a_fault_of_the_model_is_told_to_its_askers_alone(serving):
 
     async def ask():
         async with batching.Batcher() as batcher:
-            square = framing.frame(drawing(), broken.px, True).square
+            square = compositing.frame(drawing(), broken.px, True).square
             return await asyncio.gather(
                 batcher.ask(broken, square),
                 batcher.ask(serving.default, square),

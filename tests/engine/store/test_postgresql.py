@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from engine.errors import StoreError
-from engine.points import MetricPoint
-from engine.records import RunState
+from engine.records.curves import MetricPoint
+from engine.records.runs import RunState
 from engine.store import Store
 from tests.conftest import NOW, tiny_config
 

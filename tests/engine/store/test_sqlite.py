@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from engine import processes
 from engine.errors import BadInputError, StoreError
-from engine.points import MetricPoint
-from engine.records import RunState
+from engine.records.curves import MetricPoint
+from engine.records.runs import RunState
 from engine.settings import Settings
 from engine.store import GoneDatabaseError, Store, connection, identify
 from engine.store.schema import SCHEMA_VERSION, metadata
+from engine.system import processes
 from tests.conftest import NOW, tiny_config
 
 RELEASED = sorted((Path(__file__).parents[2] / "data").glob("schema-*.db"))

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from engine.errors import BadInputError
-from engine.points import Alert, Cost, MetricPoint, Probe
-from engine.records import (
+from engine.records.curves import Alert, Cost, MetricPoint, Probe
+from engine.records.runs import (
     Checkpoint,
     Evaluation,
     ImageScore,

@@ -1,1 +1,0 @@
-"""What `make bench` measures. Figures, not tests: machines differ and are shared."""

@@ -1,0 +1,13 @@
+"""Starts the process of a claimed job, on this machine or on a Ray cluster.
+
+The database holds the state of a job; a launcher is asked only about processes that could not
+record their own end.
+
+Modules:
+    interface: the interface of a launcher.
+    local: processes on this machine.
+    ray_jobs: jobs on a Ray cluster.
+    select: selects a launcher from the settings.
+
+Not here: claiming of jobs (`jobs.supervisor`).
+"""

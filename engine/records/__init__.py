@@ -1,0 +1,9 @@
+"""Frozen records that the store takes and returns. They hold data and no behaviour.
+
+Modules:
+    runs: studies, runs, jobs, attempts, checkpoints, evaluations.
+    curves: metric points, summaries, alerts.
+    comparison: the comparison table of a study.
+
+Not here: SQL (`store`) and the computation of a comparison (`report`).
+"""

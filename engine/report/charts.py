@@ -1,0 +1,261 @@
+"""Records -> plotly figures. Knows no Streamlit and no store."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from engine.metrics.catalog import CATALOG, MINUS
+from engine.records.comparison import Comparison, RunStability
+from engine.records.runs import Run
+from engine.report import theme
+
+Curves = Mapping[tuple[int, str], Sequence[tuple[float, float]]]  # (run, name) -> (step, value)
+
+
+def metric_bars(comparison: Comparison, name: str) -> go.Figure:
+    """One metric of all configurations: a point with its 95 % interval, no bar from zero.
+
+    A bar's length would claim a meaningful zero, which most of these metrics do not have. Values
+    of other protocols are left out: they have no place on the same axis.
+    """
+    metric = CATALOG[name]
+    figure = go.Figure()
+    for row in comparison.rows:
+        cell = row.cells[name]
+        if cell.value is None or cell.incomparable:
+            continue
+        colour = theme.colour(row.configuration)
+        if len(cell.by_seed) > 1:
+            figure.add_scatter(
+                x=[row.configuration] * len(cell.by_seed),
+                y=list(cell.by_seed.values()),
+                mode="markers",
+                marker={"size": 7, "color": colour, "opacity": 0.35},
+                hovertemplate=f"%{{y:.{metric.digits + 1}f}}<extra>one seed</extra>",
+            )
+        figure.add_scatter(
+            x=[row.configuration],
+            y=[cell.value],
+            error_y=_error_bar(cell.value, cell.low, cell.high),
+            mode="markers",
+            marker={"size": 12, "color": colour},
+            hovertemplate=f"%{{y:.{metric.digits + 1}f}}<extra>{row.configuration}</extra>",
+        )
+    targets = [it.cells[name].reference for it in comparison.rows]
+    if reference := next((it for it in targets if it is not None), None):
+        figure.add_hline(reference, line={"dash": "dot", "color": theme.GREY})
+        figure.add_annotation(
+            x=1, xref="paper", y=reference, text="targets", showarrow=False, xanchor="right",
+            yanchor="bottom",
+        )  # fmt: skip
+    layout = theme.layout("", "", metric.heading)
+    return figure.update_layout(layout, height=300, showlegend=False)
+
+
+def contrast_bars(comparison: Comparison, name: str) -> go.Figure:
+    """How each pair of configurations differs in one metric: 95 % intervals about zero."""
+    metric = CATALOG[name]
+    figure = go.Figure()
+    for it in comparison.contrasts:
+        if it.metric == name:
+            label = f"{it.one} {MINUS} {it.other}"
+            figure.add_scatter(
+                x=[it.mean],
+                y=[label],
+                error_x=_error_bar(it.mean, it.low, it.high),
+                mode="markers",
+                marker={
+                    "size": 11,
+                    "color": theme.ACCENT if it.is_clear else theme.GREY,
+                    "symbol": "circle" if it.is_clear else "circle-open",
+                },
+                hovertemplate=f"%{{x:+.{metric.digits + 1}f}}<br>p = {it.p_holm:.3f} after Holm"
+                f"<extra>{label}</extra>",
+            )
+    figure.add_vline(0, line={"color": theme.GREY, "width": 1})
+    unit = f" ({metric.unit})" if metric.unit else ""
+    side = "right: the first is better" if metric.better == "up" else "left: the first is better"
+    title = f"difference in {metric.label}{unit}; {side}"
+    figure.update_layout(theme.layout("", title, ""), height=300)
+    figure.update_yaxes(autorange="reversed")
+    return figure.update_layout(showlegend=False)
+
+
+def training_curves(runs: Sequence[Run], curves: Curves, names: Sequence[str]) -> go.Figure:
+    """Training by term, a panel each: the mean over seeds, and between them what they span."""
+    shown = [name for name in names if any((run.id, name) in curves for run in runs)]
+    figure, places = _panels([CATALOG[name].label for name in shown])
+    legend = set()
+    for name, place in zip(shown, places, strict=True):
+        for configuration in dict.fromkeys(run.configuration for run in runs):
+            members = [it for it in runs if it.configuration == configuration]
+            lines = [
+                _by_epoch(run, curves[run.id, name]) for run in members if (run.id, name) in curves
+            ]
+            if not lines:
+                continue
+            colour = theme.colour(configuration)
+            if len(lines) > 1:
+                _add_band(figure, lines, colour, place)
+            x, y = _mean_line(lines)
+            figure.add_scatter(
+                x=x,
+                y=y,
+                mode="lines+markers" if len(x) < 12 else "lines",
+                line={"color": colour, "width": 2},
+                name=configuration,
+                legendgroup=configuration,
+                showlegend=configuration not in legend,
+                hovertemplate=f"epoch %{{x:.1f}}: %{{y:.4g}}<extra>{configuration}</extra>",
+                row=place[0],
+                col=place[1],
+            )
+            legend.add(configuration)
+    last = max((run.epochs for run in runs), default=1)
+    ticks = {"dtick": 1} if last <= 5 else {}
+    figure.update_xaxes(title_text="epoch", range=[0, last * 1.02], **ticks)
+    return figure
+
+
+STABILITY_PANELS: tuple[tuple[str, str], ...] = (
+    ("variance", "Variance of {curve} ↓"),
+    ("d_variance", "Variance of discriminator loss ↓"),
+    ("convergence_rate", "Convergence rate of {curve}, per part"),
+    ("oscillation", "Oscillation of {curve} ↓"),
+    ("improvement", "Improvement of {curve} ↑"),
+    ("final", "Final {curve} ↓"),
+    ("val_final", "Final validation loss (recipes differ)"),
+    ("collapse_ratio", "Collapse ratio ↓ (over 0.1: high risk)"),
+    ("saturation", "Share of steps the discriminator has won"),
+)
+
+
+def stability_panels(
+    runs: Sequence[Run], found: Mapping[int, RunStability], curve: str
+) -> go.Figure:
+    """The sketch study's nine stability figures for one loss: a dot per seed, a line at the mean.
+
+    Args:
+        runs: of one study.
+        found: by run.
+        curve: the loss that the figures are of; `l1` or `adversarial` mean the same in every
+            recipe, `g_loss` does not.
+    """
+    label = CATALOG[curve].label
+    figure, places = _panels([title.format(curve=label) for _, title in STABILITY_PANELS])
+    configurations = list(dict.fromkeys(run.configuration for run in runs))
+    for (key, _), place in zip(STABILITY_PANELS, places, strict=True):
+        for configuration in configurations:
+            values = [
+                value
+                for run in runs
+                if run.configuration == configuration
+                and run.id in found
+                and (value := stability_figure(found[run.id], key, curve)) is not None
+            ]
+            if not values:
+                continue
+            colour = theme.colour(configuration)
+            common = {"row": place[0], "col": place[1]}
+            figure.add_scatter(
+                x=[configuration] * len(values), y=values, mode="markers",
+                marker={"size": 9, "color": colour, "opacity": 0.55 if len(values) > 1 else 1},
+                hovertemplate="%{y:.4g}<extra>" + configuration + "</extra>", **common,
+            )  # fmt: skip
+            if len(values) > 1:
+                figure.add_scatter(
+                    x=[configuration], y=[sum(values) / len(values)], mode="markers",
+                    marker={"symbol": "line-ew", "size": 26, "line": {"width": 3, "color": colour}},
+                    hovertemplate="mean %{y:.4g}<extra>" + configuration + "</extra>", **common,
+                )  # fmt: skip
+    figure.update_xaxes(type="category", categoryorder="array", categoryarray=configurations)
+    figure.update_yaxes(rangemode="tozero", exponentformat="none")
+    figure.update_traces(cliponaxis=False)
+    return figure.update_layout(showlegend=False)
+
+
+def stability_figure(found: RunStability, key: str, curve: str) -> float | None:
+    """One figure of a run by the key of its panel; None where there is none."""
+    if key in ("collapse_ratio", "saturation"):
+        value: float | None = getattr(found, key)
+        return value
+    if key == "final":
+        return found.finals.get(curve)
+    if key == "val_final":
+        return found.finals.get("val_g_loss")
+    if key == "d_variance":
+        key, curve = "variance", "d_loss"
+    return getattr(found.curves[curve], key) if curve in found.curves else None
+
+
+def _panels(titles: Sequence[str]) -> tuple[go.Figure, list[tuple[int, int]]]:
+    """A figure of panels, three in a row, and the place of each."""
+    columns = min(3, max(1, len(titles)))
+    n_rows = math.ceil(len(titles) / columns) or 1
+    figure = make_subplots(
+        n_rows,
+        columns,
+        subplot_titles=list(titles),
+        horizontal_spacing=0.08,
+        vertical_spacing=0.34 / n_rows if n_rows > 1 else 0,
+    )
+    figure.update_layout(theme.layout("", "", ""), height=70 + 250 * n_rows)
+    figure.update_layout(margin={"l": 8, "r": 8, "t": 66, "b": 8})
+    figure.update_layout(legend={"y": 1 + 42 / (70 + 250 * n_rows), "yanchor": "bottom"})
+    figure.update_annotations(font={"size": 13})
+    grid = {"gridcolor": theme.GRID, "zeroline": False, "automargin": True}
+    figure.update_xaxes(grid)
+    figure.update_yaxes(grid)
+    return figure, [(index // columns + 1, index % columns + 1) for index in range(len(titles))]
+
+
+def _add_band(
+    figure: go.Figure,
+    lines: Sequence[Sequence[tuple[float, float]]],
+    colour: str,
+    place: tuple[int, int],
+) -> None:
+    """What the seeds span, as far as all of them have come."""
+    length = min(len(line) for line in lines)
+    x = [lines[0][index][0] for index in range(length)]
+    columns = [[line[index][1] for line in lines] for index in range(length)]
+    figure.add_scatter(
+        x=[*x, *reversed(x)],
+        y=[*(max(it) for it in columns), *(min(it) for it in reversed(columns))],
+        mode="lines",
+        fill="toself",
+        fillcolor=theme.faint(colour),
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        row=place[0],
+        col=place[1],
+    )
+
+
+def _mean_line(
+    lines: Sequence[Sequence[tuple[float, float]]],
+) -> tuple[list[float], list[float]]:
+    length = min(len(line) for line in lines)
+    x = [lines[0][index][0] for index in range(length)]
+    return x, [sum(line[index][1] for line in lines) / len(lines) for index in range(length)]
+
+
+def _by_epoch(run: Run, curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    per_epoch = run.steps / run.epochs if run.steps else 1.0
+    return [(step / per_epoch, value) for step, value in curve]
+
+
+def _error_bar(value: float, low: float | None, high: float | None) -> dict[str, object] | None:
+    if low is None or high is None:
+        return None
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value],
+        "arrayminus": [value - low],
+        "thickness": 2,
+        "width": 6,
+    }

@@ -1,0 +1,16 @@
+"""Training of one run, without processes and without a database.
+
+Modules:
+    loop: the training loop, a generator of events.
+    step: one training step of discriminator and generator.
+    losses: the loss terms.
+    state: networks, optimisers, moving average and random generators of a run.
+    checkpoint: saves and loads a training state.
+    execution: resolves `auto` settings (device, precision, threads, compile).
+    machine_profile: measured properties of this machine.
+    cuda_graph: captures a training step as a CUDA graph.
+    target_features: caches feature maps of the targets.
+    distributed: several processes that train one run.
+
+Not here: recording of events (`workers`) and evaluation (`evaluation`).
+"""

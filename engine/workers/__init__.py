@@ -1,0 +1,14 @@
+"""What a spawned process does: train, evaluate, scan, measure.
+
+Modules:
+    worker_process: main function of a worker: signals, heartbeat, end of the job.
+    train: trains and evaluates one run.
+    setup: prepares data, device and networks before training.
+    recorder: records metrics, samples and checkpoints of a run.
+    follower: trains along as a rank above 0.
+    survey: scans a source.
+    speed_probe: measures training speed and memory on this machine.
+    reevaluate: evaluates a stored checkpoint again.
+
+Not here: the training loop (`training`) and the queue (`jobs`).
+"""

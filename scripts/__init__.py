@@ -1,0 +1,12 @@
+"""Measurements and screenshots of the running system, for `make bench` and `make screenshots`.
+
+Modules:
+    bench_dashboard: page times with 200 runs.
+    bench_startup: time from Start to the first loss on the screen.
+    bench_serving: throughput and latency of the model server.
+    screenshots: pictures of every page for the documentation.
+    browser: a dashboard and a Chromium for the other scripts.
+    crowded_store: a database of 200 runs.
+
+Not here: benchmarks of the engine (`python -m engine bench`).
+"""

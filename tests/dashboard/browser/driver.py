@@ -1,0 +1,86 @@
+"""What tests in a real browser share: servers, a page, runs that stand still or are made up."""
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+from playwright.sync_api import expect
+
+from engine.system import child_environment
+from tests.conftest import PATIENCE_S
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+PATIENCE_MS = PATIENCE_S * 1000
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_dashboard(settings, log):
+    port = free_port()
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "dashboard", "--port", str(port), "--headless"],
+            env=child_environment.worker_environment(settings),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=log.parent,
+        )
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+                return server, address
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def end(server):
+    server.send_signal(signal.SIGTERM)
+    server.wait(timeout=60)
+
+
+def choose_smoke(page, address):
+    page.goto(f"{address}/launch")
+    page.get_by_role("combobox", name="Budget").click()
+    page.get_by_role("option", name=re.compile("^smoke")).click()
+    expect(page.get_by_text("64 / 32 / 32")).to_be_visible()
+
+
+def drawn_points(page):
+    return int(page.locator(".live-chart").get_attribute("data-points") or 0)
+
+
+def drag_a_zoom(page):
+    """Drags a rectangle on the chart; the horizontal range that is shown then."""
+    box = page.locator(".live-chart .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 260, box["y"] + 220, steps=8)
+    page.mouse.up()
+    return shown_range(page)
+
+
+def shown_range(page):
+    return page.evaluate(
+        "() => document.querySelector('.live-chart')._fullLayout.xaxis.range.join()"
+    )
+
+
+def wait_for_address(page, part):
+    """Until the address holds this; `page.url` itself is only as new as the last event."""
+    page.wait_for_function("part => location.href.includes(part)", arg=part)

@@ -1,0 +1,194 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from engine.cli import parser
+from engine.jobs import lifecycle
+from engine.report.export import png
+from engine.settings import PROJECT_ROOT
+from tests.conftest import NOW, tiny_config
+
+
+@pytest.fixture
+def places(settings, monkeypatch):
+    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", settings.database_url)
+    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(settings.artifacts))
+    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
+    return settings
+
+
+STUDY = ["study", "--data", "openmoji", "--budget", "smoke"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["study", "--data", "nowhere", "--budget", "demo"],
+        ["study", "--data", "openmoji", "--budget", "huge"],
+        [*STUDY, "--set", "lr_g=nan"],
+        [*STUDY, "--set", "px=100"],
+        [*STUDY, "--set", "bogus=1"],
+        [*STUDY, "--set", "l1"],
+        [*STUDY, "--configurations", "best"],
+        [*STUDY, "--seeds", "0"],
+        [*STUDY, "--seeds", "many"],
+        [*STUDY, "--name", "two\nlines"],
+        ["study", "--budget", "demo"],
+        ["bogus"],
+        ["runs", "--study", "9"],
+        ["table", "9"],
+        ["cancel", "9"],
+        ["data", "prepare", "openmoji", "--size", "50"],
+        ["data", "prepare", "nowhere"],
+        ["data", "check", "photos:/nowhere"],
+        ["data", "check", "sidebyside:"],
+        ["data", "check", "openmoji", "--restore"],
+        ["data", "describe", "folders:a"],
+        ["data", "fetch", "imagenet"],
+        ["bench", "data", "--rounds", "0"],
+        [*STUDY, "--set", "output=lab_ab"],
+        [*STUDY, "--set", "output=cmyk"],
+        [*STUDY, "--set", "pretrain=1"],
+        ["study", "--data", "photos:/nowhere", "--budget", "smoke"],
+        ["weights", "fetch", "bert"],
+        ["cancel", "1" + "0" * 30],
+        ["table", "-1"],
+        ["export", "1", "--out", "x"],
+        ["study"],
+        ["study", "--from", "nowhere.json"],
+        [*STUDY, "--from", "nowhere.json"],
+        ["evaluate", "9"],
+        ["evaluate", "1", "--split", "train"],
+        ["evaluate", "1", "--features", "bert"],
+        ["bench", "metrics", "--rounds", "0"],
+        [*STUDY, "--set", "choose_by=beauty"],
+        [*STUDY, "--set", "evaluations=0"],
+        [*STUDY, "--name", ""],
+        [*STUDY, "--set", "epochs=2", "--set", "epochs=3"],
+        [*STUDY, "--configurations", "standard", "--set", "l1=0", "--set", "adversarial=0"],
+        [*STUDY, "--set", "l1=" + "9" * 5000],
+    ],
+)
+def test_bad_use_gives_one_sentence_and_exit_2_and_writes_nothing(places, capsys, arguments):
+    status = parser.main(arguments)
+
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    assert len(captured.err) < 900
+    assert list(places.artifacts.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CHROMABENCH_SLOTS", "²"),
+        ("CHROMABENCH_ARTIFACTS", "~nosuchuser/x"),
+        ("CHROMABENCH_ARTIFACTS", "/tmp/" + "x" * 300),
+        ("CHROMABENCH_DATABASE_URL", "sqlite://"),
+        ("CHROMABENCH_DATABASE_URL", "garbage"),
+    ],
+)
+def test_a_bad_environment_gives_one_sentence(places, capsys, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+
+    assert parser.main(STUDY) == 2
+
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(places.artifacts.parent.iterdir()) == []
+
+
+def test_a_pipe_that_is_closed_early_is_no_fault(places, store):
+    store.add_study("key", "a", [tiny_config()], NOW)
+    command = f"{sys.executable} -m engine table 1 --csv | true; exit ${{PIPESTATUS[0]}}"
+
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=PROJECT_ROOT, capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_artifacts_that_cannot_be_written_are_exit_1_and_nothing_is_queued(places, capsys):
+    places.artifacts.mkdir(mode=0o555)
+
+    status = parser.main(STUDY)
+
+    assert status == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert not list(places.artifacts.iterdir())
+    assert not (places.artifacts.parent / "runs.db").exists()
+
+
+def test_study_prints_one_json_document(places, capsys):
+    status = parser.main([*STUDY, "--seeds", "2", "--json"])
+
+    captured = capsys.readouterr()
+    assert status == 0
+    assert json.loads(captured.out) == {"study": 1, "runs": [1, 2, 3, 4, 5, 6]}
+    assert "perceptual" in captured.err
+    assert "features: efficientnet_lite0" in captured.err
+
+
+def test_runs_lists_what_the_contract_names(places, store, capsys):
+    store.add_study("key", "a", [tiny_config("gan", 3)], NOW)
+
+    assert parser.main(["runs", "--json"]) == 0
+
+    (run,) = json.loads(capsys.readouterr().out)
+    assert run["configuration"] == "gan"
+    assert (run["seed"], run["state"], run["attempt"], run["reason"]) == (3, "queued", 0, None)
+    assert set(run) >= {"id", "study", "epoch", "epochs"}
+
+
+def test_cancel_stops_a_queued_run(places, store, capsys):
+    store.add_study("key", "a", [tiny_config()], NOW)
+
+    assert parser.main(["cancel", "1"]) == 0
+
+    assert capsys.readouterr().out == "run 1 is stopped\n"
+
+
+def test_table_and_export_give_the_same_csv(places, store, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(png, "find_browser", lambda: None)
+    store.add_study("key", "a", [tiny_config(), tiny_config("gan")], NOW)
+
+    assert parser.main(["table", "1", "--csv"]) == 0
+    printed = capsys.readouterr().out
+    assert parser.main(["export", "1", "--out", str(tmp_path / "out")]) == 0
+
+    assert (tmp_path / "out" / "summary.csv").read_text() == printed
+    assert len(printed.splitlines()) == 3
+
+
+@pytest.mark.parametrize("arguments", [["data", "list"], ["weights", "list"], ["doctor"], ["runs"]])
+def test_reading_commands_speak_to_people_and_to_programs(places, capsys, arguments):
+    assert parser.main(arguments) == 0
+    assert capsys.readouterr().out.strip()
+
+    assert parser.main([*arguments, "--json"]) == 0
+    json.loads(capsys.readouterr().out)
+
+
+def test_the_doctor_says_what_is_broken(places, capsys):
+    places.artifacts.mkdir(mode=0o555)
+
+    assert parser.main(["doctor"]) == 1
+
+    assert "cannot be written" in " ".join(capsys.readouterr().out.split())
+
+
+def test_listing_runs_and_studies_never_loads_torch(places):
+    program = (
+        "import sys; from engine.cli import parser; parser.main(['runs']); parser.main(['data', 'list']);"
+        "sys.exit('torch' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True)
+
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,192 @@
+import pytest
+import skimage.color
+import torch
+import torchvision
+
+from engine.config import change
+from engine.images import color
+from engine.networks.architectures import (
+    GreyKeeping,
+    PatchDiscriminator,
+    ResNetUNetGenerator,
+    build_discriminator,
+    build_generator,
+)
+from engine.presets import BUDGETS
+
+
+def budget_of(px, base_channels, **changes):
+    return change(BUDGETS["paper"], {"px": px, "base_channels": base_channels, **changes})
+
+
+def count_weights(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("px", [32, 64, 96, 160, 192, 256])
+def test_the_generator_keeps_any_multiple_of_32(px):
+    generator = build_generator(budget_of(px, 2)).eval()
+
+    fake = generator(torch.zeros(1, 3, px, px))
+
+    assert fake.shape == (1, 3, px, px)
+    assert fake.abs().max() <= 1
+
+
+@pytest.mark.parametrize(("px", "levels"), [(32, 5), (96, 5), (192, 6), (256, 8), (512, 8)])
+def test_the_unet_halves_while_the_side_is_even_at_most_8_times(px, levels):
+    assert budget_of(px, 1).levels == levels
+    assert len(build_generator(budget_of(px, 1)).down) == levels
+
+
+def test_at_256_px_the_networks_have_the_published_size():
+    budget = BUDGETS["paper"]
+
+    assert count_weights(build_generator(budget)) == pytest.approx(54.4e6, rel=0.002)
+    assert count_weights(build_discriminator(budget)) == pytest.approx(2.77e6, rel=0.002)
+
+
+def test_a_patch_sees_70_by_70_pixels():
+    discriminator = PatchDiscriminator(2, "batch").eval()
+    source, picture = torch.zeros(1, 3, 256, 256), torch.randn(1, 3, 256, 256).requires_grad_()
+
+    logits = discriminator(source, picture)
+    logits[0, 0, 15, 15].backward()
+
+    rows = picture.grad.abs().sum((0, 1, 3)).nonzero()
+    assert logits.shape == (1, 1, 30, 30)
+    assert rows.max() - rows.min() + 1 == 70
+
+
+def test_weights_start_normal_with_deviation_0_02():
+    generator = build_generator(BUDGETS["demo"])
+
+    deepest = generator.down[-1][1].weight.detach()
+    assert deepest.std().item() == pytest.approx(0.02, rel=0.02)
+    assert generator.down[0][0].bias.abs().max() == 0
+    assert generator.down[2][-1].weight.mean().item() == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_first_layer_and_the_bottleneck_have_no_norm():
+    generator = build_generator(budget_of(64, 4, norm="batch"))
+
+    kinds = [[type(layer).__name__ for layer in block] for block in generator.down]
+    assert "BatchNorm2d" not in kinds[0]
+    assert "BatchNorm2d" not in kinds[-1]
+    assert all("BatchNorm2d" in kind for kind in kinds[1:-1])
+
+
+def test_dropout_stands_in_the_three_innermost_decoder_blocks():
+    generator = build_generator(budget_of(256, 1))
+
+    with_dropout = [
+        any(isinstance(layer, torch.nn.Dropout) for layer in block) for block in generator.up
+    ]
+    assert with_dropout == [True] * 3 + [False] * 5
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_in_evaluation_a_picture_does_not_depend_on_its_neighbours(norm):
+    torch.manual_seed(0)
+    generator = build_generator(budget_of(32, 4, norm=norm)).eval()
+    pictures = torch.randn(4, 3, 32, 32)
+
+    together, alone = generator(pictures)[:1], generator(pictures[:1])
+
+    assert torch.allclose(together, alone, atol=1e-6)
+
+
+def test_the_resnet_generator_keeps_the_size():
+    encoder = torchvision.models.resnet18(weights=None)
+    generator = build_generator(BUDGETS["study2"], encoder).eval()
+
+    assert isinstance(generator, ResNetUNetGenerator)
+    assert generator(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 64, 64)
+
+
+def test_an_unconditional_discriminator_sees_the_picture_alone():
+    budget = change(BUDGETS["smoke"], {"discriminator": "unconditional"})
+    discriminator = build_discriminator(budget).eval()
+    picture = torch.randn(1, 3, 32, 32)
+
+    logits = [discriminator(torch.full((1, 3, 32, 32), it), picture) for it in (-1.0, 1.0)]
+
+    assert torch.equal(*logits)
+
+
+class Chosen(torch.nn.Module):
+    """A network that answers what it was given, whatever it is shown."""
+
+    def __init__(self, ab):
+        super().__init__()
+        self.ab = torch.nn.Parameter(ab)
+
+    def forward(self, source):
+        return self.ab
+
+
+def grey_pictures(levels):
+    return (levels / 127.5 - 1).expand(-1, 3, -1, -1)
+
+
+def test_colours_from_lab_are_those_of_scikit_image():
+    chance = torch.Generator().manual_seed(0)
+    pictures = 0.1 + 0.8 * torch.rand(2, 3, 24, 24, generator=chance)
+    wanted = skimage.color.rgb2lab(pictures.permute(0, 2, 3, 1).double().numpy())
+    lightness = torch.from_numpy(wanted[..., 0])[:, None]
+    grey = color.encode(
+        torch.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+    )
+    ab = torch.from_numpy(wanted[..., 1:]).permute(0, 3, 1, 2).float() / 110
+
+    shown = (GreyKeeping(Chosen(ab))((2 * grey - 1).float().expand(-1, 3, -1, -1)) + 1) / 2
+
+    assert (shown - pictures).abs().max() < 1e-3
+
+
+def test_the_grey_is_kept_exactly_whatever_colours_are_made():
+    levels = torch.arange(256.0).view(1, 1, 16, 16)
+    source = grey_pictures(levels)
+    for seed in range(5):
+        ab = 2 * torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(seed)) - 1
+
+        shown = (GreyKeeping(Chosen(ab))(source) + 1) / 2
+
+        assert shown.min() >= 0
+        assert shown.max() <= 1
+        luminance = (
+            color.decode(shown) * torch.tensor([0.212671, 0.715160, 0.072169]).view(1, 3, 1, 1)
+        ).sum(1)
+        assert torch.allclose(luminance, color.decode(levels[:, 0] / 255), atol=2e-6)
+
+
+def test_no_colour_gives_the_grey_picture_itself():
+    source = grey_pictures(torch.arange(256.0).view(1, 1, 16, 16))
+
+    shown = GreyKeeping(Chosen(torch.zeros(1, 2, 16, 16)))(source)
+
+    assert torch.allclose(shown, source, atol=1e-4)
+
+
+def test_gradients_reach_the_colours_at_every_lightness_and_are_finite():
+    levels = torch.linspace(0, 255, 256).view(1, 1, 16, 16)
+    for size in (0.0, 0.1, 1.0):
+        network = Chosen(torch.full((1, 2, 16, 16), size))
+
+        (GreyKeeping(network)(grey_pictures(levels)) ** 2).mean().backward()
+
+        assert network.ab.grad.isfinite().all()
+        assert (network.ab.grad[..., 4:12, :].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("generator", ["unet", "resnet18_unet"])
+def test_a_generator_of_two_colour_channels_makes_pictures_of_the_same_lightness(generator):
+    budget = change(BUDGETS["smoke"], {"output": "lab_ab", "generator": generator, "px": 64})
+    network = build_generator(budget, torchvision.models.resnet18(weights=None)).eval()
+    source = grey_pictures(torch.randint(0, 256, (2, 1, 64, 64)).float())
+
+    shown = network(source)
+
+    assert shown.shape == (2, 3, 64, 64)
+    lightness = [color.lab((it + 1) / 2)[0] for it in (shown, source)]
+    assert torch.allclose(*lightness, atol=0.01)

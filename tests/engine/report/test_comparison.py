@@ -1,0 +1,285 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.records.curves import MetricPoint
+from engine.records.runs import Evaluation, RunState
+from engine.report.comparison import build_comparison
+from tests.conftest import NOW, tiny_config
+
+NAMES = ("standard", "perceptual", "regularized")
+
+
+def measured(run, value, name="psnr", epoch=3, halves=None, **protocol):
+    """A value of one run on the test split, with what random halves of the pictures gave."""
+    return Evaluation(
+        run_id=run.id,
+        split="test",
+        name=name,
+        value=value,
+        n_pictures=32,
+        epoch=epoch,
+        low=None if halves is None else value - 1,
+        high=None if halves is None else value + 1,
+        protocol={"data_fingerprint": "a", "px": 32, **protocol},
+        halves=None if halves is None else np.asarray(halves, "<f4").tobytes(),
+    )
+
+
+def study_of(store, seeds):
+    configs = [tiny_config(name, seed) for name in NAMES for seed in range(seeds)]
+    study, runs = store.add_study(f"key {seeds}", "a study", configs, NOW)
+    return study, [replace(run, state=RunState.DONE) for run in runs]
+
+
+def cell(comparison, name, metric="psnr"):
+    return next(row.cells[metric] for row in comparison.rows if row.configuration == name)
+
+
+def by_run(runs, values):
+    return [measured(run, value) for run, value in zip(runs, values, strict=True)]
+
+
+def noise(seed=0):
+    return np.random.default_rng(seed).standard_normal(200)
+
+
+def test_with_seeds_the_seed_is_the_unit(store):
+    study, runs = study_of(store, seeds=2)
+
+    comparison = build_comparison(study, runs, by_run(runs, [11, 12, 13, 14, 15, 16]), [])
+
+    found = cell(comparison, "standard")
+    assert comparison.unit == "seeds"
+    assert (found.value, found.n_seeds, found.by_seed) == (11.5, 2, {0: 11, 1: 12})
+    assert found.low == pytest.approx(11.5 - 12.706 * 0.5, abs=1e-2)
+
+
+def test_runs_that_share_a_seed_are_compared_pair_by_pair(store):
+    study, runs = study_of(store, seeds=3)
+    luck = np.array([-2.0, 0.0, 2.0])  # far more than what the configurations differ by
+    values = [*(16 + luck), *(16.5 + luck + [0, 0.01, -0.01]), *(16 + luck + [0.1, -0.1, 0])]
+
+    comparison = build_comparison(study, runs, by_run(runs, values), [])
+
+    found = {(it.one, it.other): it for it in comparison.contrasts}
+    first = found["standard", "perceptual"]
+    assert first.mean == pytest.approx(-0.5)
+    assert (first.unit, first.n) == ("seeds", 3)
+    assert first.is_clear
+    assert first.p < first.p_holm
+    assert not found["standard", "regularized"].is_clear
+    assert [cell(comparison, name).rank for name in NAMES] == [2, 1, 2]
+
+
+def test_with_one_seed_the_interval_is_over_pictures_and_labelled_so(store):
+    study, runs = study_of(store, seeds=1)
+    values = [measured(run, 10.0, halves=noise()) for run in runs]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    assert comparison.unit == "pictures"
+    assert (cell(comparison, "standard").low, cell(comparison, "standard").high) == (9.0, 11.0)
+    assert any("these weights only" in note for note in comparison.notes)
+
+
+def test_with_one_seed_differences_on_the_same_halves_make_the_ranks(store):
+    study, runs = study_of(store, seeds=1)
+    shared = noise()
+    values = [
+        measured(runs[0], 10.0, halves=10 + shared),
+        measured(runs[1], 10.5, halves=10.5 + shared + 0.01 * noise(1)),
+        measured(runs[2], 10.5, halves=10.5 + shared + 0.01 * noise(2)),
+    ]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    # Each mean's own interval is wide; the differences are not.
+    assert [cell(comparison, name).rank for name in NAMES] == [3, 1, 1]
+    assert comparison.contrasts[0].low == pytest.approx(-0.5, abs=0.05)
+
+
+def test_where_a_pair_cannot_be_tested_nobody_has_a_rank(store):
+    study, runs = study_of(store, seeds=1)
+    values = [measured(run, 10.0 * run.id, halves=noise() if run.id < 3 else None) for run in runs]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    assert [cell(comparison, name).rank for name in NAMES] == [None] * 3
+    assert len(comparison.contrasts) == 1
+
+
+def test_intervals_over_seeds_and_over_pictures_are_not_mixed(store):
+    study, runs = study_of(store, seeds=2)
+    values = [measured(run, 10.0 * run.id, halves=noise()) for run in runs[:3]]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    assert cell(comparison, "standard").n_seeds == 2
+    assert cell(comparison, "perceptual").n_seeds == 1
+    assert cell(comparison, "perceptual").low is None
+    assert cell(comparison, "standard").rank is None
+
+
+def test_a_value_of_another_protocol_is_greyed_and_never_compared(store):
+    study, runs = study_of(store, seeds=1)
+    values = [measured(run, 10.0 * run.id, halves=noise(), px=32) for run in runs[:2]]
+    values.append(measured(runs[2], 99.0, halves=noise(), px=64))
+
+    comparison = build_comparison(study, runs, values, [])
+
+    odd = cell(comparison, "regularized")
+    assert odd.value == 99.0
+    assert odd.incomparable == "other protocol: px 64, not 32"
+    assert odd.rank is None
+    assert {cell(comparison, name).rank for name in NAMES[:2]} == {1, 2}
+    assert not [it for it in comparison.contrasts if "regularized" in (it.one, it.other)]
+
+
+def test_a_different_number_of_pictures_is_a_different_protocol(store):
+    study, runs = study_of(store, seeds=1)
+    values = [measured(run, 1.0, "fd_lite2", n_pictures=30 + (run.id == 2)) for run in runs]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    odd = cell(comparison, "perceptual", "fd_lite2")
+    assert odd.incomparable == "other protocol: n pictures 31, not 30"
+
+
+def test_a_seed_of_another_protocol_is_left_out_of_the_mean_and_said(store):
+    study, runs = study_of(store, seeds=2)
+    values = [measured(run, 10.0, precision="fp32") for run in runs[1:]]
+    values.append(measured(runs[0], 99.0, precision="bf16"))
+
+    comparison = build_comparison(study, runs, values, [])
+
+    found = cell(comparison, "standard")
+    assert (found.value, found.n_seeds) == (10.0, 1)
+    assert "1 of 2 seeds: left out, other protocol: precision bf16, not fp32" in found.mark
+
+
+def test_the_chosen_checkpoint_is_reported_and_the_last_stands_beside_it(store):
+    study, runs = study_of(store, seeds=1)
+    runs = [replace(run, best_epoch=2) for run in runs]
+    values = [measured(run, 10.0 + epoch, epoch=epoch) for run in runs for epoch in (2, 4)]
+
+    found = cell(build_comparison(study, runs, values, []), "standard")
+
+    assert (found.value, found.best_epoch, found.last) == (12.0, 2, 14.0)
+
+
+def test_a_network_that_was_trained_against_is_marked_as_judge(store):
+    study, runs = study_of(store, seeds=1)
+    teachers = {"perceptual": "efficientnet_lite0", "regularized": "vgg19"}
+    runs = [taught(run, teachers.get(run.configuration, "none")) for run in runs]
+    values = [measured(run, 1.0, "fd_lite2", extractor="efficientnet_lite2") for run in runs]
+    values += [measured(run, 1.0, "kd_lite2", extractor="vgg19") for run in runs]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    assert cell(comparison, "perceptual", "fd_lite2").mark == (
+        "trained against efficientnet_lite0, a close relative of its judge"
+    )
+    assert cell(comparison, "regularized", "kd_lite2").mark == (
+        "trained against its own judge, vgg19"
+    )
+    assert cell(comparison, "standard", "fd_lite2").mark is None
+    assert cell(comparison, "regularized", "fd_lite2").mark is None
+
+
+def taught(run, teacher):
+    execution = run.config.execution.model_copy(update={"perceptual_features": teacher})
+    return replace(run, resolved=run.config.model_copy(update={"execution": execution}))
+
+
+def test_a_run_that_did_not_end_done_is_given_no_place(store):
+    study, runs = study_of(store, seeds=2)
+    runs[0] = replace(runs[0], state=RunState.CRASHED)
+    values = [measured(run, 10.0 + run.id, halves=noise()) for run in runs]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    found = cell(comparison, "standard")
+    assert (found.value, found.by_seed) == (12.0, {1: 12.0})
+    assert (comparison.rows[0].seeds, comparison.rows[0].runs) == (1, 2)
+    assert found.rank is None  # one seed of it, two of the others: one pair shares one seed only
+    assert any("1 crashed: the table holds the others" in note for note in comparison.notes)
+
+
+def test_a_remark_of_any_seed_stands_beside_the_mean(store):
+    study, runs = study_of(store, seeds=2)
+    values = by_run(runs, [1, 2, 3, 4, 5, 6])
+    values[1] = replace(values[1], note="blank")
+    values[3] = Evaluation(runs[3].id, "test", "psnr", None, 0, 3, missing="no colour")
+
+    comparison = build_comparison(study, runs, values, [])
+
+    assert cell(comparison, "standard").mark == "1 of 2 seeds: blank"
+    assert cell(comparison, "perceptual").mark == "1 of 2 seeds: no colour"
+    assert cell(comparison, "perceptual").n_seeds == 1
+
+
+def test_each_seed_keeps_the_epoch_of_its_own_checkpoint(store):
+    study, runs = study_of(store, seeds=2)
+    runs = [replace(run, best_epoch=2 + run.seed) for run in runs]
+    values = [measured(run, 1.0 * run.id, epoch=run.best_epoch) for run in runs]
+
+    assert cell(build_comparison(study, runs, values, []), "standard").epochs == {0: 2, 1: 3}
+
+
+def test_costs_of_different_machines_are_not_compared(store):
+    study, runs = study_of(store, seeds=1)
+    runs = [replace(run, environment={"device": "cpu", "cpu": "A"}) for run in runs]
+    runs[2] = replace(runs[2], environment={"device": "H200", "cpu": "B"})
+    points = [MetricPoint(run.id, 1, 1, "images_per_second", 100.0 * run.id) for run in runs]
+
+    comparison = build_comparison(study, runs, [], points)
+
+    odd = cell(comparison, "regularized", "images_per_second")
+    assert odd.incomparable.startswith("other machine: H200, B")
+    assert set(comparison.column("images_per_second")) == {"standard", "perceptual"}
+
+
+def test_fid_is_always_a_column_and_says_why_it_is_empty(store):
+    study, runs = study_of(store, seeds=1)
+    absent = Evaluation(runs[0].id, "test", "fid", None, 0, 3, missing="no weights")
+
+    comparison = build_comparison(study, runs, [absent], [])
+
+    assert cell(comparison, "standard", "fid").missing == "no weights"
+    assert cell(comparison, "perceptual", "fid").missing == "not evaluated yet"
+    assert cell(comparison, "standard", "fid").value is None
+    assert comparison.is_empty
+
+
+def test_costs_come_from_the_epochs_and_have_no_rank(store):
+    study, runs = study_of(store, seeds=1)
+    runs = [replace(run, epochs=3) for run in runs]
+    points = [
+        MetricPoint(runs[0].id, epoch, epoch, name, value)
+        for name, values in (
+            ("images_per_second", (90.0, 140.0, 130.0)),
+            ("epoch_seconds", (9.0, 5.0, 6.0)),
+            ("peak_memory_mb", (500.0, 800.0, 700.0)),
+        )
+        for epoch, value in enumerate(values, start=1)
+    ]
+
+    comparison = build_comparison(study, runs, [], points)
+
+    costs = {name: cell(comparison, "standard", name).value for name in ("images_per_second",)}
+    assert costs == {"images_per_second": 130.0}
+    assert cell(comparison, "standard", "training_seconds").value == 20.0
+    assert cell(comparison, "standard", "peak_memory_mb").value == 800.0
+    assert cell(comparison, "perceptual", "training_seconds").missing == "not measured yet"
+    assert cell(comparison, "standard", "images_per_second").rank is None
+
+
+def test_what_has_no_better_direction_has_no_rank(store):
+    study, runs = study_of(store, seeds=1)
+    values = [measured(run, run.id * 9.0, "colorfulness", halves=noise()) for run in runs]
+
+    comparison = build_comparison(study, runs, values, [])
+
+    assert {cell(comparison, name, "colorfulness").rank for name in NAMES} == {None}

@@ -1,0 +1,52 @@
+"""Line art is told from pictures, and made of them."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+from engine.data.pairs import split_pixels
+from engine.serve import compositing, line_art
+from tests.engine.serve.conftest import drawing, photograph
+
+
+def test_the_embedded_sketches_are_line_art(packed):
+    sources, _ = split_pixels(np.array(packed.pixels[:200]))
+
+    assert all(line_art.is_line_art(it) for it in sources)
+
+
+def test_most_of_their_colourings_are_not(packed):
+    _, targets = split_pixels(np.array(packed.pixels[:200]))
+
+    assert np.mean([line_art.is_line_art(it) for it in targets]) < 0.25  # some are black and white
+
+
+@pytest.mark.parametrize("size", [(40, 30), (300, 200), (2000, 1500)])
+def test_a_drawing_of_any_size_is_line_art(size):
+    assert line_art.is_line_art(drawing(size=size))
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket", "camera", "coins"])
+def test_photographs_are_not_in_colour_nor_in_grey(name):
+    picture = getattr(data, name)()
+    picture = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
+
+    assert not line_art.is_line_art(picture)
+    assert not line_art.is_line_art(compositing.grey_of(picture))
+
+
+def test_blank_paper_is_line_art_and_a_dark_page_is_not():
+    assert line_art.is_line_art(np.full((50, 50, 3), 250, np.uint8))
+    assert not line_art.is_line_art(np.full((50, 50, 3), 20, np.uint8))
+
+
+@pytest.mark.parametrize("px", [64, 256])
+def test_extracted_lines_are_line_art(px):
+    lines = line_art.extract_lines(data.astronaut(), px)
+
+    assert lines.shape == (512, 512, 3)
+    assert line_art.is_line_art(lines)
+
+
+def test_lines_of_a_large_picture_are_extracted_at_a_bounded_size():
+    assert line_art.extract_lines(photograph((3000, 1500)), 64).shape == (512, 1024, 3)

@@ -1,0 +1,162 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from engine.config import RunConfig
+from engine.errors import EngineError
+from engine.jobs.planning import choose_weights
+from engine.overrides import apply_settings
+from engine.presets import BUDGETS, CONFIGURATIONS
+from engine.training import execution, machine_profile
+
+
+@pytest.fixture
+def asked():
+    return RunConfig(
+        data="openmoji", configuration=CONFIGURATIONS["perceptual"], budget=BUDGETS["demo"]
+    )
+
+
+def test_nothing_is_left_auto(asked, settings):
+    settings.require_writable_artifacts()
+
+    resolved = execution.resolve(choose_weights(asked, settings), 1656, settings)
+
+    assert "auto" not in resolved.model_dump_json()
+
+
+def test_what_was_asked_for_stays(asked, settings):
+    settings.require_writable_artifacts()
+    wishes = {"precision": "fp32", "threads": "1", "record_every": "7", "ema": "0", "device": "cpu"}
+    threads = torch.get_num_threads()
+
+    resolved = execution.resolve(apply_settings(asked, wishes), 1656, settings)
+
+    torch.set_num_threads(threads)
+    assert resolved.execution.precision == "fp32"
+    assert resolved.execution.threads == 1
+    assert resolved.execution.record_every == 7
+    assert resolved.budget.ema == 0
+
+
+@pytest.mark.parametrize(("n_train", "half_life"), [(1656, 0.05 * 1648 * 4), (20_000, 2000.0)])
+def test_the_average_looks_back_5_percent_of_the_run_at_most_2000(
+    asked, settings, n_train, half_life
+):
+    settings.require_writable_artifacts()
+
+    assert execution.resolve(asked, n_train, settings).budget.ema == pytest.approx(half_life)
+
+
+def test_a_long_run_records_at_most_20_000_steps(asked, settings):
+    settings.require_writable_artifacts()
+    long = apply_settings(asked, {"epochs": "500"})
+
+    every = execution.resolve(long, 1656, settings).execution.record_every
+
+    steps = 1656 // 16 * 500
+    assert steps / every <= 20_000
+    assert steps / (every - 1) > 20_000
+
+
+def remember(settings, monkeypatch, **measured):
+    """As if it had been measured like that."""
+    monkeypatch.setattr(machine_profile, "measure_bf16", lambda: measured)
+    (settings.artifacts / "machine.json").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "error", "precision"),
+    [(2.0, 0.001, "bf16"), (0.9, 0.001, "fp32"), (2.0, 0.5, "fp32")],
+)
+def test_bf16_is_used_where_it_is_faster_and_right(
+    asked, settings, monkeypatch, ratio, error, precision
+):
+    settings.require_writable_artifacts()
+    remember(settings, monkeypatch, speed_ratio=ratio, error=error)
+
+    assert execution.resolve(asked, 1656, settings).execution.precision == precision
+
+
+def test_a_machine_is_measured_once(asked, settings, monkeypatch):
+    settings.require_writable_artifacts()
+    first = execution.resolve(asked, 1656, settings)
+
+    for name in ("measure_bf16", "measure_threads", "measure_limit"):
+        monkeypatch.setattr(machine_profile, name, None)
+
+    assert execution.resolve(asked, 1656, settings) == first
+    known = json.loads((settings.artifacts / "machine.json").read_text())
+    assert any({"speed_ratio", "error"} == set(it) for it in known.values())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "threads"),
+    [
+        ({"1": 4.0, "2": 2.0, "4": 1.0, "8": 0.5}, 8),
+        ({"1": 4.0, "2": 2.0, "4": 1.0, "8": 1.05}, 8),  # not clearly slower
+        ({"1": 4.0, "2": 2.0, "4": 1.0, "8": 3.0}, 4),
+    ],
+)
+def test_fewer_threads_are_used_where_they_are_clearly_faster(
+    settings, monkeypatch, seconds, threads
+):
+    settings.require_writable_artifacts()
+    monkeypatch.setattr(machine_profile, "measure_threads", lambda at_most: seconds)
+
+    assert machine_profile.best_threads(8, settings) == threads
+
+
+def test_threads_are_really_tried():
+    before = torch.get_num_threads()
+
+    measured = machine_profile.measure_threads(3)
+
+    assert set(measured) == {"1", "2", "3"}
+    assert all(seconds > 0 for seconds in measured.values())
+    assert torch.get_num_threads() == before
+
+
+def test_runs_that_share_a_cpu_share_its_cores(asked, settings, monkeypatch):
+    settings.require_writable_artifacts()
+    monkeypatch.setattr(machine_profile, "count_cores", lambda: 8)
+    monkeypatch.setattr(machine_profile, "measure_threads", lambda at_most: {str(at_most): 1.0})
+
+    shared = replace(settings, slots=3)
+
+    assert execution.resolve(asked, 1656, shared).execution.threads == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, "on"),
+        ({"jitter": "2"}, "off"),
+        ({"epochs": "3"}, "off"),
+        ({"px": "128"}, "off"),  # 1.5 GB of maps
+        ({"perceptual": "0"}, "off"),
+    ],
+)
+def test_maps_of_targets_are_kept_where_they_fit_and_are_used_often(asked, settings, changes, kept):
+    settings.require_writable_artifacts()
+    config = apply_settings(choose_weights(asked, settings), changes)
+
+    assert execution.resolve(config, 1656, settings).execution.keep_maps == kept
+
+
+@pytest.mark.parametrize("junk", ["{bro", "[]", ""])
+def test_measurements_that_cannot_be_read_are_made_anew(asked, settings, junk):
+    settings.require_writable_artifacts()
+    (settings.artifacts / "machine.json").write_text(junk)
+
+    execution.resolve(asked, 1656, settings)
+
+    assert json.loads((settings.artifacts / "machine.json").read_text())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_here_is_refused():
+    with pytest.raises(EngineError, match="'cuda' is not on this machine; there is"):
+        execution.choose_device("cuda")

@@ -1,0 +1,239 @@
+import copy
+
+import pytest
+import torch
+import torchvision
+
+from engine.data.batches import training_batches
+from engine.errors import DivergedError
+from engine.presets import CONFIGURATIONS
+from engine.training import checkpoint, loop, losses, step
+from engine.training.loop import EpochDone, StepsDone, rate_factor, train
+from engine.training.state import build_state
+from tests.conftest import tiny_config
+
+CPU = torch.device("cpu")
+
+
+def maps(pictures):
+    """Feature maps that need no weights."""
+    return (pictures, torch.nn.functional.avg_pool2d(pictures, 4))
+
+
+def events_of(config, pairs, val_pairs, state=None):
+    state = state or build_state(config, CPU)
+    return list(train(config, state, pairs, val_pairs, maps)), state
+
+
+def losses_of(events):
+    return [
+        (one.step, one.losses)
+        for event in events
+        if isinstance(event, StepsDone)
+        for one in event.recorded
+    ]
+
+
+@pytest.mark.slow
+def test_one_batch_can_be_overfitted(few_pairs, few_val_pairs):
+    config = tiny_config(
+        batch=16, epochs=120, jitter=0, base_channels=16, lr_g="2e-3", ema=0, adversarial=0
+    )
+    events, _ = events_of(config, few_pairs, few_val_pairs)
+
+    l1 = [losses["l1"] for _, losses in losses_of(events)]
+    assert l1[-1] < 0.25 * l1[0]
+
+
+def test_the_same_seed_gives_the_same_losses(few_pairs, few_val_pairs):
+    first, _ = events_of(tiny_config(epochs=2), few_pairs, few_val_pairs)
+    second, _ = events_of(tiny_config(epochs=2), few_pairs, few_val_pairs)
+
+    assert losses_of(first) == losses_of(second)
+    assert len(losses_of(first)) == 4
+
+
+def test_another_seed_gives_other_losses(few_pairs, few_val_pairs):
+    first, _ = events_of(tiny_config(), few_pairs, few_val_pairs)
+    second, _ = events_of(tiny_config(seed=1), few_pairs, few_val_pairs)
+
+    assert losses_of(first) != losses_of(second)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_every_configuration_takes_two_steps(name, few_pairs, few_val_pairs):
+    config = tiny_config(name)
+    state = build_state(config, CPU)
+    before = copy.deepcopy(state.generator.state_dict())
+
+    events, state = events_of(config, few_pairs, few_val_pairs, state)
+
+    recorded = losses_of(events)
+    assert [number for number, _ in recorded] == [1, 2]
+    assert set(recorded[0][1]) == {
+        *("g_loss", "d_loss", "d_train_accuracy"),
+        *config.configuration.recipe.names,
+    }
+    after = state.generator.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("name", ["standard", "perceptual", "ganv3"])
+def test_a_resumed_run_equals_an_uninterrupted_one(name, few_pairs, few_val_pairs, tmp_path):
+    config = tiny_config(name, epochs=3, decay=0.5)
+    whole, uninterrupted = events_of(config, few_pairs, few_val_pairs)
+
+    stopped = build_state(config, CPU)
+    for event in train(config, stopped, few_pairs, few_val_pairs, maps):
+        if isinstance(event, EpochDone):
+            sha256, _ = checkpoint.save(event.state.state_dict(), tmp_path / "one.pt")
+            break
+    resumed = build_state(tiny_config(name, seed=9, epochs=3), CPU)
+    resumed.load_state_dict(checkpoint.load(tmp_path / "one.pt", sha256))
+    rest, resumed = events_of(config, few_pairs, few_val_pairs, resumed)
+
+    assert losses_of(rest) == losses_of(whole)[2:]
+    expected, found = uninterrupted.state_dict(), resumed.state_dict()
+    for part in ("generator", "discriminator", "averaged"):
+        assert all(torch.equal(expected[part][key], found[part][key]) for key in expected[part])
+
+
+def test_the_generators_step_leaves_no_gradient_in_the_discriminator(few_pairs):
+    config = tiny_config()
+    state = build_state(config, CPU)
+    taking = step.Steps(config, state, maps)
+    gradients = []
+    state.g_optimiser.register_step_pre_hook(
+        lambda *_: gradients.append([it.grad.clone() for it in state.discriminator.parameters()])
+    )
+    state.d_optimiser.register_step_pre_hook(
+        lambda *_: gradients.append([it.grad.clone() for it in state.discriminator.parameters()])
+    )
+
+    taking.train(next(training_batches(few_pairs, 8, 0, seed=0, epoch=1)))
+
+    own, after_generator = gradients
+    assert all(torch.equal(a, b) for a, b in zip(own, after_generator, strict=True))
+
+
+def test_recorded_steps_are_every_nth_whatever_the_clock(few_pairs, few_val_pairs, monkeypatch):
+    config = tiny_config(batch=4, epochs=2, record_every=3)
+    monkeypatch.setattr(loop, "READ_EVERY_S", 1e9)
+    slow, _ = events_of(config, few_pairs, few_val_pairs)
+    monkeypatch.setattr(loop, "READ_EVERY_S", 0.0)
+    eager, _ = events_of(config, few_pairs, few_val_pairs)
+
+    assert [number for number, _ in losses_of(slow)] == [3, 6]
+    assert losses_of(slow) == losses_of(eager)
+    assert len(eager) > len(slow)
+
+
+def test_an_epoch_reports_validation_speed_and_rates(few_pairs, few_val_pairs):
+    events, state = events_of(tiny_config(), few_pairs, few_val_pairs)
+
+    last = events[-1]
+    assert isinstance(last, EpochDone)
+    assert set(last.metrics) == {
+        *("val_g_loss", "val_psnr", "epoch_seconds", "images_per_second", "peak_memory_mb"),
+        *("lr_g", "lr_d"),
+    }
+    assert state.epoch == 1
+    assert state.pictures == 16
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_by_name_and_step(few_pairs, few_val_pairs):
+    config = tiny_config()
+    state = build_state(config, CPU)
+    with torch.no_grad():
+        state.generator.up[-1][1].bias.fill_(float("nan"))
+
+    with pytest.raises(DivergedError, match=r"d_loss became not a number at step 1"):
+        list(train(config, state, few_pairs, few_val_pairs, maps))
+
+
+def test_a_sum_that_overflows_though_its_terms_are_finite_is_a_divergence(
+    few_pairs, few_val_pairs, monkeypatch
+):
+    monkeypatch.setitem(losses.TERMS, "l1", lambda generated: generated.fake.mean() * 0 + 3e38)
+
+    with pytest.raises(DivergedError, match=r"g_loss became infinite at step 1"):
+        events_of(tiny_config(), few_pairs, few_val_pairs)
+
+
+def test_the_average_follows_the_generator_by_its_half_life():
+    config = tiny_config(ema=80)
+    state = build_state(config, CPU)
+    with torch.no_grad():
+        for parameter in state.averaged.parameters():
+            parameter.fill_(0.0)
+        for parameter in state.generator.parameters():
+            parameter.fill_(1.0)
+
+    averaged, generator = (step.float_tensors(it) for it in (state.averaged, state.generator))
+    for _ in range(10):  # ten batches of 8 pictures: one half-life
+        step.update_average(averaged, generator, config.budget, seen=10**6)
+
+    assert next(state.averaged.parameters()).flatten()[0].item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_without_an_average_the_generator_itself_is_sampled():
+    state = build_state(tiny_config(ema=0), CPU)
+
+    assert state.averaged is None
+    assert state.sampler is state.generator
+
+
+@pytest.mark.parametrize(
+    ("epoch", "factor"), [(1, 1.0), (100, 1.0), (101, 1 - 1 / 101), (200, 1 - 100 / 101)]
+)
+def test_the_papers_rate_is_constant_then_falls_linearly(epoch, factor):
+    budget = tiny_config(epochs=200, decay=0.5).budget
+
+    assert rate_factor(budget, epoch) == pytest.approx(factor)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler's own
+def test_compiled_networks_train_alike_but_for_their_own_dropout(few_pairs, few_val_pairs):
+    plain, _ = events_of(tiny_config(), few_pairs, few_val_pairs)
+    compiled, _ = events_of(tiny_config(compile="on"), few_pairs, few_val_pairs)
+
+    for (_, expected), (_, found) in zip(losses_of(plain), losses_of(compiled), strict=True):
+        for figures in (expected, found):
+            del figures["d_train_accuracy"]  # a count of a few patches, which one may tip
+        assert found == pytest.approx(expected, rel=0.05)
+
+
+def test_pretraining_trains_the_generator_alone_and_then_both(few_pairs, few_val_pairs):
+    config = tiny_config(epochs=3, pretrain=1)
+    state = build_state(config, CPU)
+    before = copy.deepcopy(state.discriminator.state_dict())
+    after_first = None
+    events = []
+    for event in train(config, state, few_pairs, few_val_pairs, maps):
+        events.append(event)
+        if isinstance(event, EpochDone) and event.epoch == 1:
+            after_first = copy.deepcopy(state.discriminator.state_dict())
+
+    recorded = losses_of(events)
+    assert [set(row) == {"l1"} for _, row in recorded] == [True, True] + [False] * 4
+    assert "g_loss" in recorded[-1][1]
+    weights = [name for name in before if name.endswith("weight")]
+    assert all(torch.equal(before[name], after_first[name]) for name in weights)
+    assert not torch.equal(before[weights[0]], state.discriminator.state_dict()[weights[0]])
+
+
+@pytest.mark.parametrize(
+    "generator", ["unet", pytest.param("resnet18_unet", marks=pytest.mark.slow)]
+)
+def test_colours_alone_can_be_learned(few_pairs, few_val_pairs, generator):
+    config = tiny_config(
+        output="lab_ab", discriminator="unconditional", generator=generator, epochs=12, batch=16,
+        jitter=0, lr_g="5e-3", adversarial=0,
+    )  # fmt: skip
+    state = build_state(config, CPU, torchvision.models.resnet18(weights=None))
+
+    events, _ = events_of(config, few_pairs, few_val_pairs, state)
+
+    l1 = [row["l1"] for _, row in losses_of(events)]
+    assert l1[-1] < 0.95 * l1[0]
