@@ -1,17 +1,17 @@
-"""What people write about studies and runs: names, notes, tags; checked before it is stored."""
+"""Validates the names, notes and tags of studies and runs before they are stored."""
 
 from collections.abc import Sequence
 
 from engine.errors import BadInputError
 
-MAX_NAME = 120
-MAX_NOTE = 10_000
-MAX_TAG, MAX_TAGS = 40, 20
+# Lengths in characters.
+MAX_NAME, MAX_NOTE, MAX_TAG = 120, 10_000, 40
+MAX_TAGS = 20
 AGAIN = " (again)"
 
 
 def check_name(name: str) -> str:
-    """A study's name as it is stored, or `BadInputError`."""
+    """Returns the name of a study without outer spaces, or raises `BadInputError`."""
     name = name.strip()
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise BadInputError(
@@ -21,7 +21,7 @@ def check_name(name: str) -> str:
 
 
 def check_note(note: str) -> str:
-    """A note as it is stored, or `BadInputError`."""
+    """Returns a note without outer spaces, or raises `BadInputError`."""
     note = note.strip().replace("\x00", "")
     if len(note) > MAX_NOTE:
         raise BadInputError(f"A note has at most {MAX_NOTE:,} characters, not {len(note):,}.")
@@ -29,16 +29,16 @@ def check_note(note: str) -> str:
 
 
 def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Tags as they are stored, each once, or `BadInputError`."""
-    found = tuple(dict.fromkeys(filter(None, (tag.strip() for tag in tags))))
-    for tag in found:
+    """Returns tags without outer spaces and duplicates, or raises `BadInputError`."""
+    unique_tags = tuple(dict.fromkeys(filter(None, (tag.strip() for tag in tags))))
+    for tag in unique_tags:
         if len(tag) > MAX_TAG or not tag.isprintable():
             raise BadInputError(f"A tag has 1 to {MAX_TAG} printable characters, not {tag[:50]!r}.")
-    if len(found) > MAX_TAGS:
-        raise BadInputError(f"There can be {MAX_TAGS} tags, not {len(found)}.")
-    return found
+    if len(unique_tags) > MAX_TAGS:
+        raise BadInputError(f"There can be {MAX_TAGS} tags, not {len(unique_tags)}.")
+    return unique_tags
 
 
 def name_again(name: str) -> str:
-    """What a repetition of a study is called."""
+    """Returns the name of a repetition of a study."""
     return f"{name[: MAX_NAME - len(AGAIN)]}{AGAIN}"

@@ -1,4 +1,4 @@
-"""Where things live: read from the environment once, at the edge, and passed on as a value."""
+"""Paths and limits of an installation, parsed once from environment variables."""
 
 import os
 import re
@@ -15,23 +15,24 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Settings:
-    """The places and limits of one installation.
+    """Paths and limits of one installation.
 
     Attributes:
-        database_url: an SQLAlchemy URL; SQLite or PostgreSQL.
+        database_url: the SQLAlchemy URL of a SQLite or PostgreSQL database.
         artifacts: the folder of packed data, checkpoints, samples and logs.
-        slots: how many runs train at the same time; None: one per GPU, else one.
-        ranks: how many processes train one run together, each on a GPU of its own if there are.
-        webhook: an address that is told when a study has ended; None: nobody is told.
-        launcher: where runs are started: `local`, on this machine; `ray`, on a Ray cluster.
-        ray_address: of the cluster's dashboard, which takes jobs.
-        ray_gpus: how many GPUs the cluster is asked for with each run; 0: a core instead.
-        is_supervised_elsewhere: supervisors are somebody else's to start: another container's,
-            another machine's.
-        mlflow: the MLflow server that new studies are recorded in too; None: in none.
-        server_url: where the model server is that pages ask; None: the one on this machine.
-        server_token: what the model server asks for, and pages send; None: nothing.
-        data_roots: folders inside which pages may read pictures; None: anywhere on this machine.
+        slots: the number of runs that train at the same time; None: one per GPU, or one without a
+            GPU.
+        data_roots: the folders inside which pages may read pictures; None: all folders.
+        webhook: the URL that receives a POST when a study ends; None: no webhook.
+        ranks: the number of processes that train one run together, one GPU each if there are GPUs.
+        is_supervised_elsewhere: True if this process must not start a supervisor, because another
+            container or machine runs it.
+        launcher: where workers start: `local` on this machine, `ray` on a Ray cluster.
+        ray_address: the URL of the Ray dashboard, which accepts jobs.
+        ray_gpus: the number of GPUs that each Ray job requests; 0 requests one CPU core instead.
+        mlflow: the URI of the MLflow server that new studies are exported to; None: no export.
+        server_url: the URL of the model server that pages use; None: the server on this machine.
+        server_token: the bearer token of the model server; None: no token.
     """
 
     database_url: str
@@ -50,19 +51,23 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Reads the CHROMABENCH_ variables; what is unset lies in the project's root."""
+        """Parses the CHROMABENCH_ variables; database and artifacts default to the project's root.
+
+        Raises:
+            BadInputError: a variable has an invalid value.
+        """
         database = (
             environment.get("CHROMABENCH_DATABASE_URL") or f"sqlite:///{PROJECT_ROOT}/runs.db"
         )
-        slots = _read_count(environment, "CHROMABENCH_SLOTS")
-        ranks = _read_count(environment, "CHROMABENCH_RANKS")
+        slots = _parse_count(environment, "CHROMABENCH_SLOTS")
+        ranks = _parse_count(environment, "CHROMABENCH_RANKS")
         folder = environment.get("CHROMABENCH_ARTIFACTS") or str(PROJECT_ROOT / "artifacts")
         try:
             artifacts = Path(folder).expanduser().resolve()
             artifacts.exists()
         except (OSError, RuntimeError, ValueError) as error:
             raise BadInputError(
-                f"CHROMABENCH_ARTIFACTS is no folder's name: {folder[:80]!r} ({error})."
+                f"CHROMABENCH_ARTIFACTS must be a folder, not {folder[:80]!r} ({error})."
             ) from error
         roots = environment.get("CHROMABENCH_DATA_ROOTS")
         supervisor = environment.get("CHROMABENCH_SUPERVISOR") or "here"
@@ -88,54 +93,53 @@ class Settings:
             database_url=database,
             artifacts=artifacts,
             slots=slots,
-            data_roots=None
-            if roots is None
-            else tuple(Path(it).expanduser().resolve() for it in roots.split(os.pathsep) if it),
-            webhook=_read_address(environment, "CHROMABENCH_WEBHOOK"),
+            data_roots=None if roots is None else _parse_folders(roots),
+            webhook=_parse_address(environment, "CHROMABENCH_WEBHOOK"),
             ranks=ranks or 1,
             is_supervised_elsewhere=supervisor == "elsewhere",
             launcher="ray" if launcher == "ray" else "local",
-            ray_address=_read_address(environment, "CHROMABENCH_RAY_ADDRESS") or cls.ray_address,
+            ray_address=_parse_address(environment, "CHROMABENCH_RAY_ADDRESS") or cls.ray_address,
             ray_gpus=int(ray_gpus),
             mlflow=_without_password(environment.get("MLFLOW_TRACKING_URI") or "") or None,
-            server_url=_read_address(environment, "CHROMABENCH_SERVER_URL"),
+            server_url=_parse_address(environment, "CHROMABENCH_SERVER_URL"),
             server_token=token,
         )
 
     @property
     def data_dir(self) -> Path:
-        """Packed pairs, one folder per source and size."""
+        """The folder of packed pairs, one subfolder per source and size."""
         return self.artifacts / "data"
 
     @property
     def weights_dir(self) -> Path:
-        """Feature weights that were fetched or put there by hand."""
+        """The folder of pretrained feature weights."""
         return self.artifacts / "weights"
 
     @property
     def features_dir(self) -> Path:
-        """Features of real splits, computed once."""
+        """The folder of cached features of the targets."""
         return self.artifacts / "features"
 
     def run_dir(self, run_id: int) -> Path:
-        """The folder of one run: log, checkpoints, samples."""
+        """Returns the folder of one run: log, checkpoints, samples, predictions."""
         return self.artifacts / "runs" / f"{run_id:06d}"
 
     def relative(self, path: Path) -> str:
-        """The path as the database holds it: relative to the artifacts folder."""
+        """Returns a path relative to the artifacts folder, as the database stores it."""
         return path.relative_to(self.artifacts).as_posix()
 
     def check_artifacts(self) -> None:
-        """Raises `EngineError` unless the artifacts folder is, or could be made, writable."""
-        place = next(it for it in (self.artifacts, *self.artifacts.parents) if it.exists())
-        if not place.is_dir():
-            raise self._unwritable(f"{place} is not a folder")
-        # The superuser can write anywhere; a folder marked read-only is meant all the same.
-        if not place.stat().st_mode & 0o222 or not os.access(place, os.W_OK):
-            raise self._unwritable(f"{place} is read-only")
+        """Raises `EngineError` if the artifacts folder is not writable and cannot be created."""
+        candidates = (self.artifacts, *self.artifacts.parents)
+        nearest = next(folder for folder in candidates if folder.exists())
+        if not nearest.is_dir():
+            raise self._unwritable(f"{nearest} is not a folder")
+        # The mode is checked too, because the superuser may write to a read-only folder.
+        if not nearest.stat().st_mode & 0o222 or not os.access(nearest, os.W_OK):
+            raise self._unwritable(f"{nearest} is read-only")
 
     def require_writable_artifacts(self) -> None:
-        """Makes the artifacts folder; raises `EngineError` unless a file can be made in it."""
+        """Creates the artifacts folder; raises `EngineError` if no file can be written to it."""
         self.check_artifacts()
         try:
             self.artifacts.mkdir(parents=True, exist_ok=True)
@@ -150,21 +154,26 @@ class Settings:
         )
 
 
-def _read_address(environment: Mapping[str, str], name: str) -> str | None:
-    """A web address from the environment; None where it is not set."""
+def _parse_address(environment: Mapping[str, str], name: str) -> str | None:
+    """Returns a web address from the environment; None if the variable is not set."""
     text = environment.get(name) or None
     if text is not None and not re.fullmatch(r"https?://[^\s/]+\S*", text):
         raise BadInputError(f"{name} must be an http:// or https:// address, not {text[:60]!r}.")
     return text
 
 
+def _parse_folders(text: str) -> tuple[Path, ...]:
+    """Splits a list of folders at the path separator of the operating system."""
+    return tuple(Path(name).expanduser().resolve() for name in text.split(os.pathsep) if name)
+
+
 def _without_password(address: str) -> str:
-    """An address as it may be stored and shown: without user and password."""
+    """Removes user and password from an address, so that it can be stored and shown."""
     return re.sub(r"://[^/@]*@", "://", address)
 
 
-def _read_count(environment: Mapping[str, str], name: str) -> int | None:
-    """A whole number from the environment; None where it is not set."""
+def _parse_count(environment: Mapping[str, str], name: str) -> int | None:
+    """Returns a count from the environment; None if the variable is not set."""
     text = environment.get(name)
     if text is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", text):
         raise BadInputError(f"{name} must be a whole number from 1 to 9999, not {text[:40]!r}.")

@@ -1,25 +1,25 @@
-"""What was found out: comparisons, differences, stability, timings; frozen records, no torch."""
+"""Records of the comparison of a study; the module `report.comparison` builds them."""
 
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.records.runs import Study
 
-RESULTS_FORMAT = 1  # of results.json
+RESULTS_FORMAT = 1  # version of results.json
+SIGNIFICANCE_LEVEL = 0.05  # of all pairs of one metric together, after Holm's correction
 
 
 @dataclass(frozen=True)
 class CurveStability:
-    """One loss of one run.
+    """Stability statistics of one loss curve of one run, thinned to equal parts.
 
     Attributes:
-        variance: mean over all windows of 10 parts of the population variance.
-        convergence_rate: slope of the line fitted to the trend, absolute, per part.
-        oscillation: population standard deviation about the trend.
-        improvement: mean of the first tenth less mean of the last tenth.
-        final: the last part's value.
+        variance: the population variance in a window of 10 parts, averaged over all windows.
+        convergence_rate: the absolute slope, per part, of the line fitted to the trend.
+        oscillation: the population standard deviation around the trend.
+        improvement: the mean of the first tenth minus the mean of the last tenth.
+        final: the value of the last part.
     """
 
     variance: float
@@ -31,17 +31,18 @@ class CurveStability:
 
 @dataclass(frozen=True)
 class RunStability:
-    """How steadily a run trained.
+    """Stability statistics of the training of one run.
 
     Attributes:
-        n_parts: parts of its curves; fewer than 21 have no trend and so no figures.
-        curves: by the loss's name.
-        finals: the last part's value of every curve, however short.
-        collapse_ratio: share of the parts in which the generator's smoothed loss rises by over
-            0.1 while the discriminator's falls by over 0.1: study 1's sign of mode collapse.
-        saturation: share of the recorded steps in which the discriminator was right about over
-            95 % of the patches, or its loss under 0.01.
-        missing: why there are no figures.
+        n_parts: the number of parts of its curves; fewer than 21 parts have no trend.
+        curves: loss name -> statistics.
+        finals: curve name -> value of the last part, also for short curves.
+        collapse_ratio: the share of parts in which the smoothed generator loss rises by more than
+            0.1 while the smoothed discriminator loss falls by more than 0.1, which study 1 takes as
+            a sign of mode collapse.
+        saturation: the share of recorded steps in which the discriminator classified more than
+            95 % of the patches correctly, or its loss was below 0.01.
+        missing: why there are no statistics.
     """
 
     n_parts: int
@@ -57,19 +58,23 @@ class Cell:
     """One metric of one configuration.
 
     Attributes:
-        value: mean over seeds on the reported split, with the chosen checkpoints; None when
-            `missing` says why.
-        low, high: 95 % interval, over seeds or, with one seed, over pictures.
-        n_seeds: how many seeds the value is the mean of.
-        n_pictures: how many pictures each seed's value rests on.
-        rank: from 1, shared inside the noise; None where it cannot be told or is not fair.
-        best_epoch: the chosen checkpoint's, of the first seed; `epochs` has each seed's.
-        last: the same metric of the last checkpoint, where it was measured.
-        reference: the same figure of the targets, where it has a meaning.
-        mark: why the value needs care.
-        incomparable: why it must not be compared with the rest of its column.
-        protocol: how the value was made.
-        by_seed: each seed's value.
+        value: the mean over seeds on the reported split, with the chosen checkpoints; None if
+            `missing` gives the reason.
+        low: the lower end of the 95 % interval, over seeds or, with one seed, over pictures.
+        high: the upper end of this interval.
+        n_seeds: the number of seeds in the mean.
+        n_pictures: the number of pictures per seed.
+        rank: from 1; configurations without a significant difference share a rank. None if the
+            ranking is undefined or would be unfair.
+        best_epoch: the epoch of the chosen checkpoint of the first seed.
+        last: the metric of the last checkpoint, if it was measured.
+        reference: the metric of the targets themselves, where it has a meaning.
+        missing: the reason for an absent value.
+        mark: a caution about the value.
+        incomparable: why the value must not be compared with the other values of its column.
+        protocol: how the value was computed.
+        by_seed: seed -> value.
+        epochs: seed -> epoch of the chosen checkpoint.
     """
 
     value: float | None
@@ -90,11 +95,11 @@ class Cell:
 
     @property
     def half_width(self) -> float | None:
-        """Half of the interval, as it stands behind a plus-minus sign."""
+        """Half the width of the interval, for display after a plus-minus sign."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     def as_json(self) -> dict[str, Any]:
-        """The cell as the `table --json` contract has it."""
+        """Returns the cell in the format of `table --json`."""
         return {
             **vars(self),
             "protocol": dict(self.protocol),
@@ -105,7 +110,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration: how many seeds are done, and its cells by metric."""
+    """One configuration in the comparison table.
+
+    Attributes:
+        seeds: the number of finished runs, one per seed.
+        runs: the number of all runs.
+        cells: metric name -> cell.
+    """
 
     configuration: str
     seeds: int
@@ -115,13 +126,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Whether two configurations differ in a metric.
+    """The difference of two configurations in a metric, with its test.
 
     Attributes:
-        mean: one's value less the other's, over what they have in common.
-        low, high: its 95 % interval, not corrected for the number of pairs.
-        p: of no difference; `p_holm` is corrected for all pairs of the same metric.
-        n: how many seeds, or how many halves of the pictures, it rests on.
+        one: the first configuration.
+        other: the second configuration.
+        mean: the mean difference, `one` minus `other`, over paired seeds or halves.
+        low: the lower end of the 95 % interval, not corrected for the number of pairs.
+        high: the upper end of this interval.
+        p: the p-value of no difference.
+        p_holm: the p-value corrected by Holm's method for all pairs of the metric.
+        unit: what is paired: `seeds` or `pictures`.
+        n: the number of seeds, or of random halves of the pictures.
     """
 
     metric: str
@@ -137,8 +153,8 @@ class Contrast:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is more than noise, at 5 % for all pairs of the metric together."""
-        return self.p_holm < 0.05
+        """Whether the difference is significant after the correction for all pairs."""
+        return self.p_holm < SIGNIFICANCE_LEVEL
 
 
 @dataclass(frozen=True)
@@ -146,9 +162,10 @@ class Comparison:
     """The comparison table of a study.
 
     Attributes:
-        unit: what the intervals are over: `seeds` or `pictures`.
-        contrasts: every pair of configurations in every ranked metric, where it could be tested.
-        notes: sentences that belong under the table.
+        metrics: the names of the columns.
+        unit: what the intervals are computed over: `seeds` or `pictures`.
+        contrasts: every pair of configurations in every ranked metric that could be tested.
+        notes: sentences to show below the table.
     """
 
     study: Study
@@ -159,7 +176,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def column(self, metric: str) -> dict[str, Cell]:
-        """Configuration -> its cell of a metric, where it has a value that may be compared."""
+        """Returns configuration -> cell of a metric, for cells with a comparable value."""
         return {
             row.configuration: cell
             for row in self.rows
@@ -168,11 +185,11 @@ class Comparison:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no run has been evaluated yet."""
+        """Whether the table has no value yet."""
         return not any(cell.value is not None for row in self.rows for cell in row.cells.values())
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The table as the `table --json` contract has it."""
+        """Returns the table in the format of `table --json`."""
         return [
             {
                 "configuration": row.configuration,
@@ -181,48 +198,3 @@ class Comparison:
             }
             for row in self.rows
         ]
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One contender on one task.
-
-    Attributes:
-        seconds: of each round.
-        error: relative, against the exact value; None where there is nothing to be off from.
-    """
-
-    task: str
-    contender: str
-    seconds: tuple[float, ...]
-    error: float | None = None
-
-    @property
-    def median(self) -> float:
-        """Seconds, the median over the rounds."""
-        return statistics.median(self.seconds)
-
-
-@dataclass(frozen=True)
-class Speed:
-    """One contender in training.
-
-    Attributes:
-        rounds: pictures per second of each.
-        peak_memory_mb: of its process; on a GPU of what torch took there.
-        share: of the arithmetic limit.
-        limit_tflops: that limit, as measured in the same run.
-        split: share of a step's time by what it is spent on; None where it was not measured.
-    """
-
-    contender: str
-    rounds: tuple[float, ...]
-    peak_memory_mb: float
-    share: float
-    limit_tflops: float
-    split: Mapping[str, float] | None = None
-
-    @property
-    def median(self) -> float:
-        """Pictures per second."""
-        return statistics.median(self.rounds)

@@ -1,4 +1,4 @@
-"""What was measured while runs trained: points of curves and what is known of them. No torch."""
+"""Records of curves: metric points, summaries, buckets, alerts, measured speeds."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,11 +9,12 @@ from engine.config import RunConfig
 
 @dataclass(frozen=True)
 class MetricPoint:
-    """One value of one curve, None where there is none.
+    """One point of one curve.
 
     Attributes:
-        id: the cursor.
-        at: when it was measured, in seconds since 1970; None where that is not known.
+        value: None if the value is not finite.
+        id: the row id, which readers use as a cursor.
+        at: the Unix time of the measurement; None if unknown.
     """
 
     run_id: int
@@ -27,7 +28,7 @@ class MetricPoint:
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """The last and the extreme values of one curve."""
+    """The last, the lowest and the highest value of one curve, with their epochs."""
 
     run_id: int
     name: str
@@ -40,16 +41,19 @@ class MetricSummary:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Neighbouring points of one curve, drawn as one.
+class CurveBucket:
+    """Consecutive points of one curve, summarised as one; all buckets span as many steps.
 
     Attributes:
-        part: which stretch of the run; all of a curve's have the same number of steps.
-        n: how many of its points have a value.
-        step: the mean of its steps. `at` likewise; None where no time is known.
-        value, low, high: mean, least and greatest; None where no point has a value.
-        last_step: the greatest of its steps.
-        id: the greatest of its points' cursors.
+        part: the index of the bucket in the run, from 0.
+        n: the number of points with a value.
+        step: the mean step.
+        at: the mean Unix time; None if no time is known.
+        value: the mean value; None if no point has a value.
+        low: the lowest value.
+        high: the highest value.
+        last_step: the last step.
+        id: the highest row id of the points.
     """
 
     run_id: int
@@ -66,7 +70,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Alert:
-    """Something in a run's curves that a person should look at, where it happened."""
+    """A warning about the curves of a run, at the step where its condition was met."""
 
     run_id: int
     step: int
@@ -77,7 +81,7 @@ class Alert:
 
 @dataclass(frozen=True)
 class Probe:
-    """What one host needs for one kind of work, as a short probe measured it."""
+    """The measured training speed and memory of one host for one workload."""
 
     host: str
     work: str
@@ -88,7 +92,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run needed on the machine of its first attempt; `memory_mb`: None where unknown."""
+    """The measured speed and memory of a run on the host of its first attempt.
+
+    Attributes:
+        memory_mb: None if it was not measured.
+    """
 
     config: RunConfig
     host: str | None

@@ -1,4 +1,4 @@
-"""What is known of studies, runs and their results: frozen records, no rows, no torch."""
+"""Records of studies, runs, jobs and evaluations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ JobKind = Literal["train", "check", "probe"]
 
 
 class RunState(StrEnum):
-    """Where a run is in its life; the text is what commands and tables show."""
+    """The state of a run or job; the text is what commands and tables show."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -24,17 +24,22 @@ class RunState(StrEnum):
     DIVERGED = "diverged"
 
     def is_finished(self) -> bool:
-        """Whether no process works on the run, nor waits to."""
+        """Returns whether the run is neither queued nor processed."""
         return self not in (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
 
     def is_active(self) -> bool:
-        """Whether a process should be working on the run."""
+        """Returns whether a process should be working on the run."""
         return self in (RunState.RUNNING, RunState.STOPPING)
 
 
 @dataclass(frozen=True)
 class Study:
-    """One question: these configurations, on this data, with this budget, over these seeds."""
+    """A comparison of configurations on one data source with one budget over some seeds.
+
+    Attributes:
+        data: the SOURCE text of the data.
+        archived_at: when a user hid the study from the lists; None: not hidden.
+    """
 
     id: int
     name: str
@@ -51,14 +56,16 @@ class Run:
     """One training of one configuration with one seed.
 
     Attributes:
-        reason: why it ended as it did, for a person; None when there is nothing to say.
-        phase: what it is doing while it runs: preparing data, training, evaluating.
-        config: as asked for; `resolved` with everything that was `auto` decided, once started.
-        epoch, epochs, step, steps: done and in all; `steps` is 0 until the data is known.
-        best_epoch: the epoch whose checkpoint validation chose so far.
+        reason: why the run ended in its state, in words for the user; None if no reason is needed.
+        phase: the current phase, such as preparing data, training, evaluating.
+        config: the requested config.
+        resolved: the config with every `auto` replaced; None until the first attempt starts.
+        epoch: the number of finished epochs, of `epochs`.
+        step: the number of finished steps, of `steps`; `steps` is 0 until the data is prepared.
+        best_epoch: the epoch whose checkpoint is the best on the validation split so far.
         environment: versions and machine of the first attempt.
-        attempt: how often a process has taken it up.
-        will_retry: it crashed, and goes on by itself in a moment.
+        attempt: the number of attempts so far.
+        will_retry: the run crashed and will be retried automatically.
     """
 
     id: int
@@ -88,25 +95,26 @@ class Run:
 
     @property
     def progress(self) -> float:
-        """The share of training done, 0 to 1."""
+        """The finished share of the training, from 0 to 1."""
         return self.step / self.steps if self.steps else 0.0
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will happen to the run by itself."""
+        """Whether the run has ended and will not be retried automatically."""
         return self.state.is_finished() and not self.will_retry
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one process did with a run.
+    """One attempt of a process to train a run.
 
     Attributes:
-        number: 1 for the first.
-        host: the machine it was on.
-        from_step: the step it continued from, 0 for the beginning.
-        state, reason: how it ended; None while it is at work.
-        note: what a person should know of it: a checkpoint that was damaged, a long wait.
+        number: 1 for the first attempt.
+        host: the machine of the process.
+        from_step: the step of the checkpoint that the attempt continued from; 0: from the start.
+        state: the state in which the attempt ended; None while the process is running.
+        reason: why the attempt ended in this state.
+        note: events that the user should know, one per line, such as a damaged checkpoint.
     """
 
     run_id: int
@@ -122,18 +130,20 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One metric of one run on one split, with the protocol that makes it comparable.
+    """One metric of one checkpoint on one split, with the protocol that makes it comparable.
 
     Attributes:
-        value: None when `missing` says why there is none.
-        low, high: a 95 % interval over pictures.
-        n_pictures: how many pictures the value rests on.
-        epoch: the checkpoint's.
-        note: a warning or mark that goes with the value.
-        reference: the same figure of the targets, where it has a meaning.
+        value: the value in the unit of the metric; None if `missing` gives the reason.
+        n_pictures: the number of pictures that the value was computed from.
+        epoch: the epoch of the checkpoint.
+        low: the lower end of the 95 % interval over pictures.
+        high: the upper end of this interval.
+        missing: the reason for an absent value.
+        note: a warning about the value.
+        reference: the metric of the targets themselves, where it has a meaning.
         protocol: split, extractor and hash of its weights, resize rule, px, precision.
-        halves: float32 values on random halves of the pictures, the same halves for every run:
-            what a difference of two runs with one seed is judged by.
+        halves: float32 values on random halves of the pictures, the same halves for every run.
+            Differences of two runs with one seed each are tested with them.
     """
 
     run_id: int
@@ -153,11 +163,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The fakes of a split, made by one checkpoint.
+    """The stored fakes of one checkpoint on one split.
 
     Attributes:
-        path: [N, px, px, 3] bytes as an .npy file, relative to the artifacts folder.
-        names: [N] of the pairs, in the file's order.
+        path: an .npy file of [N, px, px, 3] uint8, relative to the artifacts folder.
+        names: the [N] names of the pairs, in the order of the file.
     """
 
     run_id: int
@@ -169,7 +179,11 @@ class Predictions:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """One metric of one picture of one run."""
+    """One metric of one picture of one checkpoint.
+
+    Attributes:
+        picture: the name of the pair.
+    """
 
     run_id: int
     split: str
@@ -180,8 +194,8 @@ class ImageScore:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """All that one checkpoint was found worth on one split; recorded whole or not at all."""
+class CheckpointEvaluation:
+    """All evaluation results of one checkpoint on one split; stored atomically."""
 
     evaluations: tuple[Evaluation, ...]
     scores: tuple[ImageScore, ...] = ()
@@ -190,10 +204,16 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Sample:
-    """The pictures of one epoch, the same validation pairs for every run of a study.
+    """The sample pictures of one epoch; all runs of a study use the same validation pairs.
 
-    Paths are relative to the artifacts folder. `grid` has a row per pair: source, target, fake;
-    `source`, `target` and `fake` are its columns; `thumbnail` has a few sources above their fakes.
+    Paths are relative to the artifacts folder.
+
+    Attributes:
+        grid: one row per pair: source, target, fake.
+        source: the first column of the grid.
+        target: the second column of the grid.
+        fake: the third column of the grid.
+        thumbnail: a few sources above their fakes.
     """
 
     run_id: int
@@ -212,11 +232,12 @@ class Checkpoint:
     """A saved training state.
 
     Attributes:
-        epoch: whole epochs done; `is_whole` unless some steps of the next are done too.
-        step: steps done.
-        path: relative to the artifacts folder.
-        is_best: whether validation chose it.
-        is_slim: its optimisers were pruned: it can be used, but not trained further.
+        epoch: the number of finished epochs.
+        step: the number of finished steps.
+        is_whole: saved at the end of an epoch, not between two steps of the next one.
+        path: the file, relative to the artifacts folder.
+        is_best: the best checkpoint on the validation split so far.
+        is_slim: saved without optimiser states; the run cannot be trained further from it.
     """
 
     run_id: int
@@ -232,17 +253,21 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work in the queue. `token` belongs to one attempt: who holds it may write.
+    """A piece of work in the queue.
 
     Attributes:
-        kind: `train`, a run; `check`, looking at a source of pairs; `probe`, measuring speed.
-        run_id: of a training job, else None.
-        subject: of any other: the source it is about, or what is measured, as JSON.
-        reason: why it ended as it did; a training job's is its run's.
-        progress: 0 to 1; a training job's is its run's.
-        process: who works on it, as `processes.identify` has it; at first its supervisor.
-        host, slot: where it was claimed.
-        retries: how often it went on by itself since a person last said so.
+        kind: `train` trains a run, `check` scans a data source, `probe` measures speed.
+        run_id: the run of a training job; None for other kinds.
+        subject: the source of a `check` job, or the workloads of a `probe` job as JSON; None for
+            training jobs.
+        reason: why the job ended in its state.
+        progress: from 0 to 1; the progress of a training job is stored with its run.
+        attempt: the number of claims so far.
+        token: identifies the current attempt; only its holder may write.
+        process: the identity of the worker process; the supervisor's until the worker starts.
+        host: the machine that claimed the job.
+        slot: the slot of this machine.
+        retries: automatic retries since the last request of a user.
     """
 
     id: int

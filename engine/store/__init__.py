@@ -1,20 +1,21 @@
 """The database of studies, runs, jobs and results. The only package that uses SQL.
 
 Modules:
-    store: the class `Store`.
-    reading: read-only queries.
-    curves: queries about curves.
-    studies: adds, extends, archives and deletes studies.
-    queue: queues, claims and ends jobs.
-    recording: writes of a worker, under the token of its job.
-    session: an open database and its transactions.
+    store: the class `Store`, which owns the repositories, and its contract.
+    studies: adds, extends, annotates and archives studies.
+    runs: runs, their attempts and samples.
+    checkpoints: records of checkpoint files.
+    jobs: the job queue.
+    evaluations: metric values, scores of single images, predictions.
+    curves: metric points, their summaries, alerts.
+    machines: speed probes, costs of runs, and the installation id.
+    run_files: lists the files that the database records of runs.
+    database: transactions and job tokens.
     connection: opens SQLite and PostgreSQL databases.
-    migrations: migrates older schemas.
     schema: the tables.
     rows: converts rows to records.
-    gate: refuses impossible values.
 
-Not here: records (`records`) and files (`system.files`).
+Not here: records (`records`) and the files that rows point to (`system.files`).
 """
 
 from engine.store.connection import (
@@ -25,15 +26,15 @@ from engine.store.connection import (
     is_absent,
     is_on_this_machine,
 )
-from engine.store.queue import Place
-from engine.store.session import GoneDatabaseError, LostJobError
+from engine.store.database import DatabaseReplacedError, LostJobError
+from engine.store.jobs import WorkerSlot
 from engine.store.store import Store, utc_now
 
 __all__ = [
-    "GoneDatabaseError",
+    "DatabaseReplacedError",
     "LostJobError",
-    "Place",
     "Store",
+    "WorkerSlot",
     "check_address",
     "database_path",
     "has_password",

@@ -1,5 +1,6 @@
-"""Opening the database: pragmas, transactions, and whether the file is ours to write."""
+"""Opens SQLite and PostgreSQL databases, and refuses those that are not Chromabench's."""
 
+import secrets
 from pathlib import Path
 
 import psutil
@@ -9,34 +10,34 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from engine.errors import BadInputError, StoreError
-from engine.store import migrations
-from engine.store.schema import APPLICATION_ID, SCHEMA_VERSION, metadata
+from engine.store.schema import APPLICATION_ID, SCHEMA_VERSION, installation, metadata
 
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "glusterfs")
 
-# PostgreSQL has no place in a file's header; a table of our own says whose the others are.
+# A SQLite file has the schema version in its header; on PostgreSQL it is stored in a table.
 _SCHEMA = sa.Table("chromabench_schema", sa.MetaData(), sa.Column("version", sa.Integer))
 
 
-def connect(url: str, patience_s: float) -> Engine:
-    """An engine on the database, its tables made if it is new, brought up to date if it is old.
+def connect(url: str, lock_timeout_s: float) -> Engine:
+    """Opens a database and creates the tables of a new one.
 
-    On SQLite: write-ahead log, full synchronisation. A transaction of an engine with the execution
-    option `immediate` takes the write lock at its start, since one that reads first and writes
-    later fails at once when another writer came between.
+    SQLite databases use a write-ahead log and full synchronisation. A transaction of an engine with
+    the execution option `immediate` takes the write lock at its start: a transaction that reads
+    first and writes later fails at once if another writer came between.
 
     Args:
-        url: SQLite or PostgreSQL.
-        patience_s: how long a writer waits for another one.
+        url: the address of a SQLite or PostgreSQL database.
+        lock_timeout_s: how long a writer waits for another writer, in seconds.
 
     Raises:
-        StoreError: the database belongs to another program or to a newer version, or is of no use.
-        BadInputError: the URL is of no kind that is supported.
+        StoreError: the database belongs to another program or has another schema version, or it
+            cannot be opened.
+        BadInputError: the address is not one of SQLite or PostgreSQL.
     """
     kind = check_address(url)
-    shown = sa.make_url(url).render_as_string(hide_password=True)
+    shown_url = sa.make_url(url).render_as_string(hide_password=True)
     try:
-        engine = _make_engine(url, kind, patience_s)
+        engine = _make_engine(url, kind, lock_timeout_s)
         try:
             (_prepare_sqlite if kind == "sqlite" else _prepare_postgresql)(engine)
         except BaseException:
@@ -44,16 +45,16 @@ def connect(url: str, patience_s: float) -> Engine:
             raise
         return engine
     except sa.exc.DBAPIError as error:
-        raise StoreError(f"The database {shown} cannot be opened: {error.orig}.") from error
+        raise StoreError(f"The database {shown_url} cannot be opened: {error.orig}.") from error
     except (ImportError, sa.exc.ArgumentError) as error:
-        raise BadInputError(f"The database {shown} cannot be reached: {error}.") from error
+        raise BadInputError(f"The database {shown_url} cannot be reached: {error}.") from error
 
 
 def check_address(url: str) -> str:
-    """The kind of a database address: `sqlite` or `postgresql`; touches nothing.
+    """Returns the kind of a database address, `sqlite` or `postgresql`; opens nothing.
 
     Raises:
-        BadInputError: it is no address, or of a kind that is not supported.
+        BadInputError: the text is not an address, or its kind is not supported.
     """
     try:
         parsed = make_url(url)
@@ -74,33 +75,33 @@ def check_address(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    """Whether an address says a password."""
+    """Returns whether an address contains a password."""
     parsed = make_url(url)
     return parsed.password is not None or "password" in parsed.query
 
 
 def is_on_this_machine(url: str) -> bool:
-    """Whether other machines cannot reach the database: a file, a socket, a loopback address."""
+    """Returns whether other machines cannot reach the database (file, socket, loopback address)."""
     parsed = make_url(url)
-    local = (None, "", "localhost", "127.0.0.1", "::1")
-    return parsed.get_backend_name() == "sqlite" or parsed.host in local
+    local_hosts = (None, "", "localhost", "127.0.0.1", "::1")
+    return parsed.get_backend_name() == "sqlite" or parsed.host in local_hosts
 
 
 def database_path(url: str) -> Path:
-    """The file of a SQLite address."""
+    """Returns the file of a SQLite address."""
     return Path(str(make_url(url).database))
 
 
 def is_absent(url: str) -> bool:
-    """Whether the address is that of a SQLite file that is not there yet."""
+    """Returns whether the address is that of a SQLite file that does not exist yet."""
     return check_address(url) == "sqlite" and not database_path(url).exists()
 
 
 def identify(url: str) -> str | None:
-    """Which file stands behind a SQLite address now; None where none does.
+    """Returns the identity (device and inode) of the file at a SQLite address; None if absent.
 
-    A database that was deleted or replaced goes on taking commits, into nowhere: whoever has it
-    open asks from time to time whether it is still the same.
+    SQLite keeps writing to a file that was deleted or replaced, and those writes are lost.
+    Processes compare this identity with the one at opening time to detect it.
     """
     if check_address(url) != "sqlite":
         return "server"
@@ -111,15 +112,15 @@ def identify(url: str) -> str | None:
     return f"{status.st_dev}-{status.st_ino}"
 
 
-def _make_engine(url: str, kind: str, patience_s: float) -> Engine:
+def _make_engine(url: str, kind: str, lock_timeout_s: float) -> Engine:
     if kind == "sqlite":
-        engine = sa.create_engine(url, connect_args={"timeout": patience_s})
-        event.listen(engine, "connect", _configure)
-        event.listen(engine, "begin", _begin)
+        engine = sa.create_engine(url, connect_args={"timeout": lock_timeout_s})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
         return engine
-    options = f"-c lock_timeout={patience_s * 1000:.0f} -c timezone=utc"
+    options = f"-c lock_timeout={lock_timeout_s * 1000:.0f} -c timezone=utc"
     return sa.create_engine(
-        _with_driver(url), pool_pre_ping=True, connect_args={"options": options}
+        _with_default_driver(url), pool_pre_ping=True, connect_args={"options": options}
     )
 
 
@@ -128,78 +129,77 @@ def _prepare_sqlite(engine: Engine) -> None:
     if path.is_dir():
         raise StoreError(f"The database {path} is a folder; name a file in it.")
     _refuse_network(path.resolve())
-    application, version, tables = _look(engine)
-    _check_owner(engine, application, version, tables)
-    if not tables:
-        _found(engine)
-    elif version < SCHEMA_VERSION:
-        migrations.migrate(engine, version)
-    _write_ahead(engine)
+    application_id, version, n_tables = _inspect_file(engine)
+    if application_id not in (0, APPLICATION_ID) or (application_id == 0 and n_tables):
+        raise StoreError(
+            f"{path} is another program's database; it was left as it is. "
+            "Set CHROMABENCH_DATABASE_URL to a file of our own."
+        )
+    if n_tables:
+        _require_version(str(path), version)
+    else:
+        _initialise(engine)
+    _enable_write_ahead_log(engine)
 
 
-def _configure(connection: DBAPIConnection, _record: object) -> None:
-    # Transactions begin where we say so, not where the driver guesses.
-    connection.isolation_level = None
+def _configure_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    connection.isolation_level = None  # `_begin_sqlite` starts transactions, not the driver
     cursor = connection.cursor()
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
-def _begin(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     immediate = connection.get_execution_options().get("immediate")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def _refuse_network(path: Path) -> None:
-    """The write-ahead log needs memory that all processes share: there is none over a network."""
-    kinds = {it.mountpoint: it.fstype for it in psutil.disk_partitions(all=True)}
-    places = (str(it) for it in (path, *path.parents))
-    kind = next((kinds[place] for place in places if place in kinds), "")
-    if kind.startswith(NETWORK_FILE_SYSTEMS):
+    """Refuses network file systems, which have no shared memory for the write-ahead log."""
+    types = {
+        partition.mountpoint: partition.fstype for partition in psutil.disk_partitions(all=True)
+    }
+    folders = (str(folder) for folder in (path, *path.parents))
+    file_system = next((types[folder] for folder in folders if folder in types), "")
+    if file_system.startswith(NETWORK_FILE_SYSTEMS):
         raise StoreError(
-            f"{path} lies on a network file system ({kind}), where SQLite loses data. Set "
+            f"{path} lies on a network file system ({file_system}), where SQLite loses data. Set "
             "CHROMABENCH_DATABASE_URL to a local file, or to a PostgreSQL database."
         )
 
 
-def _look(engine: Engine) -> tuple[int, int, int]:
-    """Application, version of the schema, number of tables; asks for no lock."""
+def _inspect_file(engine: Engine) -> tuple[int, int, int]:
+    """Returns (application id, schema version, number of tables) without taking a lock."""
     with engine.begin() as connection:
-        application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+        application_id = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
-        return application, version, tables
+        n_tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
+        return application_id, version, n_tables
 
 
-def _check_owner(engine: Engine, application: int, version: int, tables: int) -> None:
-    if application not in (0, APPLICATION_ID) or (application == 0 and tables):
-        raise StoreError(
-            f"{engine.url.database} is another program's database; it was left as it is. "
-            "Set CHROMABENCH_DATABASE_URL to a file of our own."
-        )
-    if tables:
-        _check_version(str(engine.url.database), version, migrations.OLDEST)
-
-
-def _found(engine: Engine) -> None:
-    """Marks a new file as ours and makes the tables, unless another process was as quick."""
+def _initialise(engine: Engine) -> None:
+    """Marks a new file as Chromabench's and creates the tables, unless another process did."""
     with engine.execution_options(immediate=True).begin() as connection:
         if connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one():
             return
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
         connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
-        metadata.create_all(connection)
-        migrations.found(connection)
+        _create_tables(connection)
 
 
-def _check_version(database: str, version: int, oldest: int) -> None:
+def _create_tables(connection: Connection) -> None:
+    metadata.create_all(connection)
+    connection.execute(sa.insert(installation).values(id=secrets.token_hex(8)))
+
+
+def _require_version(database: str, version: int) -> None:
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{database} was written by a newer Chromabench (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); it was left as it is. Update Chromabench."
         )
-    if version < oldest:
+    if version < SCHEMA_VERSION:
         raise StoreError(
             f"{database} was written before the first release (schema {version}, now "
             f"{SCHEMA_VERSION}); it was left as it is. Move it away or set "
@@ -207,38 +207,34 @@ def _check_version(database: str, version: int, oldest: int) -> None:
         )
 
 
-def _write_ahead(engine: Engine) -> None:
-    """Turns the write-ahead log on: kept in the file, so only once it is known to be ours."""
+def _enable_write_ahead_log(engine: Engine) -> None:
+    """Enables the write-ahead log, a setting that SQLite stores in the file."""
     raw = engine.raw_connection()
     raw.cursor().execute("PRAGMA journal_mode=WAL")
     raw.close()
 
 
 def _prepare_postgresql(engine: Engine) -> None:
+    database = str(engine.url.database)
     with engine.begin() as connection:
-        # One process at a time looks whether the tables are there, and makes them.
+        # The lock lets one process at a time check for the tables and create them.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPLICATION_ID)))
-        there = set(sa.inspect(connection).get_table_names())
-        if _SCHEMA.name not in there:
-            if foreign := sorted(there & set(metadata.tables)):
+        tables = set(sa.inspect(connection).get_table_names())
+        if _SCHEMA.name not in tables:
+            if foreign_tables := sorted(tables & set(metadata.tables)):
                 raise StoreError(
-                    f"{engine.url.database} has another program's table {foreign[0]!r}; it was "
-                    "left as it is. Set CHROMABENCH_DATABASE_URL to a database of our own."
+                    f"{database} has another program's table {foreign_tables[0]!r}; it was left as "
+                    "it is. Set CHROMABENCH_DATABASE_URL to a database of our own."
                 )
             _SCHEMA.create(connection)
             connection.execute(_SCHEMA.insert().values(version=SCHEMA_VERSION))
-            metadata.create_all(connection)
-            migrations.found(connection)
+            _create_tables(connection)
         version = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
-        if version == migrations.OLDEST_ON_SERVER:
-            migrations.migrate_server(connection)
-            connection.execute(sa.update(_SCHEMA).values(version=SCHEMA_VERSION))
-            version = SCHEMA_VERSION
-        _check_version(str(engine.url.database), version, SCHEMA_VERSION)
+        _require_version(database, version)
 
 
-def _with_driver(url: str) -> sa.URL:
-    """PostgreSQL is spoken to by psycopg 3 unless the address names another driver."""
+def _with_default_driver(url: str) -> sa.URL:
+    """Returns the address with psycopg 3 as its driver, unless it names a driver."""
     parsed = make_url(url)
-    plain = parsed.drivername == "postgresql"
-    return parsed.set(drivername="postgresql+psycopg") if plain else parsed
+    has_no_driver = parsed.drivername == "postgresql"
+    return parsed.set(drivername="postgresql+psycopg") if has_no_driver else parsed

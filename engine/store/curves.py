@@ -1,69 +1,75 @@
-"""Questions about curves, and what was measured while they were recorded."""
+"""Curves of runs: metric points, their summaries, and alerts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from engine.config import RunConfig
-from engine.records.curves import Alert, Cost, MetricPoint, MetricSummary, Probe, Stretch
+from engine.records.curves import Alert, CurveBucket, MetricPoint, MetricSummary
+from engine.records.runs import Job
 from engine.store import rows
-from engine.store.schema import alerts, metric_summaries, metrics, probes, runs
-from engine.store.session import Connected
-
-_BACK = metrics.c.step.desc()
+from engine.store.database import Database
+from engine.store.schema import alerts, metric_summaries, metrics, runs
 
 
-class Curves(Connected):
-    """What came of runs while they trained."""
+class Curves:
+    """Repository of metric points, summaries and alerts."""
 
-    def read_metrics(
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(
         self, run_ids: Sequence[int], after: int = 0, names: Sequence[str] | None = None
     ) -> list[MetricPoint]:
-        """The curve points of some runs that came after a cursor, in the order they came."""
+        """Returns the metric points of some runs whose id is above `after`, by id."""
         query = sa.select(metrics).where(metrics.c.run_id.in_(run_ids), metrics.c.id > after)
         if names is not None:
             query = query.where(metrics.c.name.in_(names))
-        return [rows.metric_point(row) for row in self._rows(query.order_by(metrics.c.id))]
+        ordered = query.order_by(metrics.c.id)
+        return [rows.metric_point(row) for row in self._database.rows(ordered)]
 
-    def read_points(self, cursors: Mapping[int, int], name: str) -> list[MetricPoint]:
-        """What came to one curve of some runs since; in the order it came.
+    def read_new_points(self, cursors: Mapping[int, int], name: str) -> list[MetricPoint]:
+        """Returns the points of one curve that were added after a cursor per run, by id.
 
         Args:
-            cursors: run -> the id of its last point that is known. Each has its own, because
-                several workers write at the same time and their ids need not come in order.
-            name: of the curve.
+            cursors: run id -> id of the newest point that the caller has. Each run has its own
+                cursor, because several workers write concurrently and their ids interleave.
+            name: the name of the curve.
         """
-        since = [
+        newer = [
             (metrics.c.run_id == run_id) & (metrics.c.name == name) & (metrics.c.id > after)
             for run_id, after in cursors.items()
         ]
-        query = sa.select(metrics).where(sa.or_(sa.false(), *since)).order_by(metrics.c.id)
-        return [rows.metric_point(row) for row in self._rows(query)]
+        query = sa.select(metrics).where(sa.or_(sa.false(), *newer)).order_by(metrics.c.id)
+        return [rows.metric_point(row) for row in self._database.rows(query)]
 
-    def read_span(
+    def read_first_and_last(
         self, run_id: int, after: int, since: datetime | None = None
     ) -> tuple[MetricPoint, MetricPoint] | None:
-        """A run's first and last recorded points after a step; None where there is none.
+        """Returns the first and the last point of a run after a step; None if there is none.
 
         Args:
-            run_id: whose.
-            after: the step.
-            since: only what was measured since then: by this attempt, not by one before.
+            run_id: the run.
+            after: only points of later steps are read.
+            since: only points measured at or after this time are read, which excludes earlier
+                attempts.
         """
         query = sa.select(metrics).where(metrics.c.run_id == run_id, metrics.c.step > after)
         if since is not None:
             query = query.where(metrics.c.at >= since.timestamp())
-        ends = [self._rows(query.order_by(it).limit(1)) for it in (metrics.c.step, _BACK)]
-        return (rows.metric_point(ends[0][0]), rows.metric_point(ends[1][0])) if ends[0] else None
+        first = self._database.rows(query.order_by(metrics.c.step).limit(1))
+        last = self._database.rows(query.order_by(metrics.c.step.desc()).limit(1))
+        return (rows.metric_point(first[0]), rows.metric_point(last[0])) if first else None
 
-    def read_stretches(self, run_ids: Sequence[int], name: str, stride: int) -> list[Stretch]:
-        """One curve of some runs, so many steps drawn as one; by run and step."""
-        part = (metrics.c.step - 1) // stride
+    def read_buckets(self, run_ids: Sequence[int], name: str, stride: int) -> list[CurveBucket]:
+        """Returns one curve of some runs, `stride` steps per bucket, by run and step."""
+        bucket = (metrics.c.step - 1) // stride
         query = (
             sa.select(
                 metrics.c.run_id,
-                part.label("part"),
+                bucket.label("part"),
                 sa.func.count(metrics.c.value).label("n"),
                 sa.func.avg(metrics.c.step).label("step"),
                 sa.func.avg(metrics.c.at).label("at"),
@@ -74,37 +80,21 @@ class Curves(Connected):
                 sa.func.max(metrics.c.id).label("id"),
             )
             .where(metrics.c.run_id.in_(run_ids), metrics.c.name == name)
-            .group_by(metrics.c.run_id, part)
-            .order_by(metrics.c.run_id, part)
+            .group_by(metrics.c.run_id, bucket)
+            .order_by(metrics.c.run_id, bucket)
         )
-        return [rows.stretch(row) for row in self._rows(query)]
+        return [rows.curve_bucket(row) for row in self._database.rows(query)]
 
-    def read_alerts(self, run_ids: Sequence[int]) -> list[Alert]:
-        """What was seen in the curves of some runs, in the order of its happening."""
-        query = sa.select(alerts).where(alerts.c.run_id.in_(run_ids))
-        return [rows.alert(row) for row in self._rows(query.order_by(alerts.c.run_id, alerts.c.id))]
-
-    def read_probes(self, host: str) -> dict[str, Probe]:
-        """What a host measured, by the kind of work."""
-        found = self._rows(sa.select(probes).where(probes.c.host == host))
-        return {row["work"]: rows.probe(row) for row in found}
-
-    def read_metric_summaries(self, run_ids: Sequence[int]) -> list[MetricSummary]:
-        """The last and extreme values of every curve of some runs."""
-        query = sa.select(metric_summaries).where(metric_summaries.c.run_id.in_(run_ids))
-        return [rows.metric_summary(row) for row in self._rows(query)]
-
-    def read_curves(
+    def read_thinned(
         self, run_ids: Sequence[int], names: Sequence[str], parts: int
     ) -> dict[tuple[int, str], list[tuple[float, float]]]:
-        """Curves thinned to the means of at most so many equal parts of a run.
+        """Returns curves thinned to at most `parts` means per run.
 
         Returns:
-            (run, name) -> [(mean step, mean value)] of the parts that hold a point.
+            (run id, name) -> [(mean step, mean value)] of the parts that hold a point.
         """
-        part = (metrics.c.step - 1) * parts // sa.func.max(runs.c.steps, metrics.c.step)
-        if self._engine.dialect.name != "sqlite":
-            part = (metrics.c.step - 1) * parts // sa.func.greatest(runs.c.steps, metrics.c.step)
+        greatest = sa.func.max if self._database.is_sqlite else sa.func.greatest
+        part = (metrics.c.step - 1) * parts // greatest(runs.c.steps, metrics.c.step)
         key = (metrics.c.run_id, metrics.c.name, part)
         query = (
             sa.select(
@@ -119,55 +109,142 @@ class Curves(Connected):
             .group_by(*key)
             .order_by(*key)
         )
-        found: dict[tuple[int, str], list[tuple[float, float]]] = {}
-        for row in self._rows(query):
-            curve = found.setdefault((row["run_id"], row["name"]), [])
+        curves: dict[tuple[int, str], list[tuple[float, float]]] = {}
+        for row in self._database.rows(query):
+            curve = curves.setdefault((row["run_id"], row["name"]), [])
             curve.append((float(row["step"]), float(row["value"])))
-        return found
+        return curves
+
+    def read_summaries(self, run_ids: Sequence[int]) -> list[MetricSummary]:
+        """Returns the last and extreme values of every curve of some runs."""
+        query = sa.select(metric_summaries).where(metric_summaries.c.run_id.in_(run_ids))
+        return [rows.metric_summary(row) for row in self._database.rows(query)]
 
     def read_step_shares(
-        self, run_ids: Sequence[int], above: Mapping[str, float], below: Mapping[str, float]
+        self,
+        run_ids: Sequence[int],
+        upper_bounds: Mapping[str, float],
+        lower_bounds: Mapping[str, float],
     ) -> dict[int, float]:
-        """Run -> the share of its recorded steps with any curve above or below its bound."""
-        beyond = [(metrics.c.name == name) & (metrics.c.value > it) for name, it in above.items()]
-        beyond += [(metrics.c.name == name) & (metrics.c.value < it) for name, it in below.items()]
-        steps = sa.func.count(metrics.c.step.distinct())
-        of_runs = sa.select(metrics.c.run_id, steps.label("n")).where(
-            metrics.c.run_id.in_(run_ids), metrics.c.name.in_([*above, *below])
-        )
-        grouped = metrics.c.run_id
-        every = {it["run_id"]: it["n"] for it in self._rows(of_runs.group_by(grouped))}
-        beyond_them = of_runs.where(sa.or_(*beyond)).group_by(grouped)
-        found = {it["run_id"]: it["n"] for it in self._rows(beyond_them)}
-        return {run_id: found.get(run_id, 0) / n for run_id, n in every.items()}
+        """Returns run id -> share of its recorded steps at which any curve leaves its bounds.
 
-    def read_costs(self, newest: int) -> list[Cost]:
-        """What the newest so many runs needed, the newest last."""
-        speed, memory = (metric_summaries.alias() for _ in range(2))
-        query = (
-            sa.select(
-                runs.c.config,
-                runs.c.environment,
-                speed.c.last.label("speed"),
-                memory.c.last.label("memory"),
-            )
-            .join(speed, (speed.c.run_id == runs.c.id) & (speed.c.name == "images_per_second"))
-            .outerjoin(memory, (memory.c.run_id == runs.c.id) & (memory.c.name == "peak_memory_mb"))
-            .where(speed.c.last.is_not(None))
-            .order_by(-runs.c.id)
-            .limit(newest)
-        )
-        return [
-            Cost(
-                RunConfig.model_validate(row["config"]),
-                (row["environment"] or {}).get("host"),
-                row["speed"],
-                row["memory"],
-            )
-            for row in reversed(self._rows(query))
+        Args:
+            run_ids: the runs.
+            upper_bounds: curve -> the greatest value inside the bounds.
+            lower_bounds: curve -> the least value inside the bounds.
+        """
+        outside = [
+            (metrics.c.name == name) & (metrics.c.value > bound)
+            for name, bound in upper_bounds.items()
         ]
+        outside += [
+            (metrics.c.name == name) & (metrics.c.value < bound)
+            for name, bound in lower_bounds.items()
+        ]
+        n_steps = sa.func.count(metrics.c.step.distinct()).label("n")
+        query = (
+            sa.select(metrics.c.run_id, n_steps)
+            .where(
+                metrics.c.run_id.in_(run_ids),
+                metrics.c.name.in_([*upper_bounds, *lower_bounds]),
+            )
+            .group_by(metrics.c.run_id)
+        )
+        n_all = {row["run_id"]: row["n"] for row in self._database.rows(query)}
+        outside_rows = self._database.rows(query.where(sa.or_(*outside)))
+        n_outside = {row["run_id"]: row["n"] for row in outside_rows}
+        return {run_id: n_outside.get(run_id, 0) / n for run_id, n in n_all.items()}
 
-    def read_steps(self, run_ids: Sequence[int]) -> dict[int, int]:
-        """Run -> its steps in all, 0 until its data is known."""
-        query = sa.select(runs.c.id, runs.c.steps).where(runs.c.id.in_(run_ids))
-        return {row["id"]: row["steps"] for row in self._rows(query)}
+    def read_alerts(self, run_ids: Sequence[int]) -> list[Alert]:
+        """Returns the alerts of some runs, by run and time."""
+        query = sa.select(alerts).where(alerts.c.run_id.in_(run_ids))
+        ordered = query.order_by(alerts.c.run_id, alerts.c.id)
+        return [rows.alert(row) for row in self._database.rows(ordered)]
+
+    def add_points(
+        self, job: Job, epoch: int, step: int, points: Sequence[MetricPoint], now: datetime
+    ) -> None:
+        """Adds metric points, updates their summaries and the progress of the run.
+
+        A point that exists takes the new value: a new attempt repeats the steps after its
+        checkpoint, and its own values count.
+
+        Args:
+            job: the job of the run.
+            epoch: the current epoch.
+            step: the current step.
+            points: the points, all of one run.
+            now: the time of the heartbeat; also the time of points without one.
+        """
+        progress = {"epoch": epoch, "step": step, "progress_at": now}
+        update_run = sa.update(runs).where(runs.c.id == job.run_id).values(progress)
+        with self._database.job_transaction(job, now) as connection:
+            connection.execute(update_run)
+            if points:
+                self._upsert_points(connection, points, now.timestamp())
+                self._update_summaries(connection, points)
+
+    def _upsert_points(
+        self, connection: Connection, points: Sequence[MetricPoint], default_time: float
+    ) -> None:
+        values = [
+            {
+                "run_id": point.run_id,
+                "step": point.step,
+                "epoch": point.epoch,
+                "name": point.name,
+                "value": point.value,
+                "at": default_time if point.at is None else point.at,
+            }
+            for point in points
+        ]
+        insert = self._database.insert(metrics)
+        upsert = insert.on_conflict_do_update(
+            index_elements=["run_id", "step", "name"],
+            set_={"value": insert.excluded.value, "at": insert.excluded.at},
+        )
+        connection.execute(upsert, values)
+
+    def _update_summaries(self, connection: Connection, points: Sequence[MetricPoint]) -> None:
+        of_run = metric_summaries.c.run_id == points[0].run_id
+        stored = connection.execute(sa.select(metric_summaries).where(of_run)).mappings()
+        summaries = {row["name"]: rows.metric_summary(row) for row in stored}
+        for point in points:
+            summaries[point.name] = _summary_with(summaries.get(point.name), point)
+        for name in {point.name for point in points}:
+            values = asdict(summaries[name])
+            insert = self._database.insert(metric_summaries).values(values)
+            connection.execute(
+                insert.on_conflict_do_update(index_elements=["run_id", "name"], set_=values)
+            )
+
+    def add_alerts(self, job: Job, new_alerts: Sequence[Alert], now: datetime) -> None:
+        """Adds alerts; an alert of the same kind at the same step is stored once."""
+        values = [
+            {key: value for key, value in asdict(alert).items() if key != "id"}
+            for alert in new_alerts
+        ]
+        insert = self._database.insert(alerts).on_conflict_do_nothing()
+        with self._database.job_transaction(job, now) as connection:
+            connection.execute(insert, values)
+
+
+def _summary_with(summary: MetricSummary | None, point: MetricPoint) -> MetricSummary:
+    """Returns a curve's summary after one more point; extremes ignore points without a value."""
+    value, epoch = point.value, point.epoch
+    lowest, lowest_epoch, highest, highest_epoch = value, epoch, value, epoch
+    if summary is not None and summary.lowest is not None and summary.highest is not None:
+        if value is None or summary.lowest <= value:
+            lowest, lowest_epoch = summary.lowest, summary.lowest_epoch
+        if value is None or summary.highest >= value:
+            highest, highest_epoch = summary.highest, summary.highest_epoch
+    return MetricSummary(
+        run_id=point.run_id,
+        name=point.name,
+        last=value,
+        last_epoch=epoch,
+        lowest=lowest,
+        lowest_epoch=lowest_epoch,
+        highest=highest,
+        highest_epoch=highest_epoch,
+    )

@@ -1,9 +1,9 @@
-"""From rows to records: nothing of SQLAlchemy leaves the store."""
+"""Converts rows to records, so that no SQLAlchemy object leaves the store."""
 
 from sqlalchemy import RowMapping
 
 from engine.config import Budget, RunConfig
-from engine.records.curves import Alert, MetricPoint, MetricSummary, Probe, Stretch
+from engine.records.curves import Alert, CurveBucket, MetricPoint, MetricSummary, Probe
 from engine.records.runs import (
     Attempt,
     Checkpoint,
@@ -19,7 +19,7 @@ from engine.records.runs import (
 
 
 def study(row: RowMapping) -> Study:
-    """One row of `studies`."""
+    """Converts one row of `studies`."""
     return Study(
         id=row["id"],
         name=row["name"],
@@ -33,7 +33,7 @@ def study(row: RowMapping) -> Study:
 
 
 def run(row: RowMapping) -> Run:
-    """One row of `runs`."""
+    """Converts one row of `runs`."""
     resolved = row["resolved"]
     settings = {
         "state": RunState(row["state"]),
@@ -45,68 +45,69 @@ def run(row: RowMapping) -> Run:
 
 
 def job(row: RowMapping) -> Job:
-    """One row of `jobs`."""
+    """Converts one row of `jobs`."""
     values = {key: value for key, value in row.items() if key != "priority"}
     return Job(**{**values, "state": RunState(row["state"])})
 
 
 def attempt(row: RowMapping) -> Attempt:
-    """One row of `attempts`."""
+    """Converts one row of `attempts`."""
     values = {key: value for key, value in row.items() if key not in ("id", "job_id")}
     state = RunState(row["state"]) if row["state"] else None
     return Attempt(**{**values, "state": state})
 
 
 def metric_point(row: RowMapping) -> MetricPoint:
-    """One row of `metrics`."""
+    """Converts one row of `metrics`."""
     return MetricPoint(**row)
 
 
-def stretch(row: RowMapping) -> Stretch:
-    """One row of thinned `metrics`."""
-    values = {key: None if it is None else float(it) for key, it in row.items() if key in _MEANS}
-    return Stretch(**{**row, **values})
-
-
-_MEANS = ("step", "at", "value", "low", "high")
+def curve_bucket(row: RowMapping) -> CurveBucket:
+    """Converts one row of `Curves.read_buckets`; PostgreSQL returns some averages as decimals."""
+    averages = {
+        key: None if value is None else float(value)
+        for key, value in row.items()
+        if key in ("step", "at", "value", "low", "high")
+    }
+    return CurveBucket(**{**row, **averages})
 
 
 def alert(row: RowMapping) -> Alert:
-    """One row of `alerts`."""
+    """Converts one row of `alerts`."""
     return Alert(**row)
 
 
 def probe(row: RowMapping) -> Probe:
-    """One row of `probes`."""
+    """Converts one row of `probes`."""
     return Probe(**row)
 
 
 def metric_summary(row: RowMapping) -> MetricSummary:
-    """One row of `metric_summaries`."""
+    """Converts one row of `metric_summaries`."""
     return MetricSummary(**row)
 
 
 def evaluation(row: RowMapping) -> Evaluation:
-    """One row of `evaluations`."""
+    """Converts one row of `evaluations`."""
     return Evaluation(**{key: value for key, value in row.items() if key != "id"})
 
 
 def image_score(row: RowMapping) -> ImageScore:
-    """One row of `image_scores`."""
+    """Converts one row of `image_scores`."""
     return ImageScore(**{key: value for key, value in row.items() if key != "id"})
 
 
 def prediction(row: RowMapping) -> Predictions:
-    """One row of `predictions`."""
+    """Converts one row of `predictions`."""
     values = {key: value for key, value in row.items() if key != "id"}
     return Predictions(**{**values, "names": tuple(values["names"])})
 
 
 def sample(row: RowMapping) -> Sample:
-    """One row of `samples`."""
+    """Converts one row of `samples`."""
     return Sample(**row)
 
 
 def checkpoint(row: RowMapping) -> Checkpoint:
-    """One row of `checkpoints`."""
+    """Converts one row of `checkpoints`."""
     return Checkpoint(**{key: value for key, value in row.items() if key != "id"})

@@ -1,4 +1,4 @@
-"""The tables. Times are UTC, paths relative to the artifacts folder, settings JSON."""
+"""The tables. Times are UTC, paths are relative to the artifacts folder, settings are JSON."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -24,26 +24,26 @@ from sqlalchemy import (
 from engine.records.runs import RunState
 
 SCHEMA_VERSION = 5
-APPLICATION_ID = 0x43484252  # "CHBR", in the header of our SQLite files
+APPLICATION_ID = 0x43484252  # "CHBR", in the header of SQLite files
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, stored as UTC without a zone and read back with one."""
+    """A point in time, stored as UTC without a zone and read as an aware datetime."""
 
     impl = DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Into the database."""
+        """Converts an aware datetime to UTC without a zone."""
         return value.astimezone(UTC).replace(tzinfo=None) if value is not None else None
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Out of it."""
+        """Converts a stored time to an aware datetime."""
         return value.replace(tzinfo=UTC) if value is not None else None
 
 
-# With `sqlite_autoincrement` an identity is never given twice, not even after the newest row was
-# deleted: folders, links and the cursors of open pages refer to them.
+# `sqlite_autoincrement`: an id is never used twice, not even after its row was deleted, because
+# folders, links and the cursors of open pages refer to ids.
 metadata = MetaData()
 
 
@@ -51,14 +51,15 @@ def _run_id() -> Column[Any]:
     return Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False)
 
 
-# One row: who this database is, so that an artifacts folder knows whose files it holds.
+# One row: the id of this database. The artifacts folder stores the same id, so that two databases
+# cannot share one folder.
 installation = Table("installation", metadata, Column("id", String, primary_key=True))
 
 studies = Table(
     "studies",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("key", String, nullable=False, unique=True),  # the same Start pressed twice is once
+    Column("key", String, nullable=False, unique=True),  # of the request; prevents duplicates
     Column("name", String, nullable=False),
     Column("data", String, nullable=False),
     Column("budget", JSON, nullable=False),
@@ -66,7 +67,7 @@ studies = Table(
     Column("archived_at", UtcDateTime),
     Column("note", String, nullable=False, default=""),
     Column("tags", JSON, nullable=False, default=list),
-    Column("announced_at", UtcDateTime),  # when the webhook was told that it ended
+    Column("announced_at", UtcDateTime),  # when the webhook was sent
     sqlite_autoincrement=True,
 )
 
@@ -94,7 +95,7 @@ runs = Table(
     Column("ended_at", UtcDateTime),
     Column("progress_at", UtcDateTime),
     Column("archived_at", UtcDateTime),
-    Column("will_retry", Boolean, nullable=False, default=False),  # crashed, and goes on by itself
+    Column("will_retry", Boolean, nullable=False, default=False),  # retried automatically
     Column("note", String, nullable=False, default=""),
     Column("tags", JSON, nullable=False, default=list),
     UniqueConstraint("study_id", "configuration", "seed"),
@@ -106,8 +107,8 @@ jobs = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("kind", String, nullable=False),
-    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE")),  # of a training job
-    Column("subject", String),  # of any other: what it is about
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE")),  # training jobs
+    Column("subject", String),  # other kinds of jobs
     Column("state", String, nullable=False),
     Column("reason", String),
     Column("progress", Float, nullable=False, default=0.0),
@@ -115,9 +116,10 @@ jobs = Table(
     Column("attempt", Integer, nullable=False, default=0),
     Column("token", String),
     Column("process", String),
-    Column("host", String),  # where it was claimed
-    Column("slot", String),  # which of that host's slots it holds
-    Column("retries", Integer, nullable=False, default=0),  # by itself, since a person's last word
+    Column("host", String),  # that claimed the job
+    Column("slot", String),  # of the host
+    # Automatic retries since the last action of a user.
+    Column("retries", Integer, nullable=False, default=0),
     Column("created_at", UtcDateTime, nullable=False),
     Column("heartbeat_at", UtcDateTime),
     Column("stop_requested_at", UtcDateTime),
@@ -126,14 +128,14 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
-_AT_WORK = jobs.c.state.in_((RunState.RUNNING, RunState.STOPPING))
-# Whatever supervisors believe, the database gives a slot to one job at a time.
+_IS_ACTIVE = jobs.c.state.in_((RunState.RUNNING, RunState.STOPPING))
+# The database assigns a slot to one active job at a time, even if two supervisors claim for it.
 Index(
     "jobs_slot_in_use",
     *(jobs.c.kind, jobs.c.host, jobs.c.slot),
     unique=True,
-    sqlite_where=_AT_WORK,
-    postgresql_where=_AT_WORK,
+    sqlite_where=_IS_ACTIVE,
+    postgresql_where=_IS_ACTIVE,
 )
 
 attempts = Table(
@@ -149,7 +151,7 @@ attempts = Table(
     Column("ended_at", UtcDateTime),
     Column("state", String),
     Column("reason", String),
-    Column("note", String),  # what a person should know of it
+    Column("note", String),  # lines for the user
     UniqueConstraint("job_id", "number"),
 )
 
@@ -162,7 +164,7 @@ metrics = Table(
     Column("epoch", Integer, nullable=False),
     Column("name", String, nullable=False),
     Column("value", Float),
-    Column("at", Float),  # seconds since 1970, when it was measured; not known of old rows
+    Column("at", Float),  # Unix time of the measurement; NULL if unknown
     UniqueConstraint("run_id", "step", "name"),
     Index("metrics_by_curve", "run_id", "name", "id"),
     sqlite_autoincrement=True,
@@ -192,7 +194,7 @@ alerts = Table(
     UniqueConstraint("run_id", "kind", "step"),
 )
 
-# What a short probe measured: a host's speed and memory for one kind of work.
+# The measured training speed and memory of a host for one workload.
 probes = Table(
     "probes",
     metadata,
@@ -271,11 +273,11 @@ checkpoints = Table(
     _run_id(),
     Column("epoch", Integer, nullable=False),
     Column("step", Integer, nullable=False),
-    Column("is_whole", Boolean, nullable=False),  # at an epoch's end, not in its midst
+    Column("is_whole", Boolean, nullable=False),  # saved at the end of an epoch
     Column("path", String, nullable=False),
     Column("sha256", String, nullable=False),
     Column("n_bytes", Integer, nullable=False),
     Column("is_best", Boolean, nullable=False),
-    Column("is_slim", Boolean, nullable=False, default=False),  # its optimisers were pruned
+    Column("is_slim", Boolean, nullable=False, default=False),  # without optimiser states
     UniqueConstraint("run_id", "step"),
 )

@@ -1,25 +1,103 @@
-"""The store: the only place that speaks SQL. Records go in, records come out.
+"""`Store`: the database of an installation, as repositories by aggregate.
 
-Who works on a job holds its token. Every write of a worker is one transaction that begins by
-renewing the job's heartbeat under that token; when no row answers, somebody else owns the job,
-`LostJobError` is raised and nothing is written. Reading needs no token and never waits.
+The contract, for SQLite and PostgreSQL alike (one test suite runs on both):
+
+*Records.* Methods take and return the frozen records of `engine.records`; no SQLAlchemy object
+leaves the package. Times are UTC. Paths are relative to the artifacts folder. A missing or
+non-finite value is NULL with a reason, never a number.
+
+*Atomicity.* Every method is one transaction: it is stored whole or not at all. On SQLite a writer
+takes the write lock at the start of its transaction (BEGIN IMMEDIATE); readers are not blocked
+(write-ahead log).
+
+*Tokens.* `jobs.claim` gives a job a new random token. A method that takes a `Job` first renews the
+heartbeat of this job in the same transaction, under the condition that the token is still valid
+and the job is active. If it is not, `LostJobError` is raised and nothing is written: another
+attempt owns the job, and the caller must exit.
+
+*Locks.* Transactions lock jobs before runs, everywhere, so that they cannot deadlock. The unique
+index on (kind, host, slot) of active jobs assigns a slot to one job at a time.
+
+*Idempotence.* A study is added once per key, a metric point is stored once per (run, step, name), a
+sample once per (run, epoch), a job once per subject while it is unfinished. Repeating such a call
+has no further effect.
+
+*Threads and processes.* A `Store` may be used by several threads. Several processes each open their
+own `Store`. A `Store` must not be shared across a fork.
+
+*Errors.* `BadInputError`: an id does not exist, or the request is not possible in the current
+state. `StoreError`: the database could not be opened, read or written; the call may be retried.
+`DatabaseReplacedError`: the SQLite file was deleted or replaced; the process must open a new
+`Store`. `LostJobError`: see above. `ValueError`: a value that its metric cannot have, which is a
+bug of the caller.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
-from engine.store.queue import Queue
-from engine.store.recording import Recording
+from engine.errors import StoreError
+from engine.store.checkpoints import Checkpoints
+from engine.store.curves import Curves
+from engine.store.database import LOCK_TIMEOUT_S, Database
+from engine.store.evaluations import Evaluations
+from engine.store.jobs import Jobs
+from engine.store.machines import Machines
+from engine.store.runs import Runs
 from engine.store.studies import Studies
 
 
-class Store(Studies, Queue, Recording):
-    """All that is recorded, behind one database URL.
+class Store:
+    """The repositories of one database.
 
-    `Reading` answers, `Studies` takes studies in, `Queue` hands jobs out, `Recording` is the
-    worker's.
+    Args:
+        url: the address of a SQLite or PostgreSQL database; missing tables are created.
+        lock_timeout_s: how long a writer waits for another writer, in seconds.
+        on_read_error: called when a read fails, before the read is tried again; raises to give up.
+            None: a failed read raises at once.
+
+    Attributes:
+        studies: studies.
+        runs: runs, their attempts and samples.
+        checkpoints: records of checkpoint files.
+        jobs: the job queue.
+        evaluations: metric values, scores of single images, predictions.
+        curves: metric points, their summaries, alerts.
+        machines: speed probes, costs of runs, and the installation id.
     """
+
+    def __init__(
+        self,
+        url: str,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+        on_read_error: Callable[[StoreError], None] | None = None,
+    ) -> None:
+        self._database = Database(url, lock_timeout_s, on_read_error)
+        self.runs = Runs(self._database)
+        self.studies = Studies(self._database, self.runs)
+        self.checkpoints = Checkpoints(self._database)
+        self.jobs = Jobs(self._database)
+        self.evaluations = Evaluations(self._database)
+        self.curves = Curves(self._database)
+        self.machines = Machines(self._database)
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._database.close()
+
+    def require_same_file(self) -> None:
+        """Raises `DatabaseReplacedError` if the file was deleted or replaced after opening."""
+        self._database.require_same_file()
+
+    def snapshot(self, path: Path) -> None:
+        """Writes a consistent copy of a SQLite database to a new file; writers are not blocked.
+
+        Raises:
+            StoreError: the copy could not be written.
+        """
+        self._database.snapshot(path)
 
 
 def utc_now() -> datetime:
-    """The present moment, for callers at the edge."""
+    """Returns the current UTC time."""
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The store's contract is the same on SQLite and on PostgreSQL: every test here runs on both."""
+"""Runs every test of the store's contract on SQLite and on PostgreSQL."""
 
 import itertools
 import os
@@ -19,15 +19,15 @@ DATABASES = itertools.count()
 
 @pytest.fixture(scope="session")
 def postgresql():
-    """A server of our own behind a socket in a temporary folder; skipped where there is none."""
-    found = shutil.which("postgres") or next(
+    """Starts a PostgreSQL server on a socket in a temporary folder; skips if none is installed."""
+    binary = shutil.which("postgres") or next(
         iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True)), None
     )
-    if found is None:
+    if binary is None:
         if os.environ.get("CHROMABENCH_REQUIRE_POSTGRESQL"):
             pytest.fail("PostgreSQL is required here and not installed")
         pytest.skip("PostgreSQL is not installed: `apt-get install postgresql`")
-    binaries = Path(found).resolve().parent
+    binaries = Path(binary).resolve().parent
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     user = {}
     if os.geteuid() == 0:  # the server refuses to run as root
@@ -49,14 +49,14 @@ def postgresql():
                 break
         yield f"postgresql+psycopg://tester@/{{}}?host={folder}"
     finally:
-        server.send_signal(signal.SIGINT)  # at once, whoever is connected
+        server.send_signal(signal.SIGINT)  # fast shutdown: closes open connections
         server.wait(timeout=30)
         shutil.rmtree(folder)
 
 
 @pytest.fixture
 def postgresql_url(postgresql):
-    """An empty database of its own for each test."""
+    """Creates an empty database for each test."""
     name = f"t{next(DATABASES)}"
     engine = sa.create_engine(postgresql.format("postgres"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

@@ -1,0 +1,130 @@
+"""Evaluations of checkpoints: metric values, scores of single images, predictions."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from engine import weights
+from engine.errors import BadInputError
+from engine.metrics.catalog import CATALOG
+from engine.records.runs import (
+    CheckpointEvaluation,
+    Evaluation,
+    ImageScore,
+    Job,
+    Predictions,
+    RunState,
+)
+from engine.store import rows
+from engine.store.database import Database
+from engine.store.schema import evaluations, image_scores, predictions, runs
+
+_CHECKPOINT_KEY = ("run_id", "split", "epoch")
+
+
+class Evaluations:
+    """Repository of evaluations."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(self, run_ids: Sequence[int], split: str | None = None) -> list[Evaluation]:
+        """Returns the metric values of some runs, on one split or on all."""
+        query = sa.select(evaluations).where(evaluations.c.run_id.in_(run_ids))
+        if split is not None:
+            query = query.where(evaluations.c.split == split)
+        ordered = query.order_by(evaluations.c.id)
+        return [rows.evaluation(row) for row in self._database.rows(ordered)]
+
+    def read_version(self, run_ids: Sequence[int]) -> tuple[int, int]:
+        """Returns (number of values, newest id) of some runs; a cache key that new rows change."""
+        query = sa.select(evaluations.c.id).where(evaluations.c.run_id.in_(run_ids))
+        ids = [row["id"] for row in self._database.rows(query)]
+        return len(ids), max(ids, default=0)
+
+    def read_scores(
+        self, run_ids: Sequence[int], split: str, names: Sequence[str] | None = None
+    ) -> list[ImageScore]:
+        """Returns the metric values of single images, in the order of the split.
+
+        Args:
+            run_ids: the runs.
+            split: the split.
+            names: the metrics; None returns all.
+        """
+        query = sa.select(image_scores).where(
+            image_scores.c.run_id.in_(run_ids), image_scores.c.split == split
+        )
+        if names is not None:
+            query = query.where(image_scores.c.name.in_(names))
+        ordered = query.order_by(image_scores.c.id)
+        return [rows.image_score(row) for row in self._database.rows(ordered)]
+
+    def read_predictions(self, run_ids: Sequence[int], split: str) -> list[Predictions]:
+        """Returns where the fakes of some runs are stored."""
+        query = (
+            sa.select(predictions)
+            .where(predictions.c.run_id.in_(run_ids), predictions.c.split == split)
+            .order_by(predictions.c.id)
+        )
+        return [rows.prediction(row) for row in self._database.rows(query)]
+
+    def add(self, job: Job, evaluation: CheckpointEvaluation, now: datetime) -> None:
+        """Stores the evaluation of a checkpoint on a split, replacing an older one."""
+        with self._database.job_transaction(job, now) as connection:
+            self._upsert(connection, evaluation)
+
+    def replace(self, run_id: int, evaluation: CheckpointEvaluation) -> None:
+        """Stores an evaluation of a finished run; needs no job token.
+
+        Raises:
+            BadInputError: the run is queued or running.
+        """
+        query = sa.select(runs.c.state).where(runs.c.id == run_id)
+        with self._database.transaction() as connection:
+            state = connection.execute(query).scalar()
+            if state is None or not RunState(state).is_finished():
+                raise BadInputError(f"Run {run_id} is {state}; it can be evaluated when it ended.")
+            self._upsert(connection, evaluation)
+
+    def _upsert(self, connection: Connection, checkpoint: CheckpointEvaluation) -> None:
+        key = (*_CHECKPOINT_KEY, "name")
+        for evaluation in checkpoint.evaluations:
+            _refuse_impossible(evaluation)
+            values = {**asdict(evaluation), "protocol": dict(evaluation.protocol)}
+            insert = self._database.insert(evaluations).values(values)
+            connection.execute(insert.on_conflict_do_update(index_elements=key, set_=values))
+            outdated = (image_scores.c[column] == values[column] for column in key)
+            connection.execute(sa.delete(image_scores).where(*outdated))
+        if checkpoint.scores:
+            scores = [asdict(score) for score in checkpoint.scores]
+            connection.execute(sa.insert(image_scores), scores)
+        if checkpoint.predictions is not None:
+            values = {**asdict(checkpoint.predictions), "names": list(checkpoint.predictions.names)}
+            insert = self._database.insert(predictions).values(values)
+            connection.execute(
+                insert.on_conflict_do_update(index_elements=_CHECKPOINT_KEY, set_=values)
+            )
+
+
+def _refuse_impossible(evaluation: Evaluation) -> None:
+    """Rejects a value that its metric cannot have; such a value is a bug of this program.
+
+    Raises:
+        ValueError: the value is not finite, is outside the metric's range, or was computed with
+            other weights than those that define the metric.
+    """
+    metric, value = CATALOG[evaluation.name], evaluation.value
+    if value is None:
+        if not evaluation.missing:
+            raise ValueError(f"{metric.name} has neither a value nor a reason")
+        return
+    if not metric.allows(value):
+        raise ValueError(f"{metric.name} cannot be {value}")
+    if metric.network:
+        digest = str(evaluation.protocol.get("weights_sha256", ""))
+        if not digest.startswith(weights.CATALOG[metric.network].sha256):
+            raise ValueError(f"{metric.name} was made with other weights: {digest[:8]!r}")
