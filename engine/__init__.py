@@ -5,6 +5,7 @@ run is), `training.loop` (the training loop), `evaluation.evaluate` (the metrics
 results are kept), `jobs` and `workers` (how a run becomes a process), `cli` (the commands).
 
 Modules:
+    loss_terms: the table of the loss terms.
     config: the schema of a run: recipe, optimiser, budget, execution.
     presets: the built-in configurations and budgets.
     overrides: `--set key=value`.

@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from engine.cli.parser import main  # takes a second, in which somebody may think again
+        from engine.cli.main import main  # inside the `try`, because this import takes a while
 
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

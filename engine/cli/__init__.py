@@ -4,15 +4,16 @@ Modules that need torch are imported inside the commands that use them, so that 
 start fast.
 
 Modules:
-    parser: the argument parser and the entry point.
-    studies: study, clone, table, export, evaluate.
-    runs: runs, cancel, resume, retry, front, archive, delete.
+    main: the entry point.
+    parser: the argument parser.
+    studies: study, table, evaluate, export.
+    runs: runs, cancel, resume, retry, front, archive, delete, clone, supervise.
     data: data list, check, prepare, describe, fetch.
     serving: serve, export-model.
     maintenance: backup, restore, disk, prune.
-    tools: weights, supervise, doctor.
+    tools: weights, doctor.
     bench: bench train, metrics, data, gpu.
-    inputs: paths and stores given as arguments.
+    inputs: arguments that several commands share.
     output: tables and progress bars in the terminal.
     doctor: checks of the machine and the installation.
 

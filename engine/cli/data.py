@@ -1,4 +1,4 @@
-"""The commands about data: what there is, what is wrong with it, what is in it."""
+"""Commands data list, check, describe, prepare and fetch."""
 
 import argparse
 import json
@@ -10,114 +10,117 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cli import output
-from engine.cli.inputs import read_path, stderr
+from engine.cli.inputs import parse_path, stderr
 from engine.data import packing
-from engine.data.sources.published import read_data_set
-from engine.data.sources.registry import KINDS as SOURCE_KINDS
-from engine.data.sources.registry import Source, read_source
-from engine.data.survey import exclusions, summary, survey
+from engine.data.sources import exclusions
+from engine.data.sources.interface import Source
+from engine.data.sources.published import get_data_set
+from engine.data.sources.registry import SOURCE_KINDS, parse_source
+from engine.data.survey import summary, survey
 from engine.data.survey.statistics import CHANNELS
 from engine.errors import BadInputError
-from engine.images.faults import KINDS, SEVERITIES, Fault
-from engine.presets import read_budget
+from engine.images.faults import FAULT_KINDS, SEVERITIES, Fault
+from engine.presets import get_budget
 from engine.settings import Settings
 
-SHOWN = 5  # files of each kind, in the terminal; --json has all
+MAX_FILES_PER_FAULT = 5
 
 
-def list_sources(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lists the data sources: the embedded one, and folders that were looked at."""
-    everything = read_budget("paper")
-    found = []
-    for source in [read_source("openmoji", settings), *summary.known_sources(settings)]:
-        counts = packing.count_pairs(source, everything, settings)
+def list_sources(args: argparse.Namespace, settings: Settings) -> int:
+    """Lists the embedded source and all scanned sources."""
+    all_pairs = get_budget("paper")
+    rows = []
+    for source in [parse_source("openmoji", settings), *summary.scanned_sources(settings)]:
+        counts = packing.count_pairs(source, all_pairs, settings)
         sizes = packing.packed_sizes(source, settings)
         row = {"source": source.text, "about": source.about, "pairs": counts, "packed_px": sizes}
-        found.append(row)
-    if chosen.json:
-        print(json.dumps(found, indent=2))
+        rows.append(row)
+    if args.json:
+        print(json.dumps(rows, indent=2))
     else:
-        _print_sources(Console(), found)
+        _print_sources(Console(), rows)
     return 0
 
 
-def check(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lists everything that is wrong with a source's files."""
-    source = read_source(chosen.source, settings)
-    if chosen.restore:
-        if chosen.clean:
-            raise BadInputError("One of --clean and --restore at a time.")
-        count = exclusions.restore(source, settings)
-        print(json.dumps({"restored": count}) if chosen.json else f"{count:,} files are taken back")
+def check(args: argparse.Namespace, settings: Settings) -> int:
+    """Reports faults in the files of a source, and excludes or includes files."""
+    source = parse_source(args.source, settings)
+    if args.restore:
+        if args.clean:
+            raise BadInputError("Give only one of --clean and --restore.")
+        count = exclusions.include_all(source, settings)
+        print(
+            json.dumps({"restored": count}) if args.json else f"{count:,} files are included again"
+        )
         return 0
-    if chosen.again:
-        survey.forget(source, settings)
-    found = _survey(source, settings)
-    if chosen.json:
-        faults = [asdict(fault) for fault in found.faults]
-        print(json.dumps({"pairs": len(found.names), "faults": faults}, indent=2))
+    if args.again:
+        survey.delete_survey(source, settings)
+    scanned = _survey(source, settings)
+    if args.json:
+        faults = [asdict(fault) for fault in scanned.faults]
+        print(json.dumps({"pairs": len(scanned.names), "faults": faults}, indent=2))
     else:
-        _print_faults(Console(), source, found)
-    if chosen.clean:
-        path, count = exclusions.clean(source, found.faults, settings)
-        line = f"{count:,} files are left out from now on, as {path} says; --restore undoes it"
+        _print_faults(Console(), source, scanned)
+    if args.clean:
+        path, count = exclusions.exclude_faulty(source, scanned.faults, settings)
+        line = f"{count:,} files are excluded, see {path}; --restore includes them again"
         stderr.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def describe(chosen: argparse.Namespace, settings: Settings) -> int:
-    """A source in figures."""
-    source = read_source(chosen.source, settings)
+def describe(args: argparse.Namespace, settings: Settings) -> int:
+    """Shows statistics of a source, split by split."""
+    source = parse_source(args.source, settings)
     _survey(source, settings)
-    described = summary.load_summary(source, settings)
-    assert described is not None, "a survey has a summary"
-    if chosen.json:
-        print(json.dumps(described, indent=2))
+    statistics = summary.load_summary(source, settings)
+    assert statistics is not None, "a survey has a summary"
+    if args.json:
+        print(json.dumps(statistics, indent=2))
     else:
-        _print_summary(Console(), described)
+        _print_summary(Console(), statistics)
     return 0
 
 
-def prepare(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Packs a source at a size."""
-    source = read_source(chosen.source, settings)
-    size = output.check_px(chosen.size)
-    changed = summary.changed_since(source, settings)
+def prepare(args: argparse.Namespace, settings: Settings) -> int:
+    """Packs a source at one size."""
+    source = parse_source(args.source, settings)
+    size = output.check_px(args.size)
+    changed = summary.change_since_scan(source, settings)
     if changed is not None and not packing.is_packed(source, size, settings):
-        stderr.print(f"{changed} It is packed anew.", markup=False, soft_wrap=True)
-    with output.picture_bar(stderr, f"packing {source.title} at {size} px") as advance:
-        packed = packing.prepare(source, size, settings, advance)
-    for fault in packed.left_out:
-        stderr.print(f"left out: {fault.file}: {fault.detail}", markup=False, soft_wrap=True)
+        stderr.print(f"{changed} Packing it again.", markup=False, soft_wrap=True)
+    with output.image_bar(stderr, f"packing {source.title} at {size} px") as on_progress:
+        packed = packing.prepare(source, size, settings, on_progress)
+    for fault in packed.unusable:
+        stderr.print(f"excluded: {fault.file}: {fault.detail}", markup=False, soft_wrap=True)
     document = {
-        "source": packed.source,
+        "source": packed.source_text,
         "px": packed.px,
         "pairs": len(packed.pairs),
-        "left_out": len(packed.left_out),
+        "left_out": len(packed.unusable),
         "fingerprint": packed.fingerprint,
     }
-    message = f"{source.title}: {len(packed.pairs):,} pairs at {packed.px} px are packed"
-    print(json.dumps(document) if chosen.json else message)
+    message = f"{source.title}: {len(packed.pairs):,} pairs packed at {packed.px} px"
+    print(json.dumps(document) if args.json else message)
     return 0
 
 
-def fetch(chosen: argparse.Namespace, settings: Settings) -> int:
+def fetch(args: argparse.Namespace, settings: Settings) -> int:
     """Downloads a published data set."""
     from engine.data.sources import download
 
-    read_data_set(chosen.name)
-    to = read_path(chosen.to, "--to") if chosen.to else settings.data_dir / "fetched"
-    print(download.fetch(chosen.name, to))
+    get_data_set(args.name)
+    folder = parse_path(args.to, "--to") if args.to else settings.data_dir / "fetched"
+    print(download.download_data_set(args.name, folder))
     return 0
 
 
 def _survey(source: Source, settings: Settings) -> survey.Survey:
     if survey.load_survey(source, settings) is None:
-        changed = summary.changed_since(source, settings)
+        changed = summary.change_since_scan(source, settings)
         if changed is not None:
-            stderr.print(f"{changed} It is looked at anew.", markup=False, soft_wrap=True)
-    with output.picture_bar(stderr, f"looking at {source.title}") as advance:
-        return survey.make_survey(source, settings, advance)
+            stderr.print(f"{changed} Scanning it again.", markup=False, soft_wrap=True)
+    with output.image_bar(stderr, f"scanning {source.title}") as on_progress:
+        return survey.make_survey(source, settings, on_progress)
 
 
 def _print_sources(console: Console, sources: Sequence[dict[str, Any]]) -> None:
@@ -135,32 +138,32 @@ def _print_sources(console: Console, sources: Sequence[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def _print_faults(console: Console, source: Source, found: survey.Survey) -> None:
-    counts = [f"{found.splits.count(split):,} {split}" for split in ("train", "val", "test")]
-    line = f"{len(found.names):,} pairs can be read: {', '.join(counts)}"
+def _print_faults(console: Console, source: Source, scanned: survey.Survey) -> None:
+    counts = [f"{scanned.splits.count(split):,} {split}" for split in ("train", "val", "test")]
+    line = f"{len(scanned.names):,} pairs can be read: {', '.join(counts)}"
     console.print(output.plain(source.about), style="bold", highlight=False)
     console.print(line, highlight=False)
-    if not found.faults:
-        console.print("Nothing is wrong with them.")
+    if not scanned.faults:
+        console.print("No faults.")
     for severity in SEVERITIES:
         of_kind: dict[str, list[Fault]] = {}
-        for fault in found.faults:
+        for fault in scanned.faults:
             if fault.severity == severity:
                 of_kind.setdefault(fault.kind, []).append(fault)
         for kind, faults in of_kind.items():
             style = {"error": "red", "warning": "yellow"}.get(severity, "")
-            heading = f"{severity}: {kind}, {len(faults):,} ({KINDS[kind]})"
+            heading = f"{severity}: {kind}, {len(faults):,} ({FAULT_KINDS[kind]})"
             console.print(f"\n{heading}", style=style, highlight=False, soft_wrap=True)
-            for fault in faults[:SHOWN]:
+            for fault in faults[:MAX_FILES_PER_FAULT]:
                 text = f"  {output.plain(fault.file)}: {output.plain(fault.detail)}"
                 console.print(text, highlight=False, soft_wrap=True)
-            if len(faults) > SHOWN:
-                console.print(f"  and {len(faults) - SHOWN:,} more; --json lists all")
+            if len(faults) > MAX_FILES_PER_FAULT:
+                console.print(f"  and {len(faults) - MAX_FILES_PER_FAULT:,} more; --json lists all")
 
 
-def _print_summary(console: Console, described: dict[str, Any]) -> None:
-    console.print(output.plain(described["about"]), style="bold", highlight=False)
-    splits = described["splits"]
+def _print_summary(console: Console, statistics: dict[str, Any]) -> None:
+    console.print(output.plain(statistics["about"]), style="bold", highlight=False)
+    splits = statistics["splits"]
     table = Table(box=None, header_style="bold")
     table.add_column("")
     for name in splits:
@@ -176,16 +179,17 @@ def _print_summary(console: Console, described: dict[str, Any]) -> None:
     for channel in CHANNELS:
         cells = []
         for split in splits.values():
-            it = split["channels"][channel]
+            values = split["channels"][channel]
             cells.append(
-                f"{it['mean']:.0f} ± {it['spread']:.0f} ({it['low']:.0f} to {it['high']:.0f})"
+                f"{values['mean']:.0f} ± {values['spread']:.0f} "
+                f"({values['low']:.0f} to {values['high']:.0f})"
             )
         table.add_row(f"values, {channel}", *cells)
     console.print(table)
     console.print("Measures: median (5 % to 95 %) over pictures. Values: mean ± spread (range).")
-    for shift in described["shifts"]:
-        console.print(output.plain(summary.say_shift(shift)), highlight=False, style="yellow")
-    if splits and not described["shifts"]:
+    for shift in statistics["shifts"]:
+        console.print(output.plain(summary.shift_sentence(shift)), highlight=False, style="yellow")
+    if splits and not statistics["shifts"]:
         console.print("No difference between the splits beyond chance.")
 
 

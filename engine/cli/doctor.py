@@ -1,4 +1,4 @@
-"""What this machine has, what it lacks, and how to mend it. Torch-free but for its version."""
+"""Checks the machine and the installation. Torch-free; reads only the version of torch."""
 
 import shutil
 import sys
@@ -14,23 +14,40 @@ from engine.jobs import spawn
 from engine.jobs.launchers import select
 from engine.settings import Settings
 from engine.store import Store, is_absent
+from engine.system import disk
 from engine.tracking import export_requests
 
-DISK_GB = 5
+MIN_FREE_GB = 5
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: `missing` only limits, `broken` stops the work."""
+class Check:
+    """The result of one check.
 
-    about: str
+    Attributes:
+        subject: what was checked.
+        state: `missing` limits what can be done; `broken` prevents training.
+        detail: the result in words.
+        fix: what the user can do.
+    """
+
+    subject: str
     state: Literal["good", "missing", "broken"]
-    found: str
-    way_out: str | None = None
+    detail: str
+    fix: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        """Returns the check in the format of `doctor --json`."""
+        return {
+            "about": self.subject,
+            "state": self.state,
+            "found": self.detail,
+            "way_out": self.fix,
+        }
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Looks at everything a study needs."""
+def run_checks(settings: Settings) -> list[Check]:
+    """Runs all checks."""
     return [
         _python(),
         _torch(),
@@ -46,104 +63,105 @@ def examine(settings: Settings) -> list[Finding]:
     ]
 
 
-def _python() -> Finding:
+def _python() -> Check:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding("Python", "good", version)
+    return Check("Python", "good", version)
 
 
-def _torch() -> Finding:
-    return Finding(
+def _torch() -> Check:
+    return Check(
         "torch",
         "good",
         f"{metadata.version('torch')}, torchvision {metadata.version('torchvision')}",
     )
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     if shutil.which("nvidia-smi") is None:
-        return Finding("GPU", "missing", "none was found; training uses the CPU")
-    return Finding("GPU", "good", "NVIDIA driver is here")
+        return Check("GPU", "missing", "not found; training uses the CPU")
+    return Check("GPU", "good", "NVIDIA driver found")
 
 
-def _compiler() -> Finding:
-    found = shutil.which("cc") or shutil.which("gcc")
-    if found is None:
-        way_out = "Only `--set compile=on` needs one: `apt-get install gcc`."
-        return Finding("C compiler", "missing", "none", way_out)
-    return Finding("C compiler", "good", found)
+def _compiler() -> Check:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        fix = "Only `--set compile=on` needs one: `apt-get install gcc`."
+        return Check("C compiler", "missing", "not found", fix)
+    return Check("C compiler", "good", compiler)
 
 
-def _memory() -> Finding:
+def _memory() -> Check:
     memory = psutil.virtual_memory()
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
-    return Finding("Machine", "good", f"{cores} cores, {memory.total / 2**30:.0f} GB of memory")
+    return Check("Machine", "good", f"{cores} cores, {memory.total / 2**30:.0f} GB of memory")
 
 
-def _artifacts(settings: Settings) -> Finding:
+def _artifacts(settings: Settings) -> Check:
     try:
         settings.check_artifacts()
     except EngineError as error:
-        return Finding("Artifacts", "broken", str(error))
-    place = next(it for it in (settings.artifacts, *settings.artifacts.parents) if it.exists())
-    free = shutil.disk_usage(place).free / 2**30
-    if free < DISK_GB:
-        way_out = f"Free some space or set CHROMABENCH_ARTIFACTS to a disk with over {DISK_GB} GB."
-        return Finding("Artifacts", "missing", f"only {free:.1f} GB free", way_out)
-    return Finding("Artifacts", "good", f"{settings.artifacts} ({free:.0f} GB free)")
+        return Check("Artifacts", "broken", str(error))
+    free_gb = disk.free_bytes(settings.artifacts) / 2**30
+    if free_gb < MIN_FREE_GB:
+        fix = f"Free some space or set CHROMABENCH_ARTIFACTS to a disk with over {MIN_FREE_GB} GB."
+        return Check("Artifacts", "missing", f"only {free_gb:.1f} GB free", fix)
+    return Check("Artifacts", "good", f"{settings.artifacts} ({free_gb:.0f} GB free)")
 
 
-def _database(settings: Settings) -> Finding:
+def _database(settings: Settings) -> Check:
     try:
         if is_absent(settings.database_url):
-            return Finding("Database", "good", "made with the first study")
+            return Check("Database", "good", "created with the first study")
         store = Store(settings.database_url)
-        runs = len(store.read_runs())
+        runs = len(store.runs.read_all())
     except EngineError as error:
-        return Finding("Database", "broken", str(error))
+        return Check("Database", "broken", str(error))
     store.close()
-    return Finding("Database", "good", f"{runs} runs")
+    return Check("Database", "good", f"{runs} runs")
 
 
-def _supervisor(settings: Settings) -> Finding:
+def _supervisor(settings: Settings) -> Check:
     try:
-        lives = spawn.supervisor_lives(settings)
+        is_running = spawn.is_supervisor_running(settings)
     except EngineError as error:
-        return Finding("Supervisor", "broken", str(error))
-    return Finding("Supervisor", "good", "at work" if lives else "starts when there is work")
+        return Check("Supervisor", "broken", str(error))
+    return Check("Supervisor", "good", "running" if is_running else "starts when a job is queued")
 
 
-def _launcher(settings: Settings) -> Finding:
+def _launcher(settings: Settings) -> Check:
     if settings.launcher == "local":
-        return Finding("Launcher", "good", "runs are started on this machine")
+        return Check("Launcher", "good", "runs start on this machine")
     try:
-        is_ready = select.choose(settings)["train"].is_ready()
+        is_ready = select.select_launchers(settings)["train"].is_ready()
     except EngineError as error:
-        return Finding("Launcher", "broken", str(error))
-    where = f"the Ray cluster at {settings.ray_address}"
+        return Check("Launcher", "broken", str(error))
+    cluster = f"the Ray cluster at {settings.ray_address}"
     if not is_ready:
-        return Finding("Launcher", "broken", f"{where} does not answer; runs wait")
-    return Finding("Launcher", "good", where)
+        return Check("Launcher", "broken", f"{cluster} does not answer; runs wait")
+    return Check("Launcher", "good", cluster)
 
 
-def _mlflow(settings: Settings) -> Finding:
+def _mlflow(settings: Settings) -> Check:
     if not export_requests.is_installed():
-        if settings.mlflow is None:
-            return Finding("MLflow", "missing", "its client is not here", export_requests.INSTALL)
-        found = f"{export_requests.VARIABLE} is set, its client is not here"
-        return Finding("MLflow", "missing", found, export_requests.INSTALL)
-    trouble = next((it for it in export_requests.read_all(settings) if it.trouble), None)
-    if trouble is not None:
-        return Finding("MLflow", "missing", f"{trouble.uri} does not answer: {trouble.trouble}")
-    return Finding("MLflow", "good", settings.mlflow or "not asked for")
+        detail = "the client is not installed"
+        if settings.mlflow is not None:
+            detail = f"{export_requests.URI_VARIABLE} is set, but {detail}"
+        return Check("MLflow", "missing", detail, export_requests.INSTALL_COMMAND)
+    requests = export_requests.load_requests(settings)
+    failed = next((request for request in requests if request.error), None)
+    if failed is not None:
+        return Check("MLflow", "missing", f"{failed.uri} does not answer: {failed.error}")
+    return Check("MLflow", "good", settings.mlflow or "not configured")
 
 
-def _weights(name: str, settings: Settings) -> Finding:
-    about = f"Weights {name}"
+def _weights(name: str, settings: Settings) -> Check:
+    subject = f"Weights {name}"
     purpose = weights.CATALOG[name].purpose
     if weights.find(name, settings) is None:
-        return Finding(about, "missing", f"not here; for {purpose}", weights.describe_way(name))
+        detail = f"not on this machine; used for {purpose}"
+        return Check(subject, "missing", detail, weights.install_command(name))
     try:
         path, digest = weights.require(name, settings)
     except EngineError as error:
-        return Finding(about, "broken", str(error))
-    return Finding(about, "good", f"{path.name} (sha256 {digest[:8]}), for {purpose}")
+        return Check(subject, "broken", str(error))
+    return Check(subject, "good", f"{path.name} (sha256 {digest[:8]}), used for {purpose}")

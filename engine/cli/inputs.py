@@ -1,4 +1,4 @@
-"""What commands are given: paths, the store that is there; and where they tell of their work."""
+"""Arguments that several commands share: paths, an existing store, confirmations."""
 
 import sys
 from pathlib import Path
@@ -12,8 +12,12 @@ from engine.store import Store, is_absent
 stderr = Console(stderr=True)
 
 
-def read_path(text: str, option: str) -> Path:
-    """The path that was given to an option, or `BadInputError`."""
+def parse_path(text: str, option: str) -> Path:
+    """Parses the path given to an option.
+
+    Raises:
+        BadInputError: the text is empty, contains NUL, or names an unknown home folder.
+    """
     if not text.strip() or "\0" in text:
         raise BadInputError(f"{option} must name a file or folder, not {text[:40]!r}.")
     try:
@@ -23,24 +27,32 @@ def read_path(text: str, option: str) -> Path:
 
 
 def open_existing(settings: Settings) -> Store:
-    """The store, or `BadInputError` where there is none yet: questions make no database."""
+    """Opens the store without creating a database.
+
+    Raises:
+        BadInputError: there is no database yet.
+    """
     if is_absent(settings.database_url):
         raise BadInputError(
-            "There are no studies yet. `python -m engine study --data openmoji --budget demo` "
-            "starts one."
+            "There are no studies yet. Start one: "
+            "`python -m engine study --data openmoji --budget demo`."
         )
     return Store(settings.database_url)
 
 
-def confirm(question: str, agreed: bool) -> bool:
-    """Whether to go on with what cannot be undone: as was said before, or as is typed now.
+def confirm(question: str, is_confirmed: bool) -> bool:
+    """Asks the user to confirm an irreversible action.
+
+    Args:
+        question: what will happen, as one sentence.
+        is_confirmed: True if `--yes` was given; the user is not asked.
 
     Raises:
-        BadInputError: nobody is there to be asked.
+        BadInputError: stdin is not a terminal and `--yes` was not given.
     """
-    if agreed:
+    if is_confirmed:
         return True
     if not sys.stdin.isatty():
-        raise BadInputError(f"{question} Add --yes if that is what you want.")
-    stderr.print(f"{question} Go on? [y/N] ", end="", markup=False, highlight=False)
+        raise BadInputError(f"{question} Add --yes to confirm.")
+    stderr.print(f"{question} Continue? [y/N] ", end="", markup=False, highlight=False)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

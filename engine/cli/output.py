@@ -1,4 +1,4 @@
-"""What the commands print: tables, progress bars, announcements. No decisions."""
+"""Prints tables and progress bars in the terminal."""
 
 import itertools
 import time
@@ -20,11 +20,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from engine.cli.doctor import Finding as Symptom
+from engine.cli.doctor import Check
 from engine.config import RunConfig, build
 from engine.errors import BadInputError
-from engine.jobs import lifecycle
-from engine.metrics.catalog import CATALOG, GROUPS
+from engine.jobs import reaping
+from engine.metrics.catalog import CATALOG, GROUP_TITLES
 from engine.presets import BUDGETS
 from engine.records.comparison import Comparison
 from engine.records.runs import Evaluation, Run, RunState, Study
@@ -33,8 +33,8 @@ from engine.report.findings import Finding
 from engine.settings import Settings
 from engine.store import Store, utc_now
 
-LOOK_EVERY_S = 0.5
-ATTEND_EVERY = 10  # looks between asking whether a supervisor lives
+POLL_INTERVAL_S = 0.5
+POLLS_PER_REAP = 10
 STATE_STYLES = {
     RunState.DONE: "green",
     RunState.RUNNING: "cyan",
@@ -47,79 +47,79 @@ STATE_STYLES = {
 
 
 def plain(text: str) -> str:
-    """Text in which nothing is taken for markup."""
+    """Escapes markup, so that text is printed literally."""
     return escape(text)
 
 
 def check_px(size: int) -> int:
-    """A picture size that the networks take, or `BadInputError`."""
+    """Returns a valid size in pixels, or raises `BadInputError`."""
     try:
         return build(type(BUDGETS["smoke"]), {**BUDGETS["smoke"].model_dump(), "px": size}).px
     except BadInputError as error:
         raise BadInputError(str(error).replace("px ", "--size ", 1)) from error
 
 
-def announce(console: Console, study: Study, configs: Sequence[RunConfig]) -> None:
-    """Says what was started, and which feature network will be used."""
+def print_submission(console: Console, study: Study, configs: Sequence[RunConfig]) -> None:
+    """Prints a submitted study: number of runs, recipes, and the feature networks they use."""
     runs = f"{len(configs)} run{'s' if len(configs) != 1 else ''}"
     heading = f"Study {study.id} “{study.name}”: {runs} queued."
     console.print(heading, markup=False, highlight=False, soft_wrap=True)
-    shown = set()
-    for config in configs:
-        if config.configuration.name in shown:
-            continue
-        shown.add(config.configuration.name)
-        line = f"  {config.configuration.name}: {config.configuration.recipe}"
-        if "perceptual" in config.configuration.recipe.names:
+    by_name = {config.configuration.name: config for config in reversed(configs)}
+    for name in dict.fromkeys(config.configuration.name for config in configs):
+        config = by_name[name]
+        line = f"  {name}: {config.configuration.recipe}"
+        if config.configuration.recipe.needs_features:
             line += f" (features: {config.execution.perceptual_features})"
-        if config.budget.generator == "resnet18_unet":
+        if config.budget.has_encoder:
             line += f" (encoder weights: {config.execution.encoder_weights})"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def watch(console: Console, store: Store, settings: Settings, study_id: int) -> list[Run]:
-    """Shows a progress bar for each run until all have ended; returns them."""
+    """Shows a progress bar per run until all runs of a study have ended, and returns the runs."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[doing]}"),
+        TextColumn("{task.fields[activity]}"),
     )
     with Progress(*columns, console=console) as progress:
         bars: dict[int, TaskID] = {}
-        for look in itertools.count():
-            if look % ATTEND_EVERY == 0:
-                lifecycle.attend(store, settings, utc_now())
-            runs = store.read_runs(study_id)
+        for n_polls in itertools.count():
+            if n_polls % POLLS_PER_REAP == 0:
+                reaping.reap_if_unsupervised(store, settings, utc_now())
+            runs = store.runs.read_all(study_id)
             for run in runs:
                 if run.id not in bars:
                     bars[run.id] = progress.add_task(
-                        run.config.label, total=None, doing="", start=False
+                        run.config.label, total=None, activity="", start=False
                     )
                 _show(progress, bars[run.id], run)
             if all(run.is_over for run in runs):
                 return runs
-            time.sleep(LOOK_EVERY_S)
-    raise AssertionError("counting never ends")
+            time.sleep(POLL_INTERVAL_S)
+    raise AssertionError("itertools.count never ends")
 
 
 def _show(progress: Progress, bar: TaskID, run: Run) -> None:
-    doing = str(run.state)
+    activity = str(run.state)
     if run.state == RunState.RUNNING:
-        doing = f"{run.phase or ''}, epoch {run.epoch}/{run.epochs}"
+        activity = f"{run.phase or ''}, epoch {run.epoch}/{run.epochs}"
         if run.steps:
             progress.start_task(bar)
-    progress.update(bar, completed=run.step, total=run.steps or None, doing=doing)
+    progress.update(bar, completed=run.step, total=run.steps or None, activity=activity)
     if run.state.is_finished():
         progress.stop_task(bar)
 
 
 def print_runs(console: Console, runs: Sequence[Run]) -> None:
-    """Runs as a table."""
+    """Prints runs as a table."""
     if not runs:
-        console.print("No runs yet. `python -m engine study --data openmoji --budget demo` starts.")
+        console.print(
+            "No runs yet. Start some: `python -m engine study --data openmoji --budget demo`."
+        )
         return
     table = Table(box=None, header_style="bold")
     for heading in ("run", "study", "configuration", "seed", "state", "epoch", "reason"):
@@ -130,28 +130,28 @@ def print_runs(console: Console, runs: Sequence[Run]) -> None:
         epoch = f"{run.epoch}/{run.epochs}"
         state += ", archived" if run.archived_at is not None else ""
         cells = [str(run.id), str(run.study_id), run.configuration, str(run.seed), state, epoch]
-        more = "; goes on by itself" if run.will_retry else ""
-        table.add_row(*cells, plain((run.reason or "") + more))
+        remark = "; will be retried automatically" if run.will_retry else ""
+        table.add_row(*cells, plain((run.reason or "") + remark))
     console.print(table)
 
 
 def print_comparison(console: Console, comparison: Comparison, findings: Sequence[Finding]) -> None:
-    """The comparison: a table for each group of metrics, a row per configuration; then findings."""
+    """Prints the comparison, one table per group of metrics, then the findings."""
     study = comparison.study
     heading = f"{study.name}: {study.data}, budget {study.budget.name}, test split"
     console.print(plain(heading), style="bold", highlight=False)
-    for group in tables.SHOWN:
+    for group in tables.TABLE_GROUPS:
         names = tables.shown_metrics(comparison, group)
-        known = tables.with_values(comparison, names)
-        if known:
+        available = tables.with_any_value(comparison, names)
+        if available:
             console.print()
-            console.print(_group_table(comparison, GROUPS[group], known))
-        for labels, why in tables.remarks(comparison, names):
-            line = f"{labels}: {plain(why)}."
+            console.print(_group_table(comparison, GROUP_TITLES[group], available))
+        for labels, reason in tables.grouped_reasons(comparison, names):
+            line = f"{labels}: {plain(reason)}."
             console.print(line, style="dim", highlight=False, soft_wrap=True)
     console.print()
     for row in comparison.rows:
-        line = f"{row.configuration}: {tables.about_row(row)}."
+        line = f"{row.configuration}: {tables.row_caption(row)}."
         console.print(line, style="dim", highlight=False)
     for note in comparison.notes:
         console.print(plain(note), style="dim", highlight=False)
@@ -165,12 +165,12 @@ def _group_table(comparison: Comparison, title: str, names: Sequence[str]) -> Ta
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in names:
-        table.add_column(tables.heading(CATALOG[name], comparison), justify="right")
+        table.add_column(tables.column_heading(CATALOG[name], comparison), justify="right")
     for row in comparison.rows:
         cells = []
         for name in names:
             cell = row.cells[name]
-            text = tables.plain_cell(comparison, name, cell)
+            text = tables.cell_text(comparison, name, cell)
             cells.append(f"[dim]{text}[/]" if cell.incomparable else text)
         table.add_row(row.configuration, *cells)
     return table
@@ -179,42 +179,43 @@ def _group_table(comparison: Comparison, title: str, names: Sequence[str]) -> Ta
 def print_evaluations(
     console: Console, run: Run, checkpoint: str, evaluations: Sequence[Evaluation]
 ) -> None:
-    """What a checkpoint was found worth, a metric in a row.
+    """Prints the evaluation of a checkpoint, one metric per row.
 
     Args:
-        console: where to.
-        run: whose protocol it was judged by.
-        checkpoint: `best`, `last` or the file that was asked for.
-        evaluations: at least one.
+        console: the terminal.
+        run: the run whose protocol was used.
+        checkpoint: `best`, `last` or the given file.
+        evaluations: at least one value.
     """
     first = evaluations[0]
     title = f"{checkpoint} checkpoint of run {run.id} ({run.config.label})"
     if checkpoint not in ("best", "last"):
-        title = f"{checkpoint}, judged as run {run.id} ({run.config.label})"
+        title = f"{checkpoint}, evaluated like run {run.id} ({run.config.label})"
     title += f", epoch {first.epoch}, {first.split} split"
     table = Table(title=plain(title), title_justify="left", box=None, header_style="bold")
     for heading in ("metric", "value", "95 % interval", "pictures", "remark"):
         table.add_column(heading)
-    for it in evaluations:
-        metric = CATALOG[it.name]
+    for evaluation in evaluations:
+        metric = CATALOG[evaluation.name]
         interval = ""
-        if it.low is not None and it.high is not None:
-            interval = f"{metric.format(it.low)} to {metric.format(it.high)}"
-        remark = plain(it.missing or it.note or "")
-        n_pictures = str(it.n_pictures) if it.n_pictures else ""
-        table.add_row(metric.heading, metric.format(it.value), interval, n_pictures, remark)
+        if evaluation.low is not None and evaluation.high is not None:
+            interval = f"{metric.format(evaluation.low)} to {metric.format(evaluation.high)}"
+        remark = plain(evaluation.missing or evaluation.note or "")
+        n_pictures = str(evaluation.n_pictures) if evaluation.n_pictures else ""
+        value = metric.format(evaluation.value)
+        table.add_row(metric.heading, value, interval, n_pictures, remark)
     console.print(table)
 
 
 def as_json(evaluation: Evaluation, checkpoint: str) -> dict[str, Any]:
-    """An evaluation for programs: everything but the halves of the pictures."""
-    found = {key: value for key, value in vars(evaluation).items() if key != "halves"}
-    return {**found, "checkpoint": checkpoint, "protocol": dict(evaluation.protocol)}
+    """Returns an evaluation in the format of `evaluate --json`, without the values on halves."""
+    fields = {key: value for key, value in vars(evaluation).items() if key != "halves"}
+    return {**fields, "checkpoint": checkpoint, "protocol": dict(evaluation.protocol)}
 
 
 @contextmanager
-def picture_bar(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar of pictures; yields what is told how many are done and how many there are."""
+def image_bar(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows a progress bar of images; yields a callback that takes (done, total)."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -227,32 +228,32 @@ def picture_bar(console: Console, label: str) -> Iterator[Callable[[int, int], N
         yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
-def print_weights(console: Console, found: Sequence[dict[str, Any]]) -> None:
-    """Feature weights as a table, with the way to those that are missing."""
+def print_weights(console: Console, descriptions: Sequence[dict[str, Any]]) -> None:
+    """Prints feature weights as a table, with the command that gets missing ones."""
     table = Table(box=None, header_style="bold")
-    for heading in ("weights", "here", "for", "sha256", "where, or how to get them"):
+    for heading in ("weights", "available", "used for", "sha256", "path, or how to get them"):
         table.add_column(heading, overflow="fold")
-    for entry in found:
-        here = "[green]yes[/]" if entry["path"] else "[yellow]no[/]"
-        where = entry["path"] or entry["way_out"]
+    for entry in descriptions:
+        available = "[green]yes[/]" if entry["path"] else "[yellow]no[/]"
+        path = entry["path"] or entry["way_out"]
         digest = str(entry["sha256"])[:8]
-        table.add_row(entry["name"], here, entry["purpose"], digest, plain(where))
+        table.add_row(entry["name"], available, entry["purpose"], digest, plain(path))
     console.print(table)
 
 
-def print_findings(console: Console, findings: Sequence[Symptom]) -> None:
-    """What the doctor found."""
+def print_checks(console: Console, checks: Sequence[Check]) -> None:
+    """Prints the results of `doctor`."""
     signs = {"good": "[green]✓[/]", "missing": "[yellow]-[/]", "broken": "[red]✗[/]"}
     table = Table(box=None, show_header=False)
-    for finding in findings:
-        way_out = f"\n[dim]{plain(finding.way_out)}[/]" if finding.way_out else ""
-        table.add_row(signs[finding.state], finding.about, plain(finding.found) + way_out)
+    for check in checks:
+        fix = f"\n[dim]{plain(check.fix)}[/]" if check.fix else ""
+        table.add_row(signs[check.state], check.subject, plain(check.detail) + fix)
     console.print(table)
 
 
 @contextmanager
 def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar for a download; yields what advances it."""
+    """Shows a progress bar of a download; yields a callback that takes (done, total) in bytes."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -260,9 +261,9 @@ def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int | N
         console=console,
         transient=True,
     ) as progress:
-        bar = progress.add_task(f"fetching {name}", total=None)
+        bar = progress.add_task(f"downloading {name}", total=None)
 
-        def advance(done: int, total: int | None) -> None:
+        def on_progress(done: int, total: int | None) -> None:
             progress.update(bar, completed=done, total=total)
 
-        yield advance
+        yield on_progress

@@ -1,281 +1,339 @@
-"""The commands: `python -m engine COMMAND`.
-
-Exit 0 on success, 1 when the work failed, 2 on bad use; an error is a sentence on stderr. With
-`--json`, stdout holds exactly one JSON document. What they do is in `commands`.
-"""
+"""The argument parser: every command with its options and help texts."""
 
 import argparse
-import io
-import os
 import re
-import sys
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 from engine import weights
 from engine.cli import bench, data, maintenance, runs, serving, studies, tools
 from engine.data.sources.published import DATA_SETS
-from engine.data.sources.registry import KINDS
-from engine.errors import BadInputError, EngineError
+from engine.data.sources.registry import SOURCE_KINDS
+from engine.errors import BadInputError
 from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 from engine.settings import Settings
 from engine.tracking import export_requests
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports bad use as `BadInputError` instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Bad use: exit 2."""
-        raise BadInputError(f"{message} (`{self.prog} --help` says more)")
+        """Raises the message of argparse as one sentence."""
+        raise BadInputError(f"{message} (see `{self.prog} --help`)")
 
 
-Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Runs a command; returns the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    try:
-        chosen = build_parser().parse_args(arguments)
-        status: int = chosen.run(chosen, Settings.from_environment())
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:
-        # Who read has enough; nothing may be flushed into the closed pipe at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        sys.stderr.write(f"error: {error}.\n")
-        return 1
-    except EngineError as error:
-        sys.stderr.write(f"error: {textwrap.shorten(str(error), 800)}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "Left. Runs in the background go on; `python -m engine runs` shows them.\n"
-        )
-        return 130
+Subparsers: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands with their options."""
-    parser = _Parser(prog="python -m engine", description="Train and compare colorization GANs.")
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    _add_studies(verbs)
-    _add_life(verbs)
-    _add_upkeep(verbs)
-    _add_data(verbs)
-    _add_serving(verbs)
-    _add_tools(verbs)
-    _add_benches(verbs)
+    """Builds the parser of all commands."""
+    parser = _Parser(
+        prog="python -m engine",
+        description="Train, evaluate and compare GANs that colorize sketches and photographs.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_studies(commands)
+    _add_runs(commands)
+    _add_maintenance(commands)
+    _add_data(commands)
+    _add_serving(commands)
+    _add_tools(commands)
+    _add_benchmarks(commands)
     return parser
 
 
-def _add_studies(verbs: Verbs) -> None:
-    command = _add(verbs, "study", studies.study, "start a comparison", json=True)
-    command.add_argument("--data", help=f"a data source: {', '.join(KINDS)}")
-    command.add_argument("--budget", help=", ".join(BUDGETS))
+def _add_studies(commands: Subparsers) -> None:
+    command = _add(
+        commands, "study", studies.study, "start a study, extend one, or repeat one", json=True
+    )
+    command.add_argument("--data", help=f"data source: {', '.join(SOURCE_KINDS)}")
+    command.add_argument("--budget", help=f"budget: {', '.join(BUDGETS)}")
     command.add_argument(
         "--configurations",
-        help=f"comma-separated, of {', '.join(CONFIGURATIONS)}; "
-        f"{','.join(DEFAULT_CONFIGURATIONS)} without a choice",
+        help=f"comma-separated list of {', '.join(CONFIGURATIONS)} "
+        f"(default: {','.join(DEFAULT_CONFIGURATIONS)})",
     )
-    command.add_argument("--seeds", type=int, help="runs per configuration, 1 without a choice")
+    command.add_argument("--seeds", type=int, help="number of runs per configuration (default: 1)")
     command.add_argument(
-        "--from", dest="repeat", metavar="FILE", help="repeat a study from its results.json"
+        "--from",
+        dest="results_file",
+        metavar="FILE",
+        help="repeat the study of an exported results.json",
     )
-    command.add_argument("--name", help="what to call the study")
+    command.add_argument("--name", help="name of the study (default: data source and budget)")
     command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a single value"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
     )
-    command.add_argument("--wait", action="store_true", help="show progress to the end")
+    command.add_argument(
+        "--wait",
+        action="store_true",
+        help="show progress until all runs have ended, then print the comparison table",
+    )
     command.add_argument(
         "--mlflow",
         metavar="URI",
-        help=f"record the runs on this MLflow server too; default: {export_requests.VARIABLE}",
+        help="also export the runs to this MLflow server "
+        f"(default: {export_requests.URI_VARIABLE})",
     )
     command.add_argument(
         "--extend",
-        type=_identity,
+        type=_parse_id,
         metavar="STUDY",
-        help="add configurations, seeds or epochs (--set epochs=N) to a study",
+        help="add configurations, seeds or epochs (--set epochs=N) to this study",
     )
 
-    command = _add(verbs, "runs", studies.runs, "list runs and their states", json=True)
-    command.add_argument("--study", type=_identity, help="only this study's")
-    command.add_argument("--all", action="store_true", help="archived ones too")
-    command = _add(verbs, "supervise", studies.supervise, "work the queue in the foreground")
-    command.add_argument("--drain", action="store_true", help="end when the queue is empty")
-    command.add_argument("--stay", action="store_true", help="stay, though there be nothing to do")
-    command = _add(verbs, "table", studies.table, "the comparison table", json=True)
-    command.add_argument("study", type=_identity, metavar="STUDY")
-    command.add_argument("--csv", action="store_true", help="as CSV")
-    command.add_argument("--markdown", action="store_true", help="as Markdown")
-    command = _add(verbs, "evaluate", studies.evaluate, "measure a checkpoint again", json=True)
-    command.add_argument("run_id", type=_identity, metavar="RUN")
-    command.add_argument("--checkpoint", default="best", help="best, last or a checkpoint file")
-    command.add_argument("--split", default="test", choices=("val", "test"))
+    command = _add(commands, "runs", runs.list_runs, "list runs and their states", json=True)
+    command.add_argument("--study", type=_parse_id, help="list only the runs of this study")
+    command.add_argument("--all", action="store_true", help="include archived runs")
+
+    command = _add(commands, "table", studies.table, "print the comparison table", json=True)
+    command.add_argument("study", type=_parse_id, metavar="STUDY")
+    command.add_argument("--csv", action="store_true", help="print CSV")
+    command.add_argument("--markdown", action="store_true", help="print Markdown")
+
+    command = _add(commands, "evaluate", studies.evaluate, "evaluate a checkpoint again", json=True)
+    command.add_argument("run_id", type=_parse_id, metavar="RUN")
+    command.add_argument(
+        "--checkpoint", default="best", help="best, last, or a checkpoint file (default: best)"
+    )
+    command.add_argument(
+        "--split", default="test", choices=("val", "test"), help="split (default: test)"
+    )
     command.add_argument(
         "--features",
         default="all",
         choices=("all", "none", "inception", "efficientnet_lite2"),
-        help="the networks whose distances are measured",
+        help="networks whose feature distances are computed (default: all)",
     )
-    command = _add(verbs, "export", studies.export, "write a study to a folder, or to MLflow")
-    command.add_argument("study", type=_identity, metavar="STUDY")
-    command.add_argument("--out", metavar="DIR", help="the folder to write to")
-    command.add_argument("--mlflow", metavar="URI", help="send it to this MLflow server")
+
+    command = _add(
+        commands, "export", studies.export, "write a study to a folder or to an MLflow server"
+    )
+    command.add_argument("study", type=_parse_id, metavar="STUDY")
+    command.add_argument("--out", metavar="DIR", help="write CSV, figures and the report here")
+    command.add_argument("--mlflow", metavar="URI", help="export to this MLflow server")
 
 
-def _add_life(verbs: Verbs) -> None:
-    for name, run, about in (
-        ("cancel", runs.cancel, "stop runs, saved between two steps; again: kill them"),
+def _add_runs(commands: Subparsers) -> None:
+    for name, run, summary in (
+        ("cancel", runs.cancel, "stop runs at the next step; a second cancel kills them"),
         ("resume", runs.resume, "continue runs from their newest checkpoint"),
-        ("retry", runs.retry, "let runs begin again; what they recorded is removed"),
-        ("front", runs.front, "let queued runs be the next"),
-        ("archive", runs.archive, "put runs or a study away, out of the lists"),
-        ("delete", runs.delete, "remove runs or a study with all their files"),
+        ("retry", runs.retry, "delete the results of runs and start them from the beginning"),
+        ("front", runs.front, "move queued runs to the front of the queue"),
+        ("archive", runs.archive, "hide runs or a study from the lists"),
+        ("delete", runs.delete, "delete runs or a study with all their files"),
     ):
-        command = _add(verbs, name, run, about)
-        command.add_argument("run_ids", type=_identity, metavar="RUN", nargs="*")
-        command.add_argument("--study", type=_identity, help="all of a study's")
+        command = _add(commands, name, run, summary)
+        command.add_argument("run_ids", type=_parse_id, metavar="RUN", nargs="*")
+        command.add_argument("--study", type=_parse_id, help="all runs of this study")
         if name == "archive":
-            command.add_argument("--undo", action="store_true", help="list them again")
+            command.add_argument("--undo", action="store_true", help="show them in the lists again")
         if name in ("retry", "delete"):
-            command.add_argument("--yes", action="store_true", help="do not ask")
-    about = "start a study like another one"
-    command = _add(verbs, "clone", runs.clone, about, json=True)
-    command.add_argument("study", type=_identity, metavar="STUDY")
-    command.add_argument("--name", help="what to call it")
+            command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+
+    summary = "start a study with the settings of another one"
+    command = _add(commands, "clone", runs.clone, summary, json=True)
+    command.add_argument("study", type=_parse_id, metavar="STUDY")
+    command.add_argument("--name", help="name of the new study")
     command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a single value"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
     )
-    command.add_argument("--wait", action="store_true", help="show progress to the end")
-
-
-def _add_upkeep(verbs: Verbs) -> None:
-    about = "write everything that cannot be made again into a new folder"
-    command = _add(verbs, "backup", maintenance.backup, about)
-    command.add_argument("to", metavar="TO", help="the folder")
-    command = _add(verbs, "restore", maintenance.restore, "put a backup in place")
-    command.add_argument("source", metavar="FROM", help="the folder of a backup")
-    command.add_argument("--yes", action="store_true", help="do not ask")
-    _add(verbs, "disk", maintenance.disk, "what is on the disk, by study", json=True)
-    command = _add(verbs, "prune", maintenance.prune, "make room on the disk", json=True)
-    command.add_argument("--study", type=_identity, help="only this study's")
     command.add_argument(
-        "--parts", help="what may go: leftovers,data,checkpoints; or samples,optimisers"
+        "--wait",
+        action="store_true",
+        help="show progress until all runs have ended, then print the comparison table",
     )
-    command.add_argument("--dry-run", action="store_true", help="only say what would go")
-    command.add_argument("--yes", action="store_true", help="do not ask")
+
+    command = _add(commands, "supervise", runs.supervise, "run the queue in the foreground")
+    command.add_argument("--drain", action="store_true", help="exit when the queue is empty")
+    command.add_argument("--stay", action="store_true", help="keep running when the queue is empty")
 
 
-def _add_data(verbs: Verbs) -> None:
-    group = verbs.add_parser("data", help="data sources").add_subparsers(
-        required=True, metavar="ACTION", parser_class=_Parser
-    )
-    _add(group, "list", data.list_sources, "the sources", json=True)
-    about = "list what is wrong with a source's files"
-    command = _add(group, "check", data.check, about, json=True)
-    command.add_argument("source", metavar="SOURCE", help=", ".join(KINDS))
+def _add_maintenance(commands: Subparsers) -> None:
+    summary = "back up the database and all irreproducible files to a new folder"
+    command = _add(commands, "backup", maintenance.backup, summary)
+    command.add_argument("to", metavar="TO", help="folder to create")
+
+    command = _add(commands, "restore", maintenance.restore, "restore a backup")
+    command.add_argument("source", metavar="FROM", help="folder of the backup")
+    command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+
+    _add(commands, "disk", maintenance.disk, "show disk usage by study", json=True)
+
+    summary = "delete files that are not needed any more"
+    command = _add(commands, "prune", maintenance.prune, summary, json=True)
+    command.add_argument("--study", type=_parse_id, help="prune only this study")
     command.add_argument(
-        "--clean", action="store_true", help="leave out what is wrong; your files stay as they are"
+        "--parts",
+        help="comma-separated list of leftovers, data, checkpoints (the default), samples, "
+        "optimisers",
     )
-    command.add_argument("--again", action="store_true", help="look again, whatever is known")
-    command.add_argument("--restore", action="store_true", help="take back what was left out")
-    command = _add(group, "describe", data.describe, "a source in figures", json=True)
-    command.add_argument("source", metavar="SOURCE")
-    command = _add(group, "prepare", data.prepare, "pack a source at a size", json=True)
-    command.add_argument("source", metavar="SOURCE")
-    command.add_argument("--size", type=int, default=BUDGETS["demo"].px, metavar="PX")
-    command = _add(group, "fetch", data.fetch, "download a published data set")
+    command.add_argument(
+        "--dry-run", action="store_true", help="show what would be deleted, delete nothing"
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+
+
+def _add_data(commands: Subparsers) -> None:
+    actions = _add_group(commands, "data", "list, check, pack and download data sources")
+    _add(actions, "list", data.list_sources, "list data sources", json=True)
+
+    command = _add(
+        actions, "check", data.check, "report faults in the files of a source", json=True
+    )
+    command.add_argument("source", metavar="SOURCE", help=", ".join(SOURCE_KINDS))
+    command.add_argument(
+        "--clean", action="store_true", help="exclude faulty files; the files are not modified"
+    )
+    command.add_argument("--again", action="store_true", help="scan again, ignore the stored scan")
+    command.add_argument("--restore", action="store_true", help="include all excluded files again")
+
+    summary = "show statistics of a source, split by split"
+    command = _add(actions, "describe", data.describe, summary, json=True)
+    command.add_argument("source", metavar="SOURCE", help=", ".join(SOURCE_KINDS))
+
+    command = _add(actions, "prepare", data.prepare, "pack a source at one size", json=True)
+    command.add_argument("source", metavar="SOURCE", help=", ".join(SOURCE_KINDS))
+    command.add_argument(
+        "--size",
+        type=int,
+        default=BUDGETS["demo"].px,
+        metavar="PX",
+        help="height and width in pixels (default: %(default)s)",
+    )
+
+    command = _add(actions, "fetch", data.fetch, "download a published data set")
     command.add_argument("name", metavar="NAME", help=", ".join(DATA_SETS))
-    command.add_argument("--to", metavar="DIR", help="where to; the artifacts folder if not said")
+    command.add_argument(
+        "--to", metavar="DIR", help="target folder (default: in the artifacts folder)"
+    )
 
 
-def _add_serving(verbs: Verbs) -> None:
-    command = _add(verbs, "serve", serving.serve, "answer pictures with coloured ones over HTTP")
-    command.add_argument("--run", dest="run_id", type=_identity, metavar="RUN", help="this model")
-    command.add_argument("--study", type=_identity, help="the best model of a study, as of now")
+def _add_serving(commands: Subparsers) -> None:
+    summary = "start an HTTP server that colorizes images"
+    command = _add(commands, "serve", serving.serve, summary)
+    command.add_argument(
+        "--run", dest="run_id", type=_parse_id, metavar="RUN", help="serve the model of this run"
+    )
+    command.add_argument(
+        "--study", type=_parse_id, help="serve the model that is the best of this study now"
+    )
     command.add_argument(
         "--follow",
-        type=_identity,
+        type=_parse_id,
         metavar="STUDY",
-        help="the best model of a study, changed when a better run ends; without a choice the "
-        "newest study that has a model is followed",
+        help="serve the best model of this study and switch when a better run ends "
+        "(default: the newest study with a model)",
     )
-    command.add_argument("--host", default="127.0.0.1", help="where to listen (%(default)s)")
-    command.add_argument("--port", type=int, default=5050, help="0: any (%(default)s)")
-    command.add_argument("--device", default="auto", help="cuda, mps or cpu (%(default)s)")
     command.add_argument(
-        "--idle", type=float, metavar="SECONDS", help="end when nobody has asked for so long"
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
-    command = _add(verbs, "export-model", serving.export_model, "write a model to a file")
-    command.add_argument("run_id", type=_identity, metavar="RUN")
     command.add_argument(
-        "--format", default="safetensors", choices=("safetensors", "torchscript", "onnx")
+        "--port", type=int, default=5050, help="port; 0 takes a free one (default: %(default)s)"
     )
-    command.add_argument("--out", metavar="FILE", help="run-N-NAME and its suffix if not said")
+    command.add_argument(
+        "--device", default="auto", help="cuda, mps, cpu or auto (default: %(default)s)"
+    )
+    command.add_argument(
+        "--idle",
+        type=float,
+        metavar="SECONDS",
+        help="exit after this many seconds without a request",
+    )
+
+    summary = "export a generator and verify its outputs"
+    command = _add(commands, "export-model", serving.export_model, summary)
+    command.add_argument("run_id", type=_parse_id, metavar="RUN")
+    command.add_argument(
+        "--format",
+        default="safetensors",
+        choices=("safetensors", "torchscript", "onnx"),
+        help="file format (default: %(default)s)",
+    )
+    command.add_argument(
+        "--out", metavar="FILE", help="target file (default: run-N-CONFIGURATION and the suffix)"
+    )
 
 
-def _add_tools(verbs: Verbs) -> None:
-    group = verbs.add_parser("weights", help="feature weights").add_subparsers(
-        required=True, metavar="ACTION", parser_class=_Parser
-    )
-    _add(group, "list", tools.weights_list, "what is here and what is missing", json=True)
-    command = _add(group, "fetch", tools.weights_fetch, "download weights")
+def _add_tools(commands: Subparsers) -> None:
+    actions = _add_group(commands, "weights", "list, download and verify feature weights")
+    _add(actions, "list", tools.list_weights, "list feature weights and their purpose", json=True)
+    command = _add(actions, "fetch", tools.fetch_weights, "download feature weights")
     command.add_argument("name", metavar="NAME", help=", ".join(weights.CATALOG))
-    _add(group, "check", tools.weights_check, "verify the files that are here")
-    _add(verbs, "doctor", tools.examine, "what the machine has and lacks", json=True)
+    _add(actions, "check", tools.check_weights, "verify the hashes of the feature weights")
+
+    summary = "check the machine and the installation"
+    _add(commands, "doctor", tools.run_doctor, summary, json=True)
 
 
-def _add_benches(verbs: Verbs) -> None:
-    group = verbs.add_parser("bench", help="ours against the plain way").add_subparsers(
-        required=True, metavar="ACTION", parser_class=_Parser
-    )
-    about = "our distances and pixel metrics beside well-known libraries'"
-    command = _add(group, "metrics", bench.metrics, about, json=True)
-    command.add_argument("--rounds", type=int, default=2, help="how often each is timed")
-    about = "packing pictures beside bare decoding and scaling"
-    command = _add(group, "data", bench.data, about, json=True)
-    command.add_argument("--rounds", type=int, default=3, help="how often each is timed")
-    about = "on a GPU machine: is training right, how fast is it, how long does study 1 take"
-    command = _add(group, "gpu", bench.gpu, about)
-    command.add_argument("--out", required=True, metavar="DIR", help="for gpu.md and gpu.json")
-    about = "training beside the plain loop: pictures per second, memory, where the time goes"
-    command = _add(group, "train", bench.train, about, json=True)
-    command.add_argument("--rounds", type=int, default=3, help="how often each takes its turn")
-    command.add_argument("--device", default="auto", help="cuda, mps or cpu (default: %(default)s)")
-    command.add_argument("--px", type=int, default=64, help="side of the pictures (%(default)s)")
-    command.add_argument("--batch", type=int, default=16, help="pictures per step (%(default)s)")
+def _add_benchmarks(commands: Subparsers) -> None:
+    actions = _add_group(commands, "bench", "measure speed beside plain implementations")
+    summary = "time metrics beside well-known libraries"
+    command = _add(actions, "metrics", bench.metrics, summary, json=True)
+    command.add_argument("--rounds", type=int, default=2, help=ROUNDS_HELP)
+
+    summary = "time the packing of images beside decoding and resizing with Pillow"
+    command = _add(actions, "data", bench.data, summary, json=True)
+    command.add_argument("--rounds", type=int, default=3, help=ROUNDS_HELP)
+
+    summary = "check and measure training on this machine's GPU"
+    command = _add(actions, "gpu", bench.gpu, summary)
     command.add_argument(
-        "--configuration", default="standard", metavar="NAME", help=", ".join(CONFIGURATIONS)
+        "--out", required=True, metavar="DIR", help="folder for gpu.md and gpu.json"
+    )
+
+    summary = "measure training speed and memory beside a plain loop"
+    command = _add(actions, "train", bench.train, summary, json=True)
+    command.add_argument("--rounds", type=int, default=3, help=ROUNDS_HELP)
+    command.add_argument(
+        "--device", default="auto", help="cuda, mps, cpu or auto (default: %(default)s)"
     )
     command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="as for `study`"
+        "--px", type=int, default=64, help="height and width in pixels (default: %(default)s)"
     )
+    command.add_argument(
+        "--batch", type=int, default=16, help="pictures per step (default: %(default)s)"
+    )
+    command.add_argument(
+        "--configuration",
+        default="standard",
+        metavar="NAME",
+        help=f"{', '.join(CONFIGURATIONS)} (default: %(default)s)",
+    )
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
+    )
+
+
+ROUNDS_HELP = "number of timed rounds (default: %(default)s)"
+
+
+def _add_group(commands: Subparsers, name: str, summary: str) -> Subparsers:
+    group = commands.add_parser(name, help=summary, description=_sentence(summary))
+    return group.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
 
 
 def _add(
-    verbs: Verbs,
+    commands: Subparsers,
     name: str,
     run: Callable[[argparse.Namespace, Settings], int],
-    about: str,
+    summary: str,
     json: bool = False,
 ) -> argparse.ArgumentParser:
-    command = verbs.add_parser(name, help=about, description=about)
+    command = commands.add_parser(name, help=summary, description=_sentence(summary))
     command.set_defaults(run=run)
     if json:
-        command.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        command.add_argument("--json", action="store_true", help="print one JSON document")
     return command
 
 
-def _identity(text: str) -> int:
-    """The number of a study or run."""
+def _sentence(summary: str) -> str:
+    return f"{summary[0].upper()}{summary[1:]}."
+
+
+def _parse_id(text: str) -> int:
+    """Parses the id of a study or run."""
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
-        raise argparse.ArgumentTypeError(f"a number from 1 up is meant, not {text[:40]!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 up, not {text[:40]!r}")
     return int(text)

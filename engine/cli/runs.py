@@ -1,155 +1,218 @@
-"""The commands that stop, continue, repeat, put away and remove runs and studies."""
+"""Commands about runs: runs, cancel, resume, retry, front, archive, delete, clone, supervise."""
 
 import argparse
+import json
 from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
 
 from engine import annotations
+from engine.cli import output
 from engine.cli.inputs import confirm, open_existing, stderr
 from engine.cli.studies import start
 from engine.errors import BadInputError
-from engine.jobs import lifecycle, planning
+from engine.jobs import lifecycle, planning, reaping
 from engine.overrides import parse_settings
-from engine.records.runs import Run
+from engine.records.runs import Run, RunState
 from engine.settings import Settings
-from engine.store import Store, utc_now
+from engine.store import Store, is_absent, utc_now
 from engine.system import disk
-from engine.system.disk import say_bytes
+from engine.system.disk import format_bytes
 
-Deed = Callable[[Run], str]  # returns what there is to say of it
+MAX_RUNS_IN_QUESTION = 3
+
+# Changes one run and returns the line to print.
+Action = Callable[[Run], str]
 
 
-def cancel(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Stops runs."""
+def list_runs(args: argparse.Namespace, settings: Settings) -> int:
+    """Lists runs and their states."""
+    runs: list[Run] = []
+    if args.study is not None or not is_absent(settings.database_url):
+        store = open_existing(settings)
+        reaping.reap_if_unsupervised(store, settings, utc_now())
+        if args.study is not None:
+            store.studies.read(args.study)
+        archived = {study.id for study in store.studies.read_all() if study.archived_at}
+        archived.discard(args.study)
+        runs = [
+            run
+            for run in store.runs.read_all(args.study)
+            if args.all or (run.archived_at is None and run.study_id not in archived)
+        ]
+    if args.json:
+        print(json.dumps([_run_as_json(run) for run in runs], indent=2))
+    else:
+        output.print_runs(Console(), runs)
+    return 0
 
-    def stop(run: Run) -> str:
+
+def _run_as_json(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "study": run.study_id,
+        "configuration": run.configuration,
+        "seed": run.seed,
+        "state": run.state,
+        "epoch": run.epoch,
+        "epochs": run.epochs,
+        "step": run.step,
+        "steps": run.steps,
+        "reason": run.reason,
+        "attempt": run.attempt,
+        "will_retry": run.will_retry,
+        "archived": run.archived_at is not None,
+    }
+
+
+def cancel(args: argparse.Namespace, settings: Settings) -> int:
+    """Stops runs at the next step."""
+
+    def cancel_run(run: Run) -> str:
         state = lifecycle.cancel(store, settings, run.id, utc_now())
         return f"run {run.id} is {state}"
 
     store = open_existing(settings)
-    return _each(chosen, store, stop, lambda run: not run.is_over)
+    return _apply(cancel_run, _select(args, store, lambda run: not run.is_over))
 
 
-def resume(chosen: argparse.Namespace, settings: Settings) -> int:
+def resume(args: argparse.Namespace, settings: Settings) -> int:
     """Continues runs from their newest checkpoint."""
 
-    def go_on(run: Run) -> str:
+    def resume_run(run: Run) -> str:
         lifecycle.resume(store, settings, run.id, utc_now())
-        saved = store.read_checkpoints(run.id)
-        where = f"after step {saved[0].step}" if saved else "from the beginning"
-        return f"run {run.id} is queued, {where}"
+        checkpoints = store.checkpoints.read(run.id)
+        start_point = f"after step {checkpoints[0].step}" if checkpoints else "from the beginning"
+        return f"run {run.id} is queued, {start_point}"
 
     store = open_existing(settings)
-    return _each(chosen, store, go_on, lambda run: run.is_over and run.state != "done")
+    return _apply(resume_run, _select(args, store, _has_failed))
 
 
-def retry(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lets runs begin again; what they recorded is removed."""
+def retry(args: argparse.Namespace, settings: Settings) -> int:
+    """Deletes the results of runs and starts them from the beginning."""
 
-    def again(run: Run) -> str:
+    def retry_run(run: Run) -> str:
         lifecycle.retry(store, settings, run.id, utc_now())
         return f"run {run.id} is queued, from the beginning"
 
     store = open_existing(settings)
-    runs = _chosen(chosen, store, lambda run: run.is_over and run.state != "done")
-    _require_ended(runs)
-    losing = [run for run in runs if run.step]
-    lost = ", ".join(f"{run.step} steps of run {run.id}" for run in losing[:3])
-    more = f" and more of {len(losing) - 3} others" if len(losing) > 3 else ""
-    if losing and not confirm(f"What was recorded is removed: {lost}{more}.", chosen.yes):
+    runs = _select(args, store, _has_failed)
+    _require_finished(runs)
+    trained = [run for run in runs if run.step]
+    named = trained[:MAX_RUNS_IN_QUESTION]
+    results = ", ".join(f"{run.step} steps of run {run.id}" for run in named)
+    if len(trained) > len(named):
+        results += f" and the steps of {len(trained) - len(named)} more runs"
+    if trained and not confirm(f"This deletes the results of {results}.", args.yes):
         return 1
-    return _do(chosen, runs, again)
+    return _apply(retry_run, runs)
 
 
-def front(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lets queued runs be the next."""
+def front(args: argparse.Namespace, settings: Settings) -> int:
+    """Moves queued runs to the front of the queue."""
 
     def move(run: Run) -> str:
         lifecycle.move_to_front(store, run.id)
         return f"run {run.id} is next"
 
     store = open_existing(settings)
-    runs = _chosen(chosen, store, lambda run: run.state == "queued")
-    return _do(chosen, runs[::-1], move)  # the last one moved is the first
+    runs = _select(args, store, lambda run: run.state == RunState.QUEUED)
+    return _apply(move, runs[::-1])  # the run that is moved last becomes the first
 
 
-def archive(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Puts studies or runs away, out of the lists; --undo takes them back."""
+def archive(args: argparse.Namespace, settings: Settings) -> int:
+    """Hides runs or a study from the lists; `--undo` shows them again."""
+    if args.study is None and not args.run_ids:
+        raise BadInputError("Give run IDs or --study ID.")
     store = open_existing(settings)
-    at = None if chosen.undo else utc_now()
-    word = "listed again" if chosen.undo else "archived"
-    if chosen.study is not None:
-        store.read_study(chosen.study)
-        store.archive_study(chosen.study, at)
-        print(f"study {chosen.study} is {word}")
-    for run in [store.read_run(it) for it in chosen.run_ids]:
-        store.archive_run(run.id, at)
-        print(f"run {run.id} is {word}")
-    if chosen.study is None and not chosen.run_ids:
-        raise BadInputError("Say which: RUN numbers, or --study ID.")
+    archived_at = None if args.undo else utc_now()
+    state = "listed again" if args.undo else "archived"
+    if args.study is not None:
+        store.studies.read(args.study)
+        store.studies.archive(args.study, archived_at)
+        print(f"study {args.study} is {state}")
+    for run in [store.runs.read(run_id) for run_id in args.run_ids]:
+        store.runs.archive(run.id, archived_at)
+        print(f"run {run.id} is {state}")
     return 0
 
 
-def delete(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Removes runs, or a study, with all their files."""
+def delete(args: argparse.Namespace, settings: Settings) -> int:
+    """Deletes runs or a study with all their files."""
     store = open_existing(settings)
-    runs = _chosen(chosen, store, lambda run: True)
-    _require_ended(runs)
-    size = disk.usage_of_runs([run.id for run in runs], settings).total
-    what = f"run{'s' if len(runs) > 1 else ''} {', '.join(str(run.id) for run in runs)}"
-    what = f"study {chosen.study}, {what}," if chosen.study else what
-    if not confirm(f"This removes {what} for good and frees {say_bytes(size)}.", chosen.yes):
+    runs = _select(args, store, lambda run: True)
+    _require_finished(runs)
+    size = format_bytes(disk.usage_of_runs([run.id for run in runs], settings).total)
+    names = f"run{'s' if len(runs) > 1 else ''} {', '.join(str(run.id) for run in runs)}"
+    if args.study:
+        names = f"study {args.study} with {names}"
+    if not confirm(f"This permanently deletes {names} and frees {size}.", args.yes):
         return 1
-    gone = lifecycle.delete(store, settings, [run.id for run in runs])
-    print(f"removed: {len(gone)} of {len(runs)}; {say_bytes(size)} are free")
+    deleted = lifecycle.delete(store, settings, [run.id for run in runs])
+    print(f"deleted {len(deleted)} of {len(runs)} runs, freed {size}")
     return 0
 
 
-def clone(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Starts a study like another one, with single values changed."""
+def clone(args: argparse.Namespace, settings: Settings) -> int:
+    """Starts a study with the settings of another one, except for `--set`."""
     store = open_existing(settings)
-    study = store.read_study(chosen.study)
-    changes = parse_settings(chosen.set)
-    configs = planning.plan_clone(store.read_runs(study.id), changes, settings)
-    again = annotations.name_again(study.name)
-    name = again if chosen.name is None else annotations.check_name(chosen.name)
-    return start(store, settings, configs, name, chosen)
+    study = store.studies.read(args.study)
+    overrides = parse_settings(args.set)
+    configs = planning.plan_clone(store.runs.read_all(study.id), overrides, settings)
+    name = annotations.name_again(study.name)
+    if args.name is not None:
+        name = annotations.check_name(args.name)
+    return start(store, settings, configs, name, args)
 
 
-def _require_ended(runs: list[Run]) -> None:
+def supervise(args: argparse.Namespace, settings: Settings) -> int:
+    """Runs the queue in the foreground."""
+    from engine.jobs import supervisor
+
+    if args.drain and args.stay:
+        raise BadInputError("Give only one of --drain and --stay.")
+    if not supervisor.supervise(settings, args.drain, args.stay):
+        stderr.print("Another supervisor is already running.")
+    return 0
+
+
+def _has_failed(run: Run) -> bool:
+    return run.is_over and run.state != RunState.DONE
+
+
+def _require_finished(runs: list[Run]) -> None:
     for run in runs:
         if not run.state.is_finished():
             raise BadInputError(f"Run {run.id} is {run.state}: stop it first.")
 
 
-def _each(
-    chosen: argparse.Namespace, store: Store, deed: Deed, suits: Callable[[Run], bool]
-) -> int:
-    return _do(chosen, _chosen(chosen, store, suits), deed)
-
-
-def _chosen(chosen: argparse.Namespace, store: Store, suits: Callable[[Run], bool]) -> list[Run]:
-    """The runs that were named, or those of a study to which the command applies."""
-    if bool(chosen.run_ids) == (chosen.study is not None):
-        raise BadInputError("Say which: RUN numbers, or --study ID.")
-    if chosen.study is None:
-        return [store.read_run(run_id) for run_id in dict.fromkeys(chosen.run_ids)]
-    store.read_study(chosen.study)
-    runs = [run for run in store.read_runs(chosen.study) if suits(run)]
+def _select(
+    args: argparse.Namespace, store: Store, is_applicable: Callable[[Run], bool]
+) -> list[Run]:
+    """Returns the runs given by id, or the runs of a study that the command applies to."""
+    if bool(args.run_ids) == (args.study is not None):
+        raise BadInputError("Give run IDs or --study ID.")
+    if args.study is None:
+        return [store.runs.read(run_id) for run_id in dict.fromkeys(args.run_ids)]
+    store.studies.read(args.study)
+    runs = [run for run in store.runs.read_all(args.study) if is_applicable(run)]
     if not runs:
-        raise BadInputError(f"Study {chosen.study} has no run that this applies to.")
+        raise BadInputError(f"Study {args.study} has no run that this applies to.")
     return runs
 
 
-def _do(chosen: argparse.Namespace, runs: list[Run], deed: Deed) -> int:
-    """Does it to each run; one that cannot be does not keep the others from it."""
-    refused: list[BadInputError] = []
+def _apply(action: Action, runs: list[Run]) -> int:
+    """Applies an action to each run; a refusal for one run does not stop the others."""
+    refusals: list[BadInputError] = []
     for run in runs:
         try:
-            print(deed(run))
+            print(action(run))
         except BadInputError as error:
-            refused.append(error)
-    if len(refused) == len(runs):
-        raise refused[0]
-    for refusal in refused:
+            refusals.append(error)
+    if len(refusals) == len(runs):
+        raise refusals[0]
+    for refusal in refusals:
         stderr.print(str(refusal), markup=False, soft_wrap=True)
-    return 1 if refused else 0
+    return 1 if refusals else 0

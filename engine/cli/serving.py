@@ -1,71 +1,72 @@
-"""The commands that put models to use: the server, and files for elsewhere."""
+"""Commands serve and export-model."""
 
 import argparse
 import os
 from contextlib import nullcontext
 
-from engine.cli.inputs import open_existing, read_path, stderr
+from engine.cli.inputs import open_existing, parse_path, stderr
 from engine.errors import BadInputError
 from engine.serve import discovery
 from engine.settings import Settings
 from engine.store import Store
 from engine.system import child_environment
-from engine.system.disk import say_bytes
+from engine.system.disk import format_bytes
 
-MOST_IDLE_S = 30 * 86400
+MAX_IDLE_S = 30 * 86400
 
 
-def serve(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Serves models over HTTP until it is told to end."""
-    named = [it for it in (chosen.run_id, chosen.study, chosen.follow) if it is not None]
-    if len(named) > 1:
-        raise BadInputError("One of --run, --study and --follow at a time.")
-    if not 0 <= chosen.port <= 65535:
-        raise BadInputError(f"--port must be from 0 to 65535, not {chosen.port}.")
-    if chosen.idle is not None and not 0 < chosen.idle <= MOST_IDLE_S:
-        raise BadInputError(f"--idle must be seconds, at most {MOST_IDLE_S}, not {chosen.idle:g}.")
+def serve(args: argparse.Namespace, settings: Settings) -> int:
+    """Serves models over HTTP until interrupted or idle."""
+    selections = [value for value in (args.run_id, args.study, args.follow) if value is not None]
+    if len(selections) > 1:
+        raise BadInputError("Give only one of --run, --study and --follow.")
+    if not 0 <= args.port <= 65535:
+        raise BadInputError(f"--port must be from 0 to 65535, not {args.port}.")
+    if args.idle is not None and not 0 < args.idle <= MAX_IDLE_S:
+        raise BadInputError(f"--idle must be seconds, at most {MAX_IDLE_S}, not {args.idle:g}.")
     settings.require_writable_artifacts()
-    # Before torch is loaded, which takes a while: a page looks whether one is starting.
-    with nullcontext() if chosen.idle is None else discovery.alone(settings):
-        return _serve(chosen, settings)
+    # The lock is taken before the slow import of torch, so that a page sees the starting server.
+    with nullcontext() if args.idle is None else discovery.exclusive_server(settings):
+        return _serve(args, settings)
 
 
-def _serve(chosen: argparse.Namespace, settings: Settings) -> int:
-    # Before torch is loaded: idle threads that spin for long take what training needs.
+def _serve(args: argparse.Namespace, settings: Settings) -> int:
+    # Set before torch is imported: idle threads that spin take cores away from training.
     os.environ.setdefault("GOMP_SPINCOUNT", child_environment.SPIN_COUNT)
-    from engine.serve.server import Listening
+    from engine.serve.server import ServerOptions
     from engine.serve.server import serve as serve_models
-    from engine.serve.service import Choice, Serving
+    from engine.serve.service import ModelSelection, ModelService
 
-    study = chosen.study if chosen.follow is None else chosen.follow
-    choice = Choice(chosen.run_id, study, follow=chosen.run_id is None and chosen.study is None)
-    listening = Listening(chosen.host, chosen.port, chosen.idle)
+    study_id = args.study if args.follow is None else args.follow
+    follow = args.run_id is None and args.study is None
+    selection = ModelSelection(args.run_id, study_id, follow=follow)
     store = Store(settings.database_url)
     try:
-        serving = Serving(store, settings, choice, device=chosen.device)
-        serve_models(serving, settings, listening)
+        service = ModelService(store, settings, selection, device=args.device)
+        serve_models(service, settings, ServerOptions(args.host, args.port, args.idle))
     finally:
         store.close()
     return 0
 
 
-def export_model(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Writes a model to a file for elsewhere, its pictures compared with the checkpoint's."""
+def export_model(args: argparse.Namespace, settings: Settings) -> int:
+    """Exports a generator to a file and verifies its outputs on test pictures."""
     store = open_existing(settings)
-    run = store.read_run(chosen.run_id)
+    run = store.runs.read(args.run_id)
     from engine.serve import model_export
 
-    suffix = model_export.SUFFIXES[chosen.format]
-    path = read_path(chosen.out or f"run-{run.id}-{run.configuration}{suffix}", "--out")
+    suffix = model_export.SUFFIXES[args.format]
+    path = parse_path(args.out or f"run-{run.id}-{run.configuration}{suffix}", "--out")
     if path.is_dir():
         raise BadInputError(f"--out must name a file; {path} is a folder.")
     with stderr.status("exporting"):
-        made = model_export.export(store, settings, run.id, chosen.format, path)
+        exported = model_export.export_model(store, settings, run.id, args.format, path)
+    n_compared, difference = exported.n_compared, exported.max_difference
     stderr.print(
-        f"{say_bytes(made.n_bytes)}; on {made.n_pictures} test pictures it differs from the "
-        f"checkpoint by at most {made.apart:.1g} (values from -1 to 1).",
+        f"{format_bytes(exported.n_bytes)}; on {n_compared} test pictures, its outputs differ from "
+        f"the checkpoint's by at most {difference:.1g} (values from -1 to 1).",
         markup=False,
         soft_wrap=True,
     )
-    print(made.path)
+    print(exported.path)
     return 0

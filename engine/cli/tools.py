@@ -1,4 +1,4 @@
-"""The commands about the machine: feature weights, the doctor."""
+"""Commands weights and doctor."""
 
 import argparse
 import json
@@ -12,48 +12,48 @@ from engine.errors import MissingWeightsError
 from engine.settings import Settings
 
 
-def weights_list(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Lists feature weights: which are here, what they are for, how to get the others."""
-    found = [weights.describe(name, settings) for name in weights.CATALOG]
-    if chosen.json:
-        print(json.dumps(found, indent=2))
+def list_weights(args: argparse.Namespace, settings: Settings) -> int:
+    """Lists feature weights: path, purpose, and how to get missing ones."""
+    descriptions = [weights.describe(name, settings) for name in weights.CATALOG]
+    if args.json:
+        print(json.dumps(descriptions, indent=2))
     else:
-        output.print_weights(Console(), found)
+        output.print_weights(Console(), descriptions)
     return 0
 
 
-def weights_fetch(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Downloads weights."""
+def fetch_weights(args: argparse.Namespace, settings: Settings) -> int:
+    """Downloads feature weights."""
     from engine.networks import backbones
 
-    weights.read_weights(chosen.name)
-    with output.download_bar(stderr, chosen.name) as advance:
-        path = backbones.fetch(chosen.name, settings, advance)
+    weights.get_weights(args.name)
+    with output.download_bar(stderr, args.name) as on_progress:
+        path = backbones.download(args.name, settings, on_progress)
     print(path)
     return 0
 
 
-def weights_check(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Verifies the hash of every file of weights that is here."""
-    faults = 0
+def check_weights(args: argparse.Namespace, settings: Settings) -> int:
+    """Verifies the hash of every file of feature weights on this machine."""
+    n_faults = 0
     for name in weights.CATALOG:
         if weights.find(name, settings) is None:
-            print(weights.absence(name))
+            print(weights.missing_message(name))
             continue
         try:
             path, digest = weights.require(name, settings)
-            print(f"{name} is whole: {path} (sha256 {digest[:8]})")
+            print(f"{name} is intact: {path} (sha256 {digest[:8]})")
         except MissingWeightsError as error:
-            faults += 1
+            n_faults += 1
             print(error)
-    return 1 if faults else 0
+    return 1 if n_faults else 0
 
 
-def examine(chosen: argparse.Namespace, settings: Settings) -> int:
-    """What the machine has, what is missing, how to mend it."""
-    findings = doctor.examine(settings)
-    if chosen.json:
-        print(json.dumps([vars(finding) for finding in findings], indent=2))
+def run_doctor(args: argparse.Namespace, settings: Settings) -> int:
+    """Checks the machine and the installation."""
+    checks = doctor.run_checks(settings)
+    if args.json:
+        print(json.dumps([check.as_json() for check in checks], indent=2))
     else:
-        output.print_findings(Console(), findings)
-    return 0 if all(finding.state != "broken" for finding in findings) else 1
+        output.print_checks(Console(), checks)
+    return 0 if all(check.state != "broken" for check in checks) else 1

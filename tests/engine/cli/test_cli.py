@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from engine.cli import parser
-from engine.jobs import lifecycle
+from engine.cli.main import main
+from engine.jobs import spawn
 from engine.report.export import png
 from engine.settings import PROJECT_ROOT
 from tests.conftest import NOW, tiny_config
@@ -15,7 +15,7 @@ from tests.conftest import NOW, tiny_config
 def places(settings, monkeypatch):
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", settings.database_url)
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(settings.artifacts))
-    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
+    monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
     return settings
 
 
@@ -72,7 +72,7 @@ STUDY = ["study", "--data", "openmoji", "--budget", "smoke"]
     ],
 )
 def test_bad_use_gives_one_sentence_and_exit_2_and_writes_nothing(places, capsys, arguments):
-    status = parser.main(arguments)
+    status = main(arguments)
 
     captured = capsys.readouterr()
     assert status == 2
@@ -97,14 +97,14 @@ def test_bad_use_gives_one_sentence_and_exit_2_and_writes_nothing(places, capsys
 def test_a_bad_environment_gives_one_sentence(places, capsys, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
 
-    assert parser.main(STUDY) == 2
+    assert main(STUDY) == 2
 
     assert capsys.readouterr().err.count("\n") == 1
     assert list(places.artifacts.parent.iterdir()) == []
 
 
-def test_a_pipe_that_is_closed_early_is_no_fault(places, store):
-    store.add_study("key", "a", [tiny_config()], NOW)
+def test_a_pipe_that_is_closed_early_is_not_an_error(places, store):
+    store.studies.add("key", "a", [tiny_config()], NOW)
     command = f"{sys.executable} -m engine table 1 --csv | true; exit ${{PIPESTATUS[0]}}"
 
     done = subprocess.run(
@@ -117,7 +117,7 @@ def test_a_pipe_that_is_closed_early_is_no_fault(places, store):
 def test_artifacts_that_cannot_be_written_are_exit_1_and_nothing_is_queued(places, capsys):
     places.artifacts.mkdir(mode=0o555)
 
-    status = parser.main(STUDY)
+    status = main(STUDY)
 
     assert status == 1
     assert "cannot be written" in capsys.readouterr().err
@@ -126,7 +126,7 @@ def test_artifacts_that_cannot_be_written_are_exit_1_and_nothing_is_queued(place
 
 
 def test_study_prints_one_json_document(places, capsys):
-    status = parser.main([*STUDY, "--seeds", "2", "--json"])
+    status = main([*STUDY, "--seeds", "2", "--json"])
 
     captured = capsys.readouterr()
     assert status == 0
@@ -135,10 +135,10 @@ def test_study_prints_one_json_document(places, capsys):
     assert "features: efficientnet_lite0" in captured.err
 
 
-def test_runs_lists_what_the_contract_names(places, store, capsys):
-    store.add_study("key", "a", [tiny_config("gan", 3)], NOW)
+def test_runs_prints_the_documented_json_keys(places, store, capsys):
+    store.studies.add("key", "a", [tiny_config("gan", 3)], NOW)
 
-    assert parser.main(["runs", "--json"]) == 0
+    assert main(["runs", "--json"]) == 0
 
     (run,) = json.loads(capsys.readouterr().out)
     assert run["configuration"] == "gan"
@@ -147,45 +147,45 @@ def test_runs_lists_what_the_contract_names(places, store, capsys):
 
 
 def test_cancel_stops_a_queued_run(places, store, capsys):
-    store.add_study("key", "a", [tiny_config()], NOW)
+    store.studies.add("key", "a", [tiny_config()], NOW)
 
-    assert parser.main(["cancel", "1"]) == 0
+    assert main(["cancel", "1"]) == 0
 
     assert capsys.readouterr().out == "run 1 is stopped\n"
 
 
 def test_table_and_export_give_the_same_csv(places, store, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(png, "find_browser", lambda: None)
-    store.add_study("key", "a", [tiny_config(), tiny_config("gan")], NOW)
+    store.studies.add("key", "a", [tiny_config(), tiny_config("gan")], NOW)
 
-    assert parser.main(["table", "1", "--csv"]) == 0
+    assert main(["table", "1", "--csv"]) == 0
     printed = capsys.readouterr().out
-    assert parser.main(["export", "1", "--out", str(tmp_path / "out")]) == 0
+    assert main(["export", "1", "--out", str(tmp_path / "out")]) == 0
 
     assert (tmp_path / "out" / "summary.csv").read_text() == printed
     assert len(printed.splitlines()) == 3
 
 
 @pytest.mark.parametrize("arguments", [["data", "list"], ["weights", "list"], ["doctor"], ["runs"]])
-def test_reading_commands_speak_to_people_and_to_programs(places, capsys, arguments):
-    assert parser.main(arguments) == 0
+def test_reading_commands_print_text_or_one_json_document(places, capsys, arguments):
+    assert main(arguments) == 0
     assert capsys.readouterr().out.strip()
 
-    assert parser.main([*arguments, "--json"]) == 0
+    assert main([*arguments, "--json"]) == 0
     json.loads(capsys.readouterr().out)
 
 
-def test_the_doctor_says_what_is_broken(places, capsys):
+def test_doctor_reports_what_is_broken(places, capsys):
     places.artifacts.mkdir(mode=0o555)
 
-    assert parser.main(["doctor"]) == 1
+    assert main(["doctor"]) == 1
 
     assert "cannot be written" in " ".join(capsys.readouterr().out.split())
 
 
 def test_listing_runs_and_studies_never_loads_torch(places):
     program = (
-        "import sys; from engine.cli import parser; parser.main(['runs']); parser.main(['data', 'list']);"
+        "import sys; from engine.cli.main import main; main(['runs']); main(['data', 'list']);"
         "sys.exit('torch' in sys.modules)"
     )
 

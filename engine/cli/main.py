@@ -1,0 +1,42 @@
+"""The entry point of the command line.
+
+Exit status: 0 on success, 1 if the work failed, 2 on bad use. An error is one line on stderr. With
+`--json`, stdout holds exactly one JSON document.
+"""
+
+import io
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from engine.cli.parser import build_parser
+from engine.errors import EngineError
+from engine.settings import Settings
+
+MAX_ERROR_LENGTH = 800
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs a command and returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        args = build_parser().parse_args(arguments)
+        status: int = args.run(args, Settings.from_environment())
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader closed the pipe (for example `head`); avoid the flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"error: {error}.\n")
+        return 1
+    except EngineError as error:
+        sys.stderr.write(f"error: {textwrap.shorten(str(error), MAX_ERROR_LENGTH)}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. Background runs continue; see `python -m engine runs`.\n")
+        return 130
