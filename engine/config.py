@@ -1,20 +1,29 @@
-"""What a run is: one typed, frozen schema for command line, form and stored JSON.
+"""The schema of a run: typed, frozen models for the command line, the forms and the stored JSON.
 
-An invalid configuration cannot be built; every refusal names the field, the value and the way
-out. Nothing here knows torch, files or the database.
+An invalid configuration cannot be built; every error message names the field, the value and a
+valid alternative. This module imports neither torch nor the database and reads no files.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from engine.errors import BadInputError
+from engine.loss_terms import LOSS_TERMS
 
-TermName = Literal["adversarial", "l1", "perceptual", "total_variation"]
 Auto = Literal["auto"]
 Switch = Literal["auto", "on", "off"]
-ChoiceMetric = Literal["kd_lite2", "fd_lite2", "kid", "fid", "psnr", "ssim", "mae", "delta_e"]
+SelectionMetric = Literal["kd_lite2", "fd_lite2", "kid", "fid", "psnr", "ssim", "mae", "delta_e"]
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -22,36 +31,61 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-REPORTED_SPLIT = "test"  # what tables, ranks and findings are about
-MAX_SEEDS = 100  # of a study
-MAX_LEVELS = 8  # of the U-Net
+REPORTED_SPLIT = "test"  # Tables, ranks and findings report the values of this split.
+MAX_SEEDS_PER_STUDY = 100
+MAX_UNET_LEVELS = 8
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 
 
-class Frozen(BaseModel):
-    """The base of all settings: immutable, unknown keys and non-finite numbers refused."""
+def unknown_name_message(kind: str, name: str, names: Collection[str]) -> str:
+    """Returns a sentence about an unknown name, without the period at its end.
+
+    Args:
+        kind: what the name stands for, for example `budget`.
+        name: the unknown name.
+        names: all names that exist; the most similar one is suggested.
+    """
+    similar_names = difflib.get_close_matches(name, names, n=1)
+    suggestion = f" (did you mean {similar_names[0]!r}?)" if similar_names else ""
+    return f"There is no {kind} {name[:60]!r}{suggestion}; there are {', '.join(names)}"
+
+
+class FrozenModel(BaseModel):
+    """The base of all settings: immutable; refuses unknown keys and non-finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Term(Frozen):
-    """One summand of the generator's loss."""
+def _require_loss_term(name: str) -> str:
+    if name not in LOSS_TERMS:
+        raise ValueError(unknown_name_message("loss term", name, LOSS_TERMS))
+    return name
 
-    name: TermName
+
+class Term(FrozenModel):
+    """One term of the generator's loss with its weight."""
+
+    name: Annotated[str, AfterValidator(_require_loss_term)]
     weight: Annotated[float, Field(ge=0, le=1e6)]
 
+    @property
+    def needs_features(self) -> bool:
+        """Whether the term compares the maps of a pretrained network."""
+        return LOSS_TERMS[self.name].needs_features
 
-class Recipe(Frozen):
+
+class Recipe(FrozenModel):
     """The generator's loss as data: the weighted sum of its terms."""
 
     terms: Annotated[tuple[Term, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        names = [term.name for term in self.terms]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"the term {twice[0]} stands twice in the recipe; give it one weight")
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if repeated:
+            raise ValueError(
+                f"the term {repeated[0]} is in the recipe more than once; give it one weight"
+            )
         if not any(term.weight for term in self.terms):
             raise ValueError("all weights of the recipe are 0; give at least one term a weight")
         return self
@@ -61,11 +95,19 @@ class Recipe(Frozen):
         """The names of the terms, in order."""
         return tuple(term.name for term in self.terms)
 
-    def with_terms(self, changed: Mapping[str, Term]) -> "Recipe":
-        """The same recipe with some terms' weights changed, or terms added."""
-        kept = [changed.get(term.name, term) for term in self.terms]
-        added = [term for name, term in changed.items() if name not in self.names]
-        return build(Recipe, {"terms": (*kept, *added)})
+    @property
+    def needs_features(self) -> bool:
+        """Whether a term compares the maps of a pretrained network."""
+        return any(term.needs_features for term in self.terms)
+
+    def with_terms(self, new_terms: Mapping[str, Term]) -> "Recipe":
+        """Returns the recipe with some terms replaced; terms it does not have are added.
+
+        Args:
+            new_terms: name -> term.
+        """
+        terms = {term.name: term for term in self.terms} | dict(new_terms)
+        return build(Recipe, {"terms": tuple(terms.values())})
 
     def __str__(self) -> str:
         return " + ".join(
@@ -73,8 +115,16 @@ class Recipe(Frozen):
         )
 
 
-class Configuration(Frozen):
-    """What is compared: a loss recipe and its optimisers (Adam for both networks)."""
+class Configuration(FrozenModel):
+    """What a study compares: a loss recipe and the settings of both Adam optimisers.
+
+    Attributes:
+        recipe: the loss of the generator.
+        lr_g: learning rate of the generator.
+        lr_d: learning rate of the discriminator.
+        beta1: decay rate of the first moment, of both optimisers.
+        beta2: decay rate of the second moment, of both optimisers.
+    """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     recipe: Recipe
@@ -84,26 +134,29 @@ class Configuration(Frozen):
     beta2: Beta
 
 
-class Budget(Frozen):
-    """How much is spent, and on networks of which size.
+class Budget(FrozenModel):
+    """How much is spent on a run: network sizes, epochs and pairs.
 
     Attributes:
         px: side of the square pictures, a multiple of 32.
-        base_channels: width of both networks at their first layer.
+        base_channels: channels of the first layer of both networks.
         generator: `unet` or `resnet18_unet`.
-        output: what the generator makes: `rgb`, or `lab_ab`, the two colour channels of CIE Lab,
-            the grey of the source being kept.
-        discriminator: `conditional` sees the source beside the picture, `unconditional` does not.
-        norm: `batch` (evaluation statistics at test time) or `instance`.
+        output: what the generator outputs: `rgb`, or `lab_ab`, the two colour channels of CIE Lab,
+            combined with the lightness of the grey source.
+        discriminator: `conditional` gets source and picture, `unconditional` the picture alone.
+        norm: `batch` (with running statistics in evaluation mode) or `instance`.
+        epochs: how often a run trains on all training pairs.
         batch: pictures per step; an incomplete last batch is left out.
-        jitter: largest shift of a training picture, in pixels, drawn anew each epoch.
-        pretrain: the first so many of the epochs train the generator alone, by L1.
-        decay: the share of epochs, at the end, over which both rates fall linearly to 0.
-        ema: half-life of the generator's moving average, in pictures seen; 0: none.
-        evaluations: at so many epochs, evenly spread and ending with the last, the checkpoint is
-            judged on the validation split; with 1 the last is taken without judging.
-        choose_by: the metric by which the best of these checkpoints is chosen.
-        n_train: at most so many pairs, None: all there are. n_val and n_test likewise.
+        jitter: largest shift of a training picture, in pixels; drawn for each picture and epoch.
+        pretrain: number of epochs at the start that train the generator alone, with the L1 loss.
+        decay: share of the epochs, at the end, during which both learning rates fall linearly to 0.
+        ema: half-life of the generator's moving average, in training pictures; 0 turns it off.
+        evaluations: how many checkpoints are evaluated on the validation split, at evenly spaced
+            epochs up to the last; with 1 the last checkpoint is used without evaluation.
+        choose_by: the metric that chooses the best of these checkpoints.
+        n_train: largest number of training pairs; None: all.
+        n_val: largest number of validation pairs; None: all.
+        n_test: largest number of test pairs; None: all.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -120,14 +173,14 @@ class Budget(Frozen):
     decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     ema: Annotated[float, Field(ge=0)] | Auto = "auto"
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 1
-    choose_by: ChoiceMetric = "kd_lite2"
+    choose_by: SelectionMetric = "kd_lite2"
     n_train: Count | None = None
     n_val: Count | None = None
     n_test: Count | None = None
 
     @field_validator("px")
     @classmethod
-    def _px_halves(cls, px: int) -> int:
+    def _px_is_multiple_of_32(cls, px: int) -> int:
         if px % 32:
             below, above = px // 32 * 32, px // 32 * 32 + 32
             raise ValueError(
@@ -137,11 +190,11 @@ class Budget(Frozen):
         return px
 
     @model_validator(mode="after")
-    def _statistics_have_two_values(self) -> Self:
-        if self.generator == "resnet18_unet" and self.px == 32 and self.batch == 1:
+    def _norm_has_two_values(self) -> Self:
+        if self.has_encoder and self.px == 32 and self.batch == 1:
             raise ValueError(
-                "batch must be at least 2 at px 32: the ResNet-18 encoder ends at a single value, "
-                "of which there are no statistics"
+                "batch must be at least 2 at px 32: the deepest map of the ResNet-18 encoder has "
+                "one value per picture, and a norm needs at least two"
             )
         return self
 
@@ -150,53 +203,61 @@ class Budget(Frozen):
         if self.pretrain >= self.epochs:
             raise ValueError(
                 f"pretrain must be less than epochs ({self.epochs}), not {self.pretrain}: the "
-                "others train both networks"
+                "remaining epochs train both networks"
             )
         return self
 
     @property
-    def work(self) -> str:
-        """What a training step costs, in a word: runs with the same are equally fast."""
+    def has_encoder(self) -> bool:
+        """Whether the generator has a ResNet-18 encoder, which can be pretrained."""
+        return self.generator == "resnet18_unet"
+
+    @property
+    def workload_key(self) -> str:
+        """Identifies the work of a training step: budgets with equal keys train at equal speed."""
         networks = f"{self.generator} {self.output} {self.discriminator}"
         return f"{networks} {self.px} px {self.base_channels} channels batch {self.batch}"
 
     @property
     def evaluated_epochs(self) -> tuple[int, ...]:
-        """The epochs after which the checkpoint is judged; none of those that pretrain."""
-        adversarial = self.epochs - self.pretrain
-        count = min(self.evaluations, adversarial)
-        return tuple(self.pretrain - (-adversarial * part // count) for part in range(1, count + 1))
+        """The epochs after which the checkpoint is evaluated; pretraining epochs are left out."""
+        n_adversarial = self.epochs - self.pretrain
+        count = min(self.evaluations, n_adversarial)
+        return tuple(
+            self.pretrain - (-n_adversarial * number // count) for number in range(1, count + 1)
+        )
 
     @property
     def levels(self) -> int:
-        """How often the U-Net halves a side: while it is even, at most 8 times (192 ends at 3)."""
-        px, count = self.px, 0
-        while px % 2 == 0 and count < MAX_LEVELS:
-            px, count = px // 2, count + 1
+        """How often the U-Net halves the side: while it is even, at most 8 times (192 px: 6)."""
+        side, count = self.px, 0
+        while side % 2 == 0 and count < MAX_UNET_LEVELS:
+            side, count = side // 2, count + 1
         return count
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The U-Net's channels at each level."""
+        """The channels of the U-Net at each level, outermost first."""
         return tuple(self.base_channels * min(2**level, 8) for level in range(self.levels))
 
 
-class Execution(Frozen):
-    """How the machine does it. `auto` is resolved once, at the run's first attempt, and stored.
+class Execution(FrozenModel):
+    """How a machine trains a run. `auto` is resolved at the run's first attempt and then stored.
 
     Attributes:
         device: `cuda`, `mps` or `cpu`.
         precision: `bf16` (autocast, float32 weights) or `fp32`.
         threads: CPU threads.
-        channels_last: the memory layout of pictures and weights.
-        compile: torch.compile for both networks while they are trained.
-        graph: a whole step recorded as a CUDA graph and replayed.
-        keep_maps: the feature maps of all targets are made once and kept, for the perceptual term.
-        record_every: every so-manyth step's losses are kept.
-        perceptual_features: the network behind the perceptual term.
-        encoder_weights: how a ResNet-18 encoder starts.
-        keep_every: every so-manyth epoch's checkpoint is kept beside the newest and the best; 0:
-            none for that.
+        channels_last: whether pictures and weights are in the channels_last memory format.
+        compile: whether torch.compile compiles both networks for training.
+        graph: whether a training step is captured as a CUDA graph and replayed.
+        keep_maps: whether the feature maps of all targets are computed once and cached, for the
+            perceptual term.
+        record_every: the losses of every n-th step are recorded.
+        perceptual_features: the pretrained network of the perceptual term.
+        encoder_weights: the initial weights of a ResNet-18 encoder.
+        keep_every: the checkpoint of every n-th epoch is kept, besides the newest and the best;
+            0 keeps no others.
     """
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -213,12 +274,16 @@ class Execution(Frozen):
 
 
 def source_label(data: str) -> str:
-    """What the models are given where a SOURCE text is trained on: `sketch` or `grey`."""
+    """Returns what the generator gets from a data source, `sketch` or `grey`.
+
+    Args:
+        data: the text of the source, as in `--data`.
+    """
     return "grey" if data.startswith("photos:") else "sketch"
 
 
-class RunConfig(Frozen):
-    """Everything that makes a run what it is."""
+class RunConfig(FrozenModel):
+    """All settings of a run: data, configuration, budget, execution and seed."""
 
     data: str
     configuration: Configuration
@@ -228,35 +293,43 @@ class RunConfig(Frozen):
 
     @property
     def label(self) -> str:
-        """The run in a few words."""
+        """The run's name in lists: configuration and seed."""
         return f"{self.configuration.name}, seed {self.seed}"
 
 
 def explain(error: ValidationError) -> str:
-    """A schema's refusal as one sentence: the field, what is wrong, the value."""
-    fault = error.errors()[0]
-    field = str(fault["loc"][-1]) if fault["loc"] else "the configuration"
-    names = [str(part) for part in fault["loc"] if isinstance(part, str)]
-    if names and not names[-1].isidentifier():
-        names = names[:-1]
-    field = names[-1] if names else field
-    message = fault["msg"].removeprefix("Value error, ")
-    if message.startswith(field) or fault["type"] == "value_error":
+    """Returns the first error of a validation as one sentence with field, value and reason."""
+    first = error.errors()[0]
+    location, message = first["loc"], first["msg"].removeprefix("Value error, ")
+    fields = [part for part in location if isinstance(part, str)]
+    # In a union, pydantic puts the name of the failed type behind the field.
+    if fields and not fields[-1].isidentifier():
+        fields = fields[:-1]
+    field = fields[-1] if fields else str(location[-1]) if location else "the configuration"
+    if message.startswith(field) or first["type"] == "value_error":
         return f"{message}."
-    if fault["type"] == "extra_forbidden":
-        return f"Unknown key {fault['loc'][-1]!r}."
+    if first["type"] == "extra_forbidden":
+        return f"Unknown key {location[-1]!r}."
     message = message[:1].lower() + message[1:]
-    return f"{field} cannot be {str(fault['input'])[:60]!r}: {message}."
+    return f"{field} cannot be {str(first['input'])[:60]!r}: {message}."
 
 
 def build(model: type[ModelT], values: Mapping[str, Any]) -> ModelT:
-    """Builds a settings object or raises `BadInputError` with one clear sentence."""
+    """Builds a settings object.
+
+    Raises:
+        BadInputError: a value is invalid; the message is one sentence.
+    """
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
         raise BadInputError(explain(error)) from error
 
 
-def change(value: ModelT, changes: Mapping[str, Any]) -> ModelT:
-    """The same settings with some fields changed, validated again."""
-    return build(type(value), {**value.model_dump(), **changes}) if changes else value
+def change(settings: ModelT, changes: Mapping[str, Any]) -> ModelT:
+    """Returns the settings with some fields changed and all fields validated again.
+
+    Raises:
+        BadInputError: a value is invalid.
+    """
+    return build(type(settings), {**settings.model_dump(), **changes}) if changes else settings

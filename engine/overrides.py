@@ -1,85 +1,86 @@
-"""Single values changed, as `--set key=value` and the form do it: which keys there are."""
+"""Changes single settings of a run: the keys and values of `--set key=value` and of the form."""
 
 from collections.abc import Mapping, Sequence
 
-from engine.config import Execution, RunConfig, Term, TermName, build, change
+from engine.config import Execution, RunConfig, Term, build, change, unknown_name_message
 from engine.errors import BadInputError
+from engine.loss_terms import LOSS_TERMS
 from engine.presets import BUDGETS, CONFIGURATIONS
 
-# The keys of `--set`: where each lives. Any term's name sets that term's weight.
+# The keys of `--set`, by the part of the run that has the setting.
 CONFIGURATION_KEYS = ("lr_g", "lr_d", "beta1", "beta2")
 BUDGET_KEYS = (
     *("epochs", "px", "batch", "base_channels", "generator", "output", "discriminator"),
     *("pretrain", "ema", "jitter", "decay", "norm", "evaluations", "choose_by"),
 )
 EXECUTION_KEYS = (
-    "device",
-    "precision",
-    "threads",
-    "channels_last",
-    "compile",
-    "graph",
-    "keep_maps",
-    "record_every",
-    "perceptual_features",
-    "encoder_weights",
-    "keep_every",
+    *("device", "precision", "threads", "channels_last", "compile", "graph", "keep_maps"),
+    *("record_every", "perceptual_features", "encoder_weights", "keep_every"),
 )
-TERM_KEYS: tuple[TermName, ...] = ("adversarial", "l1", "perceptual", "total_variation")
+TERM_KEYS = tuple(LOSS_TERMS)  # The value of such a key is the weight of the term.
+KEYS = (*BUDGET_KEYS, *CONFIGURATION_KEYS, *EXECUTION_KEYS, *TERM_KEYS)
 
 
 def parse_setting(text: str) -> tuple[str, str]:
-    """Splits `key=value` of a `--set` and checks the key."""
-    key, separator, value = text.partition("=")
-    known = (*BUDGET_KEYS, *CONFIGURATION_KEYS, *EXECUTION_KEYS, *TERM_KEYS)
-    if not separator or not value.strip():
+    """Splits `key=value` into key and value.
+
+    Raises:
+        BadInputError: the text has no value, or the key is unknown.
+    """
+    key, separator, value = (part.strip() for part in text.partition("="))
+    if not separator or not value:
+        term = LOSS_TERMS.get(key)
+        example = f"{key}={term.typical_weight:g}" if term is not None else "lr_g=1e-4"
         raise BadInputError(
-            f"--set takes key=value, not {text[:60]!r}; for example --set lr_g=1e-4."
+            f"--set takes key=value, not {text[:60]!r}; for example --set {example}."
         )
-    if key.strip() not in known:
-        raise BadInputError(f"--set does not know {key[:60]!r}. It takes {', '.join(known)}.")
-    return key.strip(), value.strip()
+    if key not in KEYS:
+        raise BadInputError(f"--set: {unknown_name_message('setting', key, KEYS)}.")
+    return key, value
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, str]:
-    """All `--set key=value` of a command; none may stand twice."""
-    pairs = [parse_setting(text) for text in texts]
-    keys = [key for key, _ in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise BadInputError(f"--set {twice[0]} stands twice; give it one value.")
-    return dict(pairs)
+    """Parses every `--set key=value` of a command.
+
+    Raises:
+        BadInputError: a text is invalid, or two texts have the same key.
+    """
+    settings: dict[str, str] = {}
+    for key, value in map(parse_setting, texts):
+        if key in settings:
+            raise BadInputError(f"--set {key} is given twice; give it one value.")
+        settings[key] = value
+    return settings
 
 
 def changed_settings(config: RunConfig) -> dict[str, str]:
-    """The `--set` keys and values that make the run from its presets.
+    """Returns the `--set` keys and values that turn the presets of a run into the run.
 
-    What names no preset of this version is compared with nothing: all its values are given.
+    If a preset does not exist in this version, all values of its part are returned.
     """
-    budget = BUDGETS.get(config.budget.name)
-    preset = CONFIGURATIONS.get(config.configuration.name)
-    plain = Execution()
+    preset_configuration = CONFIGURATIONS.get(config.configuration.name)
     changed = {}
-    for keys, value, before in (
-        (BUDGET_KEYS, config.budget, budget),
-        (CONFIGURATION_KEYS, config.configuration, preset),
-        (EXECUTION_KEYS, config.execution, plain),
+    for keys, part, preset in (
+        (BUDGET_KEYS, config.budget, BUDGETS.get(config.budget.name)),
+        (CONFIGURATION_KEYS, config.configuration, preset_configuration),
+        (EXECUTION_KEYS, config.execution, Execution()),
     ):
         for key in keys:
-            if before is None or getattr(value, key) != getattr(before, key):
-                changed[key] = str(getattr(value, key))
-    usual = {it.name: it.weight for it in preset.recipe.terms} if preset is not None else {}
+            if preset is None or getattr(part, key) != getattr(preset, key):
+                changed[key] = str(getattr(part, key))
+    preset_terms = preset_configuration.recipe.terms if preset_configuration is not None else ()
+    preset_weights = {term.name: term.weight for term in preset_terms}
     for term in config.configuration.recipe.terms:
-        if usual.get(term.name) != term.weight:
+        if preset_weights.get(term.name) != term.weight:
             changed[term.name] = f"{term.weight:g}"
-    # The weights are those that this machine chose, not what was asked for.
-    for chosen in ("perceptual_features", "encoder_weights"):
-        changed.pop(chosen, None)
+    # These two were chosen from the weights on this machine, not set by the user.
+    for key in ("perceptual_features", "encoder_weights"):
+        changed.pop(key, None)
     return changed
 
 
 def flat_settings(config: RunConfig) -> dict[str, object]:
-    """All settings of a run by name: configuration, terms, budget, execution, seed."""
+    """Returns all settings of a run by name: configuration, terms, budget, execution, seed."""
     configuration, budget, execution = config.configuration, config.budget, config.execution
     weights = {term.name: term.weight for term in configuration.recipe.terms}
     return {
@@ -88,20 +89,32 @@ def flat_settings(config: RunConfig) -> dict[str, object]:
         **{f"weight of {name}": weights.get(name, 0.0) for name in TERM_KEYS},
         **{key: getattr(configuration, key) for key in CONFIGURATION_KEYS},
         "budget": budget.name,
-        **{key: it for key, it in budget.model_dump().items() if key != "name"},
+        **budget.model_dump(exclude={"name"}),
         **execution.model_dump(),
         "seed": config.seed,
     }
 
 
-def settings_differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[object, object]]:
-    """Setting -> its two values, of those that differ."""
-    mine, theirs = flat_settings(one), flat_settings(other)
-    return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+def settings_differences(first: RunConfig, second: RunConfig) -> dict[str, tuple[object, object]]:
+    """Returns the settings that differ between two runs: name -> (first value, second value)."""
+    first_settings, second_settings = flat_settings(first), flat_settings(second)
+    return {
+        name: (value, second_settings[name])
+        for name, value in first_settings.items()
+        if value != second_settings[name]
+    }
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
-    """The run with single values changed, as `--set` and the form do it."""
+    """Returns the run with single settings changed.
+
+    Args:
+        config: the run.
+        settings: key of `--set` -> value.
+
+    Raises:
+        BadInputError: a value is invalid.
+    """
     terms: dict[str, Term] = {}
     for name in TERM_KEYS:
         if name in settings:
@@ -109,16 +122,16 @@ def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
                 terms[name] = build(Term, {"name": name, "weight": settings[name]})
             except BadInputError as error:
                 raise BadInputError(str(error).replace("weight", name, 1)) from error
+
+    def changes_of(keys: Sequence[str]) -> dict[str, object]:
+        return {key: settings[key] for key in keys if key in settings}
+
     recipe = config.configuration.recipe.with_terms(terms)
-    chosen = {key: settings[key] for key in CONFIGURATION_KEYS if key in settings}
+    configuration_changes = {"recipe": recipe, **changes_of(CONFIGURATION_KEYS)}
     return config.model_copy(
         update={
-            "configuration": change(config.configuration, {"recipe": recipe, **chosen}),
-            "budget": change(
-                config.budget, {key: settings[key] for key in BUDGET_KEYS if key in settings}
-            ),
-            "execution": change(
-                config.execution, {key: settings[key] for key in EXECUTION_KEYS if key in settings}
-            ),
+            "configuration": change(config.configuration, configuration_changes),
+            "budget": change(config.budget, changes_of(BUDGET_KEYS)),
+            "execution": change(config.execution, changes_of(EXECUTION_KEYS)),
         }
     )

@@ -1,16 +1,13 @@
-"""The two tables: six published configurations and five budgets."""
+"""The built-in configurations and budgets, as two tables."""
 
 from collections.abc import Sequence
 
-from engine.config import Budget, Configuration, Recipe, Term, TermName
+from engine.config import Budget, Configuration, Recipe, Term, unknown_name_message
 from engine.errors import BadInputError
 
 
 def _recipe(**weights: float) -> Recipe:
-    names: tuple[TermName, ...] = ("adversarial", "l1", "perceptual", "total_variation")
-    return Recipe(
-        terms=tuple(Term(name=name, weight=weights[name]) for name in names if name in weights)
-    )
+    return Recipe(terms=tuple(Term(name=name, weight=weight) for name, weight in weights.items()))
 
 
 # fmt: off
@@ -49,42 +46,55 @@ BUDGETS: dict[str, Budget] = {
     for row in _BUDGET_ROWS
 }
 DEFAULT_CONFIGURATIONS = ("standard", "perceptual", "regularized")
-# What each study of the literature compared: (budget, configurations).
-PUBLISHED: dict[str, tuple[str, tuple[str, ...]]] = {
+# Title -> (budget, configurations) of each published study.
+PUBLISHED_STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Sketch study": ("study1", DEFAULT_CONFIGURATIONS),
     "Photograph study": ("study2", ("gan", "ganv2", "ganv3")),
 }
-BUDGET_PURPOSE = {
-    "smoke": "a few seconds, to see that everything works",
-    "demo": "a first look: three configurations in about 4 minutes on 2 CPU cores",
+BUDGET_PURPOSES = {
+    "smoke": "a few seconds, to check that everything works",
+    "demo": "a first impression: three configurations in about 4 minutes on 2 CPU cores",
     "study1": "the sketch study as published",
     "study2": "the photograph study as published",
     "paper": "the pix2pix paper's own recipe",
 }
 
 
-def read_configurations(asked: Sequence[str | Configuration]) -> tuple[Configuration, ...]:
-    """The configurations, in order: presets by their names, others as a person wrote them.
+def get_configurations(
+    names_or_values: Sequence[str | Configuration],
+) -> tuple[Configuration, ...]:
+    """Returns configurations in the given order.
+
+    Args:
+        names_or_values: names of presets, and configurations that are used unchanged.
 
     Raises:
-        BadInputError: a name is unknown or stands twice.
+        BadInputError: a name is unknown or given twice, or there is no configuration.
     """
-    names = [it if isinstance(it, str) else it.name for it in asked]
-    for it in asked:
-        if isinstance(it, str) and it not in CONFIGURATIONS:
-            raise BadInputError(
-                f"There is no configuration {it!r}; there are {', '.join(CONFIGURATIONS)}."
-            )
+    configurations = tuple(
+        _get_configuration(value) if isinstance(value, str) else value for value in names_or_values
+    )
+    names = [configuration.name for configuration in configurations]
     for name in names:
         if names.count(name) > 1:
             raise BadInputError(f"The configuration {name!r} is named twice.")
-    if not names:
+    if not configurations:
         raise BadInputError("A study compares at least one configuration; none was named.")
-    return tuple(CONFIGURATIONS[it] if isinstance(it, str) else it for it in asked)
+    return configurations
 
 
-def read_budget(name: str) -> Budget:
-    """The named budget, or `BadInputError`."""
+def _get_configuration(name: str) -> Configuration:
+    if name not in CONFIGURATIONS:
+        raise BadInputError(f"{unknown_name_message('configuration', name, CONFIGURATIONS)}.")
+    return CONFIGURATIONS[name]
+
+
+def get_budget(name: str) -> Budget:
+    """Returns the named budget.
+
+    Raises:
+        BadInputError: the name is unknown.
+    """
     if name not in BUDGETS:
-        raise BadInputError(f"There is no budget {name!r}; there are {', '.join(BUDGETS)}.")
+        raise BadInputError(f"{unknown_name_message('budget', name, BUDGETS)}.")
     return BUDGETS[name]

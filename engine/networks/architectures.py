@@ -1,10 +1,11 @@
-"""The three networks: U-Net generator, ResNet-18 U-Net generator, PatchGAN discriminator.
+"""The networks of a run: U-Net generator, ResNet-18 U-Net generator, PatchGAN discriminator.
 
-After Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks",
+They follow Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks",
 section 6.1. Pictures are [N, 3, H, W] in [-1, 1].
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -13,101 +14,102 @@ from torchvision.models import ResNet
 
 from engine.config import Budget
 from engine.images import color
-from engine.networks.backbones import IMAGENET_MEAN, IMAGENET_STD
-from engine.networks.layers import Doubling, Halving, join
+from engine.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, load_resnet18
+from engine.networks.layers import DownConv, UpConv, concat_skip
 
-AB_REACH = 110.0  # of a and b; sRGB's colours lie within
+AB_RANGE = 110.0  # All sRGB colours have an a and b between -110 and 110.
 
 
 class UNetGenerator(nn.Module):
     """An encoder and a decoder of 4x4 convolutions with skips between equal resolutions.
 
-    No norm on the first layer nor at the bottleneck; dropout 0.5 in the three innermost decoder
-    blocks.
+    The first layer and the bottleneck have no norm. The three innermost decoder blocks have
+    dropout 0.5.
 
     Args:
         widths: channels at each level, outermost first; each level halves the side.
         norm: `batch` or `instance`.
-        made: channels that it makes.
+        out_channels: channels of the output.
     """
 
-    def __init__(self, widths: Sequence[int], norm: str, made: int) -> None:
+    def __init__(self, widths: Sequence[int], norm: str, out_channels: int) -> None:
         super().__init__()
-        levels = len(widths)
+        n_levels = len(widths)
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
-        for level in range(levels):
-            before = 3 if level == 0 else widths[level - 1]
-            inner, outermost = level == levels - 1, level == 0
-            layers: list[nn.Module] = [] if outermost else [nn.LeakyReLU(0.2)]
-            layers.append(Halving(before, widths[level]))
-            if not inner and not outermost:
-                layers.append(_norm(norm, widths[level]))
+        for level, width in enumerate(widths):
+            is_outermost, is_innermost = level == 0, level == n_levels - 1
+            in_channels = 3 if is_outermost else widths[level - 1]
+            layers: list[nn.Module] = [] if is_outermost else [nn.LeakyReLU(0.2)]
+            layers.append(DownConv(in_channels, width, depth=level + 1))
+            if not is_innermost and not is_outermost:
+                layers.append(_norm(norm, width))
             self.down.append(nn.Sequential(*layers))
-        for level in reversed(range(levels)):
-            width = widths[level] * (1 if level == levels - 1 else 2)
-            layers = [nn.ReLU()]
+        for level in reversed(range(n_levels)):
+            in_channels = widths[level] * (1 if level == n_levels - 1 else 2)
             if level == 0:
-                layers += [Doubling(width, made), nn.Tanh()]
+                layers = [nn.ReLU(), UpConv(in_channels, out_channels, depth=1), nn.Tanh()]
             else:
-                layers += [Doubling(width, widths[level - 1])]
-                layers += [_norm(norm, widths[level - 1])]
-                if level >= max(levels - 3, 1):
+                width = widths[level - 1]
+                layers = [nn.ReLU(), UpConv(in_channels, width, depth=level + 1)]
+                layers += [_norm(norm, width)]
+                if level >= max(n_levels - 3, 1):
                     layers += [nn.Dropout(0.5)]
             self.up.append(nn.Sequential(*layers))
 
     def forward(self, source: Tensor) -> Tensor:
-        """Source [N, 3, H, W] in [-1, 1] -> [N, made, H, W], likewise."""
+        """Source [N, 3, H, W] in [-1, 1] -> output [N, out_channels, H, W] in [-1, 1]."""
         skips = []
         x = source
         for block in self.down:
             x = block(x)
             skips.append(x)
         for block, skip in zip(self.up, [None, *skips[-2::-1]], strict=True):
-            x = block(x if skip is None else join(x, skip))
+            x = block(x if skip is None else concat_skip(x, skip))
         return x
 
 
 class ResNetUNetGenerator(nn.Module):
-    """A U-Net decoder on a ResNet-18 encoder, as study 2 has it.
+    """A U-Net decoder on a ResNet-18 encoder, as in study 2.
 
     Args:
         encoder: a torchvision ResNet-18, pretrained or not.
-        base_channels: width of the decoder's last layer.
+        base_channels: channels of the decoder's last layer.
         norm: `batch` or `instance`, for the decoder.
-        made: channels that it makes.
+        out_channels: channels of the output.
     """
 
-    def __init__(self, encoder: ResNet, base_channels: int, norm: str, made: int) -> None:
+    def __init__(self, encoder: ResNet, base_channels: int, norm: str, out_channels: int) -> None:
         super().__init__()
-        # Not saved: they are the encoder's, not the run's.
+        # ImageNet's constants are not part of a checkpoint.
         self.mean = nn.Buffer(torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.std = nn.Buffer(torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.relu)
         first = nn.Sequential(encoder.maxpool, encoder.layer1)
         self.down = nn.ModuleList([stem, first, encoder.layer2, encoder.layer3, encoder.layer4])
-        decoder = [base_channels * factor for factor in (4, 2, 1, 1, 1)]
-        before, skips = [512, *decoder[:-1]], [256, 128, 64, 64, 0]
+        widths = [base_channels * factor for factor in (4, 2, 1, 1, 1)]
+        in_widths, skip_widths = [512, *widths[:-1]], [256, 128, 64, 64, 0]
+        n_levels = len(widths)
         self.up = nn.ModuleList(
             nn.Sequential(
-                Doubling(inner, inner),
-                _norm(norm, inner),
+                UpConv(in_width, in_width, depth=n_levels - index),
+                _norm(norm, in_width),
                 nn.ReLU(),
             )
-            for inner in before
+            for index, in_width in enumerate(in_widths)
         )
         self.merge = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(inner + skip, width, 3, 1, 1),
+                nn.Conv2d(in_width + skip_width, width, 3, 1, 1),
                 _norm(norm, width),
                 nn.ReLU(),
             )
-            for inner, skip, width in zip(before, skips, decoder, strict=True)
+            for in_width, skip_width, width in zip(in_widths, skip_widths, widths, strict=True)
         )
-        self.head = nn.Sequential(nn.Conv2d(base_channels, made, 3, 1, 1), nn.Tanh())
+        self.head = nn.Sequential(nn.Conv2d(base_channels, out_channels, 3, 1, 1), nn.Tanh())
 
     def forward(self, source: Tensor) -> Tensor:
-        """Source [N, 3, H, W] in [-1, 1] -> [N, made, H, W], likewise."""
+        """Source [N, 3, H, W] in [-1, 1] -> output [N, out_channels, H, W] in [-1, 1]."""
         skips = []
         x = ((source + 1) / 2 - self.mean) / self.std
         for block in self.down:
@@ -115,17 +117,17 @@ class ResNetUNetGenerator(nn.Module):
             skips.append(x)
         for up, merge, skip in zip(self.up, self.merge, [*skips[-2::-1], None], strict=True):
             x = up(x)
-            x = merge(x if skip is None else join(x, skip))
+            x = merge(x if skip is None else concat_skip(x, skip))
         return cast(Tensor, self.head(x))
 
 
-class GreyKeeping(nn.Module):
-    """Adds colour to a grey picture: a network makes a and b of CIE Lab, the lightness stays.
+class LuminancePreserving(nn.Module):
+    """Adds colour to a grey picture: a network outputs a and b of CIE Lab, the lightness is kept.
 
-    A colour that no screen shows is paled until one does (`color.pale`).
+    Colours outside the sRGB gamut are desaturated until they fit (`color.fit_to_gamut`).
 
     Args:
-        network: source -> [N, 2, H, W] in [-1, 1], a and b in parts of 110.
+        network: source -> [N, 2, H, W] in [-1, 1], which is a and b divided by 110.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -133,68 +135,83 @@ class GreyKeeping(nn.Module):
         self.network = network
 
     def forward(self, source: Tensor) -> Tensor:
-        """Grey source [N, 3, H, W] in [-1, 1] -> picture of the same lightness, likewise."""
-        made = self.network(source)
+        """Grey source [N, 3, H, W] in [-1, 1] -> picture [N, 3, H, W] in [-1, 1]."""
+        output = self.network(source)
         with torch.autocast(source.device.type, enabled=False):
             grey = (source[:, :1].float() + 1) / 2
-            lightness = color.lab(grey.expand(-1, 3, -1, -1))[0][:, None]
-            a, b = (AB_REACH * made.float()).split(1, dim=1)
-            colours = color.linear_rgb(lightness, a, b)
-            shown = torch.cat(color.pale(colours, color.decode(grey)), dim=1)
-            return color.encode(shown.clamp(0, 1)) * 2 - 1
+            lightness = color.srgb_to_lab(grey.expand(-1, 3, -1, -1))[0][:, None]
+            a, b = (AB_RANGE * output.float()).split(1, dim=1)
+            linear = color.lab_to_linear(lightness, a, b)
+            fitted = torch.cat(color.fit_to_gamut(linear, color.srgb_to_linear(grey)), dim=1)
+            return color.linear_to_srgb(fitted.clamp(0, 1)) * 2 - 1
 
 
 class PatchDiscriminator(nn.Module):
-    """The 70x70 PatchGAN: judges overlapping patches.
+    """The 70x70 PatchGAN: one logit for each of many overlapping patches.
 
     Args:
-        base_channels: width of the first layer.
+        base_channels: channels of the first layer.
         norm: `batch` or `instance`.
-        sees_source: whether it judges (source, picture) pairs, or pictures alone.
+        is_conditional: whether the input is source and picture, or the picture alone.
     """
 
-    def __init__(self, base_channels: int, norm: str, sees_source: bool = True) -> None:
+    def __init__(self, base_channels: int, norm: str, is_conditional: bool = True) -> None:
         super().__init__()
-        self.sees_source = sees_source
+        self.is_conditional = is_conditional
         widths = [base_channels * factor for factor in (1, 2, 4, 8)]
-        seen = 6 if sees_source else 3
-        layers: list[nn.Module] = [nn.Conv2d(seen, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
-        for before, width, stride in zip(widths[:-1], widths[1:], (2, 2, 1), strict=True):
-            layers += [nn.Conv2d(before, width, 4, stride, 1), _norm(norm, width)]
+        in_channels = 6 if is_conditional else 3
+        layers: list[nn.Module] = [nn.Conv2d(in_channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        for in_width, width, stride in zip(widths[:-1], widths[1:], (2, 2, 1), strict=True):
+            layers += [nn.Conv2d(in_width, width, 4, stride, 1), _norm(norm, width)]
             layers += [nn.LeakyReLU(0.2)]
         layers += [nn.Conv2d(widths[-1], 1, 4, 1, 1)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, source: Tensor, picture: Tensor) -> Tensor:
-        """Two [N, 3, H, W] in [-1, 1] -> logits [N, 1, h, w], one per patch."""
-        seen = torch.cat([source, picture], dim=1) if self.sees_source else picture
-        return cast(Tensor, self.layers(seen))
+        """Source and picture [N, 3, H, W] in [-1, 1] -> logits [N, 1, h, w], one per patch."""
+        inputs = torch.cat([source, picture], dim=1) if self.is_conditional else picture
+        return cast(Tensor, self.layers(inputs))
+
+
+def build_encoder(budget: Budget, path: Path | None = None) -> ResNet | None:
+    """Builds the pretrained part of a budget's generator: a ResNet-18, or None for a U-Net.
+
+    Args:
+        budget: the budget.
+        path: file of ImageNet weights; None: the encoder is freshly initialised.
+    """
+    return load_resnet18(path) if budget.has_encoder else None
 
 
 def build_generator(budget: Budget, encoder: ResNet | None = None) -> nn.Module:
-    """The budget's generator with fresh weights; `encoder` is the ResNet-18 where one is asked."""
-    made = 2 if budget.output == "lab_ab" else 3
+    """Builds a budget's generator with freshly initialised weights, except those of the encoder.
+
+    Args:
+        budget: the budget.
+        encoder: from `build_encoder`; None: the encoder is freshly initialised, too.
+    """
+    out_channels = 2 if budget.output == "lab_ab" else 3
     generator: nn.Module
-    if budget.generator == "resnet18_unet":
-        assert encoder is not None, "a resnet18_unet needs its encoder"
-        generator = ResNetUNetGenerator(encoder, budget.base_channels, budget.norm, made)
+    if budget.has_encoder:
+        encoder = load_resnet18(None) if encoder is None else encoder
+        generator = ResNetUNetGenerator(encoder, budget.base_channels, budget.norm, out_channels)
         for part in (generator.up, generator.merge, generator.head):
-            part.apply(initialise)
+            part.apply(init_weights)
     else:
-        generator = UNetGenerator(budget.widths, budget.norm, made).apply(initialise)
-    return GreyKeeping(generator) if budget.output == "lab_ab" else generator
+        generator = UNetGenerator(budget.widths, budget.norm, out_channels).apply(init_weights)
+    return LuminancePreserving(generator) if budget.output == "lab_ab" else generator
 
 
 def build_discriminator(budget: Budget) -> PatchDiscriminator:
-    """The budget's discriminator with fresh weights."""
-    sees_source = budget.discriminator == "conditional"
-    discriminator = PatchDiscriminator(budget.base_channels, budget.norm, sees_source)
-    discriminator.apply(initialise)
+    """Builds a budget's discriminator with freshly initialised weights."""
+    is_conditional = budget.discriminator == "conditional"
+    discriminator = PatchDiscriminator(budget.base_channels, budget.norm, is_conditional)
+    discriminator.apply(init_weights)
     return discriminator
 
 
-def initialise(module: nn.Module) -> None:
-    """Convolutions normal(0, 0.02), norm weights normal(1, 0.02), biases 0 (Isola et al. 6.2)."""
+def init_weights(module: nn.Module) -> None:
+    """Draws convolutions from N(0, 0.02), norms from N(1, 0.02); biases are 0 (Isola 6.2)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.affine:

@@ -1,7 +1,8 @@
-"""Networks that others trained: VGG19, EfficientNet-Lite, ResNet-18, Inception.
+"""Pretrained networks: VGG19, EfficientNet-Lite, ResNet-18, Inception.
 
-Built from files that `weights` found and verified; absent weights are an error with its way out,
-never a stand-in. All come frozen and in evaluation mode, but for the encoder, which is trained.
+The files are found and verified by `weights`. Missing weights raise an error that names the command
+to install them; no other network is used instead. All networks are frozen and in evaluation mode,
+except the ResNet-18 encoder, which is trained.
 """
 
 import tempfile
@@ -24,8 +25,8 @@ from engine.config import RunConfig
 from engine.errors import EngineError, MissingWeightsError
 from engine.settings import Settings
 
-# Where an internet connection finds each file: the libraries' own addresses.
-_ADDRESSES: dict[str, str] = {
+# The addresses from which the libraries themselves download the files.
+_URLS: dict[str, str] = {
     "inception": inception_module.URL_INCEPTION_V3,
     "vgg19": torchvision.models.VGG19_Weights.IMAGENET1K_V1.url,
     "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url,
@@ -35,24 +36,33 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_vgg19(path: Path | None) -> nn.Module:
-    """VGG19 up to relu5_1, as the perceptual term of study 1 reads it."""
+    """Builds VGG19 up to relu5_1, the last map of study 1's perceptual term.
+
+    Args:
+        path: file of weights; None: the network is freshly initialised.
+    """
     network = torchvision.models.vgg19(weights=None)
     if path is not None:
-        network.load_state_dict(_load(path))
-    return _frozen(cast(nn.Sequential, network.features[:30]))
+        network.load_state_dict(_load_state_dict(path))
+    return _freeze(cast(nn.Sequential, network.features[:30]))
 
 
 def load_efficientnet_lite(name: str, path: Path) -> efficientnet_lite_pytorch.EfficientNet:
-    """EfficientNet-Lite0 or -Lite2 without its classifier's use; 1,280 features."""
+    """Builds EfficientNet-Lite0 or -Lite2; its features before the classifier are [N, 1280].
+
+    Args:
+        name: `efficientnet_lite0` or `efficientnet_lite2`.
+        path: file of weights.
+    """
     network = efficientnet_lite_pytorch.EfficientNet.from_name(name.replace("_", "-"))
-    network.load_state_dict(_load(path))
+    network.load_state_dict(_load_state_dict(path))
     return network.eval().requires_grad_(False)
 
 
 def load_inception(path: Path) -> nn.Module:
-    """The standard Inception of the Frechet distance (torch-fidelity's port)."""
+    """Builds the standard Inception of the Fréchet distance (torch-fidelity's port)."""
     features = ["2048", "logits_unbiased"]
-    return _frozen(
+    return _freeze(
         inception_module.FeatureExtractorInceptionV3(
             "inception-v3-compat", features, feature_extractor_weights_path=str(path)
         )
@@ -60,26 +70,31 @@ def load_inception(path: Path) -> nn.Module:
 
 
 def load_resnet18(path: Path | None) -> ResNet:
-    """ResNet-18, with ImageNet weights from a file or freshly initialised; trainable."""
+    """Builds a trainable ResNet-18.
+
+    Args:
+        path: file of ImageNet weights; None: the network is freshly initialised.
+    """
     network: ResNet = torchvision.models.resnet18(weights=None)
     if path is not None:
-        network.load_state_dict(_load(path))
+        network.load_state_dict(_load_state_dict(path))
     return network
 
 
 class PerceptualFeatures(nn.Module):
-    """Maps pictures to the feature maps between which the perceptual term measures.
+    """Computes the feature maps that the perceptual term compares.
 
-    VGG19's maps are taken as they are, as study 1 did. Lite0's have no bound (its blocks end
-    without an activation), so each position is normalised over its channels, after Zhang et al.
-    2018 (LPIPS, equation 1), and scaled by the root of their number: a mean over channels is
-    then the squared distance of two unit vectors.
+    VGG19's maps are used unchanged, as in study 1. Lite0's maps are not bounded (its blocks end
+    without an activation). So each of their positions is normalised over the channels, after Zhang
+    et al. 2018 (LPIPS, equation 1), and multiplied by the square root of the number of channels.
+    The mean over the channels of a squared difference is then the squared distance of two unit
+    vectors.
 
     Args:
         name: `vgg19` (relu1_1, 2_1, 3_1, 4_1, 5_1) or `efficientnet_lite0` (the last map of each
-            of its resolutions).
-        path: of the weights; None: as it is initialised, which VGG19 alone can be. Its maps say
-            nothing then, but they take as long.
+            resolution).
+        path: file of weights; None: VGG19 is freshly initialised. Its maps are then meaningless,
+            but take equally long to compute, which is enough for a benchmark.
     """
 
     def __init__(self, name: str, path: Path | None) -> None:
@@ -88,28 +103,28 @@ class PerceptualFeatures(nn.Module):
         if name == "vgg19":
             stages: Iterable[nn.Module] = cast(nn.Sequential, load_vgg19(path))
             self.stem: nn.Module = nn.Identity()
-            self.layers: Sequence[int] = (1, 6, 11, 20, 29)
+            self.map_stages: Sequence[int] = (1, 6, 11, 20, 29)
             mean, std = IMAGENET_MEAN, IMAGENET_STD
         else:
             assert path is not None, f"{name} needs its weights"
             network = load_efficientnet_lite(name, path)
             for block in network._blocks:
-                _fold_norms(block)
+                _fuse_norms(block)
             network.to(memory_format=torch.channels_last)
             stages = network._blocks
             stem = fuse_conv_bn_eval(network._conv_stem, network._bn0)
             self.stem = nn.Sequential(stem, network._swish)
-            self.layers = _last_blocks_of_each_resolution(network)
+            self.map_stages = _last_blocks_of_each_resolution(network)
             mean, std = (127 / 255,) * 3, (128 / 255,) * 3
         self.stages = nn.ModuleList(stages)
         self.mean = nn.Buffer(torch.tensor(mean).view(1, 3, 1, 1))
         self.std = nn.Buffer(torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """[N, 3, H, W] in [-1, 1] -> one map [N, C, h, w] per layer, shallow to deep."""
+        """Pictures [N, 3, H, W] in [-1, 1] -> maps [N, C, h, w], from shallow to deep."""
         if self.name == "vgg19":
             return tuple(self._maps(pictures))
-        # Depthwise convolutions gain nothing from bf16, and channels_last is their layout.
+        # Depthwise convolutions are not faster in bf16, and are fastest in channels_last.
         with torch.autocast(pictures.device.type, enabled=False):
             pictures = pictures.float().contiguous(memory_format=torch.channels_last)
             maps = list(self._maps(pictures))
@@ -119,93 +134,105 @@ class PerceptualFeatures(nn.Module):
         x = self.stem(((pictures + 1) / 2 - self.mean) / self.std)
         for index, stage in enumerate(self.stages):
             x = stage(x)
-            if index in self.layers:
+            if index in self.map_stages:
                 yield x
 
 
-def build_extract(
+def build_feature_extractor(
     config: RunConfig, settings: Settings, device: torch.device
 ) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """The feature maps of the perceptual term, where the recipe has one; else none."""
-    if "perceptual" not in config.configuration.recipe.names:
+    """Builds the function that maps pictures to feature maps.
+
+    It returns no maps if no term of the recipe needs them.
+
+    Raises:
+        MissingWeightsError: the weights of the network are not on this machine.
+    """
+    if not config.configuration.recipe.needs_features:
         return lambda pictures: ()
     name = config.execution.perceptual_features
     path, _ = weights.require(name, settings)
     return PerceptualFeatures(name, path).to(device)
 
 
-def fetch(
+def download(
     name: str, settings: Settings, progress: Callable[[int, int | None], None] | None = None
 ) -> Path:
-    """Downloads the named weights into the artifacts folder and verifies them.
+    """Downloads and verifies a file of weights; an existing file is only verified.
 
-    The file appears under its name only when it is whole and the right one.
+    An incomplete or wrong file is never stored under the final name.
 
     Args:
         name: an entry of `weights.CATALOG`.
-        settings: where the weights folder is.
-        progress: called with the bytes so far and in all (None: unknown).
+        settings: contain the path of the weights folder.
+        progress: called with the downloaded and the total bytes (None: unknown).
+
+    Returns:
+        The path of the file.
 
     Raises:
-        EngineError: no connection, or what came is not the expected file.
+        MissingWeightsError: the weights come in a Python package, not as a download.
+        EngineError: there is no connection, or the downloaded file has a wrong sha256.
     """
-    entry = weights.read_weights(name)
+    entry = weights.get_weights(name)
     if weights.find(name, settings) is not None:
         return weights.require(name, settings)[0]
-    if name not in _ADDRESSES:
-        raise MissingWeightsError(f"{weights.absence(name)}.")
+    if name not in _URLS:
+        raise MissingWeightsError(f"{weights.missing_message(name)}.")
     settings.require_writable_artifacts()
-    by_hand = f"By hand: put {entry.file} into {settings.weights_dir}."
+    manual = f"To install it without a download, put {entry.file} into {settings.weights_dir}."
     try:
         settings.weights_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EngineError(f"{settings.weights_dir} cannot be made ({error.strerror}).") from error
+        raise EngineError(
+            f"The folder {settings.weights_dir} cannot be created ({error.strerror})."
+        ) from error
     with tempfile.TemporaryDirectory(dir=settings.weights_dir) as folder:
         partial = Path(folder) / entry.file
         try:
-            _download(_ADDRESSES[name], partial, progress)
+            _save_url(_URLS[name], partial, progress)
         except OSError as error:
             reason = getattr(error, "reason", error)
-            raise EngineError(f"{entry.file} could not be fetched ({reason}). {by_hand}") from error
+            raise EngineError(
+                f"{entry.file} could not be downloaded ({reason}). {manual}"
+            ) from error
         digest = weights.hash_file(partial)
         if not digest.startswith(entry.sha256):
             raise EngineError(
-                f"What was fetched is not {entry.file}: its sha256 begins {digest[:8]}, not "
-                f"{entry.sha256[:8]}. Nothing was kept. {by_hand}"
+                f"The downloaded file is not {entry.file}: its sha256 begins with {digest[:8]}, "
+                f"not {entry.sha256[:8]}. It was removed. {manual}"
             )
         return partial.replace(settings.weights_dir / entry.file)
 
 
-def _download(
-    address: str, target: Path, progress: Callable[[int, int | None], None] | None
-) -> None:
-    with urllib.request.urlopen(address, timeout=30) as answer, target.open("wb") as file:
-        size = answer.headers.get("Content-Length")
-        done = 0
-        while chunk := answer.read(1 << 20):
+def _save_url(url: str, path: Path, progress: Callable[[int, int | None], None] | None) -> None:
+    with urllib.request.urlopen(url, timeout=30) as response, path.open("wb") as file:
+        total = response.headers.get("Content-Length")
+        n_bytes = 0
+        while chunk := response.read(1 << 20):
             file.write(chunk)
-            done += len(chunk)
+            n_bytes += len(chunk)
             if progress is not None:
-                progress(done, int(size) if size else None)
+                progress(n_bytes, int(total) if total else None)
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def _load_state_dict(path: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
-def _frozen(network: nn.Module) -> nn.Module:
+def _freeze(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _fold_norms(block: nn.Module) -> None:
-    """Puts frozen norms into the convolutions before them: the same maps in fewer passes."""
+def _fuse_norms(block: nn.Module) -> None:
+    """Fuses the frozen norms of a block with the convolutions before them, to save time."""
     for convolution, norm in zip(
         ("_expand_conv", "_depthwise_conv", "_project_conv"), ("_bn0", "_bn1", "_bn2"), strict=True
     ):
         if hasattr(block, convolution):
-            folded = fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm))
-            setattr(block, convolution, folded.requires_grad_(False))
+            fused = fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm))
+            setattr(block, convolution, fused.requires_grad_(False))
             setattr(block, norm, nn.Identity())
 
 

@@ -1,8 +1,9 @@
-"""The U-Net's convolutions, 4x4 and halving or doubling the sides, and the joining of its maps.
+"""The 4x4 convolutions of the U-Net that halve or double the side, and its skip connection.
 
-On a CPU, where a map has few positions, the library's kernels take 2 to 5 times as long as one
-matrix product of all positions with all weights, forward and backward; and what comes after a
-joining waits for gradients that lie scattered (docs/experiments.md). On a GPU all is the library's.
+On a CPU, oneDNN takes 2 to 5 times as long for a map with few positions as one matrix product of
+all positions with all weights, forward and backward. A plain concatenation hands back gradients
+that are not contiguous, which slows down the layers before it (docs/experiments.md). On a GPU, all
+layers use torch's own kernels.
 """
 
 from typing import Any
@@ -11,104 +12,110 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MOST_ROWS = 256  # positions of the smaller map, of all pictures together
-KERNEL = 4
+# A matrix product is used if the smaller maps of a batch have at most this many positions.
+MAX_GEMM_ROWS = 256
+KERNEL_SIZE = 4
 
 
-class Halving(nn.Conv2d):
-    """[N, C, 2h, 2w] -> [N, D, h, w]."""
+class DownConv(nn.Conv2d):
+    """A convolution that halves the side: [N, C, 2h, 2w] -> [N, D, h, w].
 
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__(before, after, KERNEL, 2, 1)
-        self.most_rows = MOST_ROWS
+    Args:
+        in_channels: C.
+        out_channels: D.
+        depth: how often the picture was halved until [h, w].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, depth: int) -> None:
+        super().__init__(in_channels, out_channels, KERNEL_SIZE, 2, 1)
+        self.depth = depth
+        self.max_gemm_rows = MAX_GEMM_ROWS
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Convolves."""
+        """Convolves maps [N, C, 2h, 2w] -> [N, D, h, w]."""
         n, _, height, width = maps.shape
         height, width = height // 2, width // 2
-        if not _is_small(maps, n * height * width, self.most_rows):
+        if not _uses_gemm(maps, n * height * width, self.max_gemm_rows):
             return super().forward(maps)
-        patches = functional.unfold(maps, KERNEL, padding=1, stride=2)  # [N, 16 C, h w]
-        rows = patches.transpose(1, 2).flatten(0, 1)
-        made = functional.linear(rows, self.weight.flatten(1), self.bias)
-        return made.view(n, height, width, -1).permute(0, 3, 1, 2)
+        patches = functional.unfold(maps, KERNEL_SIZE, padding=1, stride=2)  # [N, 16 C, h w]
+        rows = patches.transpose(1, 2).flatten(0, 1)  # [N h w, 16 C]
+        output = functional.linear(rows, self.weight.flatten(1), self.bias)
+        return output.view(n, height, width, -1).permute(0, 3, 1, 2)
 
 
-class Doubling(nn.ConvTranspose2d):
-    """[N, C, h, w] -> [N, D, 2h, 2w]."""
+class UpConv(nn.ConvTranspose2d):
+    """A transposed convolution that doubles the side: [N, C, h, w] -> [N, D, 2h, 2w].
 
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__(before, after, KERNEL, 2, 1)
-        self.most_rows = MOST_ROWS
+    Args:
+        in_channels: C.
+        out_channels: D.
+        depth: how often the picture was halved until [h, w].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, depth: int) -> None:
+        super().__init__(in_channels, out_channels, KERNEL_SIZE, 2, 1)
+        self.depth = depth
+        self.max_gemm_rows = MAX_GEMM_ROWS
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Convolves, the output at its only size."""
+        """Convolves maps [N, C, h, w] -> [N, D, 2h, 2w]; `output_size` is ignored."""
         n, _, height, width = maps.shape
-        if not _is_small(maps, n * height * width, self.most_rows):
+        if not _uses_gemm(maps, n * height * width, self.max_gemm_rows):
             return super().forward(maps)
-        rows = maps.permute(0, 2, 3, 1).flatten(0, 2)
+        rows = maps.permute(0, 2, 3, 1).flatten(0, 2)  # [N h w, C]
         patches = rows @ self.weight.flatten(1)  # [N h w, 16 D]
-        patches = patches.view(n, height * width, -1).transpose(1, 2)
-        made = functional.fold(patches, (2 * height, 2 * width), KERNEL, padding=1, stride=2)
+        patches = patches.view(n, height * width, -1).transpose(1, 2)  # [N, 16 D, h w]
+        output = functional.fold(patches, (2 * height, 2 * width), KERNEL_SIZE, padding=1, stride=2)
         assert self.bias is not None
-        return made + self.bias.to(made.dtype)[:, None, None]
+        return output + self.bias.to(output.dtype)[:, None, None]
 
 
-def join(maps: Tensor, skipped: Tensor) -> Tensor:
-    """[N, C, H, W] and [N, D, H, W] -> [N, C + D, H, W]."""
+def concat_skip(maps: Tensor, skip: Tensor) -> Tensor:
+    """Concatenates [N, C, H, W] and [N, D, H, W] -> [N, C + D, H, W]."""
     if maps.device.type == "cpu" and torch.is_grad_enabled():
-        joined: Tensor = _Join.apply(maps, skipped)
-        return joined
-    return torch.cat([maps, skipped], dim=1)
+        concatenated: Tensor = _ConcatSkip.apply(maps, skip)
+        return concatenated
+    return torch.cat([maps, skip], dim=1)
 
 
-class _Join(torch.autograd.Function):
-    """Concatenation whose gradients lie together again, each as its maps do."""
+class _ConcatSkip(torch.autograd.Function):
+    """Concatenation whose two gradients are contiguous in the memory format of the output."""
 
     @staticmethod
-    def forward(context: Any, maps: Tensor, skipped: Tensor) -> Tensor:  # noqa: ANN401, as torch has it
-        joined = torch.cat([maps, skipped], dim=1)
+    def forward(context: Any, maps: Tensor, skip: Tensor) -> Tensor:  # noqa: ANN401, as torch has it
+        output = torch.cat([maps, skip], dim=1)
         context.channels = maps.shape[1]
-        is_last = joined.is_contiguous(memory_format=torch.channels_last)
-        context.layout = torch.channels_last if is_last else torch.contiguous_format
-        return joined
+        is_channels_last = output.is_contiguous(memory_format=torch.channels_last)
+        context.memory_format = torch.channels_last if is_channels_last else torch.contiguous_format
+        return output
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
         parts = gradient[:, : context.channels], gradient[:, context.channels :]
-        first, second = (part.contiguous(memory_format=context.layout) for part in parts)
+        first, second = (part.contiguous(memory_format=context.memory_format) for part in parts)
         return first, second
 
 
-def lay_out(network: nn.Module, layout: torch.memory_format, px: int, batch: int) -> None:
-    """Puts weights into a memory layout, but those that are multiplied as they lie.
+def set_memory_format(
+    generator: nn.Module, memory_format: torch.memory_format, px: int, batch: int
+) -> None:
+    """Puts the weights of a generator into a memory format, in place.
+
+    On a CPU, the weights of layers that use a matrix product stay contiguous.
 
     Args:
-        network: a generator, changed in place.
-        layout: of the weights of large maps.
-        px: side of the pictures that it is trained on.
-        batch: how many at a time.
+        generator: a U-Net of `architectures`.
+        memory_format: the format of all other weights.
+        px: side of the training pictures.
+        batch: pictures in a training batch.
     """
-    network.to(memory_format=layout)
-    if next(network.parameters()).device.type != "cpu":
-        return
-    small: list[Halving | Doubling] = []
-
-    def look(layer: Halving | Doubling, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        side = min(inputs[0].shape[2], output.shape[2])
-        if batch * side**2 <= layer.most_rows:
-            small.append(layer)
-
-    layers = [it for it in network.modules() if isinstance(it, Halving | Doubling)]
-    hooks = [it.register_forward_hook(look) for it in layers]
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, 3, px, px))
-    network.train()
-    for hook in hooks:
-        hook.remove()
-    for layer in small:
-        layer.weight.data = layer.weight.data.contiguous()
+    generator.to(memory_format=memory_format)
+    for layer in generator.modules():
+        if isinstance(layer, DownConv | UpConv):
+            n_rows = batch * (px >> layer.depth) ** 2
+            if _uses_gemm(layer.weight, n_rows, layer.max_gemm_rows):
+                layer.weight.data = layer.weight.data.contiguous()
 
 
-def _is_small(maps: Tensor, rows: int, most_rows: int) -> bool:
-    return maps.device.type == "cpu" and rows <= most_rows
+def _uses_gemm(tensor: Tensor, n_rows: int, max_rows: int) -> bool:
+    return tensor.device.type == "cpu" and n_rows <= max_rows

@@ -3,13 +3,13 @@
 Modules:
     loop: the training loop, a generator of events.
     step: one training step of discriminator and generator.
-    losses: the loss terms.
+    losses: the functions of the loss terms.
     state: networks, optimisers, moving average and random generators of a run.
     checkpoint: saves and loads a training state.
     execution: resolves `auto` settings (device, precision, threads, compile).
-    machine_profile: measured properties of this machine.
+    machine_profile: measures properties of this machine.
     cuda_graph: captures a training step as a CUDA graph.
-    target_features: caches feature maps of the targets.
+    target_features: caches the feature maps of the targets.
     distributed: several processes that train one run.
 
 Not here: recording of events (`workers`) and evaluation (`evaluation`).

@@ -1,4 +1,4 @@
-"""Training states on disk: written whole or not at all, verified when read."""
+"""Saves training states to disk, completely or not at all, and verifies them when loading."""
 
 import hashlib
 import pickle
@@ -15,7 +15,7 @@ from engine.system.files import replacing
 
 
 def save(state: Mapping[str, Any], path: Path) -> tuple[str, int]:
-    """Writes a state in the old file's place.
+    """Saves a state; an existing file is replaced only if the new one is complete.
 
     Returns:
         The sha256 of the file and its size in bytes.
@@ -29,10 +29,14 @@ def save(state: Mapping[str, Any], path: Path) -> tuple[str, int]:
 
 
 def load(path: Path, sha256: str | None) -> dict[str, Any]:
-    """Reads a state back on the CPU; without a hash it is not verified.
+    """Loads a state to the CPU.
+
+    Args:
+        path: the file.
+        sha256: its expected sha256; None: the file is not verified.
 
     Raises:
-        EngineError: the file is missing, not the one that was written, or no checkpoint.
+        EngineError: the file is missing, has another sha256, or is not a checkpoint.
     """
     if not path.is_file():
         raise EngineError(f"The checkpoint {path} is missing.")
@@ -47,19 +51,23 @@ def load(path: Path, sha256: str | None) -> dict[str, Any]:
     return state
 
 
-def load_saved(artifacts: Path, saved: Checkpoint) -> dict[str, Any]:
-    """Reads a recorded checkpoint.
+def load_from_record(artifacts: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Loads the state of a checkpoint that is recorded in the database.
+
+    Args:
+        artifacts: the artifacts folder.
+        checkpoint: its record.
 
     Raises:
-        EngineError: it is missing or damaged.
+        EngineError: the file is missing or damaged.
     """
-    return load(artifacts / saved.path, saved.sha256)
+    return load(artifacts / checkpoint.path, checkpoint.sha256)
 
 
-def count_bytes(part: object) -> int:
-    """What the tensors in a part of a state take."""
-    if isinstance(part, torch.Tensor):
-        return part.nbytes
-    if isinstance(part, Mapping):
-        return sum(count_bytes(it) for it in part.values())
-    return sum(count_bytes(it) for it in part) if isinstance(part, list | tuple) else 0
+def tensor_bytes(value: object) -> int:
+    """Returns the bytes of all tensors in a part of a state, which may be nested."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, Mapping):
+        return sum(tensor_bytes(item) for item in value.values())
+    return sum(tensor_bytes(item) for item in value) if isinstance(value, list | tuple) else 0

@@ -1,9 +1,9 @@
-"""A whole training step recorded once as a CUDA graph, then replayed with a single launch.
+"""Captures a training step as a CUDA graph and replays it with a single launch.
 
-With small batches a GPU waits for Python between the hundreds of kernels of a step; a replay has no
-Python in it. What a recording is made of must be done before, on real data, so the first batch is
-taken a few times and everything that this changed is put back. A recording is believed when its
-first replay gives the losses that the step gave without it.
+With small batches, a GPU waits for Python between the hundreds of kernels of a step; a replay runs
+no Python. Before the capture, the step must have run on real data. So the step runs a few times on
+the first batch, and then the training state is restored. A captured graph is used only if its
+first replay reproduces the losses of the step without the graph.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,93 +16,109 @@ from engine.data.batches import Batch
 from engine.errors import EngineError
 from engine.training.state import TrainingState
 
-WARM_UP = 3  # steps before the recording: memory is taken and kernels are chosen in them
-AGREEMENT = 0.02  # relative, of a replay's losses; a GPU's sums differ a little from time to time
+# The steps before the capture allocate memory and select kernels.
+WARM_UP_STEPS = 3
+# The tolerance is relative and absolute: repeated sums on a GPU differ slightly.
+REPLAY_TOLERANCE = 0.02
 
-Take = Callable[[Batch], Tensor]
-Record = Callable[[Take, Batch], tuple[Callable[[], None], Tensor]]  # -> replay, what it fills
+StepFn = Callable[[Batch], Tensor]
+# (step, batch) -> (replay of the step, the tensor that each replay fills with losses)
+CaptureFn = Callable[[StepFn, Batch], tuple[Callable[[], None], Tensor]]
 
 
-class RecordedStep:
-    """A function of batches of one shape, recorded at its first call.
+class CudaGraphStep:
+    """A training step that is captured at the first batch and then replayed.
+
+    All batches must have the same shape.
 
     Args:
-        take: a training step; everything it does happens on the device.
-        state: what it changes.
-        record: makes the recording.
+        step_fn: a training step that computes only on the device.
+        state: the training state that the step changes.
+        capture: captures the step.
     """
 
-    def __init__(self, take: Take, state: TrainingState, record: Record | None = None) -> None:
-        self.take, self.state = take, state
-        self.record = record or record_on_gpu
+    def __init__(
+        self, step_fn: StepFn, state: TrainingState, capture: CaptureFn | None = None
+    ) -> None:
+        self.step_fn, self.state = step_fn, state
+        self.capture = capture or capture_on_gpu
         self.batch: Batch | None = None
         self.replay: Callable[[], None] = lambda: None
-        self.figures = torch.empty(0)
+        self.losses = torch.empty(0)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Takes the step on a batch -> its figures.
+        """Runs the step on a batch and returns its losses.
 
         Raises:
-            RuntimeError, EngineError: it cannot be recorded; nothing has changed.
+            RuntimeError, EngineError: the step cannot be captured; the state is unchanged.
         """
         if self.batch is None:
-            self._prepare(batch)
+            self._capture_and_verify(batch)
             assert self.batch is not None
-        for kept_part, part in zip(self.batch, batch, strict=True):
-            if kept_part is not part:
-                kept_part.copy_(part)
+        # Copy the batch into the tensors that the graph reads.
+        for graph_input, tensor in zip(self.batch, batch, strict=True):
+            if graph_input is not tensor:
+                graph_input.copy_(tensor)
         self.replay()
-        return self.figures.clone()
+        return self.losses.clone()
 
-    def _prepare(self, batch: Batch) -> None:
-        kept = Batch(batch.pixels, batch.draws.clone())
-        with undone(self.state):
-            expected = self.take(kept)
-            for _ in range(WARM_UP - 1):
-                self.take(kept)
-        replay, figures = self.record(self.take, kept)
-        with undone(self.state):
+    def _capture_and_verify(self, batch: Batch) -> None:
+        graph_batch = Batch(batch.pixels, batch.augmentations.clone())
+
+        # Warm up, and remember the losses of the step without the graph.
+        with state_restored(self.state):
+            expected = self.step_fn(graph_batch)
+            for _ in range(WARM_UP_STEPS - 1):
+                self.step_fn(graph_batch)
+
+        # Capture the step.
+        replay, losses = self.capture(self.step_fn, graph_batch)
+
+        # Compare the first replay with the step without the graph.
+        with state_restored(self.state):
             replay()
-            if not torch.allclose(figures, expected, rtol=AGREEMENT, atol=AGREEMENT):
+            if not torch.allclose(losses, expected, rtol=REPLAY_TOLERANCE, atol=REPLAY_TOLERANCE):
                 raise EngineError(
-                    f"a recorded step gave {figures.tolist()}, not {expected.tolist()}"
+                    f"the first replay gave the losses {losses.tolist()}, not {expected.tolist()}"
                 )
-        self.replay, self.figures, self.batch = replay, figures, kept
+        self.replay, self.losses, self.batch = replay, losses, graph_batch
 
 
-def record_on_gpu(take: Take, batch: Batch) -> tuple[Callable[[], None], Tensor]:
-    """Records a step without doing it."""
+def capture_on_gpu(step_fn: StepFn, batch: Batch) -> tuple[Callable[[], None], Tensor]:
+    """Captures a step as a CUDA graph, without running it."""
     graph = torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
-    # Other threads, which read the next pairs, may go on.
+    # `thread_local` allows the thread that loads the next pairs to use CUDA during the capture.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        figures = take(batch)
-    return graph.replay, figures
+        losses = step_fn(batch)
+    return graph.replay, losses
 
 
 @contextmanager
-def undone(state: TrainingState) -> Iterator[None]:
-    """Puts weights, statistics, moments and random streams back as they were, in place."""
+def state_restored(state: TrainingState) -> Iterator[None]:
+    """At its end, restores weights, statistics, moments and random generators, in place."""
+    # Copy the state.
     networks = (state.generator, state.discriminator)
     tensors = [tensor for network in networks for tensor in network.state_dict().values()]
-    kept = [tensor.detach().clone() for tensor in tensors]
+    copies = [tensor.detach().clone() for tensor in tensors]
     optimisers = (state.g_optimiser, state.d_optimiser)
     moments = {
-        (parameter, name): value.clone()
+        (weight, name): value.clone()
         for optimiser in optimisers
-        for parameter, values in optimiser.state.items()
+        for weight, values in optimiser.state.items()
         for name, value in values.items()
     }
     random = state.random_state()
     try:
         yield
     finally:
+        # Write it back into the same tensors, whose addresses the graph uses.
         with torch.no_grad():
-            for tensor, value in zip(tensors, kept, strict=True):
-                tensor.copy_(value)
+            for tensor, copy in zip(tensors, copies, strict=True):
+                tensor.copy_(copy)
             for optimiser in optimisers:
-                for parameter, values in optimiser.state.items():
+                for weight, values in optimiser.state.items():
                     for name, value in values.items():
-                        before = moments.get((parameter, name))
-                        value.zero_() if before is None else value.copy_(before)
+                        moment = moments.get((weight, name))
+                        value.zero_() if moment is None else value.copy_(moment)
         state.set_random_state(random)

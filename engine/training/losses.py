@@ -1,7 +1,7 @@
-"""The terms of a generator's loss: each a function of one frozen record of tensors.
+"""The loss functions of generator and discriminator.
 
-All are means, so that weights mean the same at every size. The discriminator's loss stands here
-too. The names are those of `config.TermName`; the loop sums what the recipe lists.
+`TERM_FUNCTIONS` has one function for each row of `loss_terms`. All losses are means, so that a
+weight has the same effect at every picture size.
 """
 
 from collections.abc import Callable
@@ -12,82 +12,90 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.config import Recipe
+from engine.loss_terms import LOSS_TERMS
 
 FeatureMaps = tuple[Tensor, ...]
-Extract = Callable[[Tensor], FeatureMaps]  # pictures [N, 3, H, W] in [-1, 1] -> maps
+FeatureExtractor = Callable[[Tensor], FeatureMaps]  # pictures [N, 3, H, W] in [-1, 1] -> maps
 
 
 @dataclass(frozen=True)
-class Generated:
-    """What one generator step has in its hands.
+class LossInputs:
+    """The inputs of every term of the generator's loss.
 
     Attributes:
         target: [N, 3, H, W] in [-1, 1].
-        fake: likewise, with gradient.
-        logits: the discriminator's patch scores of the fake, [N, 1, h, w].
-        extract: only called by a term that needs maps.
-        wanted: the target's maps, where they are known already.
+        fake: [N, 3, H, W] in [-1, 1], with gradient.
+        logits: the discriminator's logits of the fake, [N, 1, h, w].
+        extract: computes feature maps; only called by terms that need them.
+        target_features: the feature maps of the target; None: they are not cached.
     """
 
     target: Tensor
     fake: Tensor
     logits: Tensor
-    extract: Extract
-    wanted: FeatureMaps | None = None
+    extract: FeatureExtractor
+    target_features: FeatureMaps | None = None
 
 
-def adversarial(generated: Generated) -> Tensor:
-    """How little the discriminator takes the fake for true (non-saturating BCE on logits)."""
-    return _bce(generated.logits, 1.0)
+def adversarial(inputs: LossInputs) -> Tensor:
+    """Cross entropy of the fake's logits with label 1 (the non-saturating GAN loss)."""
+    return _bce(inputs.logits, 1.0)
 
 
-def l1(generated: Generated) -> Tensor:
-    """Mean absolute error per channel value, in [-1, 1] units (Isola et al. 2017, eq. 3)."""
-    return functional.l1_loss(generated.fake, generated.target)
+def l1(inputs: LossInputs) -> Tensor:
+    """Mean absolute error of channel values in [-1, 1] (Isola et al. 2017, equation 3)."""
+    return functional.l1_loss(inputs.fake, inputs.target)
 
 
-def perceptual(generated: Generated) -> Tensor:
-    """Squared distance of feature maps, summed over layers (Johnson et al. 2016, eq. 2)."""
-    wanted = generated.wanted
-    if wanted is None:
+def perceptual(inputs: LossInputs) -> Tensor:
+    """Mean squared error of feature maps, summed over layers (Johnson et al. 2016, eq. 2)."""
+    target_features = inputs.target_features
+    if target_features is None:
         with torch.no_grad():
-            wanted = generated.extract(generated.target)
-    found = generated.extract(generated.fake)
-    distances = [
-        functional.mse_loss(fake.float(), target.float())
-        for fake, target in zip(found, wanted, strict=True)
+            target_features = inputs.extract(inputs.target)
+    errors = [
+        functional.mse_loss(fake_map.float(), target_map.float())
+        for fake_map, target_map in zip(inputs.extract(inputs.fake), target_features, strict=True)
     ]
-    return torch.stack(distances).sum()
+    return torch.stack(errors).sum()
 
 
-def total_variation(generated: Generated) -> Tensor:
-    """Mean absolute difference of vertical plus of horizontal neighbours."""
-    fake = generated.fake
+def total_variation(inputs: LossInputs) -> Tensor:
+    """Mean absolute difference of vertical neighbours plus that of horizontal neighbours."""
+    fake = inputs.fake
     vertical = (fake[:, :, 1:] - fake[:, :, :-1]).abs().mean()
     horizontal = (fake[:, :, :, 1:] - fake[:, :, :, :-1]).abs().mean()
     return vertical + horizontal
 
 
-TERMS: dict[str, Callable[[Generated], Tensor]] = {
+TERM_FUNCTIONS: dict[str, Callable[[LossInputs], Tensor]] = {
     "adversarial": adversarial,
     "l1": l1,
     "perceptual": perceptual,
     "total_variation": total_variation,
 }
+assert TERM_FUNCTIONS.keys() == LOSS_TERMS.keys(), "a loss term has no function, or no row"
 
 
-def generator_loss(recipe: Recipe, generated: Generated) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of the recipe's terms, and each term before its weight."""
-    values: dict[str, Tensor] = {term.name: TERMS[term.name](generated) for term in recipe.terms}
+def generator_loss(recipe: Recipe, inputs: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
+    """Computes the weighted sum of a recipe's terms.
+
+    Returns:
+        The sum, and each term before its weight.
+    """
+    values = {term.name: TERM_FUNCTIONS[term.name](inputs) for term in recipe.terms}
     weighted = [term.weight * values[term.name] for term in recipe.terms]
     return torch.stack(weighted).sum(), values
 
 
-def discriminator_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
-    """Half the sum of both cross entropies: targets to 1, fakes to 0 (Isola et al. 2017, 3.3)."""
-    return 0.5 * (_bce(logits_real, 1.0) + _bce(logits_fake, 0.0))
+def discriminator_loss(target_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Half the sum of the cross entropies, targets with label 1 and fakes with label 0.
+
+    The factor 0.5 is that of Isola et al. 2017, section 3.3.
+    """
+    return 0.5 * (_bce(target_logits, 1.0) + _bce(fake_logits, 0.0))
 
 
-def _bce(logits: Tensor, wanted: float) -> Tensor:
-    scores = logits.float()
-    return functional.binary_cross_entropy_with_logits(scores, torch.full_like(scores, wanted))
+def _bce(logits: Tensor, label: float) -> Tensor:
+    logits = logits.float()
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))

@@ -1,31 +1,37 @@
-"""All that changes while a run trains: networks, optimisers, how far it is."""
+"""The training state: networks, optimisers, counters and random generators of a run."""
 
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet
 
 from engine.config import RunConfig
 from engine.data.batches import derive_seed
-from engine.networks.architectures import build_discriminator, build_generator
-from engine.networks.layers import lay_out
+from engine.networks.architectures import build_discriminator, build_encoder, build_generator
+from engine.networks.layers import set_memory_format
 
 
 @dataclass
 class TrainingState:
-    """All that changes while a run trains; it may be saved between any two steps.
+    """Everything that training changes; it can be saved after any step.
 
     Attributes:
-        averaged: the generator's moving average, None without one.
-        epoch: epochs done. step: steps done. pictures: training pictures seen.
-        batches: steps done of the epoch under way; 0 at an epoch's end, when nothing random needs
-            to be saved, for every epoch draws anew.
-        seconds: spent on them.
-        is_trainable: False where a checkpoint was loaded whose optimisers were pruned.
+        generator: the generator that is trained.
+        discriminator: the discriminator.
+        g_optimiser: the generator's optimiser.
+        d_optimiser: the discriminator's optimiser.
+        averaged: the generator's moving average; None: the run has none.
+        epoch: number of epochs done.
+        step: number of steps done.
+        pictures: number of training pictures so far.
+        batches: number of steps done in the epoch in progress. At 0, no random generator needs to
+            be saved, because every epoch starts new random streams.
+        seconds: training time of these steps.
+        is_trainable: False if the state was loaded from a checkpoint without optimisers.
     """
 
     generator: nn.Module
@@ -39,7 +45,7 @@ class TrainingState:
     batches: int = 0
     seconds: float = 0.0
     is_trainable: bool = True
-    _random: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _saved_random: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _modules: tuple[str, ...] = field(
         default=("generator", "discriminator", "g_optimiser", "d_optimiser", "averaged"), repr=False
     )
@@ -50,55 +56,58 @@ class TrainingState:
         return self.generator if self.averaged is None else self.averaged
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as `checkpoint` writes it."""
-        parts = {name: getattr(self, name) for name in self._modules}
-        saved = {name: part.state_dict() for name, part in parts.items() if part is not None}
-        saved |= {"epoch": self.epoch, "step": self.step, "pictures": self.pictures}
+        """Returns the content of a checkpoint."""
+        modules = {name: getattr(self, name) for name in self._modules}
+        content = {
+            name: module.state_dict() for name, module in modules.items() if module is not None
+        }
+        content |= {"epoch": self.epoch, "step": self.step, "pictures": self.pictures}
         if self.batches:
-            saved |= {"batches": self.batches, "seconds": self.seconds}
-            saved["random"] = self.random_state()
-        return saved
+            content |= {"batches": self.batches, "seconds": self.seconds}
+            content["random"] = self.random_state()
+        return content
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave, tensors on any device."""
+    def load_state_dict(self, content: Mapping[str, Any]) -> None:
+        """Loads the content of a checkpoint, whose tensors may be on any device."""
         for name in self._modules:
-            part = getattr(self, name)
-            if isinstance(part, torch.optim.Optimizer):
-                if name in saved:  # how it works is said by the run, only its moments are loaded
-                    groups = part.state_dict()["param_groups"]
-                    part.load_state_dict({**saved[name], "param_groups": groups})
-                    _lay_out_as_weights(part)
-            elif part is not None:
-                part.load_state_dict(saved[name])
-        self.is_trainable = "g_optimiser" in saved
-        self.epoch, self.step, self.pictures = saved["epoch"], saved["step"], saved["pictures"]
-        self.batches, self.seconds = saved.get("batches", 0), saved.get("seconds", 0.0)
-        self._random = saved.get("random", {})
+            module = getattr(self, name)
+            if isinstance(module, torch.optim.Optimizer):
+                if name in content:  # Load the moments; keep the settings of this run.
+                    groups = module.state_dict()["param_groups"]
+                    module.load_state_dict({**content[name], "param_groups": groups})
+                    _match_memory_format(module)
+            elif module is not None:
+                module.load_state_dict(content[name])
+        self.is_trainable = "g_optimiser" in content
+        self.epoch, self.step = content["epoch"], content["step"]
+        self.pictures = content["pictures"]
+        self.batches, self.seconds = content.get("batches", 0), content.get("seconds", 0.0)
+        self._saved_random = content.get("random", {})
 
     def restore_random(self) -> None:
-        """Goes on drawing where the state was saved in the midst of an epoch."""
-        self.set_random_state(self._random)
-        self._random = {}
+        """Sets the random generators to the state in the loaded checkpoint."""
+        self.set_random_state(self._saved_random)
+        self._saved_random = {}
 
     def random_state(self) -> dict[str, Tensor]:
-        """How far the random streams are, by the device that draws from them."""
+        """Returns the states of the random generators by device."""
         return {name: module.get_rng_state() for name, module in self._random_modules().items()}
 
-    def set_random_state(self, drawn: Mapping[str, Tensor]) -> None:
-        """Goes on drawing from there, on the devices that there are."""
+    def set_random_state(self, states: Mapping[str, Tensor]) -> None:
+        """Sets the random generators; states of devices that the run does not use are ignored."""
         for name, module in self._random_modules().items():
-            if name in drawn:
-                module.set_rng_state(drawn[name])
+            if name in states:
+                module.set_rng_state(states[name])
 
     def _random_modules(self) -> dict[str, Any]:
-        """Where random numbers are drawn: the CPU, and the device that the networks are on."""
+        """Returns the modules with random generators: of the CPU and of the networks' device."""
         device = next(self.generator.parameters()).device.type
-        own = {} if device == "cpu" else {device: torch.get_device_module(device)}
-        return {"cpu": torch, **own}
+        others = {} if device == "cpu" else {device: torch.get_device_module(device)}
+        return {"cpu": torch, **others}
 
 
-def _lay_out_as_weights(optimiser: torch.optim.Optimizer) -> None:
-    """Fused updates go through weights and moments as they lie, so these must lie alike."""
+def _match_memory_format(optimiser: torch.optim.Optimizer) -> None:
+    """Puts each moment into the memory format of its weight, which fused updates require."""
     for weight, values in optimiser.state.items():
         for name, value in values.items():
             if value.shape == weight.shape:
@@ -106,35 +115,48 @@ def _lay_out_as_weights(optimiser: torch.optim.Optimizer) -> None:
 
 
 def build_state(
-    config: RunConfig, device: torch.device, encoder: ResNet | None = None
+    config: RunConfig, device: torch.device, encoder_path: Path | None = None
 ) -> TrainingState:
-    """Fresh networks and optimisers, initialised from the run's seed."""
-    torch.manual_seed(derive_seed(config.seed, 0, "weights"))
-    chosen, execution = config.configuration, config.execution
-    layout = torch.channels_last if execution.channels_last == "on" else torch.contiguous_format
-    budget = config.budget
-    generator = build_generator(budget, encoder).to(device)
-    lay_out(generator, layout, budget.px, budget.batch)
-    discriminator = build_discriminator(budget).to(device, memory_format=layout)  # type: ignore[call-overload]
-    averaged = None
-    if config.budget.ema:
-        averaged = copy.deepcopy(generator).eval().requires_grad_(False)
-    # A recorded step reads its rate, and counts its steps, on the device.
-    is_recorded = execution.graph == "on" and device.type == "cuda"
+    """Builds new networks and optimisers, initialised from the run's seed.
 
-    def adam(network: nn.Module, rate: float) -> torch.optim.Adam:
+    Args:
+        config: the run, with no setting left `auto`.
+        device: the training device.
+        encoder_path: file of ImageNet weights for the generator's encoder; None: the encoder is
+            freshly initialised, too.
+    """
+    budget, execution = config.budget, config.execution
+    is_channels_last = execution.channels_last == "on"
+    memory_format = torch.channels_last if is_channels_last else torch.contiguous_format
+
+    # Build the networks. The encoder has its own seed: it does not change the other weights.
+    torch.manual_seed(derive_seed(config.seed, 0, "encoder"))
+    encoder = build_encoder(budget, encoder_path)
+    torch.manual_seed(derive_seed(config.seed, 0, "weights"))
+    generator = build_generator(budget, encoder).to(device)
+    set_memory_format(generator, memory_format, budget.px, budget.batch)
+    discriminator = build_discriminator(budget).to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    averaged = None
+    if budget.ema:
+        averaged = copy.deepcopy(generator).eval().requires_grad_(False)
+
+    # Build the optimisers. A CUDA graph reads the learning rate and counts its steps on the device.
+    has_graph = execution.graph == "on" and device.type == "cuda"
+    betas = (config.configuration.beta1, config.configuration.beta2)
+
+    def build_adam(network: nn.Module, lr: float) -> torch.optim.Adam:
         return torch.optim.Adam(
             network.parameters(),
-            lr=torch.tensor(rate, device=device) if is_recorded else rate,
-            betas=(chosen.beta1, chosen.beta2),
+            lr=torch.tensor(lr, device=device) if has_graph else lr,
+            betas=betas,
             fused=device.type in ("cuda", "cpu"),
-            capturable=is_recorded,
+            capturable=has_graph,
         )
 
     return TrainingState(
         generator=generator,
         discriminator=discriminator,
-        g_optimiser=adam(generator, chosen.lr_g),
-        d_optimiser=adam(discriminator, chosen.lr_d),
+        g_optimiser=build_adam(generator, config.configuration.lr_g),
+        d_optimiser=build_adam(discriminator, config.configuration.lr_d),
         averaged=averaged,
     )

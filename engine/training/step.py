@@ -1,4 +1,4 @@
-"""Single training steps: the discriminator, then the generator; or the generator alone."""
+"""One training step: updates the discriminator, then the generator; or pretrains the generator."""
 
 import itertools
 import math
@@ -12,233 +12,302 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.config import Budget, RunConfig
-from engine.data.batches import Batch, cut
+from engine.data.batches import Batch, make_images
 from engine.errors import DivergedError, EngineError
-from engine.training.cuda_graph import RecordedStep
-from engine.training.distributed import ALONE, Team
+from engine.training.cuda_graph import CudaGraphStep
+from engine.training.distributed import SINGLE_PROCESS, ProcessGroup
 from engine.training.losses import (
-    Extract,
+    FeatureExtractor,
     FeatureMaps,
-    Generated,
+    LossInputs,
     discriminator_loss,
     generator_loss,
 )
 from engine.training.state import TrainingState
 
-PRETRAINING = ("l1",)  # what is recorded while the generator is trained alone
-EMA_RAMP_UP = 0.05  # the average never looks back further than this share of the pictures seen
+PRETRAINING_LOSSES = ("l1",)
+# The half-life of the average is at most this share of the pictures trained on so far.
+MAX_EMA_SHARE = 0.05
+
+TargetFeatures = Callable[[Batch], FeatureMaps]
+Network = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
 class StepLosses:
-    """One recorded step: `g_loss`, `d_loss`, each term before its weight, and what else is told."""
+    """The recorded values of one step.
+
+    Attributes:
+        step: the number of the step, from 1.
+        losses: `g_loss`, `d_loss`, each term before its weight, `d_train_accuracy` and, at some
+            steps, the gradient norms; of a pretraining step `l1` alone.
+    """
 
     step: int
     losses: dict[str, float]
 
 
-Wanted = Callable[[Batch], FeatureMaps]
-Network = Callable[..., Tensor]
-
-
-class Steps:
-    """One training step: the discriminator, then the generator, on one shared fake.
+class TrainingStep:
+    """Runs training steps on the networks of a run.
 
     Args:
-        config: the run, with nothing left `auto`.
+        config: the run, with no setting left `auto`.
         state: changed by every step.
         extract: pictures -> feature maps, for recipes with a perceptual term.
-        wanted: the feature maps of a batch's targets, where they are kept; else they are extracted.
-        team: those who train together.
+        target_features: returns the cached feature maps of a batch's targets; None: `extract`
+            computes them at every step.
+        group: the processes that train the run together.
     """
 
     def __init__(
         self,
         config: RunConfig,
         state: TrainingState,
-        extract: Extract,
-        wanted: Wanted | None = None,
-        team: Team = ALONE,
+        extract: FeatureExtractor,
+        target_features: TargetFeatures | None = None,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.config, self.state, self.extract, self.wanted = config, state, extract, wanted
-        self.team = team
-        self.layout = (
-            torch.channels_last
-            if config.execution.channels_last == "on"
-            else torch.contiguous_format
-        )
-        # The networks themselves stay as they are: validation has batches of other shapes.
-        is_compiled = config.execution.compile == "on"
-        prepare = partial(torch.compile, dynamic=False) if is_compiled else lambda network: network
-        self.generator: Network = prepare(team.wrap(state.generator))
-        self.discriminator: Network = prepare(team.wrap(state.discriminator))
-        self.judge: Network = prepare(state.discriminator)  # it learns nothing from judging
-        self.recorded: RecordedStep | None = None
-        if config.execution.graph == "on":
-            self.recorded = RecordedStep(self.take, state)
-        self.notes: list[str] = []  # what a person should know
-        self.averages = None
+        self.config, self.state, self.group = config, state, group
+        self.extract, self.target_features = extract, target_features
+        execution = config.execution
+        is_channels_last = execution.channels_last == "on"
+        self.memory_format = torch.channels_last if is_channels_last else torch.contiguous_format
+
+        # Wrap the networks for training. The originals in `state` are used for validation, whose
+        # batches have other shapes.
+        is_compiled = execution.compile == "on"
+        compiled = partial(torch.compile, dynamic=False) if is_compiled else lambda network: network
+        self.generator: Network = compiled(group.data_parallel(state.generator))
+        self.discriminator: Network = compiled(group.data_parallel(state.discriminator))
+        # The generator's update needs no gradients of the discriminator, so nothing is averaged.
+        self.discriminator_unwrapped: Network = compiled(state.discriminator)
+
+        # Capture the step as a CUDA graph at the first batch.
+        self.graph_step: CudaGraphStep | None = None
+        if execution.graph == "on":
+            self.graph_step = CudaGraphStep(self.run_step, state)
+
+        self.average_tensors = None
         if state.averaged is not None:
-            self.averages = (float_tensors(state.averaged), float_tensors(state.generator))
+            self.average_tensors = (float_tensors(state.averaged), float_tensors(state.generator))
         terms = config.configuration.recipe.names
-        self.names = ("g_loss", "d_loss", *terms, "d_train_accuracy", "g_grad_norm", "d_grad_norm")
+        self.loss_names = (
+            *("g_loss", "d_loss", *terms, "d_train_accuracy"),
+            *("g_grad_norm", "d_grad_norm"),
+        )
+        self.warnings: list[str] = []  # For the user; the training loop yields and removes them.
 
     def train(self, batch: Batch) -> Tensor:
-        """One step on a batch -> [3 + terms] figures as `names` has them, still on the device."""
-        figures = self.replay(batch) if self.recorded is not None else self.take(batch)
-        self.count(batch)
-        return self.team.mean(figures)
+        """Updates both networks on a batch.
+
+        Returns:
+            [3 + terms] losses in the order of `loss_names`, without gradient norms, on the device.
+        """
+        losses = self.run_graph(batch) if self.graph_step is not None else self.run_step(batch)
+        self.advance_counters()
+        return self.group.mean(losses)
 
     def pretrain(self, batch: Batch) -> Tensor:
-        """One step of the generator alone, by L1 -> [1] figure as `PRETRAINING` has it."""
-        source, target = self.lay_out(batch)
+        """Updates the generator alone on a batch, with the L1 loss.
+
+        Returns:
+            [1] losses in the order of `PRETRAINING_LOSSES`, on the device.
+        """
+        source, target = self.to_memory_format(batch)
         with autocast(self.config, source.device.type):
             fake = self.generator(source)
         loss = functional.l1_loss(fake.float(), target)
-        self.learn(self.state.g_optimiser, loss)
-        self.count(batch)
-        return self.team.mean(loss.detach()[None])
+        self.backward_and_step(self.state.g_optimiser, loss)
+        self.advance_counters()
+        return self.group.mean(loss.detach()[None])
 
-    def count(self, batch: Batch) -> None:
-        """Counts a batch that was trained on, and moves the generator's average."""
-        state = self.state
-        state.step += 1
-        state.batches += 1
-        state.pictures += self.config.budget.batch
-        if self.averages is not None:
-            update_average(*self.averages, self.config.budget, state.pictures)
-
-    def replay(self, batch: Batch) -> Tensor:
-        """The recorded step, or where it cannot be recorded, said in `notes`, the step itself."""
-        assert self.recorded is not None
+    def run_graph(self, batch: Batch) -> Tensor:
+        """Replays the step from its CUDA graph; if it cannot be captured, warns and runs it."""
+        assert self.graph_step is not None
         try:
-            return self.recorded(batch)
+            return self.graph_step(batch)
         except (RuntimeError, EngineError) as error:
-            if self.recorded.batch is not None:
-                raise  # it was recorded: this is no fault of the recording
-            self.recorded = None
-            self.notes.append(f"steps are not replayed from a CUDA graph: {error}")
-        return self.take(batch)
+            if self.graph_step.batch is not None:
+                raise  # The capture was successful, so the step itself failed.
+            self.graph_step = None
+            self.warnings.append(f"steps are not replayed from a CUDA graph: {error}")
+        return self.run_step(batch)
 
-    def take(self, batch: Batch) -> Tensor:
-        """A step without what only Python knows, so that it can be recorded and replayed."""
-        source, target = self.lay_out(batch)
+    def run_step(self, batch: Batch) -> Tensor:
+        """Runs the tensor operations of a step, which can be captured as a CUDA graph.
+
+        Returns:
+            [3 + terms] losses in the order of `loss_names`, without gradient norms, on the device.
+        """
+        # Make the images of the batch.
+        source, target = self.to_memory_format(batch)
+
+        # Generate one fake per source, for both updates.
         fake = self.generate(source)
-        d_loss, accuracy = self.teach_discriminator(source, target, fake.detach())
-        wanted = self.wanted(batch) if self.wanted is not None else None
-        g_loss, terms = self.teach_generator(source, target, fake, wanted)
-        figures = (g_loss, d_loss, *terms.values(), accuracy)
-        return torch.stack([figure.detach() for figure in figures])
 
-    def lay_out(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Source and target [B, 3, H, W] of a batch, in the memory layout of the networks."""
-        source, target = cut(batch)
+        # Update the discriminator.
+        d_loss, accuracy = self.update_discriminator(source, target, fake.detach())
+
+        # Update the generator.
+        target_features = self.target_features(batch) if self.target_features is not None else None
+        g_loss, terms = self.update_generator(source, target, fake, target_features)
+
+        # Collect the losses.
+        losses = (g_loss, d_loss, *terms.values(), accuracy)
+        return torch.stack([loss.detach() for loss in losses])
+
+    def to_memory_format(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Makes source and target [B, 3, H, W] of a batch, in the networks' memory format."""
+        source, target = make_images(batch)
         return (
-            source.contiguous(memory_format=self.layout),
-            target.contiguous(memory_format=self.layout),
+            source.contiguous(memory_format=self.memory_format),
+            target.contiguous(memory_format=self.memory_format),
         )
 
     def generate(self, source: Tensor) -> Tensor:
-        """The fakes [B, 3, H, W] that both networks learn from."""
+        """Generates the fakes [B, 3, H, W] of sources, with gradient."""
         with autocast(self.config, source.device.type):
             return self.generator(source).float()
 
-    def teach_discriminator(
+    def update_discriminator(
         self, source: Tensor, target: Tensor, fake: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """To tell the target from the fake -> (loss, share of patches it was right about)."""
-        with autocast(self.config, source.device.type):
-            logits_real = self.discriminator(source, target)
-            logits_fake = self.discriminator(source, fake)
-        loss = discriminator_loss(logits_real, logits_fake)
-        self.learn(self.state.d_optimiser, loss)
-        right = (logits_real > 0).float().mean() + (logits_fake < 0).float().mean()
-        return loss, right / 2
+        """Updates the discriminator to tell targets from fakes.
 
-    def teach_generator(
-        self, source: Tensor, target: Tensor, fake: Tensor, wanted: FeatureMaps | None
+        Returns:
+            The discriminator's loss, and the share of patches with the right sign of the logit.
+        """
+        # Classify the patches of targets and fakes.
+        with autocast(self.config, source.device.type):
+            target_logits = self.discriminator(source, target)
+            fake_logits = self.discriminator(source, fake)
+
+        # Update the weights.
+        loss = discriminator_loss(target_logits, fake_logits)
+        self.backward_and_step(self.state.d_optimiser, loss)
+
+        # Measure the accuracy.
+        shares = (target_logits > 0).float().mean() + (fake_logits < 0).float().mean()
+        return loss, shares / 2
+
+    def update_generator(
+        self, source: Tensor, target: Tensor, fake: Tensor, target_features: FeatureMaps | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """To be taken for the target, and to be near it as the recipe says -> (loss, terms)."""
+        """Updates the generator to lower the loss of the recipe.
+
+        Returns:
+            The generator's loss, and each of its terms before its weight.
+        """
+        # Freeze the discriminator, so that the backward pass computes no gradients for it.
         self.state.discriminator.requires_grad_(False)
         try:
+            # Compute the loss of the recipe.
             with autocast(self.config, source.device.type):
-                logits = self.judge(source, fake)
-                generated = Generated(target, fake, logits, self.extract, wanted)
-                loss, terms = generator_loss(self.config.configuration.recipe, generated)
-            self.learn(self.state.g_optimiser, loss)
+                logits = self.discriminator_unwrapped(source, fake)
+                inputs = LossInputs(target, fake, logits, self.extract, target_features)
+                loss, terms = generator_loss(self.config.configuration.recipe, inputs)
+
+            # Update the weights.
+            self.backward_and_step(self.state.g_optimiser, loss)
         finally:
             self.state.discriminator.requires_grad_(True)
         return loss, terms
 
-    def learn(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        """Lowers a loss."""
+    def backward_and_step(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        """Computes the gradients of a loss and updates the weights."""
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.update(optimiser)
+        self.optimiser_step(optimiser)
 
-    def update(self, optimiser: torch.optim.Optimizer) -> None:
-        """Follows the gradients."""
+    def optimiser_step(self, optimiser: torch.optim.Optimizer) -> None:
+        """Updates the weights by their gradients."""
         optimiser.step()
 
-    def read(self, waiting: Sequence[tuple[int, Tensor]]) -> tuple[StepLosses, ...]:
-        """Fetches figures that wait on the device, (step, figures) each, in one transfer.
+    def advance_counters(self) -> None:
+        """Counts a step and updates the generator's moving average."""
+        state = self.state
+        state.step += 1
+        state.batches += 1
+        state.pictures += self.config.budget.batch
+        if self.average_tensors is not None:
+            update_average(*self.average_tensors, self.config.budget, state.pictures)
 
-        A row may be shorter than the names: gradients are not measured at every step.
+    def fetch_losses(self, pending: Sequence[tuple[int, Tensor]]) -> tuple[StepLosses, ...]:
+        """Copies losses from the device in one transfer.
+
+        Args:
+            pending: (step, losses) of some steps. The losses of a step may be fewer than
+                `loss_names`, because gradient norms are not measured at every step.
 
         Raises:
-            DivergedError: one is not finite.
+            DivergedError: a loss is not finite.
         """
-        if not waiting:
+        if not pending:
             return ()
-        flat = iter(torch.cat([figures for _, figures in waiting]).tolist())
-        recorded = []
-        for step, figures in waiting:
-            names = PRETRAINING if len(figures) == len(PRETRAINING) else self.names
-            row = dict(zip(names, itertools.islice(flat, len(figures)), strict=False))
-            # The terms come before their sum, so that the first culprit is named.
-            for name in sorted(row, key="g_loss".__eq__):
-                require_finite(name, row[name], f"at step {step}")
-            recorded.append(StepLosses(step, row))
-        return tuple(recorded)
+        values = iter(torch.cat([losses for _, losses in pending]).tolist())
+        fetched = []
+        for step, losses in pending:
+            is_pretraining = len(losses) == len(PRETRAINING_LOSSES)
+            names = PRETRAINING_LOSSES if is_pretraining else self.loss_names
+            named = dict(zip(names, itertools.islice(values, len(losses)), strict=False))
+            # Check the sum after its terms, so that the error names the term that diverged.
+            for name in sorted(named, key=lambda name: name == "g_loss"):
+                require_finite(name, named[name], f"at step {step}")
+            fetched.append(StepLosses(step, named))
+        return tuple(fetched)
 
     def gradient_norms(self) -> Tensor:
-        """Norms of the last step's gradients, generator and discriminator -> [2]."""
+        """Computes the norms [2] of the last gradients of generator and discriminator."""
         networks = (self.state.generator, self.state.discriminator)
         gradients = [
-            [it.grad for it in net.parameters() if it.grad is not None] for net in networks
+            [weight.grad for weight in network.parameters() if weight.grad is not None]
+            for network in networks
         ]
-        return torch.stack([nn.utils.get_total_norm(each) for each in gradients])
+        return torch.stack([nn.utils.get_total_norm(tensors) for tensors in gradients])
 
 
 def require_finite(name: str, value: float, when: str) -> None:
-    """Raises `DivergedError` where a figure is not a number or infinite."""
+    """Raises `DivergedError` if a value is infinite or not a number.
+
+    Args:
+        name: the name of the value, for the message.
+        value: the value.
+        when: the end of the message, for example `at step 7`.
+    """
     if not math.isfinite(value):
-        said = "not a number" if math.isnan(value) else "infinite"
-        raise DivergedError(f"{name} became {said} {when}")
+        problem = "not a number" if math.isnan(value) else "infinite"
+        raise DivergedError(f"{name} became {problem} {when}")
 
 
 def float_tensors(network: nn.Module) -> list[Tensor]:
-    """Weights and running statistics."""
+    """Returns the weights and running statistics of a network."""
     return [value for value in network.state_dict().values() if value.is_floating_point()]
 
 
 def update_average(
-    averaged: list[Tensor], generator: list[Tensor], budget: Budget, seen: int
+    averaged: list[Tensor], generator: list[Tensor], budget: Budget, n_pictures: int
 ) -> None:
-    """Moves the average's tensors towards the generator's.
+    """Moves the average's tensors towards the generator's, in place.
 
-    The half-life, in pictures, ramps up with the pictures seen (Karras et al. 2024, EDM2, the
-    traditional average of its section 3).
+    The half-life, in pictures, grows with the pictures trained on (Karras et al. 2024, EDM2,
+    section 3, the traditional average).
+
+    Args:
+        averaged: the tensors of the moving average.
+        generator: the tensors of the generator, in the same order.
+        budget: of the run.
+        n_pictures: pictures that the run has trained on.
     """
-    half_life = min(float(budget.ema), EMA_RAMP_UP * seen)
-    keep = 0.5 ** (budget.batch / half_life)
-    torch._foreach_lerp_(averaged, generator, 1 - keep)
+    half_life = min(float(budget.ema), MAX_EMA_SHARE * n_pictures)
+    decay = 0.5 ** (budget.batch / half_life)
+    torch._foreach_lerp_(averaged, generator, 1 - decay)
 
 
 def autocast(config: RunConfig, device: str) -> AbstractContextManager[None]:
-    """bf16 autocast when the run's precision says so.
+    """Returns a context that computes in bf16, if the run's precision is `bf16`.
 
-    Each use is a context of its own, so that no cast of a weight outlives the weight's update.
+    Every use needs a new context: autocast caches the bf16 copies of weights until its context
+    ends, and a copy must not outlive the update of its weight.
     """
     enabled = config.execution.precision == "bf16"
     return torch.autocast(device, torch.bfloat16, enabled=enabled)

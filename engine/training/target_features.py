@@ -1,43 +1,44 @@
-"""The feature maps of all targets, both ways round, made once for all epochs.
+"""Caches the feature maps of all targets, mirrored and not mirrored, for all epochs.
 
-A target's maps are the same at every step as long as it is not shifted; the perceptual term then
-needs the network for the fakes alone.
+Without shifts, the feature maps of a target are the same in every epoch. With the cache, the
+perceptual term computes feature maps only for the fakes.
 """
 
 import torch
 from torch import Tensor
 
-from engine.data.batches import Batch, PairSet, cut
-from engine.training.losses import Extract, FeatureMaps
+from engine.data.batches import Batch, PairSet, make_images
+from engine.training.losses import FeatureExtractor, FeatureMaps
 
-AT_ONCE = 64  # pictures that go through the network together
+PICTURES_PER_PASS = 64
 
 
-class KeptMaps:
-    """The maps of every pair's target, as it is and mirrored.
+class TargetFeatureCache:
+    """The feature maps of every target; row 2 i is target i, row 2 i + 1 is target i mirrored.
 
     Args:
         extract: pictures -> feature maps.
-        pairs: near the device.
+        pairs: the training split, on the training device.
     """
 
-    def __init__(self, extract: Extract, pairs: PairSet) -> None:
-        n_pairs, device = len(pairs), pairs.device
-        everyone = torch.arange(n_pairs).repeat_interleave(2)
-        mirrored = torch.arange(2).repeat(n_pairs)
-        draws = torch.stack([everyone, mirrored, 0 * everyone, 0 * everyone], 1).to(device)
+    def __init__(self, extract: FeatureExtractor, pairs: PairSet) -> None:
+        n_rows, device = 2 * len(pairs), pairs.device
+        positions = torch.arange(len(pairs)).repeat_interleave(2)
+        mirrored = torch.arange(2).repeat(len(pairs))
+        shifts = torch.zeros(n_rows, 2, dtype=torch.int64)
+        augmentations = torch.cat([positions[:, None], mirrored[:, None], shifts], 1).to(device)
         self.maps: list[Tensor] = []
-        for start in range(0, 2 * n_pairs, AT_ONCE):
-            these = draws[start : start + AT_ONCE]
-            _, target = cut(Batch(pairs.pixels, these))
+        for start in range(0, n_rows, PICTURES_PER_PASS):
+            rows = slice(start, start + PICTURES_PER_PASS)
+            _, target = make_images(Batch(pairs.pixels, augmentations[rows]))
             with torch.no_grad():
-                found = extract(target)
+                new_maps = extract(target)
             if not self.maps:
-                self.maps = [it.new_empty(2 * n_pairs, *it.shape[1:]) for it in found]
-            for kept, made in zip(self.maps, found, strict=True):
-                kept[start : start + len(these)] = made
+                self.maps = [layer.new_empty(n_rows, *layer.shape[1:]) for layer in new_maps]
+            for cached, new in zip(self.maps, new_maps, strict=True):
+                cached[rows] = new
 
     def __call__(self, batch: Batch) -> FeatureMaps:
-        """The maps of a batch's targets, one [B, C, h, w] per layer."""
-        rows = 2 * batch.draws[:, 0] + batch.draws[:, 1]
-        return tuple(maps[rows] for maps in self.maps)
+        """Returns the feature maps of a batch's targets, one [B, C, h, w] per layer."""
+        rows = 2 * batch.augmentations[:, 0] + batch.augmentations[:, 1]
+        return tuple(layer[rows] for layer in self.maps)

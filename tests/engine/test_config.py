@@ -36,12 +36,12 @@ def test_a_bad_value_is_refused_by_field_and_value(key, value, sentence):
 
 
 @pytest.mark.parametrize("text", ["lr_g", "lr_g=", "bogus=1", "=3"])
-def test_a_setting_that_is_no_known_key_with_a_value_is_refused(text):
+def test_a_setting_without_a_value_or_with_an_unknown_key_is_refused(text):
     with pytest.raises(BadInputError):
         parse_setting(text)
 
 
-def test_single_values_change_and_nothing_else():
+def test_changed_settings_leave_the_others_unchanged():
     plain = tiny_config()
 
     changed = apply_settings(plain, {"lr_g": "1e-4", "l1": "50", "epochs": "3"})
@@ -53,7 +53,7 @@ def test_single_values_change_and_nothing_else():
     assert changed.budget.px == plain.budget.px
 
 
-def test_a_term_that_was_not_in_the_recipe_is_added():
+def test_a_term_that_is_not_in_the_recipe_is_added():
     changed = apply_settings(tiny_config(), {"total_variation": "0.5"})
 
     assert str(changed.configuration.recipe) == "adversarial + 100 l1 + 0.5 total_variation"
@@ -69,15 +69,15 @@ def test_a_configuration_cannot_be_changed_in_place():
         CONFIGURATIONS["standard"].lr_g = 1.0
 
 
-def test_a_term_cannot_stand_twice_in_a_recipe():
+def test_a_recipe_cannot_have_a_term_twice():
     document = CONFIGURATIONS["standard"].model_dump()
     document["recipe"]["terms"] = [{"name": "l1", "weight": 1}, {"name": "l1", "weight": 2}]
 
-    with pytest.raises(BadInputError, match="l1 stands twice"):
+    with pytest.raises(BadInputError, match="l1 is in the recipe more than once"):
         build(type(CONFIGURATIONS["standard"]), document)
 
 
-def test_a_run_survives_its_way_through_json():
+def test_a_run_written_to_json_is_read_unchanged():
     config = tiny_config("perceptual", seed=7)
 
     assert RunConfig.model_validate_json(config.model_dump_json()) == config

@@ -1,13 +1,13 @@
 import pytest
 
 from engine.errors import BadInputError
-from engine.presets import BUDGETS, CONFIGURATIONS, read_budget, read_configurations
+from engine.presets import BUDGETS, CONFIGURATIONS, get_budget, get_configurations
 
 
 def test_the_six_configurations_are_the_published_ones():
     table = {
-        name: (str(it.recipe), it.lr_g, it.lr_d, it.beta1, it.beta2)
-        for name, it in CONFIGURATIONS.items()
+        name: (str(preset.recipe), preset.lr_g, preset.lr_d, preset.beta1, preset.beta2)
+        for name, preset in CONFIGURATIONS.items()
     }
 
     assert table == {
@@ -20,10 +20,13 @@ def test_the_six_configurations_are_the_published_ones():
     }
 
 
-def test_the_five_budgets_have_the_sizes_that_were_agreed():
+def test_the_five_budgets_have_their_documented_sizes():
     table = {
-        name: (it.px, it.base_channels, it.epochs, it.batch, it.n_train, it.n_val, it.n_test)
-        for name, it in BUDGETS.items()
+        name: tuple(
+            getattr(budget, field)
+            for field in ("px", "base_channels", "epochs", "batch", "n_train", "n_val", "n_test")
+        )
+        for name, budget in BUDGETS.items()
     }
 
     assert table == {
@@ -39,13 +42,15 @@ def test_published_recipes_have_no_moving_average():
     assert {BUDGETS[name].ema for name in ("study1", "study2", "paper")} == {0.0}
 
 
-def test_unknown_names_are_refused_with_the_known_ones():
+def test_an_unknown_name_is_refused_with_the_names_that_exist():
     with pytest.raises(BadInputError, match=r"no budget 'huge'; there are smoke, demo"):
-        read_budget("huge")
+        get_budget("huge")
+    with pytest.raises(BadInputError, match=r"'stduy1' \(did you mean 'study1'\?\); there are"):
+        get_budget("stduy1")
     with pytest.raises(BadInputError, match=r"no configuration 'best'; there are standard"):
-        read_configurations(["best"])
+        get_configurations(["best"])
 
 
 def test_a_configuration_named_twice_is_refused():
     with pytest.raises(BadInputError, match="named twice"):
-        read_configurations(["gan", "gan"])
+        get_configurations(["gan", "gan"])

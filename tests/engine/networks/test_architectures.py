@@ -1,12 +1,11 @@
 import pytest
 import skimage.color
 import torch
-import torchvision
 
 from engine.config import change
 from engine.images import color
 from engine.networks.architectures import (
-    GreyKeeping,
+    LuminancePreserving,
     PatchDiscriminator,
     ResNetUNetGenerator,
     build_discriminator,
@@ -70,23 +69,23 @@ def test_weights_start_normal_with_deviation_0_02():
 def test_the_first_layer_and_the_bottleneck_have_no_norm():
     generator = build_generator(budget_of(64, 4, norm="batch"))
 
-    kinds = [[type(layer).__name__ for layer in block] for block in generator.down]
-    assert "BatchNorm2d" not in kinds[0]
-    assert "BatchNorm2d" not in kinds[-1]
-    assert all("BatchNorm2d" in kind for kind in kinds[1:-1])
+    has_norm = [
+        any(isinstance(layer, torch.nn.BatchNorm2d) for layer in block) for block in generator.down
+    ]
+    assert has_norm == [False, *[True] * (len(has_norm) - 2), False]
 
 
-def test_dropout_stands_in_the_three_innermost_decoder_blocks():
+def test_the_three_innermost_decoder_blocks_have_dropout():
     generator = build_generator(budget_of(256, 1))
 
-    with_dropout = [
+    has_dropout = [
         any(isinstance(layer, torch.nn.Dropout) for layer in block) for block in generator.up
     ]
-    assert with_dropout == [True] * 3 + [False] * 5
+    assert has_dropout == [True] * 3 + [False] * 5
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_in_evaluation_a_picture_does_not_depend_on_its_neighbours(norm):
+def test_in_evaluation_a_fake_does_not_depend_on_its_batch(norm):
     torch.manual_seed(0)
     generator = build_generator(budget_of(32, 4, norm=norm)).eval()
     pictures = torch.randn(4, 3, 32, 32)
@@ -97,8 +96,7 @@ def test_in_evaluation_a_picture_does_not_depend_on_its_neighbours(norm):
 
 
 def test_the_resnet_generator_keeps_the_size():
-    encoder = torchvision.models.resnet18(weights=None)
-    generator = build_generator(BUDGETS["study2"], encoder).eval()
+    generator = build_generator(BUDGETS["study2"]).eval()
 
     assert isinstance(generator, ResNetUNetGenerator)
     assert generator(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 64, 64)
@@ -109,13 +107,15 @@ def test_an_unconditional_discriminator_sees_the_picture_alone():
     discriminator = build_discriminator(budget).eval()
     picture = torch.randn(1, 3, 32, 32)
 
-    logits = [discriminator(torch.full((1, 3, 32, 32), it), picture) for it in (-1.0, 1.0)]
+    sources = [torch.full((1, 3, 32, 32), value) for value in (-1.0, 1.0)]
 
-    assert torch.equal(*logits)
+    first, second = (discriminator(source, picture) for source in sources)
+
+    assert torch.equal(first, second)
 
 
-class Chosen(torch.nn.Module):
-    """A network that answers what it was given, whatever it is shown."""
+class Constant(torch.nn.Module):
+    """A network that returns a constant output for every source."""
 
     def __init__(self, ab):
         super().__init__()
@@ -130,63 +130,65 @@ def grey_pictures(levels):
 
 
 def test_colours_from_lab_are_those_of_scikit_image():
-    chance = torch.Generator().manual_seed(0)
-    pictures = 0.1 + 0.8 * torch.rand(2, 3, 24, 24, generator=chance)
-    wanted = skimage.color.rgb2lab(pictures.permute(0, 2, 3, 1).double().numpy())
-    lightness = torch.from_numpy(wanted[..., 0])[:, None]
-    grey = color.encode(
+    generator = torch.Generator().manual_seed(0)
+    pictures = 0.1 + 0.8 * torch.rand(2, 3, 24, 24, generator=generator)
+    lab = skimage.color.rgb2lab(pictures.permute(0, 2, 3, 1).double().numpy())
+    lightness = torch.from_numpy(lab[..., 0])[:, None]
+    grey = color.linear_to_srgb(
         torch.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
     )
-    ab = torch.from_numpy(wanted[..., 1:]).permute(0, 3, 1, 2).float() / 110
+    ab = torch.from_numpy(lab[..., 1:]).permute(0, 3, 1, 2).float() / 110
 
-    shown = (GreyKeeping(Chosen(ab))((2 * grey - 1).float().expand(-1, 3, -1, -1)) + 1) / 2
+    source = (2 * grey - 1).float().expand(-1, 3, -1, -1)
+    coloured = (LuminancePreserving(Constant(ab))(source) + 1) / 2
 
-    assert (shown - pictures).abs().max() < 1e-3
+    assert (coloured - pictures).abs().max() < 1e-3
 
 
-def test_the_grey_is_kept_exactly_whatever_colours_are_made():
+def test_every_colour_keeps_the_luminance_of_the_grey():
     levels = torch.arange(256.0).view(1, 1, 16, 16)
     source = grey_pictures(levels)
     for seed in range(5):
         ab = 2 * torch.rand(1, 2, 16, 16, generator=torch.Generator().manual_seed(seed)) - 1
 
-        shown = (GreyKeeping(Chosen(ab))(source) + 1) / 2
+        coloured = (LuminancePreserving(Constant(ab))(source) + 1) / 2
 
-        assert shown.min() >= 0
-        assert shown.max() <= 1
+        assert coloured.min() >= 0
+        assert coloured.max() <= 1
         luminance = (
-            color.decode(shown) * torch.tensor([0.212671, 0.715160, 0.072169]).view(1, 3, 1, 1)
+            color.srgb_to_linear(coloured)
+            * torch.tensor([0.212671, 0.715160, 0.072169]).view(1, 3, 1, 1)
         ).sum(1)
-        assert torch.allclose(luminance, color.decode(levels[:, 0] / 255), atol=2e-6)
+        assert torch.allclose(luminance, color.srgb_to_linear(levels[:, 0] / 255), atol=2e-6)
 
 
-def test_no_colour_gives_the_grey_picture_itself():
+def test_an_output_of_zero_gives_the_grey_picture():
     source = grey_pictures(torch.arange(256.0).view(1, 1, 16, 16))
 
-    shown = GreyKeeping(Chosen(torch.zeros(1, 2, 16, 16)))(source)
+    coloured = LuminancePreserving(Constant(torch.zeros(1, 2, 16, 16)))(source)
 
-    assert torch.allclose(shown, source, atol=1e-4)
+    assert torch.allclose(coloured, source, atol=1e-4)
 
 
 def test_gradients_reach_the_colours_at_every_lightness_and_are_finite():
     levels = torch.linspace(0, 255, 256).view(1, 1, 16, 16)
     for size in (0.0, 0.1, 1.0):
-        network = Chosen(torch.full((1, 2, 16, 16), size))
+        network = Constant(torch.full((1, 2, 16, 16), size))
 
-        (GreyKeeping(network)(grey_pictures(levels)) ** 2).mean().backward()
+        (LuminancePreserving(network)(grey_pictures(levels)) ** 2).mean().backward()
 
         assert network.ab.grad.isfinite().all()
         assert (network.ab.grad[..., 4:12, :].abs().sum(1) > 0).all()
 
 
 @pytest.mark.parametrize("generator", ["unet", "resnet18_unet"])
-def test_a_generator_of_two_colour_channels_makes_pictures_of_the_same_lightness(generator):
+def test_a_generator_of_two_colour_channels_keeps_the_lightness(generator):
     budget = change(BUDGETS["smoke"], {"output": "lab_ab", "generator": generator, "px": 64})
-    network = build_generator(budget, torchvision.models.resnet18(weights=None)).eval()
+    network = build_generator(budget).eval()
     source = grey_pictures(torch.randint(0, 256, (2, 1, 64, 64)).float())
 
-    shown = network(source)
+    coloured = network(source)
 
-    assert shown.shape == (2, 3, 64, 64)
-    lightness = [color.lab((it + 1) / 2)[0] for it in (shown, source)]
+    assert coloured.shape == (2, 3, 64, 64)
+    lightness = [color.srgb_to_lab((pictures + 1) / 2)[0] for pictures in (coloured, source)]
     assert torch.allclose(*lightness, atol=0.01)

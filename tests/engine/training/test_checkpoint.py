@@ -11,7 +11,7 @@ from engine.errors import EngineError
 from engine.training import checkpoint
 
 
-def test_what_was_saved_is_loaded(tmp_path):
+def test_a_saved_state_is_loaded(tmp_path):
     state = {"weights": torch.arange(5.0), "epoch": 3}
 
     sha256, n_bytes = checkpoint.save(state, tmp_path / "folder" / "one.pt")
@@ -32,12 +32,12 @@ def test_a_flipped_byte_is_noticed(tmp_path):
         checkpoint.load(tmp_path / "one.pt", sha256)
 
 
-def test_a_missing_file_is_said(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(EngineError, match="is missing"):
         checkpoint.load(tmp_path / "none.pt", "0")
 
 
-def test_a_failed_save_leaves_the_old_file_and_no_part(tmp_path):
+def test_a_failed_save_leaves_the_old_file_and_no_partial_file(tmp_path):
     sha256, _ = checkpoint.save({"epoch": 1}, tmp_path / "one.pt")
 
     with pytest.raises(Exception, match="pickle"):
@@ -48,7 +48,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_part(tmp_path):
 
 
 def test_a_checkpoint_is_the_old_one_or_the_new_one_whichever_write_fails(tmp_path, monkeypatch):
-    """Every write, flush, fsync and replace fails once, until a save gets through."""
+    """Lets every write, flush, fsync and replace fail once, until a save is complete."""
     path = tmp_path / "one.pt"
     old, new = ({"weights": torch.full((20_000,), value), "epoch": value} for value in (1.0, 2.0))
     checkpoint.save(old, path)
@@ -69,9 +69,9 @@ def test_a_checkpoint_is_the_old_one_or_the_new_one_whichever_write_fails(tmp_pa
             super().flush()
 
     fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fdopen", lambda it, _: Failing(io.FileIO(it, "r+")))
-    monkeypatch.setattr(os, "fsync", lambda it: (count(), fsync(it)))
-    monkeypatch.setattr(Path, "replace", lambda self, to: (count(), replace(self, to)))
+    monkeypatch.setattr(os, "fdopen", lambda number, _: Failing(io.FileIO(number, "r+")))
+    monkeypatch.setattr(os, "fsync", lambda number: (count(), fsync(number)))
+    monkeypatch.setattr(Path, "replace", lambda self, target: (count(), replace(self, target)))
 
     outcomes = []
     while not outcomes or outcomes[-1] != "clean":
@@ -83,7 +83,7 @@ def test_a_checkpoint_is_the_old_one_or_the_new_one_whichever_write_fails(tmp_pa
             content = checkpoint.load(path, None)
             assert content["epoch"] in (1.0, 2.0)
             outcomes.append("old" if content["epoch"] == 1.0 else "new")
-        assert [it.name for it in tmp_path.iterdir()] == ["one.pt"]
+        assert [file.name for file in tmp_path.iterdir()] == ["one.pt"]
 
     assert outcomes.count("old") >= 4
     assert checkpoint.load(path, None)["epoch"] == 2.0
@@ -92,12 +92,12 @@ def test_a_checkpoint_is_the_old_one_or_the_new_one_whichever_write_fails(tmp_pa
 def test_two_hundred_flipped_bytes_are_noticed(tmp_path):
     state = {"weights": torch.arange(5000.0), "epoch": 3}
     sha256, n_bytes = checkpoint.save(state, tmp_path / "one.pt")
-    whole = (tmp_path / "one.pt").read_bytes()
-    chance = random.Random(0)
+    undamaged = (tmp_path / "one.pt").read_bytes()
+    generator = random.Random(0)
 
     for _ in range(200):
-        content = bytearray(whole)
-        content[chance.randrange(n_bytes)] ^= 1 << chance.randrange(8)
+        content = bytearray(undamaged)
+        content[generator.randrange(n_bytes)] ^= 1 << generator.randrange(8)
         (tmp_path / "one.pt").write_bytes(content)
         with pytest.raises(EngineError, match="damaged"):
             checkpoint.load(tmp_path / "one.pt", sha256)

@@ -1,4 +1,4 @@
-"""Processes that train one run together."""
+"""Several processes that train one run."""
 
 import multiprocessing
 import os
@@ -13,109 +13,112 @@ import torch
 
 from engine.data.sources.openmoji import OpenMoji
 from engine.errors import BadInputError, EngineError
-from engine.jobs import lifecycle, planning
+from engine.jobs import lifecycle, planning, spawn
 from engine.records.runs import RunState
 from engine.settings import Settings
 from engine.store import utc_now
 from engine.system import child_environment, processes
 from engine.training import loop
-from engine.training.distributed import Team
+from engine.training.distributed import ProcessGroup
 from engine.training.loop import EpochDone, StepsDone
 from engine.training.state import build_state
-from tests.conftest import PATIENCE_S, tiny_config, wait_for
+from tests.conftest import TIMEOUT_S, tiny_config, wait_for
 from tests.engine.training.test_loop import maps
-from tests.engine.training.test_step import without_chance
+from tests.engine.training.test_step import remove_dropout
 
 CPU = torch.device("cpu")
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
-def built(config):
+def build_deterministic_state(config):
     state = build_state(config, CPU)
-    without_chance(state.generator)
+    remove_dropout(state.generator)
     return state
 
 
-def be_a_member(rank, size, port, config, pairs, val_pairs, stop_after, answers):
-    """Leads or follows; the leader answers with its losses and weights."""
+def run_process(rank, size, port, config, pairs, val_pairs, stop_after, results):
+    """Leads or follows; puts its steps into `results`, and the leader its losses, too."""
     torch.set_num_threads(1)
-    place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_PORT": port}
-    os.environ.update({"MASTER_ADDR": "127.0.0.1"} | {key: str(it) for key, it in place.items()})
-    team = Team.join()
-    state = built(config)
+    numbers = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_PORT": port}
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    os.environ.update({name: str(number) for name, number in numbers.items()})
+    group = ProcessGroup.join()
+    state = build_deterministic_state(config)
     if rank:
-        team.tell()
-        loop.follow(config, state, pairs, maps, team)
+        group.broadcast_setup()
+        loop.follow(config, state, pairs, maps, group)
     else:
-        team.tell({"config": {}})
-        answers.put(lead(config, state, pairs, val_pairs, team, stop_after))
-        team.dismiss()
-    answers.put((rank, state.step))
-    team.leave()
+        group.broadcast_setup({"config": {}})
+        results.put(lead(config, state, pairs, val_pairs, group, stop_after))
+        group.stop_followers()
+    results.put((rank, state.step))
+    group.close()
 
 
-def lead(config, state, pairs, val_pairs, team, stop_after=None):
-    losses, validated = [], []
-    for event in loop.train(config, state, pairs, val_pairs, maps, team):
+def lead(config, state, pairs, val_pairs, group, stop_after=None):
+    """Trains to an epoch; returns the losses of every step and the PSNR of every epoch."""
+    losses, psnr = [], []
+    for event in loop.train(config, state, pairs, val_pairs, maps, group):
         if isinstance(event, StepsDone):
-            losses += [one.losses for one in event.recorded]
+            losses += [recorded.losses for recorded in event.recorded]
         if isinstance(event, EpochDone):
-            validated.append(event.metrics["val_psnr"])
+            psnr.append(event.metrics["val_psnr"])
             if event.epoch == stop_after:
                 break
-    return losses, validated
+    return losses, psnr
 
 
 def train_together(size, config, pairs, val_pairs, stop_after=None):
-    """What the leader saw, and how many steps each took."""
+    """Trains with several processes; returns the result of `lead`, and rank -> steps."""
     context = multiprocessing.get_context("spawn")
-    answers, port = context.Queue(), free_port()
-    members = [
+    queue, port = context.Queue(), free_port()
+    children = [
         context.Process(
-            target=be_a_member,
-            args=(rank, size, port, config, pairs, val_pairs, stop_after, answers),
+            target=run_process,
+            args=(rank, size, port, config, pairs, val_pairs, stop_after, queue),
         )
         for rank in range(size)
     ]
-    for member in members:
-        member.start()
+    for child in children:
+        child.start()
     try:
-        found = [answers.get(timeout=60) for _ in range(size + 1)]
-        for member in members:
-            member.join(60)
-            assert member.exitcode == 0
+        results = [queue.get(timeout=60) for _ in range(size + 1)]
+        for child in children:
+            child.join(60)
+            assert child.exitcode == 0
     finally:
-        for member in members:
-            member.kill()
-            member.join()
-    seen = next(it for it in found if isinstance(it[0], list))
-    return seen, dict(it for it in found if it is not seen)
+        for child in children:
+            child.kill()
+            child.join()
+    of_leader = next(result for result in results if isinstance(result[0], list))
+    return of_leader, dict(result for result in results if result is not of_leader)
 
 
 @pytest.mark.slow
-def test_two_together_have_the_losses_of_one(few_pairs, few_val_pairs):
+def test_two_processes_have_the_losses_of_one(few_pairs, few_val_pairs):
     config = tiny_config("regularized", batch=4, epochs=3, pretrain=1, norm="instance", threads=1)
-    alone = lead(config, built(config), few_pairs, few_val_pairs, Team())
+    state = build_deterministic_state(config)
+    expected_losses, expected_psnr = lead(config, state, few_pairs, few_val_pairs, ProcessGroup())
 
-    (losses, validated), steps = train_together(2, config, few_pairs, few_val_pairs)
+    (losses, psnr), steps = train_together(2, config, few_pairs, few_val_pairs)
 
     assert steps == {0: 12, 1: 12}
-    assert len(losses) == len(alone[0]) == 12
-    for found, expected in zip(losses, alone[0], strict=True):
-        assert found.keys() == expected.keys()
+    assert len(losses) == len(expected_losses) == 12
+    for actual, expected in zip(losses, expected_losses, strict=True):
+        assert actual.keys() == expected.keys()
         for name, value in expected.items():
-            tolerance = 0.1 if name == "d_train_accuracy" else 1e-4  # a patch may tip
-            assert found[name] == pytest.approx(value, rel=tolerance, abs=1e-6), name
-    assert validated == pytest.approx(alone[1], rel=1e-4)
+            tolerance = 0.1 if name == "d_train_accuracy" else 1e-4  # One patch may change sides.
+            assert actual[name] == pytest.approx(value, rel=tolerance, abs=1e-6), name
+    assert psnr == pytest.approx(expected_psnr, rel=1e-4)
 
 
 @pytest.mark.slow
-def test_who_follows_stops_between_the_same_two_steps(few_pairs, few_val_pairs):
+def test_a_follower_stops_after_the_same_step_as_the_leader(few_pairs, few_val_pairs):
     config = tiny_config(batch=8, epochs=3, norm="instance", threads=1)
 
     (losses, _), steps = train_together(2, config, few_pairs, few_val_pairs, stop_after=2)
@@ -124,18 +127,18 @@ def test_who_follows_stops_between_the_same_two_steps(few_pairs, few_val_pairs):
     assert len(losses) == 4
 
 
-def test_alone_nothing_is_sent():
-    team = Team.join({})
+def test_a_group_of_one_process_sends_nothing():
+    group = ProcessGroup.join({})
 
-    assert team.share == (0, 1)
-    assert team.goes_on()
-    assert team.tell({"a": 1}) == {"a": 1}
+    assert group.shard == (0, 1)
+    assert group.broadcast_setup({"a": 1}) == {"a": 1}
     network = torch.nn.Conv2d(1, 1, 1)
-    assert team.wrap(network) is network
-    figures = torch.ones(2)
-    assert team.mean(figures) is figures
-    team.dismiss()
-    team.leave()
+    assert group.data_parallel(network) is network
+    values = torch.ones(2)
+    assert group.mean(values) is values
+    group.announce_step()
+    group.stop_followers()
+    group.close()
 
 
 @pytest.mark.parametrize(
@@ -146,21 +149,23 @@ def test_alone_nothing_is_sent():
         ({"batch": 8, "norm": "instance", "graph": "on"}, "CHROMABENCH_RANKS=1"),
     ],
 )
-def test_what_cannot_be_trained_together_is_refused(changes, message):
+def test_a_run_that_several_processes_cannot_train_is_refused(changes, message):
     with pytest.raises(EngineError, match=message):
-        Team(0, 4).check(tiny_config(**changes))
+        ProcessGroup(0, 4).require_trainable(tiny_config(**changes))
 
 
 @pytest.mark.parametrize("text", ["0", "two", "-1", "1.5", ""])
-def test_a_senseless_number_of_processes_is_refused(text):
+def test_an_invalid_number_of_processes_is_refused(text):
     with pytest.raises(BadInputError, match="CHROMABENCH_RANKS must be a whole number"):
         Settings.from_environment({"CHROMABENCH_RANKS": text})
 
 
 @pytest.mark.slow
-def test_a_killed_member_ends_the_attempt_and_the_run_goes_on(store, tiny_settings, monkeypatch):
-    """By the supervisor and torchrun, as on a machine with two GPUs."""
-    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
+def test_a_killed_follower_ends_the_attempt_and_the_next_attempt_ends_the_run(
+    store, tiny_settings, monkeypatch
+):
+    """Uses the supervisor and torchrun, as on a machine with two GPUs."""
+    monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
     settings = replace(tiny_settings, ranks=2)
     changes = {"epochs": "30", "norm": "instance", "threads": "1", "precision": "fp32"}
     configs = planning.plan_study(OpenMoji(), "smoke", ["standard"], 1, changes, settings)
@@ -168,35 +173,38 @@ def test_a_killed_member_ends_the_attempt_and_the_run_goes_on(store, tiny_settin
     child = processes.start_detached(
         [sys.executable, "-m", "engine", "supervise", "--drain"],
         settings.artifacts / "supervisor.log",
-        child_environment.worker_environment(settings),
+        child_environment.build_child_environment(settings),
     )
     try:
-        wait_for(lambda: store.read_checkpoints(run.id))
+        wait_for(lambda: store.checkpoints.read(run.id))
         wait_for(lambda: find_follower(child.pid)).kill()
 
-        crashed = wait_for(lambda: (it := store.read_run(run.id)).state == RunState.CRASHED and it)
+        crashed = wait_for(lambda: find_crashed(store, run))
         assert crashed.reason == "a process that trained with it was killed"
-        assert child.wait(timeout=PATIENCE_S) == 0
+        assert child.wait(timeout=TIMEOUT_S) == 0
     finally:
-        for member in psutil.Process(child.pid).children(recursive=True) if is_up(child) else []:
-            member.kill()
+        if child.poll() is None:
+            for descendant in psutil.Process(child.pid).children(recursive=True):
+                descendant.kill()
         child.kill()
         child.wait()
 
-    ended = store.read_run(run.id)
+    ended = store.runs.read(run.id)
     assert ended.state == RunState.DONE
     assert ended.environment["ranks"] == 2
-    steps = [it.step for it in store.read_metrics([run.id], names=("g_loss",))]
+    steps = [point.step for point in store.curves.read([run.id], names=("g_loss",))]
     assert steps == list(range(1, 30 * 8 + 1))
-    assert store.read_evaluations([run.id], "test")
+    assert store.evaluations.read([run.id], "test")
 
 
-def is_up(child):
-    return child.poll() is None
+def find_crashed(store, run):
+    """Returns the run if it has crashed."""
+    current = store.runs.read(run.id)
+    return current if current.state == RunState.CRASHED else None
 
 
 def find_follower(supervisor):
-    """The process of rank 1 that a supervisor has started through torchrun."""
+    """Returns the process of rank 1 that a supervisor has started through torchrun."""
     for process in psutil.Process(supervisor).children(recursive=True):
         with suppress(psutil.Error):
             if process.environ().get("RANK") == "1":

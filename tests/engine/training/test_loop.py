@@ -2,13 +2,12 @@ import copy
 
 import pytest
 import torch
-import torchvision
 
 from engine.data.batches import training_batches
 from engine.errors import DivergedError
 from engine.presets import CONFIGURATIONS
 from engine.training import checkpoint, loop, losses, step
-from engine.training.loop import EpochDone, StepsDone, rate_factor, train
+from engine.training.loop import EpochDone, StepsDone, lr_factor, train
 from engine.training.state import build_state
 from tests.conftest import tiny_config
 
@@ -16,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def maps(pictures):
-    """Feature maps that need no weights."""
+    """Computes feature maps without weights."""
     return (pictures, torch.nn.functional.avg_pool2d(pictures, 4))
 
 
@@ -27,10 +26,10 @@ def events_of(config, pairs, val_pairs, state=None):
 
 def losses_of(events):
     return [
-        (one.step, one.losses)
+        (recorded.step, recorded.losses)
         for event in events
         if isinstance(event, StepsDone)
-        for one in event.recorded
+        for recorded in event.recorded
     ]
 
 
@@ -81,7 +80,7 @@ def test_every_configuration_takes_two_steps(name, few_pairs, few_val_pairs):
 @pytest.mark.parametrize("name", ["standard", "perceptual", "ganv3"])
 def test_a_resumed_run_equals_an_uninterrupted_one(name, few_pairs, few_val_pairs, tmp_path):
     config = tiny_config(name, epochs=3, decay=0.5)
-    whole, uninterrupted = events_of(config, few_pairs, few_val_pairs)
+    all_events, uninterrupted = events_of(config, few_pairs, few_val_pairs)
 
     stopped = build_state(config, CPU)
     for event in train(config, stopped, few_pairs, few_val_pairs, maps):
@@ -90,42 +89,47 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name, few_pairs, few_val_pair
             break
     resumed = build_state(tiny_config(name, seed=9, epochs=3), CPU)
     resumed.load_state_dict(checkpoint.load(tmp_path / "one.pt", sha256))
-    rest, resumed = events_of(config, few_pairs, few_val_pairs, resumed)
+    later_events, resumed = events_of(config, few_pairs, few_val_pairs, resumed)
 
-    assert losses_of(rest) == losses_of(whole)[2:]
-    expected, found = uninterrupted.state_dict(), resumed.state_dict()
-    for part in ("generator", "discriminator", "averaged"):
-        assert all(torch.equal(expected[part][key], found[part][key]) for key in expected[part])
+    assert losses_of(later_events) == losses_of(all_events)[2:]
+    expected, actual = uninterrupted.state_dict(), resumed.state_dict()
+    for network in ("generator", "discriminator", "averaged"):
+        assert all(
+            torch.equal(expected[network][key], actual[network][key]) for key in expected[network]
+        )
 
 
-def test_the_generators_step_leaves_no_gradient_in_the_discriminator(few_pairs):
+def test_the_generators_update_adds_no_gradient_to_the_discriminator(few_pairs):
     config = tiny_config()
     state = build_state(config, CPU)
-    taking = step.Steps(config, state, maps)
+    training_step = step.TrainingStep(config, state, maps)
     gradients = []
-    state.g_optimiser.register_step_pre_hook(
-        lambda *_: gradients.append([it.grad.clone() for it in state.discriminator.parameters()])
-    )
-    state.d_optimiser.register_step_pre_hook(
-        lambda *_: gradients.append([it.grad.clone() for it in state.discriminator.parameters()])
-    )
 
-    taking.train(next(training_batches(few_pairs, 8, 0, seed=0, epoch=1)))
+    def copy_gradients(*_):
+        weights = state.discriminator.parameters()
+        gradients.append([weight.grad.clone() for weight in weights])
 
-    own, after_generator = gradients
-    assert all(torch.equal(a, b) for a, b in zip(own, after_generator, strict=True))
+    state.g_optimiser.register_step_pre_hook(copy_gradients)
+    state.d_optimiser.register_step_pre_hook(copy_gradients)
+
+    training_step.train(next(training_batches(few_pairs, 8, 0, seed=0, epoch=1)))
+
+    in_own_update, in_generator_update = gradients
+    assert all(torch.equal(a, b) for a, b in zip(in_own_update, in_generator_update, strict=True))
 
 
-def test_recorded_steps_are_every_nth_whatever_the_clock(few_pairs, few_val_pairs, monkeypatch):
+def test_every_nth_step_is_recorded_however_often_losses_are_fetched(
+    few_pairs, few_val_pairs, monkeypatch
+):
     config = tiny_config(batch=4, epochs=2, record_every=3)
-    monkeypatch.setattr(loop, "READ_EVERY_S", 1e9)
-    slow, _ = events_of(config, few_pairs, few_val_pairs)
-    monkeypatch.setattr(loop, "READ_EVERY_S", 0.0)
-    eager, _ = events_of(config, few_pairs, few_val_pairs)
+    monkeypatch.setattr(loop, "FETCH_INTERVAL_S", 1e9)
+    few_events, _ = events_of(config, few_pairs, few_val_pairs)
+    monkeypatch.setattr(loop, "FETCH_INTERVAL_S", 0.0)
+    many_events, _ = events_of(config, few_pairs, few_val_pairs)
 
-    assert [number for number, _ in losses_of(slow)] == [3, 6]
-    assert losses_of(slow) == losses_of(eager)
-    assert len(eager) > len(slow)
+    assert [number for number, _ in losses_of(few_events)] == [3, 6]
+    assert losses_of(few_events) == losses_of(many_events)
+    assert len(many_events) > len(few_events)
 
 
 def test_an_epoch_reports_validation_speed_and_rates(few_pairs, few_val_pairs):
@@ -151,10 +155,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_by_name_and_step(few_pairs, few_
         list(train(config, state, few_pairs, few_val_pairs, maps))
 
 
-def test_a_sum_that_overflows_though_its_terms_are_finite_is_a_divergence(
-    few_pairs, few_val_pairs, monkeypatch
-):
-    monkeypatch.setitem(losses.TERMS, "l1", lambda generated: generated.fake.mean() * 0 + 3e38)
+def test_an_infinite_sum_of_finite_terms_is_a_divergence(few_pairs, few_val_pairs, monkeypatch):
+    monkeypatch.setitem(losses.TERM_FUNCTIONS, "l1", lambda inputs: inputs.fake.mean() * 0 + 3e38)
 
     with pytest.raises(DivergedError, match=r"g_loss became infinite at step 1"):
         events_of(tiny_config(), few_pairs, few_val_pairs)
@@ -169,9 +171,9 @@ def test_the_average_follows_the_generator_by_its_half_life():
         for parameter in state.generator.parameters():
             parameter.fill_(1.0)
 
-    averaged, generator = (step.float_tensors(it) for it in (state.averaged, state.generator))
-    for _ in range(10):  # ten batches of 8 pictures: one half-life
-        step.update_average(averaged, generator, config.budget, seen=10**6)
+    averaged, generator = map(step.float_tensors, (state.averaged, state.generator))
+    for _ in range(10):  # Ten batches of 8 pictures are one half-life.
+        step.update_average(averaged, generator, config.budget, n_pictures=10**6)
 
     assert next(state.averaged.parameters()).flatten()[0].item() == pytest.approx(0.5, abs=1e-6)
 
@@ -189,19 +191,19 @@ def test_without_an_average_the_generator_itself_is_sampled():
 def test_the_papers_rate_is_constant_then_falls_linearly(epoch, factor):
     budget = tiny_config(epochs=200, decay=0.5).budget
 
-    assert rate_factor(budget, epoch) == pytest.approx(factor)
+    assert lr_factor(budget, epoch) == pytest.approx(factor)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler's own
-def test_compiled_networks_train_alike_but_for_their_own_dropout(few_pairs, few_val_pairs):
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # raised by the compiler
+def test_compiled_networks_train_like_others_except_for_dropout(few_pairs, few_val_pairs):
     plain, _ = events_of(tiny_config(), few_pairs, few_val_pairs)
     compiled, _ = events_of(tiny_config(compile="on"), few_pairs, few_val_pairs)
 
-    for (_, expected), (_, found) in zip(losses_of(plain), losses_of(compiled), strict=True):
-        for figures in (expected, found):
-            del figures["d_train_accuracy"]  # a count of a few patches, which one may tip
-        assert found == pytest.approx(expected, rel=0.05)
+    for (_, expected), (_, actual) in zip(losses_of(plain), losses_of(compiled), strict=True):
+        for step_losses in (expected, actual):
+            del step_losses["d_train_accuracy"]  # One of its few patches may change sides.
+        assert actual == pytest.approx(expected, rel=0.05)
 
 
 def test_pretraining_trains_the_generator_alone_and_then_both(few_pairs, few_val_pairs):
@@ -226,14 +228,13 @@ def test_pretraining_trains_the_generator_alone_and_then_both(few_pairs, few_val
 @pytest.mark.parametrize(
     "generator", ["unet", pytest.param("resnet18_unet", marks=pytest.mark.slow)]
 )
-def test_colours_alone_can_be_learned(few_pairs, few_val_pairs, generator):
+def test_the_two_colour_channels_can_be_learned(few_pairs, few_val_pairs, generator):
     config = tiny_config(
         output="lab_ab", discriminator="unconditional", generator=generator, epochs=12, batch=16,
         jitter=0, lr_g="5e-3", adversarial=0,
     )  # fmt: skip
-    state = build_state(config, CPU, torchvision.models.resnet18(weights=None))
 
-    events, _ = events_of(config, few_pairs, few_val_pairs, state)
+    events, _ = events_of(config, few_pairs, few_val_pairs)
 
     l1 = [row["l1"] for _, row in losses_of(events)]
     assert l1[-1] < 0.95 * l1[0]

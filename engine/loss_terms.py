@@ -1,0 +1,50 @@
+"""The terms of the generator's loss: one row per term. Does not import torch.
+
+`config` checks the terms of a recipe against this table. The keys of `--set`, the fields of the
+launch form, the metrics of the loss curves and their figures are derived from it. A new term needs
+a row here and a function in `training.losses`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One term of the generator's loss.
+
+    Attributes:
+        name: the term's key in recipes, in `--set` and in the database.
+        label: the term's name inside a sentence.
+        typical_weight: the weight in the published recipes; messages give it as an example.
+        better: `down` if a lower value means better images, else `none`.
+        digits: decimals shown.
+        needs_features: whether the term compares the maps of a pretrained network.
+        help: one sentence for a tooltip.
+    """
+
+    name: str
+    label: str
+    typical_weight: float
+    better: Literal["down", "none"]
+    digits: int
+    needs_features: bool
+    help: str
+
+    @property
+    def title(self) -> str:
+        """The label with a capital letter, for headings and menus."""
+        return self.label[:1].upper() + self.label[1:]
+
+
+# fmt: off
+_ROWS: tuple[tuple[str, str, float, Literal["down", "none"], int, bool, str], ...] = (
+    # name              label              weight better digits features help
+    ("adversarial",     "adversarial",     1,   "none", 3, False, "Adversarial loss of the generator: 0 if the discriminator takes every fake for real."),
+    ("l1",              "L1",              100, "down", 4, False, "Mean absolute error of values in [-1, 1]."),
+    ("perceptual",      "perceptual",      10,  "down", 4, True,  "Distance between feature maps of fake and target."),
+    ("total_variation", "total variation", 0.1, "none", 4, False, "Mean absolute difference of neighbouring pixels."),
+)
+# fmt: on
+
+LOSS_TERMS: dict[str, LossTerm] = {row[0]: LossTerm(*row) for row in _ROWS}
