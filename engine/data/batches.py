@@ -1,8 +1,8 @@
-"""Batches for training and evaluation: the only part of `data` that knows torch.
+"""Makes batches of pairs for training and evaluation, as torch tensors.
 
-Augmentation is one gather over both halves at once: a draw of mirror and shift picks rows and
-columns, and the same rows and columns are read from source and target. There is no way to touch
-one half alone.
+Augmentation is one gather for both halves of a pair: a random mirroring and shift select rows and
+columns, which are read from source and target alike. Therefore no augmentation can change one half
+alone.
 """
 
 from collections import deque
@@ -18,43 +18,44 @@ from torch import Tensor
 
 from engine.data.packing import PackedPairs
 from engine.errors import BadInputError
-from engine.images.color import GREY, LUMINANCE
+from engine.images.color import GREY_TABLE, LUMINANCE_TABLE
 
-CHUNK = 256  # pairs looked through at a time
-MOST_COPIED = 2**30  # bytes of a split that are copied into memory; larger ones stay in their file
-AHEAD = 2  # batches that are read before they are needed
+CHUNK_PAIRS = 256
+MAX_COPIED_BYTES = 2**30  # a split of more bytes stays in its file instead of being copied
+PREFETCHED_BATCHES = 2
 
 
 def derive_seed(seed: int, epoch: int, stream: str) -> int:
-    """An independent seed for each (seed, epoch, stream): nothing random needs to be saved."""
+    """Derives an independent seed for each (seed, epoch, stream), so that none must be saved."""
     words = [seed, epoch, *stream.encode()]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Batch(NamedTuple):
-    """Where a batch's pictures lie, and what is to be done with them.
+    """The pixels of a batch and its augmentations.
 
     Attributes:
-        pixels: [M, px, px, C] uint8, on the training device; all pairs, or this batch's.
-        draws: [B, 4] int64, likewise: position in `pixels`, 1 where left and right are exchanged,
-            pixels down and right.
+        pixels: [M, px, px, C] uint8 on the training device; all pairs of the split, or only those
+            of this batch.
+        augmentations: [B, 4] int64 on the training device: position in `pixels`, 1 for mirrored
+            pairs, shift down and shift right in pixels.
     """
 
     pixels: Tensor
-    draws: Tensor
+    augmentations: Tensor
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """One split's pairs, as bytes, where they are needed.
+    """The pairs of one split, as bytes.
 
     Attributes:
-        pixels: [M, px, px, C] uint8: the channels of the source, then the target's 3; the target's
-            alone where the source is its grey. On the training device if they fit there, else in
-            memory or in the file that is mapped to it.
+        pixels: [M, px, px, C] uint8: the channels of the source, then 3 of the target; only those
+            of the target if the source is its grey. On the training device if they fit there, else
+            in memory or in the memory-mapped file.
         names: [N] names, in order.
-        device: where batches are delivered.
-        rows: [N] positions in `pixels`; None: as they lie.
+        device: the device to which batches are delivered.
+        rows: [N] positions in `pixels`; None: all, in order.
     """
 
     pixels: Tensor
@@ -65,151 +66,166 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.names)
 
-    def read(self, chosen: Tensor | slice) -> Tensor:
-        """The chosen pairs' bytes [B, px, px, C], where the pairs lie."""
-        return self.pixels[chosen if self.rows is None else self.rows[chosen]]
+    def gather(self, selection: Tensor | slice) -> Tensor:
+        """Returns the bytes [B, px, px, C] of the selected pairs, on the device of `pixels`."""
+        return self.pixels[selection if self.rows is None else self.rows[selection]]
 
     @property
-    def is_near(self) -> bool:
-        """Whether the device reads them itself."""
+    def is_on_device(self) -> bool:
+        """Whether the pixels are on the training device."""
         return self.pixels.device.type == self.device.type
 
     @property
     def targets(self) -> Tensor:
         """[N, px, px, 3] uint8."""
-        return self.read(slice(None))[..., -3:]
+        return self.gather(slice(None))[..., -3:]
 
     @property
     def sources(self) -> Tensor:
         """[N, px, px, 3] uint8."""
-        return _source(self.read(slice(None)))
+        return _source(self.gather(slice(None)))
 
 
-def load_pairs(
-    packed: PackedPairs, split: str, at_most: int | None, device: torch.device
+def load_pair_set(
+    packed: PackedPairs, split: str, limit: int | None, device: torch.device
 ) -> PairSet:
-    """The pairs of a split, on a GPU where they take under a third of what is free there.
+    """Loads the pairs of a split onto a GPU if they need less than a third of its free memory.
 
-    Others stay in the mapped file, of which the system keeps in memory what is used; few are
-    copied out of it, so that nothing else pushes them out.
+    Larger splits stay in the memory-mapped file, of which the operating system caches what is
+    used. A split of less than 1 GiB is copied into memory, so that other files cannot displace it
+    from that cache.
+
+    Args:
+        packed: the packed source.
+        split: train, val or test.
+        limit: number of pairs at most; None: all.
+        device: the training device.
     """
-    members = packed.members(split, at_most)
-    names = tuple(packed.pairs[index].name for index in members)
-    n_bytes = len(members) * packed.pixels[0].nbytes
-    limit: float = MOST_COPIED
+    positions = packed.positions(split, limit)
+    names = tuple(packed.pairs[position].name for position in positions)
+    n_bytes = len(positions) * packed.pixels[0].nbytes
+    max_bytes: float = MAX_COPIED_BYTES
     if device.type == "cuda":
-        limit = torch.cuda.mem_get_info(device)[0] / 3
-    if n_bytes < limit:
-        return PairSet(torch.from_numpy(packed.pixels[members]).to(device), names, device)
-    return PairSet(torch.from_numpy(packed.pixels), names, device, torch.tensor(members))
+        max_bytes = torch.cuda.mem_get_info(device)[0] / 3
+    if n_bytes < max_bytes:
+        return PairSet(torch.from_numpy(packed.pixels[positions]).to(device), names, device)
+    return PairSet(torch.from_numpy(packed.pixels), names, device, torch.tensor(positions))
 
 
-def colourful(pairs: PairSet, count: int) -> PairSet:
-    """A few pairs to look at: spread evenly over the more colourful half of the targets.
+def pick_sample_pairs(pairs: PairSet, count: int) -> PairSet:
+    """Picks a few pairs for sample pictures, evenly among the more colourful half of the targets.
 
-    The same for every run on the same pairs; ties keep the pairs' order.
+    The selection depends only on the pairs; equally colourful pairs keep their order.
     """
-    starts = range(0, len(pairs), CHUNK)
-    parts = [pairs.read(slice(it, it + CHUNK))[..., -3:].cpu() for it in starts]
-    spread = torch.cat([(it.amax(-1) - it.amin(-1)).float().mean((1, 2)) for it in parts])  # [N]
-    ranked = spread.argsort(descending=True, stable=True)[: max(count, len(pairs) // 2)]
-    chosen = ranked[torch.linspace(0, len(ranked) - 1, min(count, len(ranked))).long()]
-    names = tuple(pairs.names[index] for index in chosen.tolist())
-    return PairSet(pairs.read(chosen.to(pairs.pixels.device)), names, pairs.device)
+    starts = range(0, len(pairs), CHUNK_PAIRS)
+    targets = [pairs.gather(slice(at, at + CHUNK_PAIRS))[..., -3:].cpu() for at in starts]
+    ranges = [chunk.amax(-1) - chunk.amin(-1) for chunk in targets]  # of the channels, by pixel
+    colourfulness = torch.cat([chunk.float().mean((1, 2)) for chunk in ranges])  # [N]
+    ranked = colourfulness.argsort(descending=True, stable=True)
+    colourful_half = ranked[: max(count, len(pairs) // 2)]
+    n_picked = min(count, len(colourful_half))
+    picked = colourful_half[torch.linspace(0, len(colourful_half) - 1, n_picked).long()]
+    names = tuple(pairs.names[index] for index in picked.tolist())
+    return PairSet(pairs.gather(picked.to(pairs.pixels.device)), names, pairs.device)
 
 
 def training_batches(
     pairs: PairSet,
-    batch: int,
+    batch_size: int,
     jitter: int,
     seed: int,
     epoch: int,
     skip: int = 0,
-    share: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """One epoch in a fresh order, mirrored and shifted; `cut` makes pictures of a batch.
+    """Yields the batches of one epoch, shuffled, mirrored and shifted, for `make_images`.
 
-    An incomplete last batch is left out. All draws come from (seed, epoch) alone, so that the
-    first `skip` batches, done before, change nothing in the others.
+    An incomplete last batch is dropped. All random numbers depend on (seed, epoch) alone, so that
+    skipping the first `skip` batches does not change the others.
 
     Args:
         pairs: the training split.
-        batch: pairs in a batch.
+        batch_size: pairs in a batch.
         jitter: largest shift, in pixels.
-        seed: of the run.
+        seed: the run's seed.
         epoch: from 1.
-        skip: batches that were done before.
-        share: (which, of how many) equal parts of each batch is delivered.
+        skip: number of batches that were already used for training.
+        shard: (index, count): deliver this one of `count` equal parts of each batch.
 
     Raises:
         BadInputError: there are fewer pairs than a batch holds.
     """
-    if len(pairs) < batch:
+    if len(pairs) < batch_size:
         raise BadInputError(
-            f"batch must be at most {len(pairs)}, the number of training pairs, not {batch}."
+            f"batch must be at most {len(pairs)}, the number of training pairs, not {batch_size}."
         )
-    chance = torch.Generator().manual_seed(derive_seed(seed, epoch, "batches"))
-    order = torch.randperm(len(pairs), generator=chance)
-    mirrored = torch.rand(len(pairs), generator=chance) < 0.5
-    shifts = torch.randint(-jitter, jitter + 1, (len(pairs), 2), generator=chance)
-    draws = torch.cat([order[:, None], mirrored[order, None].long(), shifts[order]], dim=1)
+    rng = torch.Generator().manual_seed(derive_seed(seed, epoch, "batches"))
+    order = torch.randperm(len(pairs), generator=rng)
+    is_mirrored = torch.rand(len(pairs), generator=rng) < 0.5
+    shifts = torch.randint(-jitter, jitter + 1, (len(pairs), 2), generator=rng)
+    columns = [order[:, None], is_mirrored[order, None].long(), shifts[order]]
+    augmentations = torch.cat(columns, dim=1)
 
-    part, parts = share
-    size = batch // parts
-    starts = range(skip * batch, len(pairs) - batch + 1, batch)
-    mine = [slice(it + part * size, it + (part + 1) * size) for it in starts]
-    if pairs.is_near and pairs.rows is None:
-        draws = draws.to(pairs.device)  # once, so that no step waits for a copy
-        return (Batch(pairs.pixels, draws[it]) for it in mine)
-    return _read_ahead(pairs, [draws[it] for it in mine])
+    shard_index, n_shards = shard
+    size = batch_size // n_shards
+    offset = shard_index * size
+    starts = range(skip * batch_size, len(pairs) - batch_size + 1, batch_size)
+    slices = [slice(start + offset, start + offset + size) for start in starts]
+    if pairs.is_on_device and pairs.rows is None:
+        # One copy for the whole epoch, so that no step waits for one.
+        augmentations = augmentations.to(pairs.device)
+        return (Batch(pairs.pixels, augmentations[batch]) for batch in slices)
+    return _prefetch(pairs, [augmentations[batch] for batch in slices])
 
 
-def _read_ahead(pairs: PairSet, draws: Sequence[Tensor]) -> Iterator[Batch]:
-    """Batches whose bytes a thread reads while the device still works at those before.
+def _prefetch(pairs: PairSet, augmentations: Sequence[Tensor]) -> Iterator[Batch]:
+    """Yields batches whose bytes a thread reads while the device computes the previous ones.
 
-    On their way to a GPU they lie in pinned memory, so that the copy is not waited for either.
+    Batches for a GPU pass through pinned memory, so that their copy is asynchronous.
     """
     is_pinned = pairs.device.type == "cuda"
 
-    def read(these: Tensor) -> Tensor:
-        both = pairs.read(these[:, 0])
-        return both.pin_memory() if is_pinned else both
+    def gather(of_batch: Tensor) -> Tensor:
+        pixels = pairs.gather(of_batch[:, 0])
+        return pixels.pin_memory() if is_pinned else pixels
 
     with ThreadPoolExecutor(1) as thread:
-        coming: deque[Future[Tensor]] = deque()
-        for number, these in enumerate(draws):
-            while len(coming) <= AHEAD and number + len(coming) < len(draws):
-                coming.append(thread.submit(read, draws[number + len(coming)]))
-            pixels = coming.popleft().result().to(pairs.device, non_blocking=True)
-            moved = these.clone()
-            moved[:, 0] = torch.arange(len(these))
-            yield Batch(pixels, moved.to(pairs.device, non_blocking=True))
+        pending: deque[Future[Tensor]] = deque()
+        for number, of_batch in enumerate(augmentations):
+            while len(pending) <= PREFETCHED_BATCHES and number + len(pending) < len(augmentations):
+                pending.append(thread.submit(gather, augmentations[number + len(pending)]))
+            pixels = pending.popleft().result().to(pairs.device, non_blocking=True)
+            renumbered = of_batch.clone()
+            renumbered[:, 0] = torch.arange(len(of_batch))
+            yield Batch(pixels, renumbered.to(pairs.device, non_blocking=True))
 
 
-def cut(batch: Batch) -> tuple[Tensor, Tensor]:
-    """(source, target), each [B, 3, H, W] float32 in [-1, 1]: both through the same gather.
+def make_images(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Augments a batch -> (source, target), each [B, 3, H, W] float32 in [-1, 1].
 
-    A shifted picture is reflected at its edges.
+    Both halves are read by the same gather. A shifted picture is reflected at its edges.
     """
-    pixels, draws = batch
+    pixels, augmentations = batch
     side = pixels.shape[1]
-    places = torch.arange(side, device=pixels.device)
-    at, mirrored, down, right = (it[:, None] for it in draws.unbind(1))
-    rows = _reflect(places - down, side)  # [B, H]
-    columns = _reflect(torch.where(mirrored == 1, side - 1 - places, places) - right, side)
-    taken = pixels[at[:, :, None], rows[:, :, None], columns[:, None, :]]  # [B, H, W, C]
-    return _as_pictures(_source(taken)), _as_pictures(taken[..., -3:])
+    coordinates = torch.arange(side, device=pixels.device)
+    position, is_mirrored, down, right = (column[:, None] for column in augmentations.unbind(1))
+    rows = _reflect(coordinates - down, side)  # [B, H]
+    mirrored = torch.where(is_mirrored == 1, side - 1 - coordinates, coordinates)
+    columns = _reflect(mirrored - right, side)  # [B, W]
+    augmented = pixels[position[:, :, None], rows[:, :, None], columns[:, None, :]]  # [B, H, W, C]
+    return _to_floats(_source(augmented)), _to_floats(augmented[..., -3:])
 
 
-def evaluation_batches(pairs: PairSet, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """All pairs in order, as they are: (source, target) [N, 3, H, W] in [-1, 1]."""
-    for start in range(0, len(pairs), batch):
-        both = pairs.read(slice(start, start + batch)).to(pairs.device, non_blocking=True)
-        yield _as_pictures(_source(both)), _as_pictures(both[..., -3:])
+def evaluation_batches(pairs: PairSet, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields all pairs in order, without augmentation: (source, target) [N, 3, H, W] in [-1, 1]."""
+    for start in range(0, len(pairs), batch_size):
+        selection = slice(start, start + batch_size)
+        pixels = pairs.gather(selection).to(pairs.device, non_blocking=True)
+        yield _to_floats(_source(pixels)), _to_floats(pixels[..., -3:])
 
 
 def _source(pixels: Tensor) -> Tensor:
-    """Drawn pairs [..., C] -> sources [..., 3], as `opened.split_pixels` does it."""
+    """Returns the sources [..., 3] of rendered pairs [..., C], like `pairs.split_channels`."""
     channels = pixels.shape[-1]
     if channels == 6:
         return pixels[..., :3]
@@ -218,19 +234,22 @@ def _source(pixels: Tensor) -> Tensor:
 
 
 def _grey_of_equal_lightness(pixels: Tensor) -> Tensor:
-    """Bytes [..., 3] -> [...], by the tables of `color`: the same on every device."""
-    luminance, grey = _grey_tables(pixels.device)
-    parts = [luminance[channel][pixels[..., channel].int()] for channel in range(3)]
-    return grey[parts[0] + parts[1] + parts[2]]
+    """Converts bytes [..., 3] to grey [...] by the tables of `color`: identical on all devices."""
+    luminance_table, grey_table = _grey_tables(pixels.device)
+    red, green, blue = (
+        luminance_table[channel][pixels[..., channel].int()] for channel in range(3)
+    )
+    return grey_table[red + green + blue]
 
 
-def _as_pictures(pixels: Tensor) -> Tensor:
+def _to_floats(pixels: Tensor) -> Tensor:
+    """Converts bytes [N, H, W, 3] to float32 [N, 3, H, W] in [-1, 1]."""
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div(127.5).sub(1)
 
 
 @cache
 def _grey_tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(LUMINANCE).to(device), torch.from_numpy(GREY).to(device)
+    return torch.from_numpy(LUMINANCE_TABLE).to(device), torch.from_numpy(GREY_TABLE).to(device)
 
 
 def _reflect(index: Tensor, side: int) -> Tensor:

@@ -1,14 +1,13 @@
-"""Pairs packed once per source and size: one memory-mapped array of bytes and an index.
+"""Packs a source once per size: a memory-mapped array of pixels, and an index.
 
-A packed folder appears under its name only when it is whole. Two processes that want the same
-one take turns: the second finds it there. The array is written as a stream, so that packing takes
-little memory however many pairs there are.
+A packed folder gets its name only when it is complete. If two processes need the same folder, the
+second waits for the first and uses its result. The array is written as a stream, so packing needs
+little memory for any number of pairs.
 """
 
 import hashlib
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,122 +19,134 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from engine.config import Budget
-from engine.data.pairs import Pixels
-from engine.data.sources.registry import Source
-from engine.data.splits import SPLITS, Pair, draw_order, split_pairs
-from engine.data.survey.scan import NEEDED, Portion, Wanted, read_portions
-from engine.data.survey.survey import Progress, Seen, Surveyor, load_survey, make_survey
+from engine.data.pairs import SPLITS, Pair, Pixels, assign_splits, shuffle_key
+from engine.data.sources.interface import Source
+from engine.data.survey.scan import DECODE_PX, PairChunk, ScanOptions, iterate_chunks
+from engine.data.survey.survey import (
+    ChunkResult,
+    ProgressCallback,
+    Survey,
+    SurveyBuilder,
+    load_survey,
+    make_survey,
+)
 from engine.errors import EngineError
 from engine.images.faults import Fault, first_names
 from engine.settings import Settings
-from engine.system.files import replacing_folder, sweep_folders
+from engine.system import disk
+from engine.system.files import delete_unfinished_folders, replacing_folder
 
-FORMAT = 3  # raised when packed folders of before must not be used any more
-MOST_LEFT_OUT = 0.05  # of the pairs; with more that cannot be read the source is refused
-SPARE_BYTES = 200 * 2**20  # that packing leaves free on the disk
+PACKED_FORMAT = 3  # to be raised when folders packed by an older version must not be used
+MAX_UNUSABLE_SHARE = 0.05  # of the pairs; a source with more unusable pairs is refused
 
 
 @dataclass(frozen=True)
 class PackedPairs:
-    """A source at one size.
+    """A source packed at one size.
 
     Attributes:
-        source: how the source is stored with runs.
+        source_text: the SOURCE text, as it is stored with runs.
         px: side of the pictures.
-        fingerprint: hash of names, splits and pixels: the same data, the same fingerprint.
+        fingerprint: hash of names, splits and pixels; equal for equal data.
         pairs: the index, in the order of `pixels`.
-        left_out: errors of the files that could not be used.
-        pixels: [N, px, px, C] bytes, as `opened` has it.
+        unusable: an error for each file that could not be packed.
+        pixels: [N, px, px, C] bytes; `pairs` describes the channels.
     """
 
-    source: str
+    source_text: str
     px: int
     fingerprint: str
     pairs: tuple[Pair, ...]
-    left_out: tuple[Fault, ...]
+    unusable: tuple[Fault, ...]
     pixels: NDArray[np.uint8] = field(repr=False, compare=False)
 
-    def require(self, environment: Mapping[str, Any] | None) -> None:
-        """Raises `EngineError` unless these are the pairs that a run began with."""
-        began_with = (environment or {}).get("data_fingerprint", self.fingerprint)
-        if began_with != self.fingerprint:
+    def require_unchanged(self, environment: Mapping[str, Any] | None) -> None:
+        """Checks that these are the pairs with which a run began.
+
+        Args:
+            environment: recorded when the run began; None if the run has not begun.
+
+        Raises:
+            EngineError: the pairs have changed since.
+        """
+        fingerprint = (environment or {}).get("data_fingerprint", self.fingerprint)
+        if fingerprint != self.fingerprint:
             raise EngineError(
-                f"The pictures of {self.source} have changed since the run began: its numbers and "
-                "these would not be comparable. Start a new study."
+                f"The pictures of {self.source_text} have changed since the run began, so that new "
+                "numbers would not be comparable to its earlier ones. Start a new study."
             )
 
-    def members(self, split: str, at_most: int | None = None) -> list[int]:
-        """The positions of a split's pairs, in an order that a limit does not change."""
-        found = [index for index, pair in enumerate(self.pairs) if pair.split == split]
-        found.sort(key=lambda index: draw_order(self.pairs[index].name))
-        return found[:at_most]
+    def positions(self, split: str, limit: int | None = None) -> list[int]:
+        """Returns the positions of a split's pairs, shuffled; a limit keeps the first ones."""
+        positions = [index for index, pair in enumerate(self.pairs) if pair.split == split]
+        positions.sort(key=lambda index: shuffle_key(self.pairs[index].name))
+        return positions[:limit]
 
 
 def count_pairs(source: Source, budget: Budget, settings: Settings) -> dict[str, int]:
-    """How many pairs of each split a budget uses.
+    """Counts the pairs of each split that a budget uses.
 
-    Exact where the source was surveyed; before that by the names alone, look-alikes not yet
-    known.
+    The counts are exact if the source was scanned. Otherwise they follow from the names alone:
+    unreadable files and near duplicates are not yet known.
     """
-    known = load_survey(source, settings)
-    if known is not None:
-        splits = known.splits
+    survey = load_survey(source, settings)
+    if survey is not None:
+        splits = survey.splits
     else:
         names = source.names()
         given = [source.given_split(name) for name in names]
-        splits = split_pairs(given, [source.group(name) for name in names])
-    found = {split: splits.count(split) for split in SPLITS}
+        splits = assign_splits(given, [source.group(name) for name in names])
     limits = {"train": budget.n_train, "val": budget.n_val, "test": budget.n_test}
-    return {split: min(found[split], limits[split] or found[split]) for split in SPLITS}
+    counts = {split: splits.count(split) for split in SPLITS}
+    return {split: min(counts[split], limits[split] or counts[split]) for split in SPLITS}
 
 
 def packed_dir(source: Source, px: int, settings: Settings) -> Path:
-    """The folder of a source at a size; the version of its pictures is part of its name."""
-    return settings.data_dir / f"{source.slug}-{px}px-{FORMAT}-{source.version}"
+    """Returns the folder of a source packed at a size; its name has the version of the pictures."""
+    return settings.data_dir / f"{source.slug}-{px}px-{PACKED_FORMAT}-{source.version}"
 
 
 def is_packed(source: Source, px: int, settings: Settings) -> bool:
-    """Whether the source is packed at this size."""
+    """Returns whether the source is packed at this size."""
     return (packed_dir(source, px, settings) / "index.json").is_file()
 
 
 def packed_sizes(source: Source, settings: Settings) -> list[int]:
-    """The sizes at which the source is packed, smallest first."""
-    found = settings.data_dir.glob(f"{source.slug}-*px-{FORMAT}-{source.version}")
-    sizes = (folder.name.removeprefix(f"{source.slug}-").partition("px")[0] for folder in found)
-    return sorted(
-        int(it) for it in sizes if it.isdecimal() and is_packed(source, int(it), settings)
-    )
+    """Returns the sizes at which the source is packed, smallest first."""
+    folders = settings.data_dir.glob(f"{source.slug}-*px-{PACKED_FORMAT}-{source.version}")
+    texts = [folder.name.removeprefix(f"{source.slug}-").partition("px")[0] for folder in folders]
+    sizes = [int(text) for text in texts if text.isdecimal()]
+    return sorted(px for px in sizes if is_packed(source, px, settings))
 
 
 def prepare(
     source: Source,
     px: int,
     settings: Settings,
-    on_progress: Progress = lambda done, total: None,
+    on_progress: ProgressCallback = lambda done, total: None,
 ) -> PackedPairs:
-    """Packs the source at a size unless that was done before, and opens it.
+    """Packs a source at a size unless it is packed already, and loads the packed pairs.
 
     Args:
-        source: where the pairs come from.
+        source: the source of the pairs.
         px: side of the square pictures.
-        settings: where packed data lies.
-        on_progress: told pairs done and in all.
+        settings: with the folder of packed data.
+        on_progress: called with the numbers of packed pairs and of all pairs.
 
     Raises:
-        BadInputError: its files do not fit together.
-        EngineError: too many of them cannot be used, or the disk is full.
+        BadInputError: the source's files do not form pairs.
+        EngineError: too many pairs are unusable, or the disk is full.
     """
     folder = packed_dir(source, px, settings)
     if not is_packed(source, px, settings):
-        source.require_sound()
+        source.require_valid()
         settings.require_writable_artifacts()
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{folder}.lock"):
                 if not is_packed(source, px, settings):
-                    sweep_folders(folder)
-                    _require_space(source, px, settings)
+                    delete_unfinished_folders(folder)
+                    _require_room(source, px, settings)
                     _pack(source, px, settings, on_progress)
         except OSError as error:
             raise EngineError(f"The pairs could not be packed into {folder} ({error}).") from error
@@ -143,17 +154,21 @@ def prepare(
 
 
 def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
-    """Opens a packed folder; the pixels stay on the disk until they are read."""
+    """Loads a packed folder; the pixels stay on the disk until they are read.
+
+    Raises:
+        EngineError: the folder does not exist, or is damaged.
+    """
     folder = packed_dir(source, px, settings)
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         packed = PackedPairs(
-            source=source.text,
+            source_text=source.text,
             px=px,
             fingerprint=index["fingerprint"],
             pairs=tuple(Pair(**pair) for pair in index["pairs"]),
-            left_out=tuple(Fault(**fault) for fault in index["left_out"]),
-            # Copy on write: torch takes no array for its own that cannot be written.
+            unusable=tuple(Fault(**fault) for fault in index["left_out"]),
+            # Copy on write: torch does not share the memory of a read-only array.
             pixels=np.load(folder / "pixels.npy", mmap_mode="c"),
         )
         if packed.pixels.shape[:3] != (len(packed.pairs), px, px):
@@ -162,126 +177,179 @@ def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise EngineError(
             f"The packed pairs in {folder} are damaged ({error}). "
-            "Remove that folder; they are packed again."
+            "Remove that folder; the pairs are packed again when they are needed."
         ) from error
 
 
 def require_usable(source: Source, names: Sequence[str], unusable: Sequence[Fault]) -> None:
-    """Refuses a source of which too much cannot be used, or that repeats pairs across splits.
+    """Refuses a source with too many unusable pairs, or with copies in two given splits.
 
     Args:
-        source: whose pairs.
-        names: of those that can be read.
-        unusable: an error of each file that cannot be used.
+        source: the source of the pairs.
+        names: of the pairs that can be read.
+        unusable: an error for each file that cannot be used.
 
     Raises:
-        EngineError: says the first few files and the way out.
+        EngineError: the source is refused; the message has the first files and what to do.
     """
-    asked = set(source.names())
-    wrong = {it.file: it for it in unusable if it.file in asked}
+    all_names = set(source.names())
+    errors = {fault.file: fault for fault in unusable if fault.file in all_names}
     if not names:
-        first = next(iter(wrong.values()), None)
-        why = f": {first.file}: {first.detail}" if first is not None else ""
-        raise EngineError(f"Not one pair of {source.title} can be read{why}.")
-    way_out = f"`python -m engine data check {source.text}` lists all, --clean leaves them out."
-    repeated = [name for name, fault in wrong.items() if fault.kind == "duplicate"]
-    if repeated:
+        first = next(iter(errors.values()), None)
+        reason = f": {first.file}: {first.detail}" if first is not None else ""
+        raise EngineError(f"No pair of {source.title} can be read{reason}.")
+    hint = f"`python -m engine data check {source.text}` lists all, --clean excludes them."
+    copies = [name for name, fault in errors.items() if fault.kind == "duplicate"]
+    if copies:
         raise EngineError(
-            f"{len(repeated):,} pairs of {source.title} stand in two of its splits: "
-            f"{first_names(repeated)}; {way_out}"
+            f"{len(copies):,} pairs of {source.title} are in two of its splits: "
+            f"{first_names(copies)}; {hint}"
         )
-    count = len(asked)
-    if len(wrong) > MOST_LEFT_OUT * count:
+    if len(errors) > MAX_UNUSABLE_SHARE * len(all_names):
         raise EngineError(
-            f"{len(wrong):,} of {count:,} pairs of {source.title} cannot be used "
-            f"({len(wrong) / count:.0%}, at most {MOST_LEFT_OUT:.0%} are left out): "
-            f"{first_names(list(wrong))}; {way_out}"
+            f"{len(errors):,} of {len(all_names):,} pairs of {source.title} cannot be used "
+            f"({len(errors) / len(all_names):.0%}; packing skips at most "
+            f"{MAX_UNUSABLE_SHARE:.0%}): {first_names(list(errors))}; {hint}"
         )
 
 
 @dataclass(frozen=True)
-class _Part:
-    """What one thread made of a portion: bytes to be written, and what was seen."""
+class _RenderedChunk:
+    """Some consecutive pairs, ready to be written.
+
+    Attributes:
+        names: of the pairs that could be read.
+        rendered: [px, px, C] bytes of each.
+        fingerprints: of each.
+        faults: of the pairs that could not be read.
+    """
 
     names: tuple[str, ...]
-    drawn: tuple[Pixels, ...]
+    rendered: tuple[Pixels, ...]
     fingerprints: tuple[str, ...]
     faults: tuple[Fault, ...]
-    seen: Seen | None
 
 
-def _pack(source: Source, px: int, settings: Settings, on_progress: Progress) -> None:
-    # Beyond that size pictures are decoded otherwise, and would be seen otherwise.
-    looked_at = load_survey(source, settings) if px <= NEEDED else None
-    known = make_survey(source, settings, on_progress) if px > NEEDED else looked_at
-    surveyor = None if known is not None else Surveyor(source)
-    names = source.names() if known is None else known.names
-    wanted = Wanted(px, glance=known is None)
-
-    def finish(portion: Portion) -> _Part:
-        prints = tuple(xxhash.xxh3_64_hexdigest(pixels.data) for pixels in portion.drawn)
-        seen = surveyor.look(portion) if surveyor is not None else None
-        return _Part(portion.names, portion.drawn, prints, portion.faults, seen)
-
+def _pack(source: Source, px: int, settings: Settings, on_progress: ProgressCallback) -> None:
+    """Writes the packed folder; makes the survey in the same pass if there is none."""
+    if px <= DECODE_PX:
+        survey = load_survey(source, settings)
+    else:
+        # At larger sizes images are decoded differently, which would change the measurements.
+        survey = make_survey(source, settings, on_progress)
     with replacing_folder(packed_dir(source, px, settings)) as folder:
-        packed: dict[str, str] = {}
-        faults: list[Fault] = []
-        done = 0
-        shape = (px, px, source.channels)
-        with (folder / "pixels.npy").open("w+b") as file:
-            _write_header(file, (len(names), *shape))
-            for part in read_portions(source, names, wanted, finish):
-                file.writelines(pixels.data for pixels in part.drawn)
-                packed |= dict(zip(part.names, part.fingerprints, strict=True))
-                faults += part.faults
-                if surveyor is not None and part.seen is not None:
-                    surveyor.take(part.seen)
-                done += len(part.names) + len(part.faults)
-                on_progress(done, len(names))
-            file.seek(0)
-            _write_header(file, (len(packed), *shape))
-        survey = surveyor.conclude(settings) if surveyor is not None else known
-        assert survey is not None
-        left_out = {it.file: it for it in (*survey.unusable, *faults)}
-        require_usable(source, tuple(packed), tuple(left_out.values()))
-        pairs = [
-            Pair(name, group, split, packed[name])
-            for name, group, split in zip(survey.names, survey.groups, survey.splits, strict=True)
-            if name in packed
-        ]
-        document = {
-            "source": source.text,
-            "version": source.version,
-            "px": px,
-            "fingerprint": _fingerprint(pairs),
-            "pairs": [asdict(pair) for pair in pairs],
-            "left_out": [asdict(fault) for fault in left_out.values()],
-        }
-        (folder / "index.json").write_text(json.dumps(document), encoding="utf-8")
+        path = folder / "pixels.npy"
+        if survey is not None:
+            chunks = _render_chunks(source, survey.names, px)
+            n_pairs = len(survey.names)
+            fingerprints, faults = _write_pixels(path, source, px, chunks, n_pairs, on_progress)
+        else:
+            builder, n_pairs = SurveyBuilder(source), len(source.names())
+            chunks = _render_and_measure_chunks(source, px, builder)
+            fingerprints, faults = _write_pixels(path, source, px, chunks, n_pairs, on_progress)
+            survey = builder.finish(settings)
+        _write_index(folder, source, px, survey, fingerprints, faults)
+
+
+def _render_chunks(source: Source, names: Sequence[str], px: int) -> Iterator[_RenderedChunk]:
+    """Renders pairs of a source that has a survey."""
+    return iterate_chunks(source, names, ScanOptions(px, with_thumbnails=False), _fingerprint_chunk)
+
+
+def _render_and_measure_chunks(
+    source: Source, px: int, builder: SurveyBuilder
+) -> Iterator[_RenderedChunk]:
+    """Renders all pairs of a source and adds their measurements to its survey."""
+
+    def process(chunk: PairChunk) -> tuple[_RenderedChunk, ChunkResult]:
+        return _fingerprint_chunk(chunk), builder.measure_chunk(chunk)
+
+    options = ScanOptions(px, with_thumbnails=True)
+    for rendered, result in iterate_chunks(source, source.names(), options, process):
+        builder.add(result)
+        yield rendered
+
+
+def _fingerprint_chunk(chunk: PairChunk) -> _RenderedChunk:
+    fingerprints = tuple(xxhash.xxh3_64_hexdigest(pixels.data) for pixels in chunk.rendered)
+    return _RenderedChunk(chunk.names, chunk.rendered, fingerprints, chunk.faults)
+
+
+def _write_pixels(
+    path: Path,
+    source: Source,
+    px: int,
+    chunks: Iterable[_RenderedChunk],
+    n_pairs: int,
+    on_progress: ProgressCallback,
+) -> tuple[dict[str, str], list[Fault]]:
+    """Writes the .npy file of all pixels.
+
+    Returns:
+        The fingerprint of each packed pair by its name, and the faults of all others.
+    """
+    fingerprints: dict[str, str] = {}
+    faults: list[Fault] = []
+    pair_shape = (px, px, source.channels)
+    with path.open("w+b") as file:
+        # The number of pairs is known at the end: the header is written again.
+        _write_header(file, (n_pairs, *pair_shape))
+        for chunk in chunks:
+            file.writelines(pixels.data for pixels in chunk.rendered)
+            fingerprints |= dict(zip(chunk.names, chunk.fingerprints, strict=True))
+            faults += chunk.faults
+            on_progress(len(fingerprints) + len(faults), n_pairs)
+        file.seek(0)
+        _write_header(file, (len(fingerprints), *pair_shape))
+    return fingerprints, faults
 
 
 def _write_header(file: BinaryIO, shape: Sequence[int]) -> None:
-    """The head of an .npy file; of one length for all numbers of pairs."""
+    """Writes the header of an .npy file, whose length is the same for all numbers of pairs."""
     header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
     npy.write_array_header_1_0(file, header)
 
 
+def _write_index(
+    folder: Path,
+    source: Source,
+    px: int,
+    survey: Survey,
+    fingerprints: Mapping[str, str],
+    faults: Sequence[Fault],
+) -> None:
+    unusable = {fault.file: fault for fault in (*survey.unusable, *faults)}
+    require_usable(source, tuple(fingerprints), tuple(unusable.values()))
+    pairs = [
+        Pair(name, group, split, fingerprints[name])
+        for name, group, split in zip(survey.names, survey.groups, survey.splits, strict=True)
+        if name in fingerprints
+    ]
+    document = {
+        "source": source.text,
+        "version": source.version,
+        "px": px,
+        "fingerprint": _fingerprint_pairs(pairs),
+        "pairs": [asdict(pair) for pair in pairs],
+        "left_out": [asdict(fault) for fault in unusable.values()],
+    }
+    (folder / "index.json").write_text(json.dumps(document), encoding="utf-8")
+
+
 def bytes_to_pack(source: Source, px: int, settings: Settings) -> int:
-    """What packing the source would write; nothing where that was done before."""
+    """Returns the bytes that packing the source would write; 0 if it is packed already."""
     return 0 if is_packed(source, px, settings) else len(source.names()) * px**2 * source.channels
 
 
-def _require_space(source: Source, px: int, settings: Settings) -> None:
-    wanted = bytes_to_pack(source, px, settings)
-    free = shutil.disk_usage(settings.data_dir).free
-    if wanted + SPARE_BYTES > free:
-        raise EngineError(
-            f"Packing {len(source.names()):,} pairs at {px} px takes {wanted / 1e9:.1f} GB, and "
-            f"{free / 1e9:.1f} GB are free in {settings.data_dir}. Use fewer pairs (?limit=), "
-            "fewer pixels, or set CHROMABENCH_ARTIFACTS to a larger disk."
-        )
+def _require_room(source: Source, px: int, settings: Settings) -> None:
+    disk.require_room(
+        bytes_to_pack(source, px, settings),
+        settings.data_dir,
+        f"Packing {len(source.names()):,} pairs at {px} px",
+        "Use fewer pairs (?limit=), fewer pixels, or set CHROMABENCH_ARTIFACTS to a larger disk.",
+    )
 
 
-def _fingerprint(pairs: list[Pair]) -> str:
+def _fingerprint_pairs(pairs: Sequence[Pair]) -> str:
     lines = (f"{pair.name} {pair.split} {pair.fingerprint}\n" for pair in pairs)
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]

@@ -1,11 +1,12 @@
-"""A pair that has been read and can be drawn at any size.
+"""Defines a pair of images: a loaded pair, the record of a packed pair, and its split.
 
-A drawn pair is [side, side, C] bytes: the source's channels, then red, green and blue of the
-target. C is 6; 4 where the source is grey; 3 where it is the grey of the target itself, which
-whoever needs it derives (`color.grey_of_equal_lightness`).
+A rendered pair is [side, side, C] bytes: the channels of the source, then red, green and blue of
+the target. C is 6 with a coloured source and 4 with a grey source. C is 3 if the source is the grey
+of the target itself, which `color.grey_of_equal_lightness` computes.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,28 +16,47 @@ from engine.images import color
 
 Pixels = NDArray[np.uint8]
 
-GLANCE = 64  # pixels a side at which pairs are measured, whatever size they are packed at
+THUMBNAIL_PX = 64  # side at which pairs are measured, independent of the packed size
+SPLITS = ("train", "val", "test")
+HELD_OUT = "held out"  # given for validation and test together; half goes to each
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A pair that has been read.
+class LoadedPair:
+    """A pair whose files were read, and which can be rendered at any size.
 
     Attributes:
-        size: width and height of each half in pixels; None where it is drawn at any size.
-        notes: (kind, detail) of what was done to its pictures on the way in.
-        draw: side in pixels -> the pair as [side, side, C] bytes.
-        glance: the pair as [64, 64, C] bytes, for measuring: quick, not pretty.
+        size: width and height of each half in pixels; None for drawings, which have no size.
+        notes: (kind, detail) of every conversion that decoding made.
+        render: side in pixels -> the pair as [side, side, C] bytes.
+        thumbnail: returns the pair as [64, 64, C] bytes, scaled fast; for statistics only.
     """
 
     size: tuple[int, int] | None
     notes: tuple[tuple[str, str], ...]
-    draw: Callable[[int], Pixels]
-    glance: Callable[[], Pixels]
+    render: Callable[[int], Pixels]
+    thumbnail: Callable[[], Pixels]
 
 
-def split_pixels(pixels: Pixels) -> tuple[Pixels, Pixels]:
-    """Drawn pairs [..., C] -> sources and targets, [..., 3] each."""
+@dataclass(frozen=True)
+class Pair:
+    """The record of a packed pair.
+
+    Attributes:
+        name: unique within its source.
+        group: near duplicates and variants share a group; the pairs of a group are in one split.
+        split: train, val or test.
+        fingerprint: checksum of its packed pixels.
+    """
+
+    name: str
+    group: str
+    split: str
+    fingerprint: str
+
+
+def split_channels(pixels: Pixels) -> tuple[Pixels, Pixels]:
+    """Separates rendered pairs [..., C] into sources and targets, [..., 3] each."""
     targets = pixels[..., -3:]
     if pixels.shape[-1] == 6:
         return pixels[..., :3], targets
@@ -44,3 +64,33 @@ def split_pixels(pixels: Pixels) -> tuple[Pixels, Pixels]:
     if pixels.shape[-1] == 3:
         grey = color.grey_of_equal_lightness(*(targets[..., channel] for channel in range(3)))
     return np.repeat(grey[..., None], 3, axis=-1), targets
+
+
+def split_of(group: str) -> str:
+    """Returns the split of a group, 80/10/10 by a stable hash, so that new pictures move none."""
+    percentile = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") % 100
+    return "train" if percentile < 80 else "val" if percentile < 90 else "test"
+
+
+def assign_splits(given: Sequence[str | None], groups: Sequence[str]) -> tuple[str, ...]:
+    """Returns the split of each pair: the given one, else by the hash of its group.
+
+    Args:
+        given: train, val, test, `HELD_OUT` or None for each pair.
+        groups: the group of each pair.
+    """
+    splits = []
+    for split, group in zip(given, groups, strict=True):
+        if split is None:
+            splits.append(split_of(group))
+        elif split == HELD_OUT:
+            byte = hashlib.sha256(f"half {group}".encode()).digest()[0]
+            splits.append("val" if byte < 128 else "test")
+        else:
+            splits.append(split)
+    return tuple(splits)
+
+
+def shuffle_key(name: str) -> str:
+    """Returns a sort key that puts names in an order as good as random, equal on all machines."""
+    return hashlib.sha256(name.encode()).hexdigest()

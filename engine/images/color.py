@@ -1,10 +1,10 @@
-"""Colour of pictures: CIE Lab, colourfulness, histograms of hue. Arrays and tensors alike.
+"""Converts between sRGB, linear light and CIE Lab, and measures colourfulness.
 
-Functions take pictures [N, 3, H, W] in [0, 1] (sRGB) as numpy or torch and answer in the same
-kind; arithmetic alone is used, so that nothing here needs torch.
+Functions accept NumPy arrays and torch tensors and return the same type. This module does not
+import torch. Pictures have the shape [N, 3, H, W] and are sRGB in [0, 1].
 """
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,125 +12,140 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-ArrayT = TypeVar("ArrayT", NDArray[np.float64], NDArray[np.float32], "Tensor")
+ArrayT = TypeVar("ArrayT", NDArray[np.floating[Any]], "Tensor")
 
-_WHITE = (0.95047, 1.0, 1.08883)  # D65 seen by the 2 degree observer
+_D65_WHITE = (0.95047, 1.0, 1.08883)  # CIE XYZ of the white, for the 2 degree observer
 LUMINANCE_WEIGHTS = (0.212671, 0.715160, 0.072169)  # of linear red, green and blue
-# Linear sRGB to CIE XYZ (IEC 61966-2-1), each row divided by the white, and back.
-_TO_XYZ = (
-    (0.412453 / _WHITE[0], 0.357580 / _WHITE[0], 0.180423 / _WHITE[0]),
+GREY_COLORFULNESS = 2.0  # grey pictures have less; JPEG leaves a little colour in them
+# Linear sRGB to CIE XYZ (IEC 61966-2-1), each row divided by the white, and the inverse.
+_RGB_TO_XYZ = (
+    (0.412453 / _D65_WHITE[0], 0.357580 / _D65_WHITE[0], 0.180423 / _D65_WHITE[0]),
     LUMINANCE_WEIGHTS,
-    (0.019334 / _WHITE[2], 0.119193 / _WHITE[2], 0.950227 / _WHITE[2]),
+    (0.019334 / _D65_WHITE[2], 0.119193 / _D65_WHITE[2], 0.950227 / _D65_WHITE[2]),
 )
-_FROM_XYZ = np.linalg.inv(np.array(_TO_XYZ)).tolist()
+_XYZ_TO_RGB = np.linalg.inv(np.array(_RGB_TO_XYZ)).tolist()
+# Below these values, sRGB (IEC 61966-2-1) and CIE Lab (CIE 15:2004) are linear.
+_SRGB_THRESHOLD, _LINEAR_THRESHOLD = 0.04045, 0.0031308
+_LAB_THRESHOLD, _LAB_F_THRESHOLD = 0.008856, 0.2068966
 
 
-def lab(pictures: ArrayT) -> tuple[ArrayT, ArrayT, ArrayT]:
-    """CIE Lab under D65: lightness in [0, 100], a and b about [-110, 110]; each [N, H, W].
+def srgb_to_lab(pictures: ArrayT) -> tuple[ArrayT, ArrayT, ArrayT]:
+    """Converts sRGB to CIE Lab under D65 (CIE 15:2004, equations 8.3 to 8.8).
 
-    CIE 15:2004, equations 8.3 to 8.8.
+    Returns:
+        Lightness in [0, 100], a and b in about [-110, 110]; each [N, H, W].
     """
-    linear = decode(pictures)
+    linear = srgb_to_linear(pictures)
     red, green, blue = linear[:, 0], linear[:, 1], linear[:, 2]
-    x, y, z = (_response(r * red + g * green + b * blue) for r, g, b in _TO_XYZ)
+    x, y, z = (_lab_f(r * red + g * green + b * blue) for r, g, b in _RGB_TO_XYZ)
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
-def linear_rgb(lightness: ArrayT, a: ArrayT, b: ArrayT) -> tuple[ArrayT, ArrayT, ArrayT]:
-    """CIE Lab under D65 -> linear red, green and blue; with `encode`, the inverse of `lab`.
+def lab_to_linear(lightness: ArrayT, a: ArrayT, b: ArrayT) -> tuple[ArrayT, ArrayT, ArrayT]:
+    """Converts CIE Lab under D65 to linear red, green and blue.
 
-    Colours that no screen shows come out beyond [0, 1].
+    Followed by `linear_to_srgb`, this is the inverse of `srgb_to_lab`. Colours outside the sRGB
+    gamut give values outside [0, 1].
     """
-    y = (lightness + 16) / 116
-    x, y, z = _ratio(y + a / 500), _ratio(y), _ratio(y - b / 200)
+    f_y = (lightness + 16) / 116
+    x, y, z = (_inverse_lab_f(value) for value in (f_y + a / 500, f_y, f_y - b / 200))
     red, green, blue = (
-        from_x * x + from_y * y + from_z * z for from_x, from_y, from_z in _FROM_XYZ
+        from_x * x + from_y * y + from_z * z for from_x, from_y, from_z in _XYZ_TO_RGB
     )
     return red, green, blue
 
 
 def lightness(luminance: ArrayT) -> ArrayT:
-    """Luminance in [0, 1] -> CIE lightness in [0, 100]."""
-    return 116 * _response(luminance) - 16
+    """Converts luminance in [0, 1] to CIE lightness in [0, 100]."""
+    return 116 * _lab_f(luminance) - 16
 
 
-def pale(
+def fit_to_gamut(
     colours: tuple[ArrayT, ArrayT, ArrayT], luminance: ArrayT
 ) -> tuple[ArrayT, ArrayT, ArrayT]:
-    """Linear colours that no screen shows, paled until one does; luminance stays what it is.
+    """Maps linear RGB into the sRGB gamut by desaturating at constant luminance.
 
-    Each goes towards the grey of its luminance, in linear light, until its last channel is in
-    [0, 1]. (Clipping would change luminance.)
+    Each colour moves towards the grey of its luminance, in linear light, until all its channels
+    are in [0, 1]. (Clipping the channels would change the luminance.)
 
     Args:
         colours: linear red, green and blue, of that luminance.
-        luminance: in [0, 1], likewise shaped.
+        luminance: in [0, 1], with the shape of each channel.
     """
-    share = 0 * luminance + 1.0  # of the way from grey to the colour
+    whole = 0 * luminance + 1
+    share = whole  # of the distance from grey to the colour that stays inside the gamut
     for channel in colours:
-        away = channel - luminance
-        room = (away > 0) * 1.0 - luminance
-        is_beyond = abs(away) > abs(room)
-        reach = (room * is_beyond + ~is_beyond) / (away * is_beyond + ~is_beyond)
-        share = share * (reach >= share) + reach * (reach < share)
+        distance = channel - luminance
+        room = _where(distance > 0, 1 - luminance, -luminance)
+        is_outside = abs(distance) > abs(room)
+        # The inner `_where` avoids a division by zero where the channel is inside the gamut.
+        channel_share = _where(is_outside, room / _where(is_outside, distance, whole), whole)
+        share = _where(channel_share < share, channel_share, share)
     red, green, blue = (luminance + (channel - luminance) * share for channel in colours)
     return red, green, blue
 
 
-def decode(values: ArrayT) -> ArrayT:
-    """From sRGB in [0, 1] to linear light (IEC 61966-2-1)."""
-    above = values > 0.04045
-    lifted = (values * above + 0.055 + (1 - 0.055) * ~above) / 1.055  # 1 where it is not used
-    return lifted**2.4 * above + values / 12.92 * ~above
+def srgb_to_linear(values: ArrayT) -> ArrayT:
+    """Converts sRGB in [0, 1] to linear light (IEC 61966-2-1)."""
+    # The power is only used above the threshold; clipping keeps its base positive elsewhere.
+    power = ((values.clip(min=_SRGB_THRESHOLD) + 0.055) / 1.055) ** 2.4
+    return _where(values > _SRGB_THRESHOLD, power, values / 12.92)
 
 
-def encode(linear: ArrayT) -> ArrayT:
-    """From linear light in [0, 1] to sRGB; `decode`'s inverse."""
-    above = linear > 0.0031308
-    lifted = linear * above + ~above * 1.0
-    return (1.055 * lifted ** (1 / 2.4) - 0.055) * above + 12.92 * linear * ~above
+def linear_to_srgb(linear: ArrayT) -> ArrayT:
+    """Converts linear light in [0, 1] to sRGB; the inverse of `srgb_to_linear`."""
+    power = 1.055 * linear.clip(min=_LINEAR_THRESHOLD) ** (1 / 2.4) - 0.055
+    return _where(linear > _LINEAR_THRESHOLD, power, 12.92 * linear)
 
 
-def _response(ratio: ArrayT) -> ArrayT:
-    above = ratio > 0.008856
-    return (ratio * above + ~above * 1.0) ** (1 / 3) * above + (7.787 * ratio + 16 / 116) * ~above
+def _lab_f(ratio: ArrayT) -> ArrayT:
+    """Applies the function f of CIE 15:2004 to X, Y or Z divided by that of the white."""
+    root = ratio.clip(min=_LAB_THRESHOLD) ** (1 / 3)
+    return _where(ratio > _LAB_THRESHOLD, root, 7.787 * ratio + 16 / 116)
 
 
-def _ratio(response: ArrayT) -> ArrayT:
-    above = response > 0.2068966
-    return response**3 * above + (response - 16 / 116) / 7.787 * ~above
+def _inverse_lab_f(value: ArrayT) -> ArrayT:
+    return _where(value > _LAB_F_THRESHOLD, value**3, (value - 16 / 116) / 7.787)
 
 
-_STEPS = 2**16  # of luminance, finer than any byte
-# Of each channel's byte: its share of luminance; their sum -> the byte of grey.
-LUMINANCE = np.stack(
-    [(weight * (_STEPS - 1) * decode(np.arange(256) / 255)) for weight in _TO_XYZ[1]]
+def _where(condition: Any, values: ArrayT, others: ArrayT) -> ArrayT:  # noqa: ANN401
+    """Returns `values` where the condition is true, else `others`."""
+    if isinstance(values, np.ndarray):
+        return np.where(condition, values, others)
+    return values.where(condition, others)
+
+
+_STEPS = 2**16  # of luminance; finer than the steps between two neighbouring bytes
+# For each channel: byte -> its share of the luminance. The sum of three -> the byte of grey.
+LUMINANCE_TABLE = np.stack(
+    [weight * (_STEPS - 1) * srgb_to_linear(np.arange(256) / 255) for weight in LUMINANCE_WEIGHTS]
 ).astype(np.int32)
-GREY = (255 * encode((np.arange(_STEPS) + 1) / _STEPS)).round().astype(np.uint8)
+GREY_TABLE = (255 * linear_to_srgb((np.arange(_STEPS) + 1) / _STEPS)).round().astype(np.uint8)
 
 
 def grey_of_equal_lightness(
     red: NDArray[np.uint8], green: NDArray[np.uint8], blue: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Bytes of sRGB -> the grey with the same CIE lightness, likewise.
+    """Converts sRGB bytes to the bytes of the grey with the same CIE lightness.
 
-    By tables of integers: the same on every machine (`LUMINANCE`, `GREY`).
+    Integer tables (`LUMINANCE_TABLE`, `GREY_TABLE`) make the result identical on every machine.
     """
-    parts = (LUMINANCE[at].take(it, mode="clip") for at, it in enumerate((red, green, blue)))
-    grey: NDArray[np.uint8] = GREY.take(sum(parts), mode="clip")
+    channels = enumerate((red, green, blue))
+    luminance = sum(LUMINANCE_TABLE[index].take(values, mode="clip") for index, values in channels)
+    grey: NDArray[np.uint8] = GREY_TABLE.take(luminance, mode="clip")
     return grey
 
 
 def colorfulness(pictures: ArrayT) -> ArrayT:
-    """How colourful each picture is, on the scale of 0..255 values -> [N].
+    """Computes the colourfulness of each picture, on the scale of 0..255 values -> [N].
 
-    0 for grey; about 50 for a colourful photograph (Hasler and Suesstrunk 2003, section 6).
+    0 for grey, about 50 for a colourful photograph (Hasler and Suesstrunk 2003, section 6).
     """
     red, green, blue = (255 * pictures[:, channel] for channel in range(3))
     red_green, yellow_blue = red - green, (red + green) / 2 - blue
-    means, spreads = 0 * red[:, 0, 0], 0 * red[:, 0, 0]
+    squared_means, variances = 0 * red[:, 0, 0], 0 * red[:, 0, 0]
     for opponent in (red_green, yellow_blue):
         mean = opponent.mean((1, 2))
-        means = means + mean**2
-        spreads = spreads + ((opponent - mean[:, None, None]) ** 2).mean((1, 2))
-    return spreads**0.5 + 0.3 * means**0.5
+        squared_means = squared_means + mean**2
+        variances = variances + ((opponent - mean[:, None, None]) ** 2).mean((1, 2))
+    return variances**0.5 + 0.3 * squared_means**0.5

@@ -1,6 +1,6 @@
-"""Reads one picture file as it is meant: upright, in RGB, eight bits a channel; or says why not.
+"""Decodes an image file to upright 8-bit sRGB, or reports why the file cannot be decoded.
 
-Every decoder's fault ends here as a `PictureFaultError`. Truncated pictures are never completed.
+Every error of a decoder becomes a `PictureFaultError`. Truncated files are refused.
 """
 
 import errno
@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from engine.errors import EngineError
-from engine.images import modes
+from engine.images import pillow
 from engine.images.faults import PictureFaultError
-from engine.images.jpeg import has_end
 
 MAX_PIXELS = 64_000_000
 EXTENSIONS = frozenset(
@@ -29,7 +28,7 @@ EXTENSIONS = frozenset(
         *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
     }
 )
-# Nothing else is tried: among Pillow's other formats are some that start programs.
+# Pillow tries no other format: some of them start external programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _SIGNATURES = (
     b"\x89PNG",
@@ -40,8 +39,8 @@ _SIGNATURES = (
     b"MM\0*",
     b"\0\0\0\f",
 )
-_DEEP_MODES = ("I", "F")  # the first letter of Pillow's modes of more than 8 bits
-_PLAIN_MODES = {
+_HIGH_BIT_DEPTH_MODES = ("I", "F")  # first letter of Pillow's modes of more than 8 bits
+_MODE_NAMES = {
     "1": "black and white",
     "L": "grey",
     "P": "a palette",
@@ -50,22 +49,24 @@ _PLAIN_MODES = {
     "LAB": "Lab",
     "HSV": "HSV",
 }
-_OF_THE_FILE = {
+GREY_NOTE = ("converted", f"{_MODE_NAMES['L']} converted to RGB")
+# Errors that concern the file itself; others, as of a failing disk, may pass.
+_FILE_ERRNOS = {
     *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP),
     errno.ENAMETOOLONG,
 }
-_DRAFT_GAP = 2  # a JPEG may be decoded at a reduced size of at least so many times what is needed
+_MIN_DRAFT_FACTOR = 2  # smallest ratio of a JPEG's reduced size to the needed size
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded picture.
+class DecodedImage:
+    """A decoded image, in RGB and upright.
 
     Attributes:
-        decoded: RGB, upright, perhaps of a reduced size: a picture, or its [height, width, 3] bytes
-            where there is nothing to scale.
-        size: width and height of the whole picture, upright, in pixels.
-        notes: (kind, detail) of what was done to it on the way in.
+        decoded: a Pillow image, perhaps of a reduced size; or [height, width, 3] bytes of an image
+            that already has the needed size.
+        size: width and height of the upright image in the file, in pixels.
+        notes: (kind, detail) of every conversion that decoding made.
     """
 
     decoded: Image.Image | NDArray[np.uint8]
@@ -74,142 +75,147 @@ class Picture:
 
     @cached_property
     def image(self) -> Image.Image:
-        """The same as a picture to be cut and scaled."""
-        whole = self.decoded
-        return whole if isinstance(whole, Image.Image) else Image.fromarray(whole)
+        """The decoded image as a Pillow image."""
+        decoded = self.decoded
+        return decoded if isinstance(decoded, Image.Image) else Image.fromarray(decoded)
 
-    def fit(self, px: int) -> NDArray[np.uint8]:
-        """As `fit` has it, without a detour where it is of that size already."""
-        whole = self.decoded
-        if not isinstance(whole, Image.Image) and whole.shape[:2] == (px, px):
-            return whole
-        return fit(self.image, px)
+    def resize_square(self, px: int) -> NDArray[np.uint8]:
+        """Crops and scales like the function `resize_square`; returns bytes of that size as is."""
+        decoded = self.decoded
+        if not isinstance(decoded, Image.Image) and decoded.shape[:2] == (px, px):
+            return decoded
+        return resize_square(self.image, px)
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Width and height by the header alone, of the upright picture.
+def load_upright_size(path: Path) -> tuple[int, int]:
+    """Reads width and height of the upright image from a file's header.
 
     Raises:
-        PictureFaultError: the header cannot be read, or says more than 64 megapixels.
+        PictureFaultError: the header is unreadable, or states more than 64 megapixels.
     """
-    with _faults_told(b""), Image.open(path, formats=_FORMATS) as image:
+    with _decoder_errors(b""), Image.open(path, formats=_FORMATS) as image:
         _check_pixels(image.size)
         width, height = image.size
         return (height, width) if (_orientation(image) or 1) >= 5 else (width, height)
 
 
-def measure(content: bytes, most_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height of a picture file's content by its header, as it is stored.
+def image_size(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Parses width and height from the header of a file's content, not turned upright.
 
     Raises:
-        PictureFaultError: the header cannot be read, or says more pixels than that.
+        PictureFaultError: the header is unreadable, or states more than `max_pixels` pixels.
     """
     if not content:
         raise PictureFaultError("empty", "the file has 0 bytes")
     with (
-        _faults_told(content, most_pixels),
+        _decoder_errors(content, max_pixels),
         Image.open(io.BytesIO(content), formats=_FORMATS) as image,
     ):
-        _check_pixels(image.size, most_pixels)
+        _check_pixels(image.size, max_pixels)
         return image.size
 
 
-def read_picture(path: Path, needed: tuple[int, int] | None = None) -> Picture:
-    """Reads a picture.
+def load_image(path: Path, needed_size: tuple[int, int] | None = None) -> DecodedImage:
+    """Loads and decodes an image file.
 
     Args:
         path: the file.
-        needed: width and height in pixels that the reader will scale down to; a JPEG may then be
-            decoded at a reduced size, at least twice that. None: at its full size.
+        needed_size: width and height in pixels to which the caller will scale the image down. A
+            JPEG may then be decoded at a reduced size, at least twice the needed one. None: the
+            image is decoded at its full size.
 
     Raises:
-        PictureFaultError: there is no picture to be had from it; says the kind and the reason.
+        PictureFaultError: the file cannot be decoded; it has the kind and the reason.
+        EngineError: the disk or the machine failed; another attempt may succeed.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        if error.errno not in _OF_THE_FILE:  # of the disk or the machine: it may pass
+        if error.errno not in _FILE_ERRNOS:
             raise EngineError(f"{path} cannot be read now ({error.strerror}).") from error
         raise PictureFaultError("unreadable", error.strerror or str(error)) from error
-    return decode(content, path.suffix.lower(), needed)
+    return decode(content, path.suffix.lower(), needed_size)
 
 
 def decode(
     content: bytes,
     suffix: str = "",
-    needed: tuple[int, int] | None = None,
-    most_pixels: int = MAX_PIXELS,
-) -> Picture:
-    """Decodes a picture file's content.
+    needed_size: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> DecodedImage:
+    """Decodes the content of an image file.
 
     Args:
         content: the file's bytes.
-        suffix: how its name ended, in lower case, for a note where it named another format.
-        needed: as for `read_picture`.
-        most_pixels: what has more is refused by its header.
+        suffix: the file's extension in lower case; a content of another format is noted.
+        needed_size: as for `load_image`.
+        max_pixels: an image whose header states more pixels is refused.
 
     Raises:
-        PictureFaultError: there is no picture to be had from it; says the kind and the reason.
+        PictureFaultError: the content cannot be decoded; it has the kind and the reason.
+        EngineError: there is not enough memory.
     """
     if not content:
         raise PictureFaultError("empty", "the file has 0 bytes")
-    with _faults_told(content, most_pixels):
-        _check_whole(content)
+    with _decoder_errors(content, max_pixels):
+        _check_integrity(content)
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
-        _check_pixels(image.size, most_pixels)
-        return _standardise(image, content, suffix, needed)
+        _check_pixels(image.size, max_pixels)
+        return _to_upright_rgb(image, content, suffix, needed_size)
 
 
-def _standardise(
-    image: ImageFile.ImageFile, content: bytes, suffix: str, needed: tuple[int, int] | None
-) -> Picture:
-    notes = list(_notes(image, suffix))
+def _to_upright_rgb(
+    image: ImageFile.ImageFile, content: bytes, suffix: str, needed_size: tuple[int, int] | None
+) -> DecodedImage:
+    notes = list(_conversion_notes(image, suffix))
     size, mode = image.size, image.mode
-    lossy = image.format in ("JPEG", "MPO")
-    if lossy and needed is not None:
-        image.draft(None, (needed[0] * _DRAFT_GAP, needed[1] * _DRAFT_GAP))
-    turn = _orientation(image)
-    if lossy and size == needed and mode == "RGB" and turn == 1:
-        # Two thirds of Pillow's time, for the same pixels; no gain where they are to be scaled.
-        return Picture(simplejpeg.decode_jpeg(content), size, tuple(notes))
+    is_jpeg = image.format in ("JPEG", "MPO")
+    if is_jpeg and needed_size is not None:
+        width, height = needed_size
+        image.draft(None, (width * _MIN_DRAFT_FACTOR, height * _MIN_DRAFT_FACTOR))
+    orientation = _orientation(image)
+    if is_jpeg and size == needed_size and mode == "RGB" and orientation == 1:
+        # simplejpeg gives Pillow's pixels in two thirds of its time; scaled images gain nothing.
+        return DecodedImage(simplejpeg.decode_jpeg(content), size, tuple(notes))
     image.load()
     upright: Image.Image = image
-    if turn is None:
+    if orientation is None:
         notes.append(("converted", "damaged EXIF data was ignored"))
-    elif turn > 1:
-        notes.append(("rotated", f"turned upright (EXIF orientation {turn})"))
+    elif orientation > 1:
+        notes.append(("rotated", f"turned upright (EXIF orientation {orientation})"))
         upright = ImageOps.exif_transpose(image)
-        if turn >= 5:  # a quarter turn
+        if orientation >= 5:  # a quarter turn exchanges width and height
             size = (size[1], size[0])
-    deep = mode.startswith(_DEEP_MODES)
-    plain = modes.from_deep(upright) if deep else modes.to_rgb(upright)
-    return Picture(plain, size, tuple(notes))
+    is_high_bit_depth = mode.startswith(_HIGH_BIT_DEPTH_MODES)
+    rgb = pillow.high_bit_depth_to_rgb(upright) if is_high_bit_depth else pillow.to_rgb(upright)
+    return DecodedImage(rgb, size, tuple(notes))
 
 
-def fit(image: Image.Image, px: int) -> NDArray[np.uint8]:
-    """The central square of an L or RGB picture, scaled to [px, px, channels] bytes."""
-    return _scaled(image, px, Image.Resampling.BICUBIC, None)
+def resize_square(image: Image.Image, px: int) -> NDArray[np.uint8]:
+    """Crops the central square of an L or RGB image and scales it -> [px, px, channels] bytes."""
+    return _resize_square(image, px, Image.Resampling.BICUBIC, None)
 
 
-def glance(image: Image.Image, px: int) -> NDArray[np.uint8]:
-    """The same by plain averages: quick, and good enough to measure by."""
-    return _scaled(image, px, Image.Resampling.BOX, 1.0)
+def resize_fast(image: Image.Image, px: int) -> NDArray[np.uint8]:
+    """Crops and scales by box averages: faster than `resize_square`, for statistics only."""
+    return _resize_square(image, px, Image.Resampling.BOX, 1.0)
 
 
-def _scaled(
-    image: Image.Image, px: int, how: Image.Resampling, gap: float | None
+def _resize_square(
+    image: Image.Image, px: int, resampling: Image.Resampling, reducing_gap: float | None
 ) -> NDArray[np.uint8]:
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     if image.size != (px, px):
-        image = image.resize((px, px), how, (left, top, left + side, top + side), gap)
+        box = (left, top, left + side, top + side)
+        image = image.resize((px, px), resampling, box, reducing_gap)
     pixels: NDArray[np.uint8] = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 @contextmanager
-def _faults_told(content: bytes, most_pixels: int = MAX_PIXELS) -> Iterator[None]:
-    """Turns whatever a decoder raises into a `PictureFaultError`."""
+def _decoder_errors(content: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
+    """Turns any exception of a decoder into a `PictureFaultError`."""
     try:
         yield
     except EngineError:
@@ -217,63 +223,64 @@ def _faults_told(content: bytes, most_pixels: int = MAX_PIXELS) -> Iterator[None
     except UnidentifiedImageError as error:
         if content.startswith(_SIGNATURES) or content[4:8] == b"ftyp":
             raise PictureFaultError(
-                "unreadable", "its header is damaged, or of a kind that is not read"
+                "unreadable", "its header is damaged, or of an unsupported kind"
             ) from error
         raise PictureFaultError(
-            "not_a_picture", "its content is no picture that is read"
+            "not_a_picture", "its content is no picture of a supported format"
         ) from error
     except Image.DecompressionBombError as error:
         pixels = int((re.findall(r"\d+", str(error)) or [0])[0])
-        raise _too_large(pixels, most_pixels) from error
-    except MemoryError as error:  # of the machine, not of the picture
+        raise _too_large(pixels, max_pixels) from error
+    except MemoryError as error:  # a fault of the machine, not of the file
         raise EngineError("There is not enough memory to decode a picture.") from error
-    except Exception as error:  # decoders of damaged files raise anything
+    except Exception as error:  # for damaged files, decoders raise exceptions of any type
         reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
         if "truncated" in reason.lower():
             reason = "the file is truncated"
         raise PictureFaultError("unreadable", reason) from error
 
 
-def _check_pixels(size: tuple[int, int], most: int = MAX_PIXELS) -> None:
-    if size[0] * size[1] > most:
-        raise _too_large(size[0] * size[1], most)
+def _check_pixels(size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise _too_large(size[0] * size[1], max_pixels)
 
 
-def _too_large(pixels: int, most: int = MAX_PIXELS) -> PictureFaultError:
-    detail = f"{pixels / 1e6:,.0f} megapixels; at most {most / 1e6:.0f} are read"
+def _too_large(pixels: int, max_pixels: int) -> PictureFaultError:
+    detail = f"{pixels / 1e6:,.0f} megapixels; at most {max_pixels / 1e6:.0f} are allowed"
     return PictureFaultError("too_large", detail)
 
 
-def _check_whole(content: bytes) -> None:
-    """Finds damage that the decoders pass over: checksums of a PNG, the end of a JPEG."""
+def _check_integrity(content: bytes) -> None:
+    """Finds damage that decoders ignore: wrong checksums in a PNG, a missing end in a JPEG."""
     if content.startswith(b"\x89PNG"):
         image = Image.open(io.BytesIO(content), formats=("PNG",))
         _check_pixels(image.size)
         image.verify()
-    elif content.startswith(b"\xff\xd8\xff") and not has_end(content):
+    elif content.startswith(b"\xff\xd8\xff") and not pillow.is_complete_jpeg(content):
         raise PictureFaultError("unreadable", "the file is truncated: it has no end marker")
 
 
-def _notes(image: ImageFile.ImageFile, suffix: str) -> Iterator[tuple[str, str]]:
+def _conversion_notes(image: ImageFile.ImageFile, suffix: str) -> Iterator[tuple[str, str]]:
+    """Yields (kind, detail) of each conversion that the image needs, except for its rotation."""
     if any("16" in str(tile[3]) for tile in image.tile) or image.mode.startswith("I;16"):
-        yield "sixteen_bit", "16 bits a channel, scaled to 8"
-    elif image.mode.startswith(_DEEP_MODES):
+        yield "sixteen_bit", "16 bits per channel, scaled to 8"
+    elif image.mode.startswith(_HIGH_BIT_DEPTH_MODES):
         yield "converted", f"mode {image.mode}, scaled to 8 bits"
     if image.has_transparency_data:
-        yield "converted", "transparency, laid on white"
-    elif image.mode in _PLAIN_MODES:
-        yield "converted", f"{_PLAIN_MODES[image.mode]} brought to RGB"
+        yield "converted", "transparent areas became white"
+    elif image.mode in _MODE_NAMES:
+        yield "converted", f"{_MODE_NAMES[image.mode]} converted to RGB"
     if image.format != "MPO" and getattr(image, "is_animated", False):
-        yield "converted", "animated, its first picture is taken"
-    named = Image.registered_extensions().get(suffix)
-    if named is not None and image.format not in (named, "MPO"):
+        yield "converted", "animated: only its first picture is used"
+    format_of_suffix = Image.registered_extensions().get(suffix)
+    if format_of_suffix is not None and image.format not in (format_of_suffix, "MPO"):
         yield "converted", f"a {image.format} picture named {suffix}"
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """1 to 8 as EXIF has it; None when the data is damaged."""
+    """Returns the EXIF orientation, 1 to 8; None if the EXIF data is damaged."""
     try:
-        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block raises anything
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # for a damaged EXIF block, Pillow raises exceptions of any type
         return None
-    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1

@@ -1,4 +1,4 @@
-"""What can be wrong with pictures: kinds, how bad each is, and how one is said."""
+"""Defines what can be wrong with an image file: kinds, severities and the record of one fault."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ from engine.errors import EngineError
 
 Severity = Literal["error", "warning", "note"]
 
-# An error is refused or left out, a warning costs quality, a note is dealt with on the way in.
-KINDS: dict[str, str] = {
-    "unreadable": "damaged, or the file cannot be opened",
-    "empty": "a file of 0 bytes",
-    "not_a_picture": "no picture, or of a format that is not read",
+# An error excludes the file, a warning costs quality, a note was handled while decoding.
+FAULT_KINDS: dict[str, str] = {
+    "unreadable": "is damaged, or cannot be opened",
+    "empty": "is a file of 0 bytes",
+    "not_a_picture": "is no picture, or has an unsupported format",
     "odd_width": "cannot be cut into two equal halves",
-    "size_mismatch": "its halves, or its partner, have another size",
+    "size_mismatch": "differs in size from its partner, or its halves from the other halves",
     "missing_partner": "has no counterpart in the other folder",
     "too_small": "has fewer pixels than the smallest training size",
-    "too_large": "has over 64 megapixels",
-    "blank": "is of one colour, or nearly",
+    "too_large": "has more than 64 megapixels",
+    "blank": "has only one colour, or nearly so",
     "grey": "has no colour to learn from",
-    "duplicate": "the same picture stands elsewhere too",
-    "near_duplicate": "looks like another picture; kept in one split where you gave none",
-    "sixteen_bit": "has 16 bits a channel; scaled to 8",
-    "rotated": "turned upright as its EXIF data says",
-    "converted": "brought to RGB, or not of the format that its name says",
-    "outlier": "unlike the others in size or shape",
+    "duplicate": "is an exact copy of another picture",
+    "near_duplicate": "looks like another picture; unless splits are given, both are in one split",
+    "sixteen_bit": "has 16 bits per channel; scaled to 8",
+    "rotated": "was turned upright as its EXIF data says",
+    "converted": "was converted to RGB, or has another format than its name says",
+    "outlier": "differs from the other pictures in size or shape",
 }
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
@@ -36,9 +36,9 @@ class Fault:
 
     Attributes:
         file: its name within the source.
-        kind: a key of `KINDS`.
-        severity: `error` (never used for training), `warning` (better left out) or `note`.
-        detail: what exactly, for a person.
+        kind: a key of `FAULT_KINDS`.
+        severity: `error` (never used for training), `warning` (better excluded) or `note`.
+        detail: one line for the user, with the values of this file.
     """
 
     file: str
@@ -48,18 +48,18 @@ class Fault:
 
 
 class PictureFaultError(EngineError):
-    """A file is no picture that can be trained on."""
+    """Raised for a file that cannot be used for training."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
         self.kind, self.detail = kind, detail
 
     def fault(self, file: str) -> Fault:
-        """The error as it is reported of a file."""
+        """Returns this error as the fault of a file."""
         return Fault(file, self.kind, "error", self.detail)
 
 
 def first_names(names: Sequence[str], count: int = 5) -> str:
-    """The first few names, and how many more there are."""
+    """Joins the first few names and adds how many more there are."""
     more = f" and {len(names) - count:,} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more

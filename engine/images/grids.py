@@ -1,7 +1,7 @@
-"""Sample pictures on the disk: strips and grids, each file the old one or the new one.
+"""Writes sample pictures as PNG files: columns of pictures and grids.
 
-A gallery reads these while they are written, so every file is replaced in one step. Small
-pictures are enlarged without blurring, for the eye.
+The gallery reads these files during training, so every file is replaced in one step. Small
+pictures are enlarged without interpolation, so that single pixels stay visible.
 """
 
 import io
@@ -15,14 +15,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from engine.system.files import replacing
 
-Pictures = NDArray[np.uint8]  # [N, H, W, 3]
+ImageArray = NDArray[np.uint8]  # [H, W, 3], or [N, H, W, 3] for several
 
-ACROSS = 6  # pictures in a thumbnail: sketches above, fakes below
-GUTTER = 4  # pixels between pictures, in the background's colour
-SMALLEST = 128  # sides below this are enlarged to at least this, by a whole factor
+THUMBNAIL_COLUMNS = 6
+GUTTER_PX = 4  # between pictures, in the background's colour
+MIN_SIDE_PX = 128  # smaller pictures are enlarged by the next whole factor that reaches this
 BACKGROUND = 255
-CAPTION, LABEL = 24, 118  # pixels below and left of pictures for words
-INK, FAINT = (15, 23, 42), (100, 116, 139)
+CAPTION_PX = 24  # height of the text below a picture
+MIN_LABEL_PX = 118  # width of the text on the left of a row
+TEXT_RGB, MUTED_RGB = (15, 23, 42), (100, 116, 139)
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,16 @@ class SampleFiles:
 
 
 def save_samples(
-    folder: Path, epoch: int, source: Pictures, target: Pictures, fake: Pictures
+    folder: Path, epoch: int, source: ImageArray, target: ImageArray, fake: ImageArray
 ) -> SampleFiles:
-    """Writes an epoch's samples: a row per pair in the grid, and each of its columns alone.
+    """Writes the samples of an epoch: a grid with a row per pair, each column alone, a thumbnail.
 
     Args:
-        folder: made if it is not there.
-        epoch: part of the files' names.
+        folder: is created if it does not exist.
+        epoch: becomes part of the file names.
         source: [N, H, W, 3] bytes.
-        target: likewise, the same pairs in the same order.
-        fake: likewise.
+        target: [N, H, W, 3] bytes, of the same pairs in the same order.
+        fake: [N, H, W, 3] bytes, of the same pairs in the same order.
     """
     name = f"epoch-{epoch:05d}"
     files = SampleFiles(
@@ -56,65 +57,74 @@ def save_samples(
         fake=folder / f"{name}-fake.png",
         thumbnail=folder / f"{name}-small.png",
     )
-    columns = [[*column] for column in (source, target, fake)]
+    columns = [[*pictures] for pictures in (source, target, fake)]
     save_png(tile(list(zip(*columns, strict=True))), files.grid)
     for pictures, path in zip(columns, (files.source, files.target, files.fake), strict=True):
         save_png(tile([[picture] for picture in pictures]), path)
-    save_png(tile([columns[0][:ACROSS], columns[2][:ACROSS]]), files.thumbnail)
+    sources, _, fakes = columns
+    save_png(tile([sources[:THUMBNAIL_COLUMNS], fakes[:THUMBNAIL_COLUMNS]]), files.thumbnail)
     return files
 
 
-def tile(rows: Sequence[Sequence[Pictures]]) -> Pictures:
-    """One picture of rows of pictures of equal size, [H, W, 3] each, with gutters between."""
+def tile(rows: Sequence[Sequence[ImageArray]]) -> ImageArray:
+    """Arranges rows of square pictures [H, W, 3] of equal size in one picture, with gutters."""
     side = rows[0][0].shape[0]
-    factor = max(1, -(-SMALLEST // side))
-    step = side * factor + GUTTER
-    height, width = len(rows) * step - GUTTER, len(rows[0]) * step - GUTTER
+    factor = _enlargement(side)
+    step = side * factor + GUTTER_PX
+    height, width = len(rows) * step - GUTTER_PX, len(rows[0]) * step - GUTTER_PX
     canvas = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
-    for down, row in enumerate(rows):
-        for across, picture in enumerate(row):
-            large = picture.repeat(factor, axis=0).repeat(factor, axis=1)
-            top, left = down * step, across * step
-            canvas[top : top + side * factor, left : left + side * factor] = large
+    for row_index, row in enumerate(rows):
+        for column_index, picture in enumerate(row):
+            enlarged = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+            top, left = row_index * step, column_index * step
+            canvas[top : top + side * factor, left : left + side * factor] = enlarged
     return canvas
 
 
-def labelled(rows: Mapping[str, Pictures], captions: Mapping[str, Sequence[str]]) -> Pictures:
-    """A grid with a named row of pictures each, and a word under single pictures.
+def tile_with_labels(
+    rows: Mapping[str, ImageArray], captions: Mapping[str, Sequence[str]]
+) -> ImageArray:
+    """Arranges rows of pictures with the name of each row, and captions below single pictures.
 
     Args:
-        rows: name -> [N, H, W, 3] bytes, all of one size.
-        captions: name -> N words; rows without any have none.
+        rows: row name -> [N, H, W, 3] bytes, all of one size.
+        captions: row name -> N captions; rows without captions are missing.
     """
-    font, small = ImageFont.load_default(15), ImageFont.load_default(13)
-    first = next(iter(rows.values()))
-    side = first.shape[1] * max(1, -(-SMALLEST // first.shape[1]))
-    heights = [side + (CAPTION if name in captions else GUTTER) for name in rows]
-    label = max(LABEL, int(max(font.getlength(name) for name in rows)) + 14)
-    size = (label + len(first) * (side + GUTTER) - GUTTER, sum(heights))
+    label_font, caption_font = ImageFont.load_default(15), ImageFont.load_default(13)
+    first_row = next(iter(rows.values()))
+    side = first_row.shape[1] * _enlargement(first_row.shape[1])
+    heights = [side + (CAPTION_PX if name in captions else GUTTER_PX) for name in rows]
+    label_width = max(MIN_LABEL_PX, int(max(label_font.getlength(name) for name in rows)) + 14)
+    size = (label_width + len(first_row) * (side + GUTTER_PX) - GUTTER_PX, sum(heights))
     canvas = Image.new("RGB", size, (BACKGROUND,) * 3)
     draw, top = ImageDraw.Draw(canvas), 0
     for (name, pictures), height in zip(rows.items(), heights, strict=True):
-        draw.text((0, top + side // 2 - 10), name, fill=INK, font=font)
-        for across, picture in enumerate(pictures):
-            left = label + across * (side + GUTTER)
-            shown = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
-            canvas.paste(shown, (left, top))
+        draw.text((0, top + side // 2 - 10), name, fill=TEXT_RGB, font=label_font)
+        for index, picture in enumerate(pictures):
+            left = label_width + index * (side + GUTTER_PX)
+            enlarged = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
+            canvas.paste(enlarged, (left, top))
             if name in captions:
-                place = (left + side // 2, top + side + 3)
-                draw.text(place, captions[name][across], fill=FAINT, font=small, anchor="ma")
+                top_centre = (left + side // 2, top + side + 3)
+                text = captions[name][index]
+                draw.text(top_centre, text, fill=MUTED_RGB, font=caption_font, anchor="ma")
         top += height
     return np.asarray(canvas)
 
 
-def to_png(picture: Pictures) -> bytes:
-    """The picture as a PNG file's content."""
+def encode_png(picture: ImageArray) -> bytes:
+    """Encodes a picture as the content of a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
-def save_png(picture: Pictures, path: Path) -> None:
-    """Writes a PNG in the old file's place."""
+def save_png(picture: ImageArray, path: Path) -> None:
+    """Writes a PNG file, replacing an existing one in one step."""
     with replacing(path) as file:
         Image.fromarray(picture).save(file, format="PNG")
+
+
+def _enlargement(side: int) -> int:
+    """Returns the smallest whole factor that brings a side to `MIN_SIDE_PX` or more."""
+    return max(1, -(-MIN_SIDE_PX // side))

@@ -1,38 +1,70 @@
-"""The setting in which pictures are decoded."""
+"""Adapts Pillow: its warnings, its conversion to 8-bit RGB, and its tolerance of truncated JPEGs.
 
-import threading
+Importing this module ignores the warnings of Pillow's own modules in the whole process. Whatever
+matters about a file is raised or noted by `decoding`; warnings of all other modules still appear.
+"""
+
+import re
 import warnings
-from contextlib import AbstractContextManager
+
+import numpy as np
+from PIL import Image
+
+from engine.images.faults import PictureFaultError
+
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
+# Between coded data, restart markers (D0 to D7) do not end the data.
+_JPEG_MARKER_IN_DATA = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 
-class _Quiet:
-    """Pillow's warnings are of no consequence here: what matters is refused or noted.
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts an image of 8 bits per channel to RGB; transparent areas become white."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        background = Image.new("RGB", rgba.size, "white")
+        background.paste(rgba, mask=rgba.getchannel("A"))
+        return background
+    return image.convert("RGB")
 
-    Filters belong to the process, so that threads which decode at the same time share them.
+
+def high_bit_depth_to_rgb(image: Image.Image) -> Image.Image:
+    """Scales an image of more than 8 bits per channel to RGB; Pillow's own conversion clips it.
+
+    Args:
+        image: grey; integers of 16 bits, or floats in [0, 1] or [0, 255].
+
+    Raises:
+        PictureFaultError: values are not finite, or outside the range of their type.
     """
-
-    def __init__(self) -> None:
-        self._lock, self._depth = threading.Lock(), 0
-        self._filters = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._depth:
-                self._filters = warnings.catch_warnings()
-                self._filters.__enter__()
-                warnings.simplefilter("ignore")
-            self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if not self._depth:
-                self._filters.__exit__(None, None, None)
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise PictureFaultError("unreadable", "it has values that are not finite")
+    low, high = float(values.min()), float(values.max())
+    is_8_bit_in_wide_type = image.mode == "I" and high <= 255
+    if image.mode == "F" and high <= 1:
+        values = values * 255
+    elif image.mode != "F" and not is_8_bit_in_wide_type:
+        values = values / 257
+    if low < 0 or values.max() > 255:
+        raise PictureFaultError("unreadable", f"values from {low:g} to {high:g} are not colours")
+    return Image.fromarray(values.round().astype(np.uint8)).convert("RGB")
 
 
-_QUIET = _Quiet()
+def is_complete_jpeg(content: bytes) -> bool:
+    """Returns whether a JPEG file has an end marker; decoders complete a truncated file silently.
 
-
-def lenient_pillow() -> AbstractContextManager[None]:
-    """The setting in which pictures are decoded, by any number of threads."""
-    return _QUIET
+    Markers in metadata segments and after the end of the image do not count.
+    """
+    position, in_data = 2, False
+    while marker := (_JPEG_MARKER_IN_DATA if in_data else _JPEG_MARKER).search(content, position):
+        kind, position = content[marker.end() - 1], marker.end()
+        if kind == _END_OF_IMAGE:
+            return True
+        in_data = in_data or kind == _START_OF_SCAN
+        position += int.from_bytes(content[position : position + 2], "big")  # length of the segment
+    return False

@@ -1,8 +1,10 @@
 """Sources of image pairs, as named by a SOURCE text.
 
 Modules:
-    registry: parses a SOURCE text; the interface of a source.
-    listing: lists image files of a folder.
+    interface: the interface of a source.
+    registry: parses a SOURCE text.
+    listing: lists the image files of a folder.
+    exclusions: the list of a source's excluded files.
     folders: photographs, and two parallel folders.
     sidebyside: source and target side by side in one image.
     openmoji: the embedded OpenMoji drawings.

@@ -1,6 +1,6 @@
-"""Downloads published data sets with the libraries that know them; their bars show the progress.
+"""Downloads published data sets with the libraries of their publishers, which show the progress.
 
-The one module of `data` beside `batches` that loads torch (torchvision has the Places365 class).
+Imports torch, because torchvision has the class for Places365.
 """
 
 import shutil
@@ -9,69 +9,69 @@ from pathlib import Path
 
 from torchvision.datasets import Places365
 
-from engine.data.sources.published import DATA_SETS, read_data_set
+from engine.data.sources.published import DATA_SETS, get_data_set
 from engine.errors import EngineError
 
-LONGEST_REASON = 120  # letters; the libraries tell whole stories
+MAX_REASON_LENGTH = 120  # longer messages of the libraries are replaced by the error's type
 
 
-def fetch(name: str, to: Path) -> str:
-    """Downloads a data set into a folder unless it is there; says the SOURCE that it makes.
+def download_data_set(name: str, folder: Path) -> str:
+    """Downloads a data set unless it exists; returns the SOURCE text that names it.
 
-    What an interrupted download left is used again where that is safe, else removed.
+    Files of an interrupted download are reused where that is safe, else deleted.
 
     Args:
-        name: an entry of `DATA_SETS`.
-        to: made if it is not there.
+        name: a key of `DATA_SETS`.
+        folder: the data set becomes a subfolder of it; is created if it does not exist.
 
     Raises:
         BadInputError: there is no such data set.
-        EngineError: no connection, a missing library, no space; says the manual way.
+        EngineError: no connection, a missing library, no space; the message has the manual steps.
     """
-    known = read_data_set(name)
-    target = to / name
+    data_set = get_data_set(name)
+    target = folder / name
     if not target.is_dir():
-        building = to / f"{name}.partial"
+        partial = folder / f"{name}.partial"
         try:
-            building.mkdir(parents=True, exist_ok=True)
-            _DOWNLOADS[name](building).rename(target)
-            shutil.rmtree(building, ignore_errors=True)
+            partial.mkdir(parents=True, exist_ok=True)
+            _DOWNLOADS[name](partial).rename(target)
+            shutil.rmtree(partial, ignore_errors=True)
         except ImportError as error:
             raise EngineError(
-                f"{name} is fetched with kagglehub, which is not installed: "
-                f"`pip install 'chromabench[fetch]'`. By hand: {known.by_hand}"
+                f"{name} is downloaded with kagglehub, which is not installed: "
+                f"`pip install 'chromabench[fetch]'`. By hand: {data_set.manual_steps}"
             ) from error
         # The libraries raise OSError for the connection and RuntimeError for a wrong checksum.
         except (OSError, RuntimeError) as error:
             reason = str(getattr(error, "reason", error))
-            reason = reason if len(reason) < LONGEST_REASON else type(error).__name__
+            reason = reason if len(reason) < MAX_REASON_LENGTH else type(error).__name__
             raise EngineError(
-                f"{name} could not be fetched ({reason}). By hand: {known.by_hand}"
+                f"{name} could not be downloaded ({reason}). By hand: {data_set.manual_steps}"
             ) from error
-    return f"{known.kind}:{target}"
+    return f"{data_set.kind}:{target}"
 
 
-def _anime_sketch(building: Path) -> Path:
-    """Kaggle's downloader resumes by itself; the folder with the splits is what is wanted."""
+def _download_anime_sketch(partial: Path) -> Path:
+    """Downloads with Kaggle's library, which resumes; returns the folder with train and val."""
     import kagglehub  # an optional extra
 
     handle = "ktaebum/anime-sketch-colorization-pair"
-    found = Path(kagglehub.dataset_download(handle, output_dir=str(building / "archive")))
-    for folder in (found, *sorted(it for it in found.rglob("*") if it.is_dir())):
-        if {"train", "val"} <= {it.name for it in folder.iterdir() if it.is_dir()}:
+    archive = Path(kagglehub.dataset_download(handle, output_dir=str(partial / "archive")))
+    for folder in (archive, *sorted(path for path in archive.rglob("*") if path.is_dir())):
+        if {"train", "val"} <= {path.name for path in folder.iterdir() if path.is_dir()}:
             return folder
-    raise EngineError(f"What was fetched has no folders train and val; it lies in {found}.")
+    raise EngineError(f"The download has no folder with train and val; it is in {archive}.")
 
 
-def _places365(building: Path) -> Path:
-    """The archive is kept until it is unpacked whole; half an unpacked one is thrown away."""
-    shutil.rmtree(building / "val_256", ignore_errors=True)
-    Places365(building, split="val", small=True, download=True)
-    return building / "val_256"
+def _download_places365(partial: Path) -> Path:
+    """Downloads and unpacks the archive; a partly unpacked folder is deleted first."""
+    shutil.rmtree(partial / "val_256", ignore_errors=True)
+    Places365(partial, split="val", small=True, download=True)
+    return partial / "val_256"
 
 
 _DOWNLOADS: dict[str, Callable[[Path], Path]] = {
-    "anime-sketch": _anime_sketch,
-    "places365": _places365,
+    "anime-sketch": _download_anime_sketch,
+    "places365": _download_places365,
 }
 assert _DOWNLOADS.keys() == DATA_SETS.keys()

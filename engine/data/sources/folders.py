@@ -1,6 +1,7 @@
-"""Sources that are folders of a person's own pictures.
+"""Implements the sources `photos` and `folders`, and what all folder sources share.
 
-They list without decoding, open one pair at a time, and change nothing where the pictures lie.
+A folder source lists files without decoding them, loads one pair at a time, and changes nothing in
+its folders.
 """
 
 import hashlib
@@ -14,23 +15,32 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from engine.data.pairs import GLANCE, Opened, Pixels
+from engine.data.pairs import THUMBNAIL_PX, LoadedPair, Pixels, shuffle_key
 from engine.data.sources.listing import Listing, given_splits
-from engine.data.splits import draw_order
-from engine.data.survey import checks
 from engine.errors import BadInputError
 from engine.images import color
-from engine.images.decoding import Picture, fit, glance, read_picture
+from engine.images.decoding import (
+    GREY_NOTE,
+    DecodedImage,
+    load_image,
+    resize_fast,
+    resize_square,
+)
 from engine.images.faults import Fault, PictureFaultError, first_names
-from engine.images.pillow import lenient_pillow
 
-DETECTED_IN = 16  # pictures that tell which half is the sketch
-DETECTED_AT = 64  # pixels a side, where colourfulness is measured
+DETECTION_SAMPLE = 16  # pictures from which the properties of a source are detected
+DETECTION_PX = 64  # side at which their colourfulness is measured
 
 
 @dataclass(frozen=True)
-class Options:
-    """How much of a folder is used, and which half is the sketch (`auto`, `left`, `right`)."""
+class SourceOptions:
+    """The options of a folder source.
+
+    Attributes:
+        limit: number of pairs at most; None: all.
+        seed: selects the pairs if there is a limit.
+        sketch: the half that is the sketch: `auto`, `left` or `right`.
+    """
 
     limit: int | None = None
     seed: int = 0
@@ -44,29 +54,30 @@ class Options:
 
 
 class FolderSource:
-    """What the three have in common: names, limits, splits and the version of what they hold.
+    """Base of the folder sources: names, limit, given splits and version.
 
     Args:
         kind: `sidebyside`, `folders` or `photos`.
-        listings: of the folder, or of both.
-        where: the folders as the SOURCE text has them.
-        options: limits and choices.
-        left_out: names that are not used.
+        listings: of the folder, or of both folders.
+        folders: the folders as they stand in the SOURCE text.
+        options: the options in the SOURCE text.
+        excluded: names of files that are not used.
     """
 
     source_label = "sketch"
-    is_cut = False
+    is_side_by_side = False
 
     def __init__(
         self,
         kind: str,
         listings: Sequence[Listing],
-        where: str,
-        options: Options,
-        left_out: Collection[str],
+        folders: str,
+        options: SourceOptions,
+        excluded: Collection[str],
     ) -> None:
-        self.text, self.where = f"{kind}:{where}{options}", f"{kind}:{where}"
-        self.listings, self.options, self.left_out = listings, options, left_out
+        self.text_without_options = f"{kind}:{folders}"
+        self.text = f"{self.text_without_options}{options}"
+        self.listings, self.options, self.excluded = listings, options, excluded
         names = "-".join(listing.root.name or "root" for listing in listings)
         self.title = f"{kind} {names}"
         digest = hashlib.sha256(self.text.encode()).hexdigest()[:8]
@@ -74,210 +85,234 @@ class FolderSource:
 
     @property
     def root(self) -> Path:
-        """Where the names of its pairs begin."""
+        """The folder to which the names of pairs are relative."""
         return self.listings[0].root
 
     @cached_property
     def version(self) -> str:
-        """Of names, sizes and dates of all files, and of what is left out."""
+        """A digest of the excluded files and of the names, sizes and dates of all files."""
         digest = hashlib.blake2b(digest_size=8)
         for listing in self.listings:
             digest.update(listing.digest())
-        digest.update("\n".join(sorted(self.left_out)).encode())
+        digest.update("\n".join(sorted(self.excluded)).encode())
         return digest.hexdigest()
 
     @cached_property
     def _splits(self) -> Mapping[str, str]:
-        names = [name for name in self._all_names() if name not in self.left_out]
-        return given_splits(names, self.root)
+        return given_splits(self._included_names(), self.root)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
-        found = [name for name in self._all_names() if name not in self.left_out]
+        names = self._included_names()
         if self.options.limit is not None:
-            found.sort(key=lambda name: draw_order(f"{self.options.seed} {name}"))
-            found = found[: self.options.limit]
-        return tuple(sorted(found))
+            names.sort(key=lambda name: shuffle_key(f"{self.options.seed} {name}"))
+            names = names[: self.options.limit]
+        return tuple(sorted(names))
+
+    def _included_names(self) -> list[str]:
+        return [name for name in self._all_names() if name not in self.excluded]
 
     def _all_names(self) -> Sequence[str]:
-        """The names of all pairs there might be."""
+        """Returns the names of all pairs, with the excluded ones."""
         return tuple(self.listings[0].pictures)
 
     def names(self) -> Sequence[str]:
-        """The names of the pairs that are used, sorted."""
+        """Returns the names of the pairs that are used, sorted."""
         return self._names
 
     def group(self, name: str) -> str:
-        """Names of files say nothing of likeness."""
+        """Returns the name: file names do not show variants of a picture."""
         return name
 
     def given_split(self, name: str) -> str | None:
-        """As the folders `train`, `val` and `test` say."""
+        """Returns the split that the folders `train`, `val` and `test` give, or None."""
         return self._splits.get(name)
 
     def structure_faults(self) -> Sequence[Fault]:
-        """Files that are no pictures by their names, less those that are left out."""
-        found = [it for listing in self.listings for it in listing.faults]
-        found += self._unmatched()
-        return [it for it in found if it.file not in self.left_out]
+        """Returns faults that are visible without decoding, except those of excluded files."""
+        faults = [fault for listing in self.listings for fault in listing.faults]
+        faults += self._partner_faults()
+        return [fault for fault in faults if fault.file not in self.excluded]
 
-    def _unmatched(self) -> Sequence[Fault]:
-        """Files that do not fit together with others."""
+    def _partner_faults(self) -> Sequence[Fault]:
+        """Returns the faults of files without exactly one partner; none if pairs are one file."""
         return ()
 
-    def require_sound(self) -> None:
-        """Something remains, all in splits or none; more where pairs are made of parts."""
-        _ = self._splits  # says so where pictures lie beside the folders of splits
+    def require_valid(self) -> None:
+        """Checks that a pair remains, and that either all pairs have a given split or none.
+
+        Raises:
+            BadInputError: they do not.
+        """
+        _ = self._splits  # raises BadInputError for pictures beside the folders of splits
         if not self._names:
-            why = "its list leaves all out; `data check SOURCE --restore` takes them back"
-            raise BadInputError(
-                f"No pair of {self.title} remains: "
-                f"{why if self.left_out else 'none has a partner'}."
-            )
+            reason = "no file has a partner"
+            if self.excluded:
+                reason = "all files are excluded; `data check SOURCE --restore` includes them again"
+            raise BadInputError(f"No pair of {self.title} remains: {reason}.")
 
 
 class Photos(FolderSource):
-    """Colour pictures; the source is the same picture in grey, of the same lightness."""
+    """Photographs as targets; the source is the same picture in grey, with equal lightness."""
 
     source_label = "grey"
     channels = 3
 
-    def __init__(self, listing: Listing, options: Options, left_out: Collection[str]) -> None:
-        super().__init__("photos", [listing], str(listing.root), options, left_out)
+    def __init__(self, listing: Listing, options: SourceOptions, excluded: Collection[str]) -> None:
+        super().__init__("photos", [listing], str(listing.root), options, excluded)
         self.about = f"photographs in {listing.root}: grey to colour"
 
-    def open(self, name: str, needed: int) -> Opened:
-        """Reads a photograph."""
-        picture = read_picture(self.root / name, (needed, needed))
-        return Opened(
-            picture.size, picture.notes, picture.fit, lambda: glance(picture.image, GLANCE)
+    def load_pair(self, name: str, needed_px: int) -> LoadedPair:
+        """Loads a photograph."""
+        picture = load_image(self.root / name, (needed_px, needed_px))
+        return LoadedPair(
+            picture.size,
+            picture.notes,
+            picture.resize_square,
+            lambda: resize_fast(picture.image, THUMBNAIL_PX),
         )
 
 
 class TwoFolders(FolderSource):
-    """Sketches in one folder, colours in the other; partners have the same name but for its end.
+    """Sketches in one folder and colour pictures in another.
 
-    Capital and small letters are not told apart, for not all machines do.
+    The names of partners may differ in their extension. Upper and lower case are not
+    distinguished, because some file systems do not distinguish them.
     """
 
     def __init__(
-        self, sketches: Listing, colours: Listing, options: Options, left_out: Collection[str]
+        self,
+        sketches: Listing,
+        colours: Listing,
+        options: SourceOptions,
+        excluded: Collection[str],
     ) -> None:
-        where = f"{sketches.root},{colours.root}"
-        super().__init__("folders", [sketches, colours], where, options, left_out)
+        folders = f"{sketches.root},{colours.root}"
+        super().__init__("folders", [sketches, colours], folders, options, excluded)
         self.about = f"sketches in {sketches.root}, colours in {colours.root}"
-        self._keys = [_by_key(listing, left_out) for listing in self.listings]
+        self._names_by_key = [_names_by_key(listing, excluded) for listing in self.listings]
 
     @cached_property
     def channels(self) -> int:
-        """4 where the sketches of a sample are grey."""
-        seen = sample(self.names(), lambda name: self._read(0, name, DETECTED_AT))
-        return 4 if colourfulness([it.image for it in seen]) < checks.GREY else 6
+        """4 if the sketches of a sample are grey, else 6."""
+        pictures = load_sample(self.names(), lambda name: self._load_half(0, name, DETECTION_PX))
+        colorfulness = median_colorfulness([picture.image for picture in pictures])
+        return 4 if colorfulness < color.GREY_COLORFULNESS else 6
 
     def _all_names(self) -> Sequence[str]:
-        both = self._keys[0].keys() & self._keys[1].keys()
-        single = [key for key in both if all(len(keys[key]) == 1 for keys in self._keys)]
-        return tuple(self._keys[0][key][0] for key in single)
+        sketches, colours = self._names_by_key
+        return tuple(
+            names[0]
+            for key, names in sketches.items()
+            if len(names) == 1 and len(colours.get(key, ())) == 1
+        )
 
-    def _unmatched(self) -> Sequence[Fault]:
-        """Files without a partner, and names that stand twice."""
-        found = []
-        for keys, other in ((self._keys[0], 1), (self._keys[1], 0)):
-            for key, names in keys.items():
+    def _partner_faults(self) -> Sequence[Fault]:
+        faults = []
+        for names_by_key, other in ((self._names_by_key[0], 1), (self._names_by_key[1], 0)):
+            for key, names in names_by_key.items():
                 if len(names) > 1:
-                    detail = f"{' and '.join(names)} differ only in their ends"
-                    found += [Fault(name, "duplicate", "error", detail) for name in names]
-                elif key not in self._keys[other]:
+                    detail = f"{' and '.join(names)} differ only in extension or upper case"
+                    faults += [Fault(name, "duplicate", "error", detail) for name in names]
+                elif key not in self._names_by_key[other]:
                     detail = f"no file of this name in {self.listings[other].root}"
-                    found.append(Fault(names[0], "missing_partner", "error", detail))
-        return found
+                    faults.append(Fault(names[0], "missing_partner", "error", detail))
+        return faults
 
-    def require_sound(self) -> None:
-        """Every file has exactly one partner."""
-        wrong = [it.file for it in self.structure_faults() if it.severity == "error"]
-        if wrong:
-            files = list(dict.fromkeys(wrong))
+    def require_valid(self) -> None:
+        """Checks that every file has exactly one partner.
+
+        Raises:
+            BadInputError: some files do not.
+        """
+        faults = [fault for fault in self.structure_faults() if fault.severity == "error"]
+        if faults:
+            files = list(dict.fromkeys(fault.file for fault in faults))
             raise BadInputError(
-                f"{len(files):,} files of {self.title} have no partner or two: "
-                f"{first_names(files)}. `python -m engine data check {self.text} --clean` leaves "
-                "them out."
+                f"{len(files):,} files of {self.title} have no partner or several: "
+                f"{first_names(files)}. `python -m engine data check {self.text} --clean` excludes "
+                "them."
             )
-        super().require_sound()
+        super().require_valid()
 
-    def _read(self, side: int, name: str, needed: int) -> Picture:
-        path = self.listings[side].root / self._keys[side][_key(name)][0]
+    def _load_half(self, half: int, name: str, needed_px: int) -> DecodedImage:
+        """Loads the sketch (half 0) or the colour picture (half 1) of a pair."""
+        path = self.listings[half].root / self._names_by_key[half][_key(name)][0]
         try:
-            return read_picture(path, (needed, needed))
+            return load_image(path, (needed_px, needed_px))
         except PictureFaultError as error:
-            half = ("the sketch", "the colour picture")[side]
-            raise PictureFaultError(error.kind, f"{half}: {error.detail}") from error
+            label = ("the sketch", "the colour picture")[half]
+            raise PictureFaultError(error.kind, f"{label}: {error.detail}") from error
 
-    def open(self, name: str, needed: int) -> Opened:
-        """Reads a pair."""
-        sketch, colours = self._read(0, name, needed), self._read(1, name, needed)
+    def load_pair(self, name: str, needed_px: int) -> LoadedPair:
+        """Loads a pair."""
+        sketch, colours = (self._load_half(half, name, needed_px) for half in (0, 1))
         if sketch.size != colours.size:
-            sizes = [f"{width}x{height}" for width, height in (sketch.size, colours.size)]
-            raise PictureFaultError(
-                "size_mismatch", f"the sketch has {sizes[0]} pixels, the colour picture {sizes[1]}"
+            sketch_size, size = (
+                f"{width}x{height}" for width, height in (sketch.size, colours.size)
             )
-        plain = ("converted", "grey brought to RGB")  # as a sketch should be
-        notes = [note for note in sketch.notes if note != plain]
+            raise PictureFaultError(
+                "size_mismatch", f"the sketch has {sketch_size} pixels, the colour picture {size}"
+            )
+        notes = [note for note in sketch.notes if note != GREY_NOTE]  # sketches may be grey
         notes += [note for note in colours.notes if note not in notes]
-        images = [as_sketch(sketch.image, self.channels), colours.image]
-        return opened(sketch.size, notes, images)
+        return loaded_pair(sketch.size, notes, sketch.image, colours.image, self.channels)
 
 
-def sample(names: Sequence[str], read: Callable[[str], Picture]) -> list[Picture]:
-    """Some of the pictures that can be read, the same every time."""
-    found: list[Picture] = []
-    with lenient_pillow():
-        for name in sorted(names, key=draw_order)[: 2 * DETECTED_IN]:
-            with suppress(PictureFaultError):
-                found.append(read(name))
-            if len(found) == DETECTED_IN:
-                break
-    return found
+def load_sample(names: Sequence[str], load: Callable[[str], DecodedImage]) -> list[DecodedImage]:
+    """Loads a fixed sample of the pictures; unreadable pictures are skipped."""
+    pictures: list[DecodedImage] = []
+    for name in sorted(names, key=shuffle_key)[: 2 * DETECTION_SAMPLE]:
+        with suppress(PictureFaultError):
+            pictures.append(load(name))
+        if len(pictures) == DETECTION_SAMPLE:
+            break
+    return pictures
 
 
-def colourfulness(images: Sequence[Image.Image]) -> float:
-    """The median over pictures; 0 of none."""
+def median_colorfulness(images: Sequence[Image.Image]) -> float:
+    """Returns the median of the colourfulness of images; 0 without images."""
     if not images:
         return 0.0
-    pixels = np.stack([fit(image, DETECTED_AT) for image in images])
+    pixels = np.stack([resize_square(image, DETECTION_PX) for image in images])
     return float(np.median(color.colorfulness(pixels.transpose(0, 3, 1, 2) / 255)))
 
 
-def as_sketch(image: Image.Image, channels: int) -> Image.Image:
-    """The picture as a sketch is packed: in grey where all are."""
-    return image if channels == 6 else image.convert("L")
+def loaded_pair(
+    size: tuple[int, int],
+    notes: Sequence[tuple[str, str]],
+    sketch: Image.Image,
+    colours: Image.Image,
+    channels: int,
+) -> LoadedPair:
+    """Builds a pair from its two halves.
+
+    Args:
+        size: width and height of each half in the file.
+        notes: (kind, detail) of every conversion that decoding made.
+        sketch: the source half.
+        colours: the target half.
+        channels: 6, or 4 for sketches that are packed in grey.
+    """
+    halves = (sketch if channels == 6 else sketch.convert("L"), colours)
+
+    def render(px: int) -> Pixels:
+        return np.concatenate([resize_square(half, px) for half in halves], axis=2)
+
+    def thumbnail() -> Pixels:
+        return np.concatenate([resize_fast(half, THUMBNAIL_PX) for half in halves], axis=2)
+
+    return LoadedPair(size, tuple(notes), render, thumbnail)
 
 
-def opened(
-    size: tuple[int, int], notes: Sequence[tuple[str, str]], images: Sequence[Image.Image]
-) -> Opened:
-    """A pair made of pictures, in the order of its channels."""
-
-    def draw(px: int) -> Pixels:
-        return _stack([fit(image, px) for image in images])
-
-    def look() -> Pixels:
-        return _stack([glance(image, GLANCE) for image in images])
-
-    return Opened(size, tuple(notes), draw, look)
-
-
-def _stack(halves: Sequence[Pixels]) -> Pixels:
-    return halves[0] if len(halves) == 1 else np.concatenate(halves, axis=2)
-
-
-def _by_key(listing: Listing, left_out: Collection[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _names_by_key(listing: Listing, excluded: Collection[str]) -> dict[str, list[str]]:
+    names_by_key: dict[str, list[str]] = {}
     for name in listing.pictures:
-        if name not in left_out:
-            found.setdefault(_key(name), []).append(name)
-    return found
+        if name not in excluded:
+            names_by_key.setdefault(_key(name), []).append(name)
+    return names_by_key
 
 
 def _key(name: str) -> str:
-    """What partners have in common: the path without its end, in small letters."""
+    """Returns the part of a name that partners share: the path without extension, in lower case."""
     return str(PurePosixPath(name).with_suffix("")).lower()

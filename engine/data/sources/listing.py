@@ -1,6 +1,6 @@
-"""What lies in a folder of pictures: names, sizes and dates of files, and the splits it was given.
+"""Lists the files of a folder: names, sizes, modification times, and the splits of its subfolders.
 
-Nothing is decoded here, and nothing in the folder is ever changed.
+No file is decoded, and nothing in the folder is changed.
 """
 
 import hashlib
@@ -11,35 +11,35 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from textwrap import shorten
 
-from engine.data.splits import HELD_OUT
+from engine.data.pairs import HELD_OUT
 from engine.errors import BadInputError
 from engine.images.decoding import EXTENSIONS
 from engine.images.faults import Fault, Severity, first_names
 
-# Folders of these names say which split their pictures belong to.
+# Names of subfolders that give the split of their pictures.
 _SPLIT_FOLDERS = {
     **{"train": "train", "training": "train"},
     **{"val": "val", "valid": "val", "validation": "val", "dev": "val"},
     **{"test": "test", "testing": "test"},
 }
-# Somebody thought of these as pictures, so they are not passed over in silence.
-_OTHER_PICTURES = frozenset(
+# Picture formats that are not supported; such files are reported as a warning.
+_UNSUPPORTED_FORMATS = frozenset(
     {".svg", ".psd", ".heic", ".heif", ".raw", ".cr2", ".nef", ".arw", ".dng", ".pdf", ".eps"}
 )
-# Control characters, line separators, and bytes that are no UTF-8.
-_UNKEEPABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_IGNORED = frozenset({"thumbs.db", "desktop.ini"})
+# Control characters, line separators, and bytes that are not UTF-8.
+_UNSTORABLE_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_IGNORED_FILES = frozenset({"thumbs.db", "desktop.ini"})
 _IGNORED_FOLDERS = frozenset({"__macosx"})
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a folder tree, by names relative to it, with forward slashes.
+    """The files of a folder tree, by relative names with forward slashes.
 
     Attributes:
         root: the folder.
-        pictures: name -> (bytes, time of change in ns), sorted by name.
-        faults: of files that are no pictures by their names, or whose names cannot be kept.
+        pictures: name -> (bytes, modification time in ns), sorted by name.
+        faults: of files that are not pictures by their names, or whose names cannot be stored.
     """
 
     root: Path
@@ -47,140 +47,116 @@ class Listing:
     faults: tuple[Fault, ...]
 
     def digest(self) -> bytes:
-        """Changes when a file comes, goes or changes."""
-        lines = (f"{name}\0{size}\0{at}\n" for name, (size, at) in self.pictures.items())
+        """Returns a digest that changes when a file is added, deleted or modified."""
+        lines = (f"{name}\0{size}\0{mtime}\n" for name, (size, mtime) in self.pictures.items())
         return hashlib.blake2b("".join(lines).encode(), digest_size=16).digest()
 
 
 def list_folder(root: Path) -> Listing:
-    """Lists all pictures below a folder; hidden files and folders are passed over.
+    """Lists all pictures below a folder; hidden files and folders are ignored.
 
     Raises:
-        BadInputError: there is no such folder, it cannot be read, or holds no picture.
+        BadInputError: the folder does not exist, cannot be read, or has no pictures.
     """
     try:
         root.stat()
         str(root).encode()
     except OSError as error:
-        raise BadInputError(f"There is no folder {_shown(root)} ({error.strerror}).") from error
+        raise BadInputError(f"There is no folder {_printable(root)} ({error.strerror}).") from error
     except UnicodeEncodeError as error:
         raise BadInputError(
-            f"The name of the folder {_shown(root)} is no UTF-8; rename it."
+            f"The name of the folder {_printable(root)} is not UTF-8; rename it."
         ) from error
     if not root.is_dir():
-        raise BadInputError(f"{root} is a file; a folder of pictures is meant.")
+        raise BadInputError(f"{root} is a file; give a folder of pictures.")
     pictures: dict[str, tuple[int, int]] = {}
     faults: list[Fault] = []
     for name, entry in _walk(root):
         suffix = PurePosixPath(name).suffix.lower()
-        if _UNKEEPABLE.search(name):
-            shown = _UNKEEPABLE.sub("?", name)
+        if _UNSTORABLE_CHARACTERS.search(name):
+            printable_name = _UNSTORABLE_CHARACTERS.sub("?", name)
             detail = "its name has characters that cannot be stored; rename it"
-            faults.append(Fault(shown, "unreadable", "error", detail))
+            faults.append(Fault(printable_name, "unreadable", "error", detail))
         elif suffix in EXTENSIONS:
             try:
                 stat = entry.stat()
                 pictures[name] = (stat.st_size, stat.st_mtime_ns)
-            except OSError as error:  # it went while the folder was read
+            except OSError as error:  # deleted since its folder was listed
                 faults.append(Fault(name, "unreadable", "error", error.strerror or str(error)))
         else:
-            severity: Severity = "warning" if suffix in _OTHER_PICTURES else "note"
-            detail = f"{suffix or 'no'} files are not read" if suffix else "it has no extension"
+            severity: Severity = "warning" if suffix in _UNSUPPORTED_FORMATS else "note"
+            detail = f"{suffix} files are not supported" if suffix else "it has no extension"
             faults.append(Fault(name, "not_a_picture", severity, detail))
     if not pictures:
         raise BadInputError(
-            f"There are no pictures in {root}; looked for {', '.join(sorted(EXTENSIONS))}."
+            f"There are no pictures in {root}; supported are {', '.join(sorted(EXTENSIONS))}."
         )
-    return Listing(root, dict(sorted(pictures.items())), tuple(sorted(faults, key=_by_file)))
+    return Listing(root, dict(sorted(pictures.items())), tuple(sorted(faults, key=_file_of)))
 
 
 def given_splits(names: Sequence[str], root: Path) -> dict[str, str]:
-    """The split of each name where the folder says so: `train` beside `val` or `test`, or both.
+    """Returns the split of each name, if the folder has a `train` and a `val` or `test` subfolder.
 
-    One of these alone is `HELD_OUT`, to be halved by groups. Empty where no split is given.
+    If only one of `val` and `test` exists, its pictures are `HELD_OUT`. Without such subfolders the
+    result is empty.
 
     Raises:
-        BadInputError: some pictures lie beside the split folders.
+        BadInputError: some pictures are not in a split's subfolder.
     """
-    splits = {name: _SPLIT_FOLDERS.get(_top(name)) for name in names}
-    found = set(splits.values()) - {None}
-    if "train" not in found or len(found) < 2:
+    splits = {name: _SPLIT_FOLDERS.get(_top_folder(name)) for name in names}
+    existing = set(splits.values()) - {None}
+    if "train" not in existing or len(existing) < 2:
         return {}
     if strays := [name for name, split in splits.items() if split is None]:
         raise BadInputError(
             f"{root} has train and val or test folders, and pictures beside them "
-            f"({first_names(strays)}): move these, or point at one of the folders."
+            f"({first_names(strays)}): move these pictures, or name one of the folders as source."
         )
-    alone = len(found) == 2
+    has_one_held_out_folder = len(existing) == 2
     return {
-        name: HELD_OUT if alone and split != "train" else split
+        name: HELD_OUT if has_one_held_out_folder and split != "train" else split
         for name, split in splits.items()
         if split is not None
     }
 
 
-def read_left_out(path: Path) -> dict[str, str]:
-    """Name -> reason in a list of what to leave out; empty where there is no list.
-
-    Raises:
-        BadInputError: somebody made it a file that is no text.
-    """
-    if not path.exists():
-        return {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(
-            f"The list of what to leave out is damaged: {path} ({error}). Remove it to take all "
-            "back."
-        ) from error
-    parts = [line.partition("\t") for line in lines if "\t" in line or not line.startswith("# ")]
-    return {name: reason for name, _, reason in parts if name}
-
-
-def format_left_out(reasons: Mapping[str, str], about: str) -> str:
-    """A list of what to leave out: a name, a tab and the reason in each line."""
-    lines = [f"{name}\t{reason}" for name, reason in sorted(reasons.items())]
-    heading = f"# Left out of {about}. Remove a line to take a picture back."
-    return "\n".join([heading, *lines, ""])
-
-
 def _walk(root: Path) -> Iterable[tuple[str, "os.DirEntry[str]"]]:
-    waiting, seen = [(root, "")], set()
-    while waiting:
-        folder, prefix = waiting.pop()
-        if (real := os.path.realpath(folder)) in seen:  # a link that leads back
+    """Yields (relative name, entry) of all files below a folder; follows links, without circles."""
+    pending, visited = [(root, "")], set()
+    while pending:
+        folder, prefix = pending.pop()
+        if (real_path := os.path.realpath(folder)) in visited:
             continue
-        seen.add(real)
+        visited.add(real_path)
         try:
-            with os.scandir(folder) as entries:
-                found = list(entries)
+            with os.scandir(folder) as iterator:
+                entries = list(iterator)
         except OSError as error:
             raise BadInputError(f"{folder} cannot be read ({error.strerror}).") from error
-        for entry in found:
+        for entry in entries:
             if entry.name.startswith("."):
                 continue
             if _is_folder(entry):
                 if entry.name.lower() not in _IGNORED_FOLDERS:
-                    waiting.append((folder / entry.name, f"{prefix}{entry.name}/"))
-            elif entry.name.lower() not in _IGNORED:
+                    pending.append((folder / entry.name, f"{prefix}{entry.name}/"))
+            elif entry.name.lower() not in _IGNORED_FILES:
                 yield prefix + entry.name, entry
 
 
-def _shown(root: Path) -> str:
+def _printable(root: Path) -> str:
     return shorten(str(root).encode("utf-8", "replace").decode(), 200)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle; reading it says so
+    except OSError:  # a circle of links; `entry.stat` reports it as a fault
         return False
 
 
-def _top(name: str) -> str:
+def _top_folder(name: str) -> str:
     return name.partition("/")[0].lower() if "/" in name else ""
 
 
-def _by_file(fault: Fault) -> str:
+def _file_of(fault: Fault) -> str:
     return fault.file

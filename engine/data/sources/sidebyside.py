@@ -1,4 +1,7 @@
-"""Pictures with two halves: which of them is the sketch, and whether each can be cut in two."""
+"""Implements the source `sidebyside`: pictures with two halves, sketch and colours.
+
+The half with less colour is the sketch, unless the SOURCE text says which half it is.
+"""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -8,129 +11,138 @@ from pathlib import Path
 
 from PIL import Image
 
-from engine.data.pairs import Opened
+from engine.data.pairs import LoadedPair
 from engine.data.sources.folders import (
-    DETECTED_AT,
+    DETECTION_PX,
     FolderSource,
-    Options,
-    as_sketch,
-    colourfulness,
-    opened,
-    sample,
+    SourceOptions,
+    load_sample,
+    loaded_pair,
+    median_colorfulness,
 )
 from engine.data.sources.listing import Listing
-from engine.data.survey import checks
 from engine.errors import BadInputError
-from engine.images.decoding import Picture, read_picture, read_size
+from engine.images import color
+from engine.images.decoding import DecodedImage, load_image, load_upright_size
 from engine.images.faults import PictureFaultError, first_names
-from engine.images.pillow import lenient_pillow
 
-CLEARLY = 2.0  # times as colourful must one half be as the other
+MIN_COLORFULNESS_RATIO = 2.0  # between the two halves, so that the sketch can be detected
 
 
 class SideBySide(FolderSource):
-    """Pictures with two halves; which of them is the sketch is seen from a sample, or said."""
+    """Pictures with two halves; the sketch is given by an option or detected in a sample."""
 
-    is_cut = True
+    is_side_by_side = True
 
-    def __init__(self, listing: Listing, options: Options, left_out: Collection[str]) -> None:
-        super().__init__("sidebyside", [listing], str(listing.root), options, left_out)
+    def __init__(self, listing: Listing, options: SourceOptions, excluded: Collection[str]) -> None:
+        super().__init__("sidebyside", [listing], str(listing.root), options, excluded)
 
     @property
     def about(self) -> str:
-        """What it is, and how the halves were told apart."""
-        return f"side-by-side pairs in {self.root}: {self._halves.told}"
+        """A description in one line, with the detected halves."""
+        return f"side-by-side pairs in {self.root}: {self._halves.description}"
 
     @property
     def channels(self) -> int:
-        """4 where the sample's sketches are grey."""
-        return 4 if self._halves.is_grey else 6
+        """4 if the sketches of a sample are grey, else 6."""
+        return 4 if self._halves.is_sketch_grey else 6
 
     @cached_property
     def _halves(self) -> "_Halves":
         return _detect_halves(self)
 
-    def require_sound(self) -> None:
-        """Every picture can be cut into two equal halves, by the headers."""
-        super().require_sound()
-        _ = self._halves  # says so where they cannot be told apart
-        odd = _odd_widths(self.root, self._names, self.version)
+    def require_valid(self) -> None:
+        """Checks that the sketch is known and that all pictures have an even width.
+
+        The widths come from the file headers; no picture is decoded for them.
+
+        Raises:
+            BadInputError: the halves cannot be told apart, or some widths are odd.
+        """
+        super().require_valid()
+        _ = self._halves  # raises BadInputError if the sketch cannot be detected
+        odd = _names_of_odd_width(self.root, self._names, self.version)
         if odd:
             raise BadInputError(
                 f"{len(odd):,} pictures of {self.root} have an odd width and no two equal halves: "
-                f"{first_names(odd)}. `python -m engine data check {self.text} --clean` leaves "
-                "them out."
+                f"{first_names(odd)}. `python -m engine data check {self.text} --clean` excludes "
+                "them."
             )
 
-    def read(self, name: str, needed: int) -> Picture:
-        """Reads a picture of both halves."""
-        picture = read_picture(self.root / name, (2 * needed, needed))
-        if picture.size[0] % 2:
-            raise PictureFaultError(
-                "odd_width", f"{picture.size[0]} pixels wide: it has no two equal halves"
-            )
+    def load_both_halves(self, name: str, needed_px: int) -> DecodedImage:
+        """Loads a picture, not yet cut in two.
+
+        Raises:
+            PictureFaultError: the file cannot be decoded, or its width is odd.
+        """
+        picture = load_image(self.root / name, (2 * needed_px, needed_px))
+        width, _ = picture.size
+        if width % 2:
+            detail = f"{width} pixels wide: it has no two equal halves"
+            raise PictureFaultError("odd_width", detail)
         return picture
 
-    def open(self, name: str, needed: int) -> Opened:
-        """Reads a pair."""
-        picture = self.read(name, needed)
-        left, right = _cut(picture)
+    def load_pair(self, name: str, needed_px: int) -> LoadedPair:
+        """Loads a pair."""
+        picture = self.load_both_halves(name, needed_px)
+        left, right = _cut(picture.image)
         sketch, colours = (left, right) if self._halves.sketch == "left" else (right, left)
-        size = (picture.size[0] // 2, picture.size[1])
-        return opened(size, picture.notes, [as_sketch(sketch, self.channels), colours])
+        width, height = picture.size
+        return loaded_pair((width // 2, height), picture.notes, sketch, colours, self.channels)
 
 
 @lru_cache(maxsize=8)
-def _odd_widths(root: Path, names: tuple[str, ...], version: str) -> tuple[str, ...]:
-    """The pictures of odd width, by their headers; asked again only when the folder changes."""
-    found = []
-    with lenient_pillow():
-        for name in names:
-            # Of one that cannot be read packing says what is wrong, and leaves a few such out.
-            with suppress(PictureFaultError):
-                if read_size(root / name)[0] % 2:
-                    found.append(name)
-    return tuple(found)
+def _names_of_odd_width(root: Path, names: tuple[str, ...], version: str) -> tuple[str, ...]:
+    """Returns the pictures of odd width, by their headers; cached until the folder changes."""
+    odd = []
+    for name in names:
+        # Skipped: unreadable files, which packing reports, and excludes if they are few.
+        with suppress(PictureFaultError):
+            width, _ = load_upright_size(root / name)
+            if width % 2:
+                odd.append(name)
+    return tuple(odd)
 
 
 @dataclass(frozen=True)
 class _Halves:
-    """Which half is the sketch, whether it is grey, and how that was found, in words."""
+    """The half that is the sketch (`left` or `right`), whether it is grey, and a description."""
 
     sketch: str
-    is_grey: bool
-    told: str
+    is_sketch_grey: bool
+    description: str
 
 
 def _detect_halves(source: SideBySide) -> _Halves:
-    """The half with less colour is the sketch, in a sample of the pictures."""
-    seen = sample(source.names(), lambda name: source.read(name, DETECTED_AT))
-    if not seen:
+    """Measures the colourfulness of both halves in a sample; the sketch has less, if not given."""
+    pictures = load_sample(source.names(), lambda name: source.load_both_halves(name, DETECTION_PX))
+    if not pictures:
         return _Halves("left", False, "no picture of a sample can be cut in two halves")
-    halves = [_cut(picture) for picture in seen]
-    left, right = (colourfulness([both[side] for both in halves]) for side in (0, 1))
-    measured = f"colourfulness {left:.1f} left, {right:.1f} right, in {len(seen)} pictures"
+    halves = [_cut(picture.image) for picture in pictures]
+    left, right = (median_colorfulness([pair[side] for pair in halves]) for side in (0, 1))
+    measured = f"colourfulness {left:.1f} left, {right:.1f} right, in {len(pictures)} pictures"
     sketch = source.options.sketch
     if sketch == "auto":
-        if max(left, right) < checks.GREY or max(left, right) < CLEARLY * min(left, right):
+        low, high = sorted((left, right))
+        if high < color.GREY_COLORFULNESS or high < MIN_COLORFULNESS_RATIO * low:
             raise BadInputError(
-                f"The halves of the pictures in {source.root} are alike in colour ({measured}). "
-                "Say which is the sketch: add ?sketch=left or ?sketch=right to the source."
+                f"The halves of the pictures in {source.root} are similar in colour ({measured}). "
+                "Name the half with the sketch: add ?sketch=left or ?sketch=right to the source."
             )
         sketch = "left" if left < right else "right"
-    other = "right" if sketch == "left" else "left"
-    is_grey = (left if sketch == "left" else right) < checks.GREY
-    return _Halves(sketch, is_grey, f"sketch {sketch}, colours {other} ({measured})")
+    colours = "right" if sketch == "left" else "left"
+    is_sketch_grey = (left if sketch == "left" else right) < color.GREY_COLORFULNESS
+    return _Halves(sketch, is_sketch_grey, f"sketch {sketch}, colours {colours} ({measured})")
 
 
-def _cut(picture: Picture) -> tuple[Image.Image, Image.Image]:
-    """Left and right half, apart before they are scaled: neither may see the other's edge.
+def _cut(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Cuts an image into its left and right half.
 
-    A JPEG that was decoded smaller may have an odd width by now; its middle column is shared, and
-    left out.
+    This happens before scaling, so that no half contains pixels of the other. A JPEG decoded at a
+    reduced size may have an odd width; its middle column belongs to neither half.
     """
-    width, height = picture.image.size
-    half = width // 2
-    boxes = ((0, 0, half, height), (width - half, 0, width, height))
-    left, right = (picture.image.crop(box) for box in boxes)
+    width, height = image.size
+    half_width = width // 2
+    left = image.crop((0, 0, half_width, height))
+    right = image.crop((width - half_width, 0, width, height))
     return left, right

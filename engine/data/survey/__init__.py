@@ -1,14 +1,13 @@
-"""Scans a source once and stores what was found.
+"""Scans a source once and stores the results.
 
 Modules:
     survey: runs and stores a scan.
     scan: reads all pairs of a source on all cores.
-    measurements: measurements of one pair.
+    measurements: measurements of each pair.
     duplicates: exact and near duplicates.
-    checks: faults of single files and of the set.
+    checks: faults of pairs as members of a set.
     statistics: sizes, values, colours and lines of a source, split by split.
-    summary: reads a stored survey for display.
-    exclusions: the list of excluded files.
+    summary: loads the stored statistics and renders the example pairs.
 
 Not here: jobs and progress (`workers.survey`). Torch-free.
 """

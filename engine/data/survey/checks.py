@@ -1,6 +1,7 @@
-"""What is wrong with pictures as members of a set: copies, blanks, greys, and unlike sizes.
+"""Finds faults of pairs as members of a set: duplicates, blank and grey pictures, unusual sizes.
 
-Faults of single files are told by whoever opens them; here facts of all are compared.
+Faults of single files are found by the sources that load them. Here the measurements of all pairs
+are compared.
 """
 
 from collections import Counter
@@ -9,148 +10,160 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.survey.measurements import Facts
+from engine.data.survey.measurements import PairMeasurements
+from engine.images import color
 from engine.images.faults import Fault, Severity
 
-SMALLEST = 32  # pixels a side, the smallest that is trained at
-BLANK = 2.0  # levels of 255; the spread of a picture of one colour, or nearly
-GREY = 2.0  # colourfulness; JPEG leaves a little in grey pictures
-UNIFORM = 0.9  # the share of pictures of one size from which on others are unlike
-UNLIKE = 1.25  # times as long or short a side, among such
-FAR = 4.0  # times as long or short a side, among mixed sizes
-ASPECT = 2.0  # times as wide or tall
-SEAM = 1.02  # times as wide or tall a half, where nearly all halves have one shape
+MIN_SIDE_PX = 32  # the smallest training size
+BLANK_SPREAD = 2.0  # of 255 levels; pictures with a smaller standard deviation are blank
+UNIFORM_SHARE = 0.9  # a set is uniform if this share of its pictures has one size or shape
+# Largest ratio between the sides of a picture and the usual sides.
+MAX_SIZE_RATIO_IF_UNIFORM, MAX_SIZE_RATIO_IF_MIXED = 1.25, 4.0
+# Largest ratio between the aspect (width : height) of a picture and the usual aspect; the second
+# applies to the halves of pictures in a set of uniform shape.
+MAX_ASPECT_RATIO, MAX_HALF_ASPECT_RATIO = 2.0, 1.02
 
 
 def set_faults(
-    facts: Facts,
+    measurements: PairMeasurements,
     given: Sequence[str | None],
     copies: dict[int, int],
-    lookalikes: NDArray[np.intp],
+    near_duplicates: NDArray[np.intp],
     source_label: str,
-    is_cut: bool,
+    is_side_by_side: bool,
 ) -> list[Fault]:
-    """Everything that is wrong with pairs as a set.
+    """Finds all faults of pairs as members of a set.
 
     Args:
-        facts: a row each.
+        measurements: of all pairs.
         given: the split that the user gave each pair.
-        copies: position -> that of the same pair before it.
-        lookalikes: [M, 2] positions of pairs that look alike.
-        source_label: what the source half is called.
-        is_cut: whether pairs were cut from pictures with two halves.
+        copies: position of a copy -> position of the first such pair.
+        near_duplicates: [M, 2] positions of pairs that look alike.
+        source_label: the name of the source half, `sketch` or `grey`.
+        is_side_by_side: whether pairs were cut from pictures with two halves.
     """
     return [
-        *_copies(facts, given, copies),
-        *_lookalikes(facts, given, copies, lookalikes),
-        *_blanks_and_greys(facts, source_label),
-        *_sizes(facts),
-        *(_seams(facts) if is_cut else ()),
+        *_copies(measurements, given, copies),
+        *_near_duplicates(measurements, given, copies, near_duplicates),
+        *_blank_and_grey(measurements, source_label),
+        *_sizes(measurements),
+        *(_half_shapes(measurements) if is_side_by_side else ()),
     ]
 
 
-def _copies(facts: Facts, given: Sequence[str | None], copies: dict[int, int]) -> Iterator[Fault]:
+def _copies(
+    measurements: PairMeasurements, given: Sequence[str | None], copies: dict[int, int]
+) -> Iterator[Fault]:
     for position, original in copies.items():
-        name = facts.names[original]
-        detail = f"the same picture as {name}"
+        detail = f"the same picture as {measurements.names[original]}"
         severity: Severity = "warning"
         if given[position] != given[original]:
             detail, severity = f"{detail}, in another split", "error"
-        yield _fault(facts, position, "duplicate", severity, detail)
-    # The first of them is kept; it is named, so that whoever looks finds both.
-    for original, position in {
-        original: copy for copy, original in reversed(copies.items())
-    }.items():
-        yield _fault(
-            facts, original, "duplicate", "note", f"stands again as {facts.names[position]}"
-        )
+        yield _fault(measurements, position, "duplicate", severity, detail)
+    # The first picture is kept; a note on it names its first copy, so that users find both.
+    first_copies = {original: copy for copy, original in reversed(copies.items())}
+    for original, copy in first_copies.items():
+        detail = f"{measurements.names[copy]} is a copy of it"
+        yield _fault(measurements, original, "duplicate", "note", detail)
 
 
-def _lookalikes(
-    facts: Facts,
+def _near_duplicates(
+    measurements: PairMeasurements,
     given: Sequence[str | None],
     copies: dict[int, int],
-    lookalikes: NDArray[np.intp],
+    near_duplicates: NDArray[np.intp],
 ) -> Iterator[Fault]:
-    first: dict[int, int] = {}
-    for one, other in lookalikes.tolist():
+    # For each pair, one near duplicate before it is named: preferably one in another split.
+    originals: dict[int, int] = {}
+    for one, other in near_duplicates.tolist():
         if other in copies:
             continue
-        parted = other in first and given[other] == given[first[other]] != given[one]
-        if other not in first or parted:  # one that lies in another split says more
-            first[other] = one
-    for position, original in first.items():
-        detail = f"looks like {facts.names[original]}"
+        is_in_another_split = (
+            other in originals and given[other] == given[originals[other]] != given[one]
+        )
+        if other not in originals or is_in_another_split:
+            originals[other] = one
+    for position, original in originals.items():
+        detail = f"looks like {measurements.names[original]}"
         severity: Severity = "note"
         if given[position] != given[original]:
             detail, severity = f"{detail}, in another split", "warning"
-        yield _fault(facts, position, "near_duplicate", severity, detail)
-    for original, position in {one: other for other, one in reversed(first.items())}.items():
-        if original not in first:
-            detail = f"looks like {facts.names[position]}"
-            yield _fault(facts, original, "near_duplicate", "note", detail)
+        yield _fault(measurements, position, "near_duplicate", severity, detail)
+    first_near_duplicates = {one: other for other, one in reversed(originals.items())}
+    for original, position in first_near_duplicates.items():
+        if original not in originals:
+            detail = f"looks like {measurements.names[position]}"
+            yield _fault(measurements, original, "near_duplicate", "note", detail)
 
 
-def _blanks_and_greys(facts: Facts, source_label: str) -> Iterator[Fault]:
-    spread, colorfulness = facts.columns["spread"], facts.columns["colorfulness"]
-    empty_source, empty_target = spread[:, 0] < BLANK, spread[:, 1:].max(1, initial=0) < BLANK
-    median = float(np.median(colorfulness)) if len(facts) else 0.0
-    for position in np.flatnonzero(empty_source | empty_target).tolist():
-        both = empty_source[position] and empty_target[position]
-        half = "" if both else source_label if empty_source[position] else "colour picture"
-        detail = f"{'it' if both else f'its {half}'} is of one colour, or nearly"
-        yield _fault(facts, position, "blank", "warning", detail)
-    for position in np.flatnonzero((colorfulness < GREY) & ~empty_target).tolist():
+def _blank_and_grey(measurements: PairMeasurements, source_label: str) -> Iterator[Fault]:
+    spread, colorfulness = measurements.columns["spread"], measurements.columns["colorfulness"]
+    is_source_blank = spread[:, 0] < BLANK_SPREAD
+    is_target_blank = spread[:, 1:].max(1, initial=0) < BLANK_SPREAD
+    for position in np.flatnonzero(is_source_blank | is_target_blank).tolist():
+        subject = f"its {source_label}" if is_source_blank[position] else "its colour picture"
+        if is_source_blank[position] and is_target_blank[position]:
+            subject = "it"
+        detail = f"{subject} has only one colour, or nearly so"
+        yield _fault(measurements, position, "blank", "warning", detail)
+    median = float(np.median(colorfulness)) if len(measurements) else 0.0
+    is_grey = (colorfulness < color.GREY_COLORFULNESS) & ~is_target_blank
+    for position in np.flatnonzero(is_grey).tolist():
         detail = f"colourfulness {colorfulness[position]:.1f}; the set's median is {median:.1f}"
-        yield _fault(facts, position, "grey", "warning", detail)
+        yield _fault(measurements, position, "grey", "warning", detail)
 
 
-def _sizes(facts: Facts) -> Iterator[Fault]:
-    width, height = facts.columns["width"], facts.columns["height"]
-    if not len(facts) or not width.any():
+def _sizes(measurements: PairMeasurements) -> Iterator[Fault]:
+    width, height = measurements.columns["width"], measurements.columns["height"]
+    if not len(measurements) or not width.any():
         return
-    for position in np.flatnonzero(np.minimum(width, height) < SMALLEST).tolist():
-        detail = f"{_size(facts, position)} pixels; {SMALLEST} a side is the least"
-        yield _fault(facts, position, "too_small", "warning", detail)
-    (usual, count), *_ = Counter(zip(width.tolist(), height.tolist(), strict=True)).most_common(1)
-    is_uniform = count >= UNIFORM * len(facts)
+    is_small = np.minimum(width, height) < MIN_SIDE_PX
+    for position in np.flatnonzero(is_small).tolist():
+        detail = f"{_size(measurements, position)} pixels; each side needs at least {MIN_SIDE_PX}"
+        yield _fault(measurements, position, "too_small", "warning", detail)
+    sizes = Counter(zip(width.tolist(), height.tolist(), strict=True))
+    ((usual_size, count),) = sizes.most_common(1)
+    is_uniform = count >= UNIFORM_SHARE * len(measurements)
     if not is_uniform:
-        usual = (float(np.median(width)), float(np.median(height)))
-    limit = UNLIKE if is_uniform else FAR
-    aspect = (width / height) / (usual[0] / usual[1])
-    unlike = (_times(width / usual[0]) > limit) & (_times(height / usual[1]) > limit)
-    unlike |= _times(aspect) > ASPECT
-    unlike &= np.minimum(width, height) >= SMALLEST
-    for position in np.flatnonzero(unlike).tolist():
-        detail = f"{_size(facts, position)} pixels where {usual[0]:.0f}x{usual[1]:.0f} is usual"
-        yield _fault(facts, position, "outlier", "note", detail)
+        usual_size = (float(np.median(width)), float(np.median(height)))
+    usual_width, usual_height = usual_size
+    max_ratio = MAX_SIZE_RATIO_IF_UNIFORM if is_uniform else MAX_SIZE_RATIO_IF_MIXED
+    is_outlier = (_ratio(width / usual_width) > max_ratio) & (
+        _ratio(height / usual_height) > max_ratio
+    )
+    is_outlier |= _ratio((width / height) / (usual_width / usual_height)) > MAX_ASPECT_RATIO
+    for position in np.flatnonzero(is_outlier & ~is_small).tolist():
+        usual = f"{usual_width:.0f}x{usual_height:.0f}"
+        detail = f"{_size(measurements, position)} pixels; the usual size is {usual}"
+        yield _fault(measurements, position, "outlier", "note", detail)
 
 
-def _seams(facts: Facts) -> Iterator[Fault]:
-    """Halves of another shape than nearly all: the seam may not be where they were cut."""
-    aspect = facts.columns["width"] / np.maximum(facts.columns["height"], 1)
-    if not len(facts):
+def _half_shapes(measurements: PairMeasurements) -> Iterator[Fault]:
+    """Finds halves of another shape than nearly all others: the cut may miss their border."""
+    if not len(measurements):
         return
-    usual = float(np.median(aspect))
-    other = _times(aspect / usual) > SEAM
-    if other.mean() > 1 - UNIFORM:
+    aspect = measurements.columns["width"] / np.maximum(measurements.columns["height"], 1)
+    is_unusual = _ratio(aspect / float(np.median(aspect))) > MAX_HALF_ASPECT_RATIO
+    if is_unusual.mean() > 1 - UNIFORM_SHARE:
         return
-    for position in np.flatnonzero(other).tolist():
-        detail = (
-            f"its halves have {_size(facts, position)} pixels, unlike the others: look at its seam"
-        )
-        yield _fault(facts, position, "size_mismatch", "warning", detail)
+    for position in np.flatnonzero(is_unusual).tolist():
+        size = _size(measurements, position)
+        detail = f"its halves have {size} pixels, unlike the others: check where the halves meet"
+        yield _fault(measurements, position, "size_mismatch", "warning", detail)
 
 
-def _times(ratio: NDArray[np.floating]) -> NDArray[np.floating]:
-    """How many times as large or small: at least 1."""
-    times: NDArray[np.floating] = np.maximum(ratio, 1 / np.maximum(ratio, 1e-9))
-    return times
+def _ratio(quotient: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Returns the quotient of the larger by the smaller value: at least 1."""
+    ratio: NDArray[np.floating] = np.maximum(quotient, 1 / np.maximum(quotient, 1e-9))
+    return ratio
 
 
-def _size(facts: Facts, position: int) -> str:
-    return f"{facts.columns['width'][position]:.0f}x{facts.columns['height'][position]:.0f}"
+def _size(measurements: PairMeasurements, position: int) -> str:
+    width, height = (measurements.columns[name][position] for name in ("width", "height"))
+    return f"{width:.0f}x{height:.0f}"
 
 
-def _fault(facts: Facts, position: int, kind: str, severity: Severity, detail: str) -> Fault:
-    return Fault(facts.names[position], kind, severity, detail)
+def _fault(
+    measurements: PairMeasurements, position: int, kind: str, severity: Severity, detail: str
+) -> Fault:
+    return Fault(measurements.names[position], kind, severity, detail)

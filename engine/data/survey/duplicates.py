@@ -1,8 +1,9 @@
-"""Which pairs are the same picture, or look it: exact duplicates and look-alikes.
+"""Finds exact and near duplicates among the pairs of a source.
 
-Look-alikes are found by a difference hash (64 bits of which neighbour is brighter, Krawetz 2013)
-and confirmed by the correlation of small grey pictures. Pairs are alike when either half is: a
-sketch that was trained on with red must not be judged with green.
+Near duplicates are found by a difference hash (64 bits that state which neighbour is brighter,
+Krawetz 2013) and confirmed by the correlation of small grey pictures. Two pairs are near duplicates
+if their sources or their targets are: a sketch that was trained on in red must not be evaluated in
+green.
 """
 
 from collections.abc import Callable
@@ -10,93 +11,111 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.survey.measurements import PRINT, Facts
+from engine.data.survey.measurements import SMALL_GREY_PX, PairMeasurements
 
-MAX_DISTANCE = 8  # bits of 64 in which the hashes of look-alikes may differ
+MAX_HASH_DISTANCE = 8  # of 64 bits, between the hashes of near duplicates
 MIN_CORRELATION = 0.99
-_CLEARLY = 2  # levels of 255 by which a neighbour must be brighter; less is noise
-_COMPARED = 4_000_000  # pairs of hashes at a time, which takes 32 MB
-_CONFIRMED = 50_000  # pairs confirmed at a time
-_PARTNERS = 16  # look-alikes before it that a picture is joined with; in a film all would be
+_MIN_STEP = 2  # of 255 levels; a neighbour that is brighter by less counts as equal
+_HASH_PAIRS_AT_ONCE = 4_000_000  # comparisons in one array, which takes 32 MB
+_CANDIDATES_AT_ONCE = 50_000  # pairs whose correlation is computed in one array
+# In a film, every picture is a near duplicate of all pictures before it; a few are enough to join
+# them in one group.
+_MAX_PARTNERS = 16
 
 
-class Clusters:
-    """Sets that grow together: who was joined, directly or through others, is in one."""
+class DisjointSets:
+    """A union-find structure: members that were joined, also through others, share a set."""
 
     def __init__(self, count: int) -> None:
         self._parents = list(range(count))
 
     def find(self, member: int) -> int:
-        """The first member of its set."""
+        """Returns the first member of a member's set."""
         while self._parents[member] != member:
             self._parents[member] = self._parents[self._parents[member]]
             member = self._parents[member]
         return member
 
     def join(self, one: int, other: int) -> None:
-        """Makes two sets one."""
+        """Joins the sets of two members."""
         first, second = sorted((self.find(one), self.find(other)))
         self._parents[second] = first
 
 
-def find_copies(facts: Facts) -> dict[int, int]:
-    """Position -> the first pair that is exactly the same; first pairs are left out."""
+def find_copies(measurements: PairMeasurements) -> dict[int, int]:
+    """Finds pairs with equal digests: position of each copy -> position of the first such pair."""
     first: dict[str, int] = {}
     copies = {}
-    for position, digest in enumerate(facts.digests):
+    for position, digest in enumerate(measurements.digests):
         original = first.setdefault(digest, position)
         if original != position:
             copies[position] = original
     return copies
 
 
-def find_lookalikes(facts: Facts, poll: Callable[[], None] = lambda: None) -> NDArray[np.intp]:
-    """Pairs of positions (first < second) that look alike in either half: [M, 2], sorted.
+def find_near_duplicates(
+    measurements: PairMeasurements, poll: Callable[[], None] = lambda: None
+) -> NDArray[np.intp]:
+    """Finds pairs whose sources or targets look alike: sorted positions [M, 2], first < second.
 
     Args:
-        facts: a row each.
-        poll: called now and then; may raise to end it.
+        measurements: of all pairs.
+        poll: called regularly; may raise to stop the search.
     """
-    if not len(facts):
+    if not len(measurements):
         return np.empty((0, 2), np.intp)
-    found = [_lookalikes(facts.prints[:, half], poll) for half in (0, 1)]
-    pairs: NDArray[np.intp] = np.unique(np.concatenate(found), axis=0)
-    return pairs
+    sources, targets = (measurements.small_greys[:, half] for half in (0, 1))
+    matches = [_find_similar(sources, poll), _find_similar(targets, poll)]
+    near_duplicates: NDArray[np.intp] = np.unique(np.concatenate(matches), axis=0)
+    return near_duplicates
 
 
-def _lookalikes(prints: NDArray[np.uint8], poll: Callable[[], None]) -> NDArray[np.intp]:
-    hashes = _difference_hash(prints)
-    flat = prints.reshape(len(prints), -1).astype(np.float32)
-    centred = flat - flat.mean(1, keepdims=True)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    unit = centred / np.maximum(norms, 1e-6)
-    found = [np.empty((0, 2), np.intp)]
-    partners = np.zeros(len(hashes), np.int64)
-    rows_at_once = max(1, _COMPARED // max(1, len(hashes)))
+def _find_similar(greys: NDArray[np.uint8], poll: Callable[[], None]) -> NDArray[np.intp]:
+    """Finds similar pictures among [N, 16, 16] bytes: positions [M, 2], first < second."""
+    hashes, directions = _difference_hash(greys), _unit_vectors(greys)
+    matches = [np.empty((0, 2), np.intp)]
+    n_partners = np.zeros(len(hashes), np.int64)  # of each picture, among those before it
+    rows_at_once = max(1, _HASH_PAIRS_AT_ONCE // max(1, len(hashes)))
     for start in range(0, len(hashes), rows_at_once):
+        # Candidates: pairs of this block and all later pictures whose hashes are close.
         block = hashes[start : start + rows_at_once]
         distances = np.bitwise_count(block[:, None] ^ hashes[None, start:])
-        has_room = partners[start:] < _PARTNERS
-        rows, columns = np.nonzero(np.triu((distances <= MAX_DISTANCE) & has_room, 1))
+        has_few_partners = n_partners[start:] < _MAX_PARTNERS
+        is_candidate = np.triu((distances <= MAX_HASH_DISTANCE) & has_few_partners, 1)
+        candidates = np.stack(np.nonzero(is_candidate), axis=1) + start
         poll()
-        for at in range(0, len(rows), _CONFIRMED):
-            first, second = rows[at : at + _CONFIRMED], columns[at : at + _CONFIRMED]
-            candidates = np.stack([first, second], axis=1) + start
-            alike = np.einsum("nd,nd->n", unit[candidates[:, 0]], unit[candidates[:, 1]])
-            found.append(candidates[alike > MIN_CORRELATION])
-            partners += np.bincount(found[-1][:, 1], minlength=len(partners))
-    return np.concatenate(found)
+        # Confirmation: the correlation of the two pictures.
+        for at in range(0, len(candidates), _CANDIDATES_AT_ONCE):
+            some = candidates[at : at + _CANDIDATES_AT_ONCE]
+            correlations = np.einsum("nd,nd->n", directions[some[:, 0]], directions[some[:, 1]])
+            confirmed = some[correlations > MIN_CORRELATION]
+            matches.append(confirmed)
+            n_partners += np.bincount(confirmed[:, 1], minlength=len(n_partners))
+    return np.concatenate(matches)
 
 
-def _difference_hash(prints: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """[N, 16, 16] bytes -> [N]: 8 rows of 8 bits, each whether the right neighbour is brighter."""
-    rows = prints.reshape(len(prints), 8, 2, PRINT).mean(2)
-    columns = np.linspace(0, PRINT - 1, 9)
+def _unit_vectors(greys: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Subtracts the mean of each picture and scales to length 1, so that products correlate."""
+    flat = greys.reshape(len(greys), -1).astype(np.float32)
+    centred = flat - flat.mean(1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    units: NDArray[np.float32] = centred / np.maximum(norms, 1e-6)
+    return units
+
+
+def _difference_hash(greys: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Computes hashes of pictures [N, 16, 16] -> [N].
+
+    A hash has 8 rows of 8 bits; each bit states whether the right neighbour is clearly brighter.
+    """
+    eight_rows = greys.reshape(len(greys), 8, 2, SMALL_GREY_PX).mean(2)
+    columns = np.linspace(0, SMALL_GREY_PX - 1, 9)
     left = np.floor(columns).astype(int)
+    right = np.minimum(left + 1, SMALL_GREY_PX - 1)
     share = columns - left
-    nine = rows[..., left] * (1 - share) + rows[..., np.minimum(left + 1, PRINT - 1)] * share
-    bits = np.diff(nine, axis=2) > _CLEARLY
-    packed: NDArray[np.uint64] = (
-        np.packbits(bits.reshape(len(prints), 64), axis=1).view(np.uint64).reshape(-1)
+    nine_columns = eight_rows[..., left] * (1 - share) + eight_rows[..., right] * share
+    bits = np.diff(nine_columns, axis=2) > _MIN_STEP
+    hashes: NDArray[np.uint64] = (
+        np.packbits(bits.reshape(len(greys), 64), axis=1).view(np.uint64).reshape(-1)
     )
-    return packed
+    return hashes

@@ -1,9 +1,8 @@
-"""Goes through the pairs of a source once, on all cores, in order, holding only a few at a time.
+"""Reads the pairs of a source on all cores, in order, with only a few pairs in memory at a time.
 
-Threads suffice: decoding and scaling happen outside Python's lock.
+Threads are enough, because decoding and scaling release Python's global lock.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,115 +11,115 @@ from typing import TypeVar
 
 import numpy as np
 
-from engine.data.pairs import GLANCE, Opened, Pixels
-from engine.data.sources.registry import Source
+from engine.data.pairs import THUMBNAIL_PX, LoadedPair, Pixels
+from engine.data.sources.interface import Source
 from engine.images.faults import Fault, PictureFaultError
-from engine.images.pillow import lenient_pillow
+from engine.system import processes
 
 T = TypeVar("T")
 
-NEEDED = 256  # pixels that pictures are decoded for; up to it, facts are the same for all sizes
-AT_ONCE = 16  # pairs in one thread's hands
-BYTES_AT_ONCE = 16 * 2**20  # and no more than this, drawn
-WAITING = 3  # portions per thread that may be done before they are taken
+# Smallest size for which images are decoded, so that measurements agree for all sizes up to it.
+DECODE_PX = 256
+MAX_CHUNK_PAIRS = 16
+MAX_CHUNK_BYTES = 16 * 2**20  # of rendered pairs
+PENDING_CHUNKS_PER_THREAD = 3
 
 
 @dataclass(frozen=True)
-class Portion:
-    """Some pairs after each other.
+class PairChunk:
+    """Some consecutive pairs of a source.
 
     Attributes:
         names: of the pairs that could be read.
-        opened: what is known of each, its pictures let go.
-        drawn: [side, side, C] bytes of each, where they are asked for.
-        glances: [N, 64, 64, C] bytes, where they are asked for.
-        faults: of those that could not be read.
+        pairs: the size and notes of each; their images are already released.
+        rendered: [side, side, C] bytes of each, if `ScanOptions.px` is set.
+        thumbnails: [N, 64, 64, C] bytes, if `ScanOptions.with_thumbnails` is set.
+        faults: of the pairs that could not be read.
     """
 
     names: tuple[str, ...]
-    opened: tuple[Opened, ...]
-    drawn: tuple[Pixels, ...]
-    glances: Pixels
+    pairs: tuple[LoadedPair, ...]
+    rendered: tuple[Pixels, ...]
+    thumbnails: Pixels
     faults: tuple[Fault, ...]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is wanted of each pair.
+class ScanOptions:
+    """What a scan makes of each pair.
 
     Attributes:
-        px: the size at which it is drawn; None: not at all.
-        glance: whether it is looked at for measuring.
+        px: the size at which pairs are rendered; None: they are not rendered.
+        with_thumbnails: whether the thumbnails for measuring are made.
     """
 
     px: int | None
-    glance: bool
+    with_thumbnails: bool
 
 
-def read_portions(
+def iterate_chunks(
     source: Source,
     names: Sequence[str],
-    wanted: Wanted,
-    finish: Callable[[Portion], T],
+    options: ScanOptions,
+    process_chunk: Callable[[PairChunk], T],
 ) -> Iterator[T]:
-    """Reads and draws pairs; yields what is made of them, in the order of their names.
+    """Reads pairs in threads; yields the processed chunks in the order of the names.
 
     Args:
-        source: whose.
-        names: which.
-        wanted: what of them.
-        finish: what each thread does with its portion.
+        source: the source of the pairs.
+        names: the pairs to read.
+        options: what is made of each pair.
+        process_chunk: called with each chunk, in the thread that read the chunk.
     """
-    workers = count_cores()
-    largest = max(wanted.px or 0, GLANCE) ** 2 * source.channels
-    step = max(1, min(AT_ONCE, BYTES_AT_ONCE // largest))
-    portions = iter([names[start : start + step] for start in range(0, len(names), step)])
-    waiting: deque[Future[T]] = deque()
+    n_threads = processes.count_cores()
+    pair_bytes = max(options.px or 0, THUMBNAIL_PX) ** 2 * source.channels
+    chunk_pairs = max(1, min(MAX_CHUNK_PAIRS, MAX_CHUNK_BYTES // pair_bytes))
+    pending: deque[Future[T]] = deque()
 
-    def work(some: Sequence[str]) -> T:
-        return finish(_read(source, some, wanted))
+    def load_and_process(chunk_names: Sequence[str]) -> T:
+        return process_chunk(_load_chunk(source, chunk_names, options))
 
-    with lenient_pillow(), ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(n_threads) as pool:
         try:
-            for portion in portions:
-                waiting.append(pool.submit(work, portion))
-                if len(waiting) >= workers * WAITING:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for start in range(0, len(names), chunk_pairs):
+                pending.append(pool.submit(load_and_process, names[start : start + chunk_pairs]))
+                if len(pending) >= n_threads * PENDING_CHUNKS_PER_THREAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def count_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _read(source: Source, names: Sequence[str], wanted: Wanted) -> Portion:
-    kept, opened, faults = [], [], []
-    drawn: list[Pixels] = []
-    glances: list[Pixels] = []
+def _load_chunk(source: Source, names: Sequence[str], options: ScanOptions) -> PairChunk:
+    readable_names: list[str] = []
+    pairs: list[LoadedPair] = []
+    rendered: list[Pixels] = []
+    thumbnails: list[Pixels] = []
+    faults: list[Fault] = []
     for name in names:
         try:
-            pair = source.open(name, max(wanted.px or 0, NEEDED))
-            picture = pair.draw(wanted.px) if wanted.px else None
-            look = pair.glance() if wanted.glance else None
+            pair = source.load_pair(name, max(options.px or 0, DECODE_PX))
+            pixels = pair.render(options.px) if options.px else None
+            thumbnail = pair.thumbnail() if options.with_thumbnails else None
         except PictureFaultError as error:
             faults.append(error.fault(name))
             continue
-        kept.append(name)
-        opened.append(Opened(pair.size, pair.notes, _let_go, _let_go))
-        if picture is not None:
-            drawn.append(picture)
-        if look is not None:
-            glances.append(look)
-    empty = np.empty((0, GLANCE, GLANCE, source.channels), np.uint8)
-    stack = np.stack(glances) if glances else empty
-    return Portion(tuple(kept), tuple(opened), tuple(drawn), stack, tuple(faults))
+        readable_names.append(name)
+        pairs.append(LoadedPair(pair.size, pair.notes, _released, _released))
+        if pixels is not None:
+            rendered.append(pixels)
+        if thumbnail is not None:
+            thumbnails.append(thumbnail)
+    no_thumbnails = np.empty((0, THUMBNAIL_PX, THUMBNAIL_PX, source.channels), np.uint8)
+    return PairChunk(
+        tuple(readable_names),
+        tuple(pairs),
+        tuple(rendered),
+        np.stack(thumbnails) if thumbnails else no_thumbnails,
+        tuple(faults),
+    )
 
 
-def _let_go(px: int = 0) -> Pixels:
-    raise AssertionError("the pictures have been let go")
+def _released(px: int = 0) -> Pixels:
+    raise AssertionError("the images of this pair were released")

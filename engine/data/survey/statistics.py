@@ -1,6 +1,6 @@
-"""A source in figures and examples, per split: what the Data page and `data describe` show.
+"""Computes the statistics and picks the examples that the Data page and `data describe` show.
 
-Made once, together with the survey, and stored: whoever shows it computes nothing.
+They are computed once, together with the survey, and stored with it.
 """
 
 import math
@@ -14,31 +14,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.pairs import Pixels
-from engine.data.splits import SPLITS
-from engine.data.survey.measurements import Facts
+from engine.data.pairs import SPLITS, Pixels
+from engine.data.survey.measurements import PairMeasurements
 from engine.images import color
 from engine.metrics import intervals
 
-PALETTE = 1_000  # pairs whose colours are counted
-AB_BINS, AB_REACH = 65, 110.0  # of a and b, each from -110 to 110; grey is in the middle one
-BINS = 24  # of histograms over pairs
-TABLE_BITS = 6  # of each channel, by which a colour's a and b are looked up
-LEVELS = 64  # bins of the values 0..255
+COLOUR_SAMPLE_PAIRS = 1_000  # pairs whose colours are counted
+AB_BINS, AB_RANGE = 65, 110.0  # bins of a and b, each from -110 to 110; grey is in the middle bin
+HISTOGRAM_BINS = 24
+LEVEL_BINS = 64  # of the pixel values 0..255
+TABLE_BITS = 6  # of each channel, in the table that finds the a and b of a colour
 CHANNELS = ("source", "red", "green", "blue")
-SIZES_SHOWN = 8
+MAX_COMMON_SIZES = 8
 QUANTILES = {"least": 0.0, "low": 0.05, "median": 0.5, "high": 0.95, "most": 1.0}
-EXAMPLES = 12  # pairs in each order
-SHIFT_LEVEL = 0.01  # of the Kolmogorov-Smirnov test, after Holm
+EXAMPLES_PER_ORDER = 12
+SHIFT_LEVEL = 0.01  # significance level of the tests for differences between splits
 
-# what is compared between splits: label -> column, and which part of it
+# Measures that are compared between splits: label -> (column, its part or None).
 _MEASURES: dict[str, tuple[str, int | None]] = {
     "colorfulness": ("colorfulness", None),
     "source edges": ("edges", 0),
     "target edges": ("edges", 1),
     "source brightness": ("mean", 0),
 }
-# how examples are ordered: label -> column, part, whether the largest come first
+# Orders of the examples: label -> (column, its part or None, whether the largest come first).
 ORDERS: dict[str, tuple[str, int | None, bool] | None] = {
     "at random": None,
     "most colourful": ("colorfulness", None, True),
@@ -49,13 +48,13 @@ ORDERS: dict[str, tuple[str, int | None, bool] | None] = {
 
 
 @dataclass(frozen=True)
-class Palette:
-    """The colours and values of some pairs, counted.
+class ColourHistograms:
+    """Histograms of the colours and pixel values of some pairs.
 
     Attributes:
         names: [M] of the pairs.
-        ab: [M, 65, 65] pixels of each a (rows) and b of the target.
-        levels: [M, 4, 64] pixels of each value: the source in grey, red, green and blue.
+        ab: [M, 65, 65] pixel counts for each a (rows) and b (columns) of the target.
+        levels: [M, 4, 64] pixel counts for each value: grey source, then red, green and blue.
     """
 
     names: tuple[str, ...]
@@ -63,138 +62,156 @@ class Palette:
     levels: NDArray[np.uint16]
 
 
-def count_colours(names: Sequence[str], planes: Pixels) -> Palette:
-    """Counts the colours of pairs, [4, N, 64, 64] bytes by `facts.to_planes`."""
+def count_colours(names: Sequence[str], planes: Pixels) -> ColourHistograms:
+    """Counts the colours of pairs, [4, N, 64, 64] bytes from `measurements.to_planes`."""
     red, green, blue = (planes[1:] >> (8 - TABLE_BITS)).astype(np.int32)
-    places = _ab_table().take((red << 2 * TABLE_BITS) + (green << TABLE_BITS) + blue)
-    levels = [_count(plane >> 2, LEVELS) for plane in planes]
-    ab = _count(places, AB_BINS**2).reshape(len(names), AB_BINS, AB_BINS)
-    return Palette(tuple(names), ab, np.stack(levels, axis=1))
+    bins = _ab_bins().take((red << 2 * TABLE_BITS) + (green << TABLE_BITS) + blue)
+    ab = _count(bins, AB_BINS**2).reshape(len(names), AB_BINS, AB_BINS)
+    levels = [_count(plane >> 2, LEVEL_BINS) for plane in planes]
+    return ColourHistograms(tuple(names), ab, np.stack(levels, axis=1))
 
 
 @cache
-def _ab_table() -> NDArray[np.int32]:
-    """Red, green and blue to 6 bits each -> the number of the bin of a and b."""
-    steps = (np.arange(2**TABLE_BITS) + 0.5) / 2**TABLE_BITS
-    grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij")).reshape(1, 3, -1, 1)
-    _, a, b = (it.ravel() for it in color.lab(grid))
+def _ab_bins() -> NDArray[np.int32]:
+    """Builds the table from red, green and blue, 6 bits each, to the number of their a/b bin."""
+    values = (np.arange(2**TABLE_BITS) + 0.5) / 2**TABLE_BITS
+    colours = np.stack(np.meshgrid(values, values, values, indexing="ij")).reshape(1, 3, -1, 1)
+    _, a, b = (component.ravel() for component in color.srgb_to_lab(colours))
     rows, columns = (
-        np.clip((it + AB_REACH) * (AB_BINS / (2 * AB_REACH)), 0, AB_BINS - 1).astype(np.int32)
-        for it in (a, b)
+        np.clip((values + AB_RANGE) * (AB_BINS / (2 * AB_RANGE)), 0, AB_BINS - 1).astype(np.int32)
+        for values in (a, b)
     )
-    found: NDArray[np.int32] = rows * AB_BINS + columns
-    return found
+    bins: NDArray[np.int32] = rows * AB_BINS + columns
+    return bins
 
 
-def join_palettes(parts: Sequence[Palette]) -> Palette:
-    """All pairs of all parts."""
-    return Palette(
+def join_histograms(parts: Sequence[ColourHistograms]) -> ColourHistograms:
+    """Concatenates histograms, in order."""
+    no_ab = np.empty((0, AB_BINS, AB_BINS), np.uint16)
+    no_levels = np.empty((0, 4, LEVEL_BINS), np.uint16)
+    return ColourHistograms(
         tuple(name for part in parts for name in part.names),
-        np.concatenate([np.empty((0, AB_BINS, AB_BINS), np.uint16), *(it.ab for it in parts)]),
-        np.concatenate([np.empty((0, 4, LEVELS), np.uint16), *(it.levels for it in parts)]),
+        np.concatenate([no_ab, *(part.ab for part in parts)]),
+        np.concatenate([no_levels, *(part.levels for part in parts)]),
     )
 
 
-def summarise(facts: Facts, splits: Sequence[str], palette: Palette) -> dict[str, Any]:
-    """Figures of each split that has pairs, and in what the others differ from training."""
-    of_split = {split: np.array([it == split for it in splits], bool) for split in SPLITS}
-    at = {name: position for position, name in enumerate(facts.names)}
-    counted = np.array([at[name] for name in palette.names if name in at], np.intp)
-    kept = np.array([name in at for name in palette.names], bool)
-    found = {}
-    for split, members in of_split.items():
-        if not members.any():
-            continue
-        mine = members[counted]
-        found[split] = {
-            "pairs": int(members.sum()),
-            "sizes": _sizes(facts, members),
-            "channels": _channels(facts, members, palette.levels[kept][mine]),
-            "measures": {
-                label: _spread_of(_column(facts, it), members) for label, it in _MEASURES.items()
-            },
-            "ab": _shares(palette.ab[kept][mine].sum(0)),
-            "palette_pairs": int(mine.sum()),
-        }
-    return {"splits": found, "shifts": _shifts(facts, of_split)}
-
-
-def choose_examples(
-    facts: Facts, splits: Sequence[str], order_key: Sequence[str]
-) -> dict[str, dict[str, list[int]]]:
-    """Positions of a few pairs for each split and order.
+def summarise(
+    measurements: PairMeasurements, splits: Sequence[str], histograms: ColourHistograms
+) -> dict[str, Any]:
+    """Computes the statistics of each split that has pairs, and how the others differ from train.
 
     Args:
-        facts: a row each.
-        splits: where each lies.
-        order_key: what puts pairs in an order as good as random.
+        measurements: of all pairs.
+        splits: the split of each pair.
+        histograms: of some of the pairs.
     """
-    found: dict[str, dict[str, list[int]]] = {}
+    is_in_split = {name: np.array([split == name for split in splits], bool) for name in SPLITS}
+    positions = {name: position for position, name in enumerate(measurements.names)}
+    is_measured = np.array([name in positions for name in histograms.names], bool)
+    positions_of_histograms = np.array(
+        [positions[name] for name in histograms.names if name in positions], np.intp
+    )
+    statistics = {}
+    for split, is_member in is_in_split.items():
+        if not is_member.any():
+            continue
+        of_split = is_member[positions_of_histograms]
+        statistics[split] = {
+            "pairs": int(is_member.sum()),
+            "sizes": _sizes(measurements, is_member),
+            "channels": _channels(
+                measurements, is_member, histograms.levels[is_measured][of_split]
+            ),
+            "measures": {
+                label: _distribution(_column(measurements, *measure), is_member)
+                for label, measure in _MEASURES.items()
+            },
+            "ab": _shares(histograms.ab[is_measured][of_split].sum(0)),
+            "palette_pairs": int(of_split.sum()),
+        }
+    return {"splits": statistics, "shifts": _shifts(measurements, is_in_split)}
+
+
+def pick_examples(
+    measurements: PairMeasurements, splits: Sequence[str], shuffle_keys: Sequence[str]
+) -> dict[str, dict[str, list[int]]]:
+    """Picks the positions of a few pairs: split -> order -> positions.
+
+    Args:
+        measurements: of all pairs.
+        splits: the split of each pair.
+        shuffle_keys: sort keys that put the pairs in an order as good as random.
+    """
+    examples: dict[str, dict[str, list[int]]] = {}
     for split in SPLITS:
-        members = [position for position, it in enumerate(splits) if it == split]
+        members = [position for position, name in enumerate(splits) if name == split]
         if not members:
             continue
-        found[split] = {}
-        for label, chosen in ORDERS.items():
-            if chosen is None:
-                ranked = sorted(members, key=lambda position: order_key[position])
+        examples[split] = {}
+        for label, order in ORDERS.items():
+            keys: list[Any]
+            if order is None:
+                keys = [shuffle_keys[position] for position in members]
             else:
-                column, part, largest_first = chosen
-                values = _column(facts, (column, part))
-                sign = -1 if largest_first else 1
-                ranked = sorted(members, key=lambda it: (sign * values[it], it))
-            found[split][label] = ranked[:EXAMPLES]
-    return found
+                column, part, largest_first = order
+                values = _column(measurements, column, part)[members]
+                keys = (-values if largest_first else values).tolist()
+            ranked = sorted(zip(keys, members, strict=True))
+            examples[split][label] = [position for _, position in ranked[:EXAMPLES_PER_ORDER]]
+    return examples
 
 
-def _count(places: NDArray[np.integer], bins: int) -> NDArray[np.uint16]:
-    """[N, ...] bin numbers -> [N, bins] counts."""
-    n = len(places)
-    flat = places.reshape(n, math.prod(places.shape[1:])) + np.arange(n)[:, None] * bins
-    counts = np.bincount(flat.ravel(), minlength=n * bins).reshape(n, bins)
+def _count(bins: NDArray[np.integer], n_bins: int) -> NDArray[np.uint16]:
+    """Counts bin numbers [N, ...] -> counts [N, n_bins]."""
+    n = len(bins)
+    flat = bins.reshape(n, math.prod(bins.shape[1:])) + np.arange(n)[:, None] * n_bins
+    counts = np.bincount(flat.ravel(), minlength=n * n_bins).reshape(n, n_bins)
     return counts.astype(np.uint16)
 
 
-def _sizes(facts: Facts, members: NDArray[np.bool_]) -> dict[str, Any] | None:
-    """The commonest sizes of halves, and how wide their shapes vary; None of drawings."""
-    width, height = facts.columns["width"], facts.columns["height"]
+def _sizes(measurements: PairMeasurements, is_member: NDArray[np.bool_]) -> dict[str, Any] | None:
+    """Computes the most common sizes and the distribution of the shapes; None for drawings."""
+    width, height = measurements.columns["width"], measurements.columns["height"]
     if not width.any():
         return None
-    sizes = zip(
-        width[members].astype(int).tolist(), height[members].astype(int).tolist(), strict=True
-    )
-    counts = Counter(sizes)
-    common = counts.most_common(SIZES_SHOWN)
+    widths, heights = (values[is_member].astype(int).tolist() for values in (width, height))
+    counts = Counter(zip(widths, heights, strict=True))
+    common = counts.most_common(MAX_COMMON_SIZES)
     return {
         "common": [{"width": w, "height": h, "pairs": count} for (w, h), count in common],
         "others": counts.total() - sum(count for _, count in common),
-        "aspect": _spread_of(width / height, members),
-        "megapixels": _spread_of(width * height / 1e6, members),
+        "aspect": _distribution(width / height, is_member),
+        "megapixels": _distribution(width * height / 1e6, is_member),
     }
 
 
 def _channels(
-    facts: Facts, members: NDArray[np.bool_], levels: NDArray[np.uint16]
+    measurements: PairMeasurements, is_member: NDArray[np.bool_], levels: NDArray[np.uint16]
 ) -> dict[str, Any]:
-    rows = {it: facts.columns[it][members] for it in ("low", "high", "mean", "spread")}
+    low, high, mean, spread = (
+        measurements.columns[name][is_member] for name in ("low", "high", "mean", "spread")
+    )
     return {
         name: {
-            "low": float(rows["low"][:, channel].min()),
-            "high": float(rows["high"][:, channel].max()),
-            "mean": float(rows["mean"][:, channel].mean()),
-            "spread": float(rows["spread"][:, channel].mean()),
+            "low": float(low[:, channel].min()),
+            "high": float(high[:, channel].max()),
+            "mean": float(mean[:, channel].mean()),
+            "spread": float(spread[:, channel].mean()),
             "levels": _shares(levels[:, channel].sum(0)),
         }
         for channel, name in enumerate(CHANNELS)
     }
 
 
-def _spread_of(values: NDArray[np.float32], members: NDArray[np.bool_]) -> dict[str, Any]:
-    """Quantiles, and a histogram of bins that are the same for all splits."""
-    mine = values[members]
-    counts, edges = np.histogram(mine, BINS, (float(values.min()), float(values.max())))
-    points = {name: float(np.quantile(mine, share)) for name, share in QUANTILES.items()}
-    return {**points, "counts": counts.tolist(), "edges": [float(f"{it:.5g}") for it in edges]}
+def _distribution(values: NDArray[np.float32], is_member: NDArray[np.bool_]) -> dict[str, Any]:
+    """Computes quantiles and a histogram of a split; its bins are the same for all splits."""
+    of_split = values[is_member]
+    value_range = (float(values.min()), float(values.max()))
+    counts, edges = np.histogram(of_split, HISTOGRAM_BINS, value_range)
+    quantiles = {name: float(np.quantile(of_split, share)) for name, share in QUANTILES.items()}
+    rounded_edges = [float(f"{edge:.5g}") for edge in edges]
+    return {**quantiles, "counts": counts.tolist(), "edges": rounded_edges}
 
 
 def _shares(counts: NDArray[Any]) -> list[Any]:
@@ -203,38 +220,40 @@ def _shares(counts: NDArray[Any]) -> list[Any]:
     return shares
 
 
-def _column(facts: Facts, chosen: tuple[str, int | None]) -> NDArray[np.float32]:
-    name, part = chosen
-    column = facts.columns[name]
+def _column(measurements: PairMeasurements, name: str, part: int | None) -> NDArray[np.float32]:
+    column = measurements.columns[name]
     return column if part is None else column[:, part]
 
 
-def _shifts(facts: Facts, of_split: dict[str, NDArray[np.bool_]]) -> list[dict[str, Any]]:
-    """Measures in which a held-out split differs from training by more than chance.
+def _shifts(
+    measurements: PairMeasurements, is_in_split: dict[str, NDArray[np.bool_]]
+) -> list[dict[str, Any]]:
+    """Finds measures in which a held-out split differs significantly from train.
 
-    Two-sample Kolmogorov-Smirnov tests over pictures, with Holm's correction.
+    Two-sample Kolmogorov-Smirnov tests over pairs, with Holm's correction.
     """
-    from scipy.stats import ks_2samp  # half a second, which listing runs does not wait for
+    from scipy.stats import ks_2samp  # imported here: it takes half a second
 
     tests: list[dict[str, Any]] = []
     for split in ("val", "test"):
-        for label, chosen in _MEASURES.items():
-            values = _column(facts, chosen)
-            here, train = values[of_split[split]], values[of_split["train"]]
-            if min(len(here), len(train)) < 2:
+        for label, measure in _MEASURES.items():
+            values = _column(measurements, *measure)
+            held_out, train = values[is_in_split[split]], values[is_in_split["train"]]
+            if min(len(held_out), len(train)) < 2:
                 continue
-            outcome = ks_2samp(here, train)
+            result = ks_2samp(held_out, train)
             tests.append(
                 {
                     "split": split,
                     "measure": label,
-                    "distance": float(outcome.statistic),
-                    "p": float(outcome.pvalue),
-                    "median": float(np.median(here)),
+                    "distance": float(result.statistic),
+                    "p": float(result.pvalue),
+                    "median": float(np.median(held_out)),
                     "train_median": float(np.median(train)),
                 }
             )
-    for test, p in zip(tests, intervals.holm([test["p"] for test in tests]), strict=True):
+    corrected = intervals.holm([test["p"] for test in tests])
+    for test, p in zip(tests, corrected, strict=True):
         test["p"] = p
     tests.sort(key=itemgetter("p"))
     return [test for test in tests if test["p"] < SHIFT_LEVEL]

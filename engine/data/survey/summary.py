@@ -1,4 +1,4 @@
-"""Reading back what a survey stored for people: figures, examples, and whether it still holds."""
+"""Loads what a survey stored for users: statistics, example pairs, and whether it is up to date."""
 
 import hashlib
 import json
@@ -10,72 +10,88 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.data.pairs import split_pixels
-from engine.data.sources.registry import Source, read_source
-from engine.data.survey.scan import NEEDED
-from engine.data.survey.survey import FORMAT, Progress, survey_dir
+from engine.data.pairs import split_channels
+from engine.data.sources.interface import Source
+from engine.data.sources.registry import parse_source
+from engine.data.survey.scan import DECODE_PX
+from engine.data.survey.survey import SURVEY_FORMAT, ProgressCallback, survey_dir
 from engine.errors import BadInputError, EngineError
 from engine.images.faults import PictureFaultError
-from engine.images.pillow import lenient_pillow
 from engine.settings import Settings
 from engine.system.files import replacing
 
 EXAMPLE_PX = 192
+EXAMPLE_JPEG_QUALITY = 92
 
 
 def load_summary(source: Source, settings: Settings) -> dict[str, Any] | None:
-    """The source in figures and examples; None where no survey was made of it as it is now."""
-    return _read_summary(survey_dir(source, settings))
+    """Loads the statistics and examples of a source; None if its current version was not scanned.
+
+    Raises:
+        EngineError: the stored summary is damaged.
+    """
+    return _load_summary(survey_dir(source, settings))
 
 
-def known_sources(settings: Settings) -> list[Source]:
-    """The folders that were looked at and are still there, the latest first."""
-    found = []
-    for text in known_titles(settings):
-        with suppress(BadInputError):  # the folder is gone, or its halves are alike by now
-            source = read_source(text, settings)
-            source.require_sound()
-            found.append(source)
-    return found
+def scanned_sources(settings: Settings) -> list[Source]:
+    """Returns the scanned folders that still exist, the last scanned first."""
+    sources = []
+    for text in scanned_titles(settings):
+        # Skipped: folders that were deleted, or whose halves can no longer be told apart.
+        with suppress(BadInputError):
+            source = parse_source(text, settings)
+            source.require_valid()
+            sources.append(source)
+    return sources
 
 
-def known_titles(settings: Settings) -> dict[str, str]:
-    """SOURCE text -> title of the folders that were looked at, the latest first; none is read."""
-    folders = settings.data_dir.glob(f"*-survey-{FORMAT}-*")
-    whole = [it for it in folders if (it / "survey.json").is_file() and it.name[0] != "."]
-    found: dict[str, str] = {}
-    for folder in sorted(whole, key=lambda it: it.stat().st_mtime, reverse=True):
-        with suppress(EngineError):  # a damaged one is told when its source is chosen
-            summary = _read_summary(folder)
+def scanned_titles(settings: Settings) -> dict[str, str]:
+    """Returns SOURCE text -> title of the scanned folders, the last scanned first.
+
+    The folders themselves are not read.
+    """
+    folders = [
+        folder
+        for folder in settings.data_dir.glob(f"*-survey-{SURVEY_FORMAT}-*")
+        if (folder / "survey.json").is_file() and not folder.name.startswith(".")
+    ]
+    titles: dict[str, str] = {}
+    for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True):
+        # Skipped: damaged summaries, which are reported when their source is selected.
+        with suppress(EngineError):
+            summary = _load_summary(folder)
             if summary is not None and summary["source"] != "openmoji":
-                found.setdefault(summary["source"], f"{summary['title']} ({summary['source']})")
-    return found
+                titles.setdefault(summary["source"], f"{summary['title']} ({summary['source']})")
+    return titles
 
 
-def changed_since(source: Source, settings: Settings) -> str | None:
-    """In a sentence how the folder differs from when it was last looked at; None if not at all."""
+def change_since_scan(source: Source, settings: Settings) -> str | None:
+    """Returns a sentence on how the source has changed since its last scan; None if it has not."""
     if (survey_dir(source, settings) / "survey.json").is_file():
         return None
-    folders = settings.data_dir.glob(f"{source.slug}-survey-{FORMAT}-*")
-    before = [it for it in folders if (it / "survey.json").is_file()]
-    if not before:
+    folders = settings.data_dir.glob(f"{source.slug}-survey-{SURVEY_FORMAT}-*")
+    earlier_scans = [folder for folder in folders if (folder / "survey.json").is_file()]
+    if not earlier_scans:
         return None
-    latest = max(before, key=lambda it: it.stat().st_mtime)
+    last_scan = max(earlier_scans, key=lambda folder: folder.stat().st_mtime)
     try:
-        known = json.loads((latest / "survey.json").read_text(encoding="utf-8"))
-        then = {pair[0] for pair in known["pairs"]} | set(known["unread"])
+        document = json.loads((last_scan / "survey.json").read_text(encoding="utf-8"))
+        scanned_names = {pair[0] for pair in document["pairs"]} | set(document["unread"])
     except (OSError, ValueError, LookupError, TypeError):
-        return f"{source.title} has changed since it was looked at."
-    now = set(source.names())
-    changes = [
-        f"{len(it):,} {what}" for it, what in ((now - then, "new"), (then - now, "gone")) if it
-    ]
-    what = ", ".join(changes) or "files were changed"
-    return f"{source.title} has changed since it was looked at ({what})."
+        return f"{source.title} has changed since it was scanned."
+    names = set(source.names())
+    n_new, n_gone = len(names - scanned_names), len(scanned_names - names)
+    changes = [f"{count:,} {label}" for count, label in ((n_new, "new"), (n_gone, "gone")) if count]
+    reason = ", ".join(changes) or "files were changed"
+    return f"{source.title} has changed since it was scanned ({reason})."
 
 
-def say_shift(shift: Mapping[str, Any]) -> str:
-    """In what a held-out split differs from training, in a sentence."""
+def shift_sentence(shift: Mapping[str, Any]) -> str:
+    """Returns a sentence on how a held-out split differs from train in one measure.
+
+    Args:
+        shift: one of the summary's `shifts`.
+    """
     return (
         f"{shift['split']} differs from train in {shift['measure']}: median {shift['median']:.3g} "
         f"against {shift['train_median']:.3g} (Kolmogorov-Smirnov distance "
@@ -83,42 +99,46 @@ def say_shift(shift: Mapping[str, Any]) -> str:
     )
 
 
-def _read_summary(folder: Path) -> dict[str, Any] | None:
-    if not (folder / "survey.json").is_file():
-        return None
-    try:
-        found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        if not {"source", "title", "about", "pairs", "splits", "shifts", "examples"} <= set(found):
-            raise ValueError("its parts are missing")
-    except (OSError, ValueError, TypeError) as error:
-        raise EngineError(f"{folder} is damaged ({error}). Remove it; it is made again.") from error
-    return found
-
-
-def draw_all_examples(source: Source, settings: Settings, on_progress: Progress) -> None:
-    """Draws every example that the summary names, as long as its file is there."""
+def render_all_examples(source: Source, settings: Settings, on_progress: ProgressCallback) -> None:
+    """Renders every example of the summary whose file still exists."""
     summary = load_summary(source, settings)
-    orders = summary["examples"].values() if summary is not None else ()
-    names = sorted({name for order in orders for few in order.values() for name in few})
-    for done, name in enumerate(names, 1):
-        with suppress(PictureFaultError):  # it went since; the page says so where it is shown
-            draw_example(source, settings, name)
-        on_progress(done, len(names))
+    splits = summary["examples"].values() if summary is not None else ()
+    names = sorted({name for orders in splits for few in orders.values() for name in few})
+    for n_done, name in enumerate(names, 1):
+        # Skipped: examples whose files have gone; the page reports them where they are shown.
+        with suppress(PictureFaultError):
+            render_example(source, settings, name)
+        on_progress(n_done, len(names))
 
 
-def draw_example(source: Source, settings: Settings, name: str) -> Path:
-    """A picture of both halves of a pair, drawn once and kept with the survey.
+def render_example(source: Source, settings: Settings, name: str) -> Path:
+    """Returns the JPEG file with both halves of a pair; renders and stores the file if needed.
 
     Raises:
-        PictureFaultError: the file has gone, or the folder has changed since the survey.
+        PictureFaultError: the pair's files have gone, or the source has changed since its scan.
     """
     folder = survey_dir(source, settings)
     if not (folder / "survey.json").is_file():
-        raise PictureFaultError("unreadable", "the folder has changed since it was looked at")
+        raise PictureFaultError("unreadable", "the folder has changed since it was scanned")
     path = folder / "examples" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jpg"
     if not path.is_file():
-        with lenient_pillow():
-            halves = split_pixels(source.open(name, NEEDED).draw(EXAMPLE_PX))
+        halves = split_channels(source.load_pair(name, DECODE_PX).render(EXAMPLE_PX))
+        image = Image.fromarray(np.concatenate(halves, axis=1))
         with replacing(path) as file:
-            Image.fromarray(np.concatenate(halves, axis=1)).save(file, "JPEG", quality=92)
+            image.save(file, "JPEG", quality=EXAMPLE_JPEG_QUALITY)
     return path
+
+
+def _load_summary(folder: Path) -> dict[str, Any] | None:
+    if not (folder / "survey.json").is_file():
+        return None
+    keys = {"source", "title", "about", "pairs", "splits", "shifts", "examples"}
+    try:
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        if not keys <= set(summary):
+            raise ValueError("keys are missing")
+    except (OSError, ValueError, TypeError) as error:
+        raise EngineError(
+            f"{folder} is damaged ({error}). Remove it; the next scan makes it again."
+        ) from error
+    return summary

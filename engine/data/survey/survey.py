@@ -1,46 +1,50 @@
-"""What one pass over all pictures of a source found: facts, faults, look-alikes and splits.
+"""Scans all pairs of a source once and stores the survey: faults, groups, splits, statistics.
 
-Kept beside the packed pairs: checking and describing read no picture again, and packing looks at
-them in the same pass where nobody looked before.
+The survey is stored beside the packed pairs. Checking and describing a source then read no image
+again. Packing a source without a survey makes the survey in the same pass.
 """
 
 import json
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from engine.data.sources.registry import Source
-from engine.data.splits import draw_order, split_pairs
+from engine.data.pairs import Pixels, assign_splits, shuffle_key
+from engine.data.sources.interface import Source
 from engine.data.survey import checks, duplicates, statistics
-from engine.data.survey.measurements import Facts, join, measure, to_planes
-from engine.data.survey.scan import NEEDED, Portion, Wanted, read_portions
-from engine.data.survey.statistics import Palette
+from engine.data.survey.measurements import (
+    PairMeasurements,
+    join_measurements,
+    measure_pairs,
+    to_planes,
+)
+from engine.data.survey.scan import DECODE_PX, PairChunk, ScanOptions, iterate_chunks
+from engine.data.survey.statistics import ColourHistograms
 from engine.errors import EngineError
 from engine.images.faults import Fault, PictureFaultError
-from engine.images.pillow import lenient_pillow
 from engine.settings import Settings
-from engine.system.files import replacing_folder, sweep_folders
+from engine.system.files import delete_unfinished_folders, replacing_folder
 
-FORMAT = 2  # raised when surveys of before must not be used any more
+SURVEY_FORMAT = 2  # to be raised when surveys made by an older version must not be used
 
-Progress = Callable[[int, int], None]  # pairs done, pairs in all
+ProgressCallback = Callable[[int, int], None]  # (pairs done, pairs in all)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a source's pairs.
+    """The readable pairs of a source, with their groups and splits, and all faults.
 
     Attributes:
         names: [N] of the pairs that can be read, sorted.
-        faults: of all files, by name.
-        groups: [N] pairs of a group look alike, or are variants of each other.
-        splits: [N] train, val or test; a group lies in one unless the user parted it.
+        faults: of all files, sorted by file name.
+        groups: [N]; pairs of a group look alike, or are variants of one drawing.
+        splits: [N] train, val or test; one per group, unless given splits separate the group.
     """
 
     names: tuple[str, ...]
@@ -51,20 +55,24 @@ class Survey:
     @property
     def unusable(self) -> tuple[Fault, ...]:
         """The first error of each file that has one."""
-        first: dict[str, Fault] = {}
+        first_errors: dict[str, Fault] = {}
         for fault in self.faults:
             if fault.severity == "error":
-                first.setdefault(fault.file, fault)
-        return tuple(first.values())
+                first_errors.setdefault(fault.file, fault)
+        return tuple(first_errors.values())
 
 
 def survey_dir(source: Source, settings: Settings) -> Path:
-    """The folder of a source's survey, whether it is there or not."""
-    return settings.data_dir / f"{source.slug}-survey-{FORMAT}-{source.version}"
+    """Returns the folder of a source's survey; the folder may not exist."""
+    return settings.data_dir / f"{source.slug}-survey-{SURVEY_FORMAT}-{source.version}"
 
 
 def load_survey(source: Source, settings: Settings) -> Survey | None:
-    """The survey of the source as it is now; None where none was made."""
+    """Loads the survey of a source; None if its current version was not scanned.
+
+    Raises:
+        EngineError: the stored survey is damaged.
+    """
     folder = survey_dir(source, settings)
     if not (folder / "survey.json").is_file():
         return None
@@ -77,174 +85,223 @@ def load_survey(source: Source, settings: Settings) -> Survey | None:
         return Survey(names, faults, groups, splits)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise EngineError(
-            f"What was found out about {source.title} is damaged ({error}). Remove {folder}; it is "
-            "made again."
+            f"The survey of {source.title} is damaged ({error}). Remove {folder}; the next scan "
+            "makes it again."
         ) from error
 
 
-def make_survey(source: Source, settings: Settings, on_progress: Progress) -> Survey:
-    """Reads every pair once and stores what was found, unless that was done before.
+def make_survey(source: Source, settings: Settings, on_progress: ProgressCallback) -> Survey:
+    """Loads the survey of a source; scans the source and stores the survey if there is none.
 
     Args:
-        source: whose pairs.
-        settings: where it is kept.
-        on_progress: told pairs done and in all.
+        source: the source to scan.
+        settings: with the folder of the surveys.
+        on_progress: called with the numbers of scanned pairs and of all pairs.
     """
-    known = load_survey(source, settings)
-    if known is not None:
-        return known
+    survey = load_survey(source, settings)
+    if survey is not None:
+        return survey
     settings.require_writable_artifacts()
-    names, surveyor, done = source.names(), Surveyor(source), 0
-    for seen in read_portions(source, names, Wanted(px=None, glance=True), surveyor.look):
-        surveyor.take(seen)
-        done += seen.n_pairs
-        on_progress(done, len(names))
-    return surveyor.conclude(settings, lambda: on_progress(done, len(names)))
+    names, builder, n_scanned = source.names(), SurveyBuilder(source), 0
+    options = ScanOptions(px=None, with_thumbnails=True)
+    for result in iterate_chunks(source, names, options, builder.measure_chunk):
+        builder.add(result)
+        n_scanned += result.n_pairs
+        on_progress(n_scanned, len(names))
+    return builder.finish(settings, lambda: on_progress(n_scanned, len(names)))
 
 
-def forget(source: Source, settings: Settings) -> None:
-    """Removes what is known of a source, so that the next look is a new one."""
+def delete_survey(source: Source, settings: Settings) -> None:
+    """Deletes the stored survey of a source, so that the next scan reads all images again."""
     folder = survey_dir(source, settings)
     if folder.exists():
         shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was seen of some pairs."""
+class ChunkResult:
+    """The measurements and faults of one chunk of pairs.
+
+    Attributes:
+        n_pairs: number of pairs, with those that could not be read.
+        measurements: of the pairs that could be read.
+        faults: of single files.
+        histograms: of the pairs whose colours are counted.
+    """
 
     n_pairs: int
-    facts: Facts
+    measurements: PairMeasurements
     faults: tuple[Fault, ...]
-    palette: Palette
+    histograms: ColourHistograms
 
 
-class Surveyor:
-    """Gathers what is seen of a source's pairs; `look` is safe in any number of threads."""
+class SurveyBuilder:
+    """Collects the measurements of a source's pairs, then builds and stores the survey.
+
+    `measure_chunk` may run in any number of threads; `add` and `finish` belong to one thread.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        by_chance = sorted(source.names(), key=draw_order)
-        self._counted = frozenset(by_chance[: statistics.PALETTE])
-        self._seen: list[Seen] = []
+        shuffled = sorted(source.names(), key=shuffle_key)
+        self._colour_sample = frozenset(shuffled[: statistics.COLOUR_SAMPLE_PAIRS])
+        self._results: list[ChunkResult] = []
 
-    def look(self, portion: Portion) -> Seen:
-        """Measures pairs by a glance at each."""
-        if not portion.names:
-            nothing = statistics.join_palettes([])
-            return Seen(len(portion.faults), join([]), portion.faults, nothing)
-        counted = [at for at, name in enumerate(portion.names) if name in self._counted]
+    def measure_chunk(self, chunk: PairChunk) -> ChunkResult:
+        """Measures the pairs of a chunk, which must have thumbnails."""
+        if not chunk.names:
+            no_histograms = statistics.join_histograms([])
+            no_measurements = join_measurements([])
+            return ChunkResult(len(chunk.faults), no_measurements, chunk.faults, no_histograms)
         notes = [
             Fault(name, kind, "note", detail)
-            for name, pair in zip(portion.names, portion.opened, strict=True)
+            for name, pair in zip(chunk.names, chunk.pairs, strict=True)
             for kind, detail in pair.notes
         ]
-        planes = to_planes(portion.glances)
-        return Seen(
-            len(portion.names) + len(portion.faults),
-            measure(portion.names, portion.opened, portion.glances, planes),
-            (*portion.faults, *notes),
-            statistics.count_colours([portion.names[at] for at in counted], planes[:, counted]),
+        planes = to_planes(chunk.thumbnails)
+        counted = [at for at, name in enumerate(chunk.names) if name in self._colour_sample]
+        counted_names = [chunk.names[at] for at in counted]
+        return ChunkResult(
+            len(chunk.names) + len(chunk.faults),
+            measure_pairs(chunk.names, chunk.pairs, chunk.thumbnails, planes),
+            (*chunk.faults, *notes),
+            statistics.count_colours(counted_names, planes[:, counted]),
         )
 
-    def take(self, seen: Seen) -> None:
-        """Keeps what was seen, in the order of the pairs."""
-        self._seen.append(seen)
+    def add(self, result: ChunkResult) -> None:
+        """Adds the result of a chunk; chunks must come in the order of the pairs."""
+        self._results.append(result)
 
-    def conclude(self, settings: Settings, poll: Callable[[], None] = lambda: None) -> Survey:
-        """Compares all pairs with each other, and stores everything.
+    def finish(self, settings: Settings, poll: Callable[[], None] = lambda: None) -> Survey:
+        """Compares all pairs with each other, then stores and returns the survey.
 
         Args:
-            settings: where.
-            poll: called now and then; may raise to end it.
+            settings: with the folder of the surveys.
+            poll: called regularly; may raise to stop.
         """
-        source, facts = self.source, join([seen.facts for seen in self._seen])
-        copies = self._same_in_full(duplicates.find_copies(facts), facts)
-        lookalikes = duplicates.find_lookalikes(facts, poll)
-        given = [source.given_split(name) for name in facts.names]
-        groups = _group(source, facts, copies, lookalikes)
-        faults = [fault for seen in self._seen for fault in seen.faults]
-        faults += source.structure_faults()
-        faults += checks.set_faults(
-            facts, given, copies, lookalikes, source.source_label, source.is_cut
+        measurements = join_measurements([result.measurements for result in self._results])
+        histograms = statistics.join_histograms([result.histograms for result in self._results])
+        copies = self._find_copies(measurements)
+        near_duplicates = duplicates.find_near_duplicates(measurements, poll)
+        given = [self.source.given_split(name) for name in measurements.names]
+        groups = _group(self.source, measurements.names, copies, near_duplicates)
+        survey = Survey(
+            names=measurements.names,
+            faults=self._collect_faults(measurements, given, copies, near_duplicates),
+            groups=groups,
+            splits=assign_splits(given, groups),
         )
-        faults.sort(key=lambda fault: (fault.file, fault.severity, fault.kind))
-        survey = Survey(facts.names, tuple(faults), groups, split_pairs(given, groups))
-        palette = statistics.join_palettes([seen.palette for seen in self._seen])
-        _store(source, survey, facts, palette, settings)
+        summary = _summarise(self.source, survey, measurements, histograms)
+        _save(self.source, survey, summary, settings)
         return survey
 
-    def _same_in_full(self, copies: dict[int, int], facts: Facts) -> dict[int, int]:
-        """Those that are the same at a larger size too; others only look alike."""
-        found = {}
-        with lenient_pillow():
-            for position, original in copies.items():
-                drawn = []
-                for at in (position, original):
-                    with suppress(PictureFaultError):  # it has gone since it was looked at
-                        drawn.append(self.source.open(facts.names[at], NEEDED).draw(NEEDED))
-                if len(drawn) == 2 and np.array_equal(drawn[0], drawn[1]):
-                    found[position] = original
-        return found
+    def _find_copies(self, measurements: PairMeasurements) -> dict[int, int]:
+        """Finds exact copies: equal thumbnails, confirmed by equal pixels at a larger size."""
+        copies = {}
+        for position, original in duplicates.find_copies(measurements).items():
+            copy_pixels = self._render(measurements.names[position])
+            pixels = self._render(measurements.names[original])
+            if copy_pixels is None or pixels is None:
+                continue
+            if np.array_equal(copy_pixels, pixels):
+                copies[position] = original
+        return copies
+
+    def _render(self, name: str) -> Pixels | None:
+        try:
+            return self.source.load_pair(name, DECODE_PX).render(DECODE_PX)
+        except PictureFaultError:  # the file has gone since it was scanned
+            return None
+
+    def _collect_faults(
+        self,
+        measurements: PairMeasurements,
+        given: Sequence[str | None],
+        copies: dict[int, int],
+        near_duplicates: NDArray[np.intp],
+    ) -> tuple[Fault, ...]:
+        source = self.source
+        faults = [fault for result in self._results for fault in result.faults]
+        faults += source.structure_faults()
+        faults += checks.set_faults(
+            measurements,
+            given,
+            copies,
+            near_duplicates,
+            source.source_label,
+            source.is_side_by_side,
+        )
+        faults.sort(key=lambda fault: (fault.file, fault.severity, fault.kind))
+        return tuple(faults)
 
 
 def _group(
-    source: Source, facts: Facts, copies: dict[int, int], lookalikes: NDArray[np.intp]
+    source: Source, names: Sequence[str], copies: dict[int, int], near_duplicates: NDArray[np.intp]
 ) -> tuple[str, ...]:
-    """Variants by name, exact copies and look-alikes together.
+    """Returns the group of each pair; variants by name, copies and near duplicates share one.
 
-    Named after the member that comes first in an order as good as random: a picture that is added
-    to a group seldom renames it, and so seldom moves it to another split.
+    A group is named after the member that comes first in an order as good as random. A picture that
+    is added to a group therefore seldom renames the group, and seldom moves it to another split.
     """
-    clusters = duplicates.Clusters(len(facts))
-    first: dict[str, int] = {}
-    for position, name in enumerate(facts.names):
-        clusters.join(first.setdefault(source.group(name), position), position)
+    sets = duplicates.DisjointSets(len(names))
+    first_of_group: dict[str, int] = {}
+    for position, name in enumerate(names):
+        sets.join(first_of_group.setdefault(source.group(name), position), position)
     for position, original in copies.items():
-        clusters.join(original, position)
-    for one, other in lookalikes.tolist():
-        clusters.join(one, other)
-    names: dict[int, str] = {}
-    for position, name in enumerate(facts.names):
-        group, cluster = source.group(name), clusters.find(position)
-        names[cluster] = min(group, names.get(cluster, group), key=draw_order)
-    return tuple(names[clusters.find(position)] for position in range(len(facts)))
+        sets.join(original, position)
+    for one, other in near_duplicates.tolist():
+        sets.join(one, other)
+    set_names: dict[int, str] = {}
+    for position, name in enumerate(names):
+        group, first = source.group(name), sets.find(position)
+        set_names[first] = min(group, set_names.get(first, group), key=shuffle_key)
+    return tuple(set_names[sets.find(position)] for position in range(len(names)))
 
 
-def _store(
-    source: Source, survey: Survey, facts: Facts, palette: Palette, settings: Settings
-) -> None:
+def _summarise(
+    source: Source,
+    survey: Survey,
+    measurements: PairMeasurements,
+    histograms: ColourHistograms,
+) -> dict[str, Any]:
+    """Builds the content of summary.json."""
+    return {
+        "source": source.text,
+        "title": source.title,
+        "about": source.about,
+        "source_label": source.source_label,
+        "pairs": len(measurements),
+        "given": any(source.given_split(name) for name in measurements.names[:1]),
+        **statistics.summarise(measurements, survey.splits, histograms),
+        "examples": _name_examples(survey, measurements),
+    }
+
+
+def _name_examples(
+    survey: Survey, measurements: PairMeasurements
+) -> dict[str, dict[str, list[str]]]:
+    """Picks example pairs: split -> order -> names."""
+    names = survey.names
+    shuffle_keys = [shuffle_key(name) for name in names]
+    examples = statistics.pick_examples(measurements, survey.splits, shuffle_keys)
+    return {
+        split: {label: [names[at] for at in positions] for label, positions in orders.items()}
+        for split, orders in examples.items()
+    }
+
+
+def _save(source: Source, survey: Survey, summary: dict[str, Any], settings: Settings) -> None:
     document = {
         "pairs": list(zip(survey.names, survey.groups, survey.splits, strict=True)),
         "unread": sorted(set(source.names()) - set(survey.names)),
         "faults": [asdict(fault) for fault in survey.faults],
     }
-    summary = {
-        "source": source.text,
-        "title": source.title,
-        "about": source.about,
-        "source_label": source.source_label,
-        "pairs": len(facts),
-        "given": any(source.given_split(name) for name in facts.names[:1]),
-        **statistics.summarise(facts, survey.splits, palette),
-        "examples": _name_examples(survey, facts),
-    }
     target = survey_dir(source, settings)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
-        sweep_folders(target)
+        delete_unfinished_folders(target)
         if (target / "survey.json").is_file():
-            return  # another process was as quick; its examples may be in use
+            return  # another process stored the same survey first; its examples may be in use
         with replacing_folder(target) as folder:
             (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
             (folder / "survey.json").write_text(json.dumps(document), encoding="utf-8")
-
-
-def _name_examples(survey: Survey, facts: Facts) -> dict[str, dict[str, list[str]]]:
-    """Split -> order -> names of pairs to look at."""
-    names = survey.names
-    chosen = statistics.choose_examples(facts, survey.splits, [draw_order(it) for it in names])
-    return {
-        split: {label: [names[at] for at in positions] for label, positions in orders.items()}
-        for split, orders in chosen.items()
-    }

@@ -1,4 +1,4 @@
-"""What `data check` finds: planted faults of every kind, and nothing that is not there."""
+"""Tests of surveys: planted faults of every kind are found, and no others."""
 
 import os
 import shutil
@@ -8,11 +8,12 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from engine.data import packing
-from engine.data.sources.registry import read_source
-from engine.data.survey import exclusions, summary
+from engine.data.sources import exclusions
+from engine.data.sources.registry import parse_source
+from engine.data.survey import summary
 from engine.data.survey.survey import load_survey, make_survey, survey_dir
 from engine.errors import BadInputError, EngineError
-from engine.images.faults import KINDS
+from engine.images.faults import FAULT_KINDS
 from engine.jobs import planning
 from tests.support.image_files import (
     drawings,
@@ -24,15 +25,15 @@ from tests.support.image_files import (
 
 
 def faults_of(text, settings):
-    source = read_source(str(text), settings)
+    source = parse_source(str(text), settings)
     return make_survey(source, settings, lambda done, total: None).faults
 
 
 def plant_faults(folder):
-    """Twelve files with a fault each; their kinds by name."""
+    """Writes twelve files with one fault each; returns file name -> kind of fault."""
     first = Image.open(folder / "pair000.png")
     sketch, colours = drawings(200)[7]
-    planted = {
+    kinds = {
         "truncated.png": "unreadable",
         "nothing.png": "empty",
         "page.png": "not_a_picture",
@@ -46,8 +47,8 @@ def plant_faults(folder):
         "turned.png": "rotated",
         "cmyk.jpg": "converted",
     }
-    whole = (folder / "pair001.png").read_bytes()
-    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    content = (folder / "pair001.png").read_bytes()
+    (folder / "truncated.png").write_bytes(content[: len(content) // 2])
     (folder / "nothing.png").write_bytes(b"")
     (folder / "page.png").write_text("<html>404</html>")
     side_by_side(*drawings(200)[150], True).resize((129, 64)).save(folder / "odd.png")
@@ -59,31 +60,30 @@ def plant_faults(folder):
     ImageEnhance.Brightness(first).enhance(0.9).save(folder / "brighter.png")
     exif = Image.Exif()
     exif[0x112] = 3
-    side_by_side(*(it.rotate(90) for it in drawings(200)[20]), True).rotate(180).save(
-        folder / "turned.png", exif=exif
-    )
-    side_by_side(*(it.rotate(90) for it in drawings(200)[30]), True).convert("CMYK").save(
-        folder / "cmyk.jpg", quality=95
-    )
-    return planted
+    turned = side_by_side(*(half.rotate(90) for half in drawings(200)[20]), True).rotate(180)
+    turned.save(folder / "turned.png", exif=exif)
+    cmyk = side_by_side(*(half.rotate(90) for half in drawings(200)[30]), True).convert("CMYK")
+    cmyk.save(folder / "cmyk.jpg", quality=95)
+    return kinds
 
 
 @pytest.mark.parametrize("sketch_left", [True, False])
-def test_twelve_planted_faults_are_named_and_no_other_errors(tmp_path, settings, sketch_left):
+def test_twelve_planted_faults_are_found_and_no_other_errors(tmp_path, settings, sketch_left):
     folder = write_pairs(tmp_path / "pairs", 200, sketch_left)
     planted = plant_faults(folder)
 
     faults = faults_of(f"sidebyside:{folder}", settings)
 
     for name, kind in planted.items():
-        assert kind in {it.kind for it in faults if it.file == name}
-    others = [it for it in faults if it.file not in planted]
-    assert "error" not in {it.severity for it in others}
-    assert {it.kind for it in others} == {"duplicate", "near_duplicate"}  # of what was copied
-    assert {it.kind for it in faults} <= KINDS.keys()
+        assert kind in {fault.kind for fault in faults if fault.file == name}
+    others = [fault for fault in faults if fault.file not in planted]
+    assert "error" not in {fault.severity for fault in others}
+    # The originals of the two planted copies.
+    assert {fault.kind for fault in others} == {"duplicate", "near_duplicate"}
+    assert {fault.kind for fault in faults} <= FAULT_KINDS.keys()
 
 
-def test_whole_pictures_have_no_faults(tmp_path, settings):
+def test_intact_pictures_have_no_faults(tmp_path, settings):
     assert faults_of(f"photos:{write_photographs(tmp_path / 'photos', 40)}", settings) == ()
 
 
@@ -94,59 +94,60 @@ def test_sixteen_bits_are_scaled_and_noted(tmp_path, settings):
     Image.fromarray(ramp).save(folder / "deep.png")
 
     faults = faults_of(f"photos:{folder}", settings)
-    pair = read_source(f"photos:{folder}", settings).open("deep.png", 64).draw(64)
+    pair = parse_source(f"photos:{folder}", settings).load_pair("deep.png", 64).render(64)
 
-    assert "sixteen_bit" in {it.kind for it in faults}
-    assert pair.mean() == pytest.approx(ramp.mean() / 257, abs=0.6)  # Pillow's: 253
+    assert "sixteen_bit" in {fault.kind for fault in faults}
+    assert pair.mean() == pytest.approx(ramp.mean() / 257, abs=0.6)  # Pillow's own conversion: 253
 
 
-def test_partners_of_unequal_size_are_a_mismatch(tmp_path, settings):
+def test_partners_of_different_size_are_a_size_mismatch(tmp_path, settings):
     lines, colours = write_two_folders(tmp_path, 4)
     drawings(4)[2][1].resize((80, 64)).save(colours / "2.png")
 
     faults = faults_of(f"folders:{lines},{colours}", settings)
 
-    assert [(it.file, it.kind, it.severity) for it in faults] == [
+    assert [(fault.file, fault.kind, fault.severity) for fault in faults] == [
         ("2.png", "size_mismatch", "error")
     ]
 
 
-def test_a_picture_unlike_the_others_in_size_or_shape_is_an_outlier(tmp_path, settings):
+def test_a_picture_of_unusual_size_or_shape_is_an_outlier(tmp_path, settings):
     folder = tmp_path / "photos"
     folder.mkdir()
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(30):
         size = {3: (400, 400), 4: (100, 40)}.get(number, (64, 64))
-        noise = Image.fromarray(chance.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+        noise = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
         noise.resize(size).save(folder / f"{number}.png")
 
     faults = faults_of(f"photos:{folder}", settings)
 
-    assert [(it.file, it.kind) for it in faults] == [("3.png", "outlier"), ("4.png", "outlier")]
-    assert faults[0].detail == "400x400 pixels where 64x64 is usual"
+    outliers = [(fault.file, fault.kind) for fault in faults]
+    assert outliers == [("3.png", "outlier"), ("4.png", "outlier")]
+    assert faults[0].detail == "400x400 pixels; the usual size is 64x64"
 
 
-def given_splits(tmp_path):
+def write_given_splits(tmp_path):
     write_photographs(tmp_path / "photos" / "train", 40)
     write_photographs(tmp_path / "photos" / "val", 10, side=90)
     return tmp_path / "photos"
 
 
-def test_a_copy_in_another_given_split_is_an_error_and_refused(tmp_path, settings):
-    folder = given_splits(tmp_path)
+def test_a_copy_in_another_given_split_is_an_error_and_packing_refuses_it(tmp_path, settings):
+    folder = write_given_splits(tmp_path)
     shutil.copy(folder / "train/photo0005.jpg", folder / "val/leaked.jpg")
 
     original, fault = faults_of(f"photos:{folder}", settings)
 
     assert (fault.file, fault.kind, fault.severity) == ("val/leaked.jpg", "duplicate", "error")
     assert fault.detail == "the same picture as train/photo0005.jpg, in another split"
-    assert (original.severity, original.detail) == ("note", "stands again as val/leaked.jpg")
-    with pytest.raises(EngineError, match="1 pairs of photos photos stand in two of its splits"):
-        packing.prepare(read_source(f"photos:{folder}", settings), 32, settings)
+    assert (original.severity, original.detail) == ("note", "val/leaked.jpg is a copy of it")
+    with pytest.raises(EngineError, match="1 pairs of photos photos are in two of its splits"):
+        packing.prepare(parse_source(f"photos:{folder}", settings), 32, settings)
 
 
-def test_a_lookalike_in_another_given_split_is_a_warning(tmp_path, settings):
-    folder = given_splits(tmp_path)
+def test_a_near_duplicate_in_another_given_split_is_a_warning(tmp_path, settings):
+    folder = write_given_splits(tmp_path)
     picture = Image.open(folder / "train/photo0005.jpg")
     picture.resize((picture.width // 2 * 2, picture.height)).save(
         folder / "val/again.jpg", quality=60
@@ -161,13 +162,13 @@ def test_a_lookalike_in_another_given_split_is_a_warning(tmp_path, settings):
     )
 
 
-def test_lookalikes_share_a_split_where_none_was_given(tmp_path, settings):
+def test_near_duplicates_share_a_split_without_given_splits(tmp_path, settings):
     folder = write_photographs(tmp_path / "photos", 40)
     for number in range(40):
         picture = Image.open(folder / f"photo{number:04d}.jpg")
         picture.save(folder / f"again{number:04d}.jpg", quality=50)
 
-    packed = packing.prepare(read_source(f"photos:{folder}", settings), 32, settings)
+    packed = packing.prepare(parse_source(f"photos:{folder}", settings), 32, settings)
 
     splits = {pair.name: pair.split for pair in packed.pairs}
     assert len(set(splits.values())) == 3
@@ -175,104 +176,104 @@ def test_lookalikes_share_a_split_where_none_was_given(tmp_path, settings):
         assert splits[f"photo{number:04d}.jpg"] == splits[f"again{number:04d}.jpg"]
 
 
-def test_cleaning_leaves_out_what_is_wrong_and_changes_no_file(tmp_path, settings):
+def test_exclude_faulty_excludes_faulty_files_and_changes_no_file(tmp_path, settings):
     folder = write_pairs(tmp_path / "pairs", 200)
     planted = plant_faults(folder)
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    source = read_source(f"sidebyside:{folder}", settings)
+    source = parse_source(f"sidebyside:{folder}", settings)
 
-    path, count = exclusions.clean(source, faults_of(source.text, settings), settings)
+    path, count = exclusions.exclude_faulty(source, faults_of(source.text, settings), settings)
 
-    cleaned = read_source(source.text, settings)
+    remaining = parse_source(source.text, settings)
     assert count >= 8
     assert "odd.png\todd_width: 129 pixels wide" in path.read_text()
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
-    assert not {"odd.png", "truncated.png", "white.png"} & set(cleaned.names())
-    assert {"turned.png", "cmyk.jpg"} <= set(cleaned.names()) & planted.keys()
-    assert not [it for it in faults_of(source.text, settings) if it.severity != "note"]
-    assert packing.prepare(cleaned, 32, settings).left_out == ()
+    assert not {"odd.png", "truncated.png", "white.png"} & set(remaining.names())
+    assert {"turned.png", "cmyk.jpg"} <= set(remaining.names()) & planted.keys()
+    assert {fault.severity for fault in faults_of(source.text, settings)} <= {"note"}
+    assert packing.prepare(remaining, 32, settings).unusable == ()
 
-    assert exclusions.restore(cleaned, settings) == count
-    assert read_source(source.text, settings).names() == source.names()
+    assert exclusions.include_all(remaining, settings) == count
+    assert parse_source(source.text, settings).names() == source.names()
 
 
-def test_a_second_cleaning_keeps_what_the_first_left_out(tmp_path, settings):
+def test_a_second_exclude_faulty_keeps_the_exclusions_of_the_first(tmp_path, settings):
     folder = write_pairs(tmp_path / "pairs", 30)
-    source = read_source(f"sidebyside:{folder}", settings)
+    source = parse_source(f"sidebyside:{folder}", settings)
     (folder / "nothing.png").write_bytes(b"")
-    exclusions.clean(source, faults_of(source.text, settings), settings)
+    exclusions.exclude_faulty(source, faults_of(source.text, settings), settings)
     (folder / "page.png").write_text("<html>")
 
-    _, count = exclusions.clean(source, faults_of(source.text, settings), settings)
+    _, count = exclusions.exclude_faulty(source, faults_of(source.text, settings), settings)
 
     assert count == 2
 
 
-def test_the_same_pixels_in_another_file_are_a_duplicate(tmp_path, settings):
+def test_equal_pixels_in_another_file_format_are_a_duplicate(tmp_path, settings):
     folder = write_photographs(tmp_path / "photos", 12, suffix="png")
     Image.open(folder / "photo0003.png").save(folder / "saved-again.bmp")
 
     faults = faults_of(f"photos:{folder}", settings)
 
-    assert [(it.file, it.kind) for it in faults] == [
+    assert [(fault.file, fault.kind) for fault in faults] == [
         ("photo0003.png", "duplicate"),
         ("saved-again.bmp", "duplicate"),
     ]
 
 
-@pytest.mark.parametrize("good", [0, 16, 48])
-def test_a_portion_of_which_nothing_can_be_read_is_no_harm(tmp_path, settings, good):
+@pytest.mark.parametrize("n_readable", [0, 16, 48])
+def test_a_chunk_without_readable_pairs_is_handled(tmp_path, settings, n_readable):
     folder = tmp_path / "photos"
-    write_photographs(folder, good) if good else folder.mkdir()
+    write_photographs(folder, n_readable) if n_readable else folder.mkdir()
     (folder / "z.png").write_bytes(b"")
 
     faults = faults_of(f"photos:{folder}", settings)
 
-    assert ("z.png", "empty") in {(it.file, it.kind) for it in faults}
-    source = read_source(f"photos:{folder}", settings)
-    if good == 48:
+    assert ("z.png", "empty") in {(fault.file, fault.kind) for fault in faults}
+    source = parse_source(f"photos:{folder}", settings)
+    if n_readable == 48:
         assert len(packing.prepare(source, 32, settings).pairs) == 48
     else:
         with pytest.raises(EngineError, match=r"can(not)? be (used|read)"):
             packing.prepare(source, 32, settings)
 
 
-def test_a_set_of_which_everything_is_left_out_says_the_way_back(tmp_path, settings):
+def test_an_entirely_excluded_source_is_refused_with_a_hint_to_restore(tmp_path, settings):
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(4):
         Image.new("L", (64, 64), 40 * number).save(folder / f"{number}.png")
-    source = read_source(f"photos:{folder}", settings)
-    exclusions.clean(source, faults_of(source.text, settings), settings)
+    source = parse_source(f"photos:{folder}", settings)
+    exclusions.exclude_faulty(source, faults_of(source.text, settings), settings)
 
     with pytest.raises(EngineError, match=r"No pair of photos photos remains: .* --restore"):
-        packing.prepare(read_source(source.text, settings), 32, settings)
+        packing.prepare(parse_source(source.text, settings), 32, settings)
     assert faults_of(source.text, settings) == ()
 
 
-def test_pictures_that_went_bad_after_the_look_are_not_packed_in_silence(tmp_path, settings):
+def test_pictures_damaged_after_the_scan_are_not_packed(tmp_path, settings):
     folder = write_photographs(tmp_path / "photos", 20)
-    source = read_source(f"photos:{folder}", settings)
+    source = parse_source(f"photos:{folder}", settings)
     make_survey(source, settings, lambda done, total: None)
     for path in folder.iterdir():
-        at = path.stat()
-        path.write_bytes(b"x" * at.st_size)
-        os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+        stat = path.stat()
+        path.write_bytes(b"x" * stat.st_size)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
-    with pytest.raises(EngineError, match="Not one pair of photos photos can be read"):
+    with pytest.raises(EngineError, match="No pair of photos photos can be read"):
         packing.prepare(source, 32, settings)
 
 
-def test_a_film_of_like_pictures_is_one_group_and_takes_no_forever(tmp_path, settings):
+def test_the_similar_pictures_of_a_film_are_one_group(tmp_path, settings):
     folder = tmp_path / "film"
     folder.mkdir()
     scene = np.asarray(Image.open(write_photographs(tmp_path / "one", 1) / "photo0000.jpg"))
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(60):
-        noise = chance.integers(-4, 5, scene.shape)
+        noise = rng.integers(-4, 5, scene.shape)
         frame = np.clip(scene + noise, 0, 255).astype(np.uint8)
         Image.fromarray(frame).save(folder / f"{number:03d}.png")
-    source = read_source(f"photos:{folder}", settings)
+    source = parse_source(f"photos:{folder}", settings)
 
     survey = make_survey(source, settings, lambda done, total: None)
 
@@ -281,12 +282,12 @@ def test_a_film_of_like_pictures_is_one_group_and_takes_no_forever(tmp_path, set
         planning.plan_study(source, "smoke", ["gan"], 1, {"batch": "2"}, settings)
 
 
-def test_a_damaged_survey_is_said_with_the_way_out(tmp_path, settings):
-    source = read_source(f"photos:{write_photographs(tmp_path / 'photos', 4)}", settings)
+def test_the_error_about_a_damaged_survey_says_what_to_do(tmp_path, settings):
+    source = parse_source(f"photos:{write_photographs(tmp_path / 'photos', 4)}", settings)
     make_survey(source, settings, lambda done, total: None)
     for content in ("", "[]", "{}", '{"pairs": 3}'):
         (survey_dir(source, settings) / "survey.json").write_text(content)
         with pytest.raises(EngineError, match=r"damaged .* Remove"):
             load_survey(source, settings)
     (survey_dir(source, settings) / "summary.json").write_text("[]")
-    assert summary.known_titles(settings) == {}
+    assert summary.scanned_titles(settings) == {}

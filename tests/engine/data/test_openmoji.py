@@ -7,7 +7,7 @@ SOURCE = OpenMoji()
 FACE, HEART_FLAG, WOMAN_TECHNOLOGIST = "1F600", "1F1EB-1F1F7", "1F469-200D-1F4BB"
 
 
-def test_skin_tones_and_flags_are_left_out():
+def test_skin_tones_and_flags_are_excluded():
     names = SOURCE.names()
 
     assert len(names) == 2113
@@ -17,20 +17,20 @@ def test_skin_tones_and_flags_are_left_out():
 
 
 @pytest.mark.parametrize("px", [32, 64, 96])
-def test_a_pair_is_drawn_at_the_size_that_is_asked(px):
-    pair = SOURCE.open(FACE, px).draw(px)
+def test_a_pair_is_rendered_at_the_requested_size(px):
+    pair = SOURCE.load_pair(FACE, px).render(px)
 
     assert pair.shape == (px, px, 4)
     assert pair.dtype == np.uint8
 
 
-def draw(px):
-    pair = SOURCE.open(FACE, px).draw(px).astype(int)
+def render_face(px):
+    pair = SOURCE.load_pair(FACE, px).render(px).astype(int)
     return pair[..., 0], pair[..., 1:]
 
 
 def test_the_sketch_is_grey_line_art_and_the_target_has_its_colours():
-    sketch, target = draw(64)
+    sketch, target = render_face(64)
 
     assert SOURCE.channels == 4
     assert sketch.min() < 40
@@ -41,15 +41,15 @@ def test_the_sketch_is_grey_line_art_and_the_target_has_its_colours():
     assert blue < 120
 
 
-def test_lines_stand_where_the_drawing_has_them():
-    sketch, target = draw(64)
+def test_the_sketch_has_lines_where_the_drawing_is_dark():
+    sketch, target = render_face(64)
 
     dark = sketch < 60
     assert dark.sum() > 50
     assert target[dark].mean() < 80
 
 
-def test_man_woman_and_person_of_one_drawing_share_a_group():
+def test_man_woman_and_person_variants_share_a_group():
     variants = [f"{person}-200D-1F4BB" for person in ("1F468", "1F469", "1F9D1")]
 
     assert {SOURCE.group(name) for name in variants} == {"1F4BB"}

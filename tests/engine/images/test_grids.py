@@ -13,14 +13,14 @@ def test_a_grid_has_a_row_per_pair_and_a_column_each_for_source_target_and_fake(
     files = grids.save_samples(tmp_path, 3, pictures(2, 10), pictures(2, 20), pictures(2, 30))
 
     grid = np.asarray(Image.open(files.grid))
-    step = 128 + grids.GUTTER
-    assert grid.shape == (2 * step - grids.GUTTER, 3 * step - grids.GUTTER, 3)
+    step = 128 + grids.GUTTER_PX
+    assert grid.shape == (2 * step - grids.GUTTER_PX, 3 * step - grids.GUTTER_PX, 3)
     for row in range(2):
         values = [int(grid[row * step + 5, column * step + 5, 0]) for column in range(3)]
         assert values == [10, 20, 30]
 
 
-def test_columns_and_a_thumbnail_stand_in_files_of_their_own(tmp_path):
+def test_columns_and_a_thumbnail_have_files_of_their_own(tmp_path):
     files = grids.save_samples(tmp_path, 3, pictures(5, 10), pictures(5, 20), pictures(5, 30))
 
     assert np.asarray(Image.open(files.fake)).shape == (5 * 132 - 4, 128, 3)
@@ -28,21 +28,21 @@ def test_columns_and_a_thumbnail_stand_in_files_of_their_own(tmp_path):
     assert np.asarray(Image.open(files.thumbnail)).shape == (2 * 132 - 4, 5 * 132 - 4, 3)
 
 
-def test_small_pictures_are_enlarged_without_blurring():
+def test_small_pictures_are_enlarged_without_interpolation():
     picture = np.zeros((32, 32, 3), np.uint8)
     picture[:, 16:] = 200
 
-    large = grids.tile([[picture]])
+    enlarged = grids.tile([[picture]])
 
-    assert large.shape == (128, 128, 3)
-    assert set(np.unique(large)) == {0, 200}
+    assert enlarged.shape == (128, 128, 3)
+    assert set(np.unique(enlarged)) == {0, 200}
 
 
 def test_large_pictures_keep_their_size():
     assert grids.tile([[pictures(1, 0, px=256)[0]]]).shape == (256, 256, 3)
 
 
-def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path):
+def test_a_picture_that_cannot_be_written_leaves_the_old_file(tmp_path):
     grids.save_png(pictures(1, 7)[0], tmp_path / "a.png")
 
     with pytest.raises(TypeError):
