@@ -2,11 +2,11 @@
 
 Modules:
     evaluate: one pass over the images that computes all metrics.
-    values: the interface of a meter and its result.
+    values: the interface of a meter and its results.
     image_meters: pixel, colour and discriminator metrics.
     distance_meters: distances in the features of one network.
     feature_extractors: builds the networks that feature metrics are computed with.
-    sanity: checks that images are finite and non-constant.
+    sanity: checks for blank and almost black images.
     inference_cost: latency, throughput and memory of a generator.
     checkpoint_evaluator: evaluates a checkpoint and builds the records to store.
 

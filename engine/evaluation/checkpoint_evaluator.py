@@ -1,7 +1,7 @@
-"""A checkpoint of a run -> what it is worth on a split, as the records that are stored.
+"""Evaluates a checkpoint of a run on a split, and builds the records to store.
 
-Used by the worker while a run trains and by whoever repeats an evaluation later, so that both
-do the same: the same protocol and checkpoint give the same numbers on the same machine.
+The worker uses it during a run, and `evaluate` after one. On one machine, equal protocols and
+checkpoints result in equal numbers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,73 +15,87 @@ from numpy.typing import NDArray
 from engine.config import RunConfig
 from engine.data.batches import PairSet
 from engine.evaluation import evaluate, inference_cost
-from engine.evaluation.evaluate import Judge
-from engine.evaluation.values import Value
+from engine.evaluation.evaluate import FeatureMetrics
+from engine.evaluation.values import MetricResult
 from engine.metrics.catalog import CATALOG
-from engine.records.runs import Evaluation, ImageScore, Judgement, Predictions
+from engine.records.runs import CheckpointEvaluation, Evaluation, ImageScore, Predictions
 from engine.settings import Settings
 from engine.system.files import replacing_array
 from engine.training.state import TrainingState
 
 
 @dataclass(frozen=True)
-class Court:
-    """All that stays the same while checkpoints of one run are judged."""
+class CheckpointEvaluator:
+    """Evaluates checkpoints of one run.
+
+    Attributes:
+        settings: the locations of the artifacts.
+        run_id: the run.
+        config: the run's resolved configuration.
+        data_fingerprint: the hash of the packed pairs.
+        feature_metrics: the families of feature metrics to compute.
+    """
 
     settings: Settings
     run_id: int
     config: RunConfig
     data_fingerprint: str
-    judges: Sequence[Judge]
+    feature_metrics: Sequence[FeatureMetrics]
 
     def validate(
         self, state: TrainingState, pairs: PairSet, on_progress: Callable[[int], None]
-    ) -> Judgement:
-        """A checkpoint on the validation split: what is needed to choose between checkpoints."""
-        values = self._measure(state, "val", pairs, on_progress, in_full=False)
-        return Judgement(tuple(self._record(it, "val", state.epoch) for it in values))
+    ) -> CheckpointEvaluation:
+        """Evaluates a checkpoint on the validation split, to choose between checkpoints.
 
-    def judge(
+        It computes neither the interval of the Frechet distance nor the discriminator's accuracy,
+        and no metrics of single images are stored.
+        """
+        results = self._measure(state, "val", pairs, on_progress, in_full=False)
+        return CheckpointEvaluation(
+            tuple(self._record(result, "val", state.epoch) for result in results)
+        )
+
+    def evaluate(
         self,
         state: TrainingState,
         split: str,
         pairs: PairSet,
         machine: Mapping[str, Any] | None,
         on_progress: Callable[[int], None],
-        keep: bool = True,
-    ) -> Judgement:
-        """A checkpoint in full: every metric, the scores and the fakes of single pictures, cost.
+        save_fakes: bool = True,
+    ) -> CheckpointEvaluation:
+        """Evaluates a checkpoint in full: all metrics, scores of single images, fakes and cost.
 
         Args:
             state: the checkpoint.
             split: `val` or `test`.
-            pairs: of this split.
-            machine: what stands in the protocol of timings; None: nothing is timed.
-            on_progress: told the pictures done so far.
-            keep: write the fakes beside the run, where pages and exports find them.
+            pairs: the pairs of this split.
+            machine: the machine's description for the protocol of timings; None: no timing.
+            on_progress: called with the number of images done.
+            save_fakes: whether to write the fakes to the run's folder, for pages and exports.
         """
         px = self.config.budget.px
         folder = self.settings.run_dir(self.run_id) / "predictions"
         path = folder / f"{split}-{state.epoch:05d}.npy"
         shape = (len(pairs), px, px, 3)
-        with replacing_array(path, shape, np.uint8) if keep else nullcontext() as fakes:
-            values = self._measure(state, split, pairs, on_progress, in_full=True, keep=fakes)
-        refused = all(value.value is None for value in values)
-        if refused and keep:
-            path.unlink()  # what a generator made before it was refused is nothing to look at
-        if machine is not None and not refused:
-            values += inference_cost.measure(self.config, state.sampler, pairs.device, machine)
+        with replacing_array(path, shape, np.uint8) if save_fakes else nullcontext() as fakes:
+            results = self._measure(state, split, pairs, on_progress, in_full=True, fakes_out=fakes)
+        is_refused = all(result.value is None for result in results)
+        if is_refused and save_fakes:
+            path.unlink()  # incomplete: the generator was refused before the last image
+        if machine is not None and not is_refused:
+            results += inference_cost.measure(self.config, state.sampler, pairs.device, machine)
         scores = tuple(
-            ImageScore(self.run_id, split, state.epoch, picture, value.name, score)
-            for value in values
-            if value.per_picture is not None
-            for picture, score in zip(pairs.names, value.per_picture, strict=True)
+            ImageScore(self.run_id, split, state.epoch, picture, result.name, score)
+            for result in results
+            if result.per_picture is not None
+            for picture, score in zip(pairs.names, result.per_picture, strict=True)
         )
-        return Judgement(
-            tuple(self._record(it, split, state.epoch) for it in values),
+        return CheckpointEvaluation(
+            tuple(self._record(result, split, state.epoch) for result in results),
             scores,
             Predictions(self.run_id, split, state.epoch, self.settings.relative(path), pairs.names)
-            if keep and not refused
+            if save_fakes and not is_refused
             else None,
         )
 
@@ -92,47 +106,58 @@ class Court:
         pairs: PairSet,
         on_progress: Callable[[int], None],
         in_full: bool,
-        keep: NDArray[np.uint8] | None = None,
-    ) -> list[Value]:
-        """The checkpoint's values; in full: with intervals of all, and the discriminator asked."""
+        fakes_out: NDArray[np.uint8] | None = None,
+    ) -> list[MetricResult]:
+        """Computes the checkpoint's metrics.
+
+        Args:
+            state: the checkpoint.
+            split: `val` or `test`.
+            pairs: the pairs of this split.
+            on_progress: called with the number of images done.
+            in_full: whether to add the interval of the Frechet distance and the discriminator's
+                accuracy.
+            fakes_out: [N, px, px, 3] array that receives the fakes.
+        """
         return evaluate.evaluate(
-            evaluate.Question(self.config, split, self.data_fingerprint),
+            evaluate.EvaluationSpec(self.config, split, self.data_fingerprint),
             state.sampler,
             pairs,
-            self.judges,
+            self.feature_metrics,
             self.settings.features_dir,
             discriminator=state.discriminator if in_full else None,
-            keep=keep,
-            thorough=in_full,
+            fakes_out=fakes_out,
+            frechet_interval=in_full,
             on_progress=on_progress,
         )
 
-    def _record(self, value: Value, split: str, epoch: int) -> Evaluation:
+    def _record(self, result: MetricResult, split: str, epoch: int) -> Evaluation:
         return Evaluation(
             run_id=self.run_id,
             split=split,
-            name=value.name,
-            value=value.value,
-            n_pictures=value.n_pictures,
+            name=result.name,
+            value=result.value,
+            n_pictures=result.n_pictures,
             epoch=epoch,
-            low=value.low,
-            high=value.high,
-            missing=value.missing,
-            note=value.note,
-            reference=value.reference,
-            protocol=value.protocol,
-            halves=None if value.halves is None else value.halves.astype("<f4").tobytes(),
+            low=result.low,
+            high=result.high,
+            missing=result.missing,
+            note=result.note,
+            reference=result.reference,
+            protocol=result.protocol,
+            halves=None if result.halves is None else result.halves.astype("<f4").tobytes(),
         )
 
 
-def choose(evaluations: Sequence[Evaluation], name: str) -> int | None:
-    """The epoch with the best value of a metric, the earlier of equals; None without any.
+def best_epoch(evaluations: Sequence[Evaluation], metric: str) -> int | None:
+    """The epoch with the best value of a metric; None if no evaluation has a value.
 
-    Values of another protocol than the newest, as after a change of the data, do not count.
+    Of equal values the earliest epoch counts. Only evaluations with the protocol of the newest one
+    are compared: the protocol differs, for example, after a change of the data.
     """
-    known = [it for it in evaluations if it.name == name and it.value is not None]
-    if not known:
+    valued = [each for each in evaluations if each.name == metric and each.value is not None]
+    if not valued:
         return None
-    alike = [it for it in known if it.protocol == known[-1].protocol]
-    sign = -1 if CATALOG[name].better == "up" else 1
-    return min(alike, key=lambda it: (sign * (it.value or 0.0), it.epoch)).epoch
+    comparable = [each for each in valued if each.protocol == valued[-1].protocol]
+    sign = -1 if CATALOG[metric].better == "up" else 1
+    return min(comparable, key=lambda each: (sign * (each.value or 0.0), each.epoch)).epoch

@@ -1,4 +1,4 @@
-"""Meters of distances between sets, in the features of one network each."""
+"""Meters of the distances between fakes and targets in the features of a network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,16 +8,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import RefusedMetricError
-from engine.evaluation.sanity import Census
-from engine.evaluation.values import N_HALVES, SET_LIMIT, Batch, Value, absent, set_value
+from engine.evaluation.sanity import ImageSanity
+from engine.evaluation.values import (
+    MAX_SET_SIZE,
+    N_HALVES,
+    Batch,
+    MetricResult,
+    set_result,
+    unavailable,
+)
 from engine.metrics import distribution, features, half_sampling, intervals
 
-RESOLUTION = 1e-9  # of the summed variances: a Frechet distance below it is rounding
+# A Frechet distance below this share of the summed variances is a rounding error.
+MIN_RELATIVE_DISTANCE = 1e-9
+
+Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Family:
-    """The metrics that rest on one feature network."""
+class MetricFamily:
+    """The metrics that are computed from the features of one network.
+
+    Attributes:
+        frechet: the name of the Frechet distance.
+        kernel: the name of the kernel distance.
+        score: the names of the Inception Score's mean and spread; empty if there is none.
+        weights: the name of the network's weights in `weights.CATALOG`.
+        build: builds the extractor from the weights' path and hash, and the device.
+    """
 
     frechet: str
     kernel: str
@@ -27,43 +45,44 @@ class Family:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All of them."""
+        """The names of all metrics of the family."""
         return (self.frechet, self.kernel, *self.score)
 
 
-class Distances:
-    """Frechet and kernel distance in one network's features, and its Inception Score.
+class FeatureDistances:
+    """Frechet and kernel distance in the features of one network, and its Inception Score.
 
     Args:
-        family: which names they have.
+        family: the names of the metrics.
         extractor: the network.
-        census: of the same pictures; whether they may be judged.
-        load_real: the targets' features, computed once and kept.
-        thorough: also measure the Frechet distance on random halves, which takes longest.
+        sanity: the checks of the same images; the caller adds the batches to it.
+        load_real: returns the features of the targets.
+        frechet_interval: whether to compute the Frechet distance on random halves too, for its
+            interval; this is the slowest part.
     """
 
     def __init__(
         self,
-        family: Family,
+        family: MetricFamily,
         extractor: features.Extractor,
-        census: Census,
-        load_real: Callable[[], NDArray[np.float32]],
-        thorough: bool,
+        sanity: ImageSanity,
+        load_real: Callable[[], Features],
+        frechet_interval: bool,
     ) -> None:
         self.names = family.names
-        self._family, self._extractor, self._census = family, extractor, census
-        self._load_real, self._thorough = load_real, thorough
-        self._rows = features.FeatureRows(extractor)
+        self._family, self._extractor, self._sanity = family, extractor, sanity
+        self._load_real, self._frechet_interval = load_real, frechet_interval
+        self._fake_features = features.FeatureCollector(extractor)
         self._n = 0
 
     def add(self, batch: Batch) -> None:
-        """Takes the fakes' features."""
-        room = max(0, SET_LIMIT - self._n)
-        self._n += len(batch.fake_bytes[:room])
-        self._rows.add(batch.fake_bytes[:room])
+        """Computes the features of the fakes, of `MAX_SET_SIZE` images at most."""
+        n_free = max(0, MAX_SET_SIZE - self._n)
+        self._n += len(batch.fake_bytes[:n_free])
+        self._fake_features.add(batch.fake_bytes[:n_free])
 
-    def values(self, protocol: Mapping[str, Any]) -> list[Value]:
-        """Each distance, or why there is none."""
+    def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
+        """Computes each metric, or gives the reason for its absence."""
         protocol = {
             **protocol,
             "n_pictures": self._n,
@@ -71,65 +90,66 @@ class Distances:
             "weights_sha256": self._extractor.sha256,
             "resize": self._extractor.resize,
         }
-        if fault := self._census.fault("generated"):
-            return absent(self.names, protocol, fault)
+        if fault := self._sanity.fault("generated"):
+            return unavailable(self.names, protocol, fault)
         if self._n < 2:
-            return absent(
+            return unavailable(
                 self.names, protocol, f"a distance needs at least two pictures, not {self._n}"
             )
-        real, fake = self._load_real(), self._rows.features
-        found = []
+        real, fake = self._load_real(), self._fake_features.features
+        results = []
         for names, measure in (
             ((self._family.frechet,), self._frechet),
             ((self._family.kernel,), self._kernel),
             (self._family.score, self._score),
         ):
             try:
-                found += measure(real, fake, protocol) if names else []
+                results += measure(real, fake, protocol) if names else []
             except RefusedMetricError as refusal:
-                found += absent(names, protocol, str(refusal))
-        return found
+                results += unavailable(names, protocol, str(refusal))
+        return results
 
     def _frechet(
-        self, real: NDArray[np.float32], fake: NDArray[np.float32], protocol: Mapping[str, Any]
-    ) -> list[Value]:
+        self, real: Features, fake: Features, protocol: Mapping[str, Any]
+    ) -> list[MetricResult]:
         value = distribution.fid(real, fake)
-        spread = sum(float(it.astype(np.float64).var(0).sum()) for it in (real, fake))
-        notes = [self._census.note]
-        if value <= RESOLUTION * spread:
-            if self._census.identical < self._census.n:
+        spread = sum(float(each.astype(np.float64).var(0).sum()) for each in (real, fake))
+        notes = [self._sanity.note]
+        if value <= MIN_RELATIVE_DISTANCE * spread:
+            if self._sanity.identical < self._sanity.n:
                 raise RefusedMetricError(
-                    "the pictures differ from their targets and their features do not: a distance "
-                    "of 0 would say nothing"
+                    "the pictures differ from their targets, but their features do not: a "
+                    "distance of 0 would have no meaning"
                 )
             value = max(value, 0.0)
             notes.append("every picture equals its target")
         if self._n < self._extractor.n_features:
+            # `report.findings` searches notes for the words "biased upward".
             notes.append(
                 f"{self._n} pictures in {self._extractor.n_features:,} dimensions: biased upward"
             )
-        sampled = None
-        if self._thorough and self._n >= 4:
-            halves = intervals.half_samples(self._n, half_sampling.frechet_count(self._n))
-            sampled = half_sampling.fid(real, fake, halves)
-        return [set_value(self._family.frechet, value, self._n, protocol, sampled, notes)]
+        on_halves = None
+        if self._frechet_interval and self._n >= 4:
+            halves = intervals.half_samples(self._n, half_sampling.n_frechet_halves(self._n))
+            on_halves = half_sampling.fid(real, fake, halves)
+        return [set_result(self._family.frechet, value, self._n, protocol, on_halves, notes)]
 
     def _kernel(
-        self, real: NDArray[np.float32], fake: NDArray[np.float32], protocol: Mapping[str, Any]
-    ) -> list[Value]:
+        self, real: Features, fake: Features, protocol: Mapping[str, Any]
+    ) -> list[MetricResult]:
         protocol = {**protocol, "estimator": "unbiased over pairs, all pictures at once"}
-        value = distribution.kernel_distance(real, fake).value
-        sampled = None
+        value = distribution.kernel_distance(real, fake)
+        on_halves = None
         if self._n >= 4:
             halves = intervals.half_samples(self._n, N_HALVES)
-            sampled = half_sampling.kernel_distance(real, fake, halves)
-        notes = [self._census.note]
-        return [set_value(self._family.kernel, value, self._n, protocol, sampled, notes)]
+            on_halves = half_sampling.kernel_distance(real, fake, halves)
+        notes = [self._sanity.note]
+        return [set_result(self._family.kernel, value, self._n, protocol, on_halves, notes)]
 
     def _score(
-        self, real: NDArray[np.float32], fake: NDArray[np.float32], protocol: Mapping[str, Any]
-    ) -> list[Value]:
-        logits = self._rows.logits
+        self, real: Features, fake: Features, protocol: Mapping[str, Any]
+    ) -> list[MetricResult]:
+        logits = self._fake_features.logits
         if logits is None:
             raise RefusedMetricError("the network gave no class scores")
         score = distribution.inception_score(logits)
@@ -137,6 +157,6 @@ class Distances:
         note = f"splits of {self._n // 10} pictures: biased low" if self._n < 50_000 else None
         names = self._family.score
         return [
-            Value(name, value, self._n, protocol, note=note)
+            MetricResult(name, value, self._n, protocol, note=note)
             for name, value in zip(names, (score.mean, score.std), strict=True)
         ]

@@ -1,7 +1,7 @@
-"""A generator and a split's pairs -> metric values, each with its protocol.
+"""Computes all metrics of a generator on a split.
 
-Pictures stream through: the generator makes a batch, every meter looks at it, and it is gone.
-What has no honest value is not a number but the reason why.
+The generator's images are not kept: each batch is passed to every meter and then discarded. If a
+metric cannot be computed, the reason is recorded instead of a value.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,43 +19,64 @@ from engine.config import RunConfig
 from engine.data.batches import PairSet, evaluation_batches
 from engine.errors import MissingWeightsError, RefusedMetricError
 from engine.evaluation import feature_extractors
-from engine.evaluation.distance_meters import Distances, Family
-from engine.evaluation.image_meters import Adversary, picture_meters
-from engine.evaluation.sanity import Census
-from engine.evaluation.values import SET_LIMIT, Batch, Meter, Missing, Value, absent
+from engine.evaluation.distance_meters import FeatureDistances, MetricFamily
+from engine.evaluation.image_meters import DiscriminatorAccuracy, build_image_meters
+from engine.evaluation.sanity import ImageSanity
+from engine.evaluation.values import (
+    MAX_SET_SIZE,
+    Batch,
+    Meter,
+    MetricResult,
+    UnavailableMetrics,
+    unavailable,
+)
 from engine.metrics import features
 from engine.metrics.catalog import CATALOG
 from engine.settings import Settings
 from engine.training.step import autocast
 
-BATCH = 16  # pictures at a time through the generator
-SLACK = 1e-3  # how far outside [-1, 1] rounding may bring a generator's value
+BATCH_SIZE = 16
+ROUNDING_TOLERANCE = 1e-3  # outputs of the generator up to this far outside [-1, 1] are accepted
 
 FAMILIES = (
-    Family("fid", "kid", ("is_mean", "is_std"), "inception", feature_extractors.build_inception),
-    Family("fd_lite2", "kd_lite2", (), "efficientnet_lite2", feature_extractors.build_lite2),
+    MetricFamily(
+        "fid", "kid", ("is_mean", "is_std"), "inception", feature_extractors.build_inception
+    ),
+    MetricFamily("fd_lite2", "kd_lite2", (), "efficientnet_lite2", feature_extractors.build_lite2),
 )
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A family of distances and its network, or why that is not here."""
+class FeatureMetrics:
+    """A family of metrics with its extractor.
 
-    family: Family
+    Attributes:
+        family: the metrics.
+        extractor: the network; None if `reason` says why it is not available.
+        reason: why there is no extractor.
+    """
+
+    family: MetricFamily
     extractor: features.Extractor | None
     reason: str | None = None
 
 
 @dataclass(frozen=True)
-class Question:
-    """Which pictures are judged: what every protocol of one evaluation has in common."""
+class EvaluationSpec:
+    """The configuration and the split that are evaluated.
+
+    Attributes:
+        config: the run's resolved configuration.
+        split: `val` or `test`.
+        data_fingerprint: the hash of the packed pairs.
+    """
 
     config: RunConfig
     split: str
     data_fingerprint: str
 
     def protocol(self, n_pictures: int) -> dict[str, Any]:
-        """The common part of the protocol."""
+        """The part of the protocol that all metrics of the evaluation share."""
         return {
             "data": self.config.data,
             "data_fingerprint": self.data_fingerprint,
@@ -67,104 +88,114 @@ class Question:
         }
 
 
-def load_judges(settings: Settings, device: torch.device, asked: str = "all") -> list[Judge]:
-    """The feature networks that are on this machine, and the reasons for those that are not.
+def load_feature_metrics(
+    settings: Settings, device: torch.device, network: str = "all"
+) -> list[FeatureMetrics]:
+    """Loads the feature networks whose weights are on this machine.
+
+    A network without weights results in an entry with the reason.
 
     Args:
-        settings: where weights are.
-        device: where they compute.
-        asked: `all`, `none`, or the name of one network's weights.
+        settings: the locations of the weights.
+        device: the device of the networks.
+        network: `all`, `none`, or the name of one network's weights.
     """
-    judges = []
+    feature_metrics = []
     for family in FAMILIES:
-        if asked not in ("all", family.weights):
+        if network not in ("all", family.weights):
             continue
         try:
             extractor = family.build(*weights.require(family.weights, settings), device)
-            judges.append(Judge(family, extractor))
-        except MissingWeightsError as absence:
-            judges.append(Judge(family, None, str(absence)))
-    return judges
+            feature_metrics.append(FeatureMetrics(family, extractor))
+        except MissingWeightsError as error:
+            feature_metrics.append(FeatureMetrics(family, None, str(error)))
+    return feature_metrics
 
 
 def evaluate(
-    question: Question,
+    spec: EvaluationSpec,
     generator: nn.Module,
     pairs: PairSet,
-    judges: Sequence[Judge],
+    feature_metrics: Sequence[FeatureMetrics],
     features_dir: Path,
     discriminator: nn.Module | None = None,
-    keep: NDArray[np.uint8] | None = None,
-    thorough: bool = True,
+    fakes_out: NDArray[np.uint8] | None = None,
+    frechet_interval: bool = True,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> list[Value]:
-    """All metrics of a generator on a split.
+) -> list[MetricResult]:
+    """Computes all metrics of a generator on a split.
 
     Args:
-        question: what is judged.
-        generator: in evaluation mode from here on.
-        pairs: the split.
-        judges: the feature networks.
-        features_dir: where features of real splits are kept.
-        discriminator: also asked, if it is given; in evaluation mode from here on.
-        keep: [N, px, px, 3] bytes that the fakes are written into, for instance a memory map.
-        thorough: also measure Frechet distances on random halves, which takes longest.
-        on_progress: told the pictures done so far.
+        spec: the configuration and the split.
+        generator: the network; it is switched to evaluation mode.
+        pairs: the pairs of the split.
+        feature_metrics: the families of feature metrics to compute.
+        features_dir: the folder of the cached features of targets.
+        discriminator: the network whose accuracy is measured, switched to evaluation mode; None:
+            no accuracy.
+        fakes_out: [N, px, px, 3] uint8 array that receives the fakes, for instance a memory map.
+        frechet_interval: whether to compute Frechet distances on random halves too, for their
+            intervals; this is the slowest part.
+        on_progress: called with the number of images done.
 
     Raises:
-        RefusedMetricError: there are no pictures at all, or no target that could be judged by.
+        RefusedMetricError: there are no pairs, or the targets are blank or almost black.
     """
     if not len(pairs):
-        raise RefusedMetricError(f"the {question.split} split has no pictures to evaluate")
-    protocol = question.protocol(len(pairs))
-    census, meters = Census(), picture_meters()
+        raise RefusedMetricError(f"the {spec.split} split has no pictures to evaluate")
+    protocol = spec.protocol(len(pairs))
+    sanity, meters = ImageSanity(), build_image_meters()
     if discriminator is not None:
-        meters.append(Adversary(discriminator))
+        meters.append(DiscriminatorAccuracy(discriminator))
     meters += [
-        _distances(judge, question, pairs, census, features_dir, thorough) for judge in judges
+        _build_distances(family, spec, pairs, sanity, features_dir, frechet_interval)
+        for family in feature_metrics
     ]
-    names = [name for meter in meters for name in meter.names]
+
+    # One pass over the split: each batch is added to every meter.
     done = 0
     try:
-        for batch in generate(question.config, generator, pairs):
-            census.add(batch)
+        for batch in generate(spec.config, generator, pairs):
+            sanity.add(batch)
             for meter in meters:
                 meter.add(batch)
-            if keep is not None:
-                keep[done : done + len(batch.source)] = as_arrays(batch.fake_bytes)
+            if fakes_out is not None:
+                fakes_out[done : done + len(batch.source)] = as_arrays(batch.fake_bytes)
             done += len(batch.source)
             on_progress(done)
     except RefusedMetricError as refusal:
-        return absent(names, protocol, str(refusal))
-    if fault := census.fault("target"):
-        raise RefusedMetricError(f"{fault}: nothing can be judged by them")
-    values = [value for meter in meters for value in meter.values(protocol)]
-    if fault := census.fault("generated"):
-        values = [value.with_note(fault) for value in values]
-    return [_possible(value) for value in values]
+        names = [name for meter in meters for name in meter.names]
+        return unavailable(names, protocol, str(refusal))
+
+    if fault := sanity.fault("target"):
+        raise RefusedMetricError(f"{fault}: no metric can be computed with these targets")
+    results = [result for meter in meters for result in meter.results(protocol)]
+    if fault := sanity.fault("generated"):
+        results = [result.with_note(fault) for result in results]
+    return [refuse_impossible(result) for result in results]
 
 
-def _possible(value: Value) -> Value:
-    """The value, or why there is none where it came out as no value of its metric can be."""
-    if value.value is None or CATALOG[value.name].allows(value.value):
-        return value
-    reason = f"it came out as {value.value:g}, which is impossible: this is a fault of ours"
-    return absent((value.name,), value.protocol, reason)[0]
+def refuse_impossible(result: MetricResult) -> MetricResult:
+    """Replaces a value outside the range of its metric by a reason."""
+    if result.value is None or CATALOG[result.name].allows(result.value):
+        return result
+    reason = f"the result was {result.value:g}, which is impossible: a bug in Chromabench"
+    return unavailable((result.name,), result.protocol, reason)[0]
 
 
 @torch.no_grad()
 def generate(config: RunConfig, generator: nn.Module, pairs: PairSet) -> Iterator[Batch]:
-    """The generator's pictures for all sources, batch after batch.
+    """Generates the fakes of all pairs, batch by batch.
 
     Raises:
-        RefusedMetricError: the generator gives values that no picture has.
+        RefusedMetricError: an output of the generator is outside [-1, 1] or not a number.
     """
     generator.eval()
-    for source, target in evaluation_batches(pairs, BATCH):
+    for source, target in evaluation_batches(pairs, BATCH_SIZE):
         with features.exact_float32(), autocast(config, source.device.type):
             fake = generator(source).float()
         low, high = (float(value) for value in fake.aminmax())
-        if not (low >= -1 - SLACK and high <= 1 + SLACK):
+        if not (low >= -1 - ROUNDING_TOLERANCE and high <= 1 + ROUNDING_TOLERANCE):
             raise RefusedMetricError(
                 f"a generator's values must be in [-1, 1]; these reach from {low:.4g} to {high:.4g}"
             )
@@ -172,39 +203,41 @@ def generate(config: RunConfig, generator: nn.Module, pairs: PairSet) -> Iterato
 
 
 def predict(config: RunConfig, generator: nn.Module, pairs: PairSet) -> NDArray[np.uint8]:
-    """The generator's pictures for a few sources: [N, px, px, 3] bytes."""
-    return np.concatenate([as_arrays(it.fake_bytes) for it in generate(config, generator, pairs)])
+    """Generates the fakes of a few pairs -> [N, px, px, 3] uint8."""
+    batches = generate(config, generator, pairs)
+    return np.concatenate([as_arrays(batch.fake_bytes) for batch in batches])
 
 
-def to_bytes(pictures: Tensor) -> Tensor:
-    """[-1, 1] -> 0..255, rounded to the nearest."""
-    return pictures.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+def to_bytes(images: Tensor) -> Tensor:
+    """Maps [-1, 1] to 0..255 uint8, rounded to the nearest integer."""
+    return images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def as_arrays(pictures: Tensor) -> NDArray[np.uint8]:
-    """[N, 3, H, W] uint8 -> [N, H, W, 3] arrays on the CPU, for files and drawing."""
-    arrays: NDArray[np.uint8] = pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+def as_arrays(images: Tensor) -> NDArray[np.uint8]:
+    """Moves [N, 3, H, W] uint8 images to the CPU as [N, H, W, 3] arrays."""
+    arrays: NDArray[np.uint8] = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return arrays
 
 
-def _distances(
-    judge: Judge,
-    question: Question,
+def _build_distances(
+    feature_metrics: FeatureMetrics,
+    spec: EvaluationSpec,
     pairs: PairSet,
-    census: Census,
+    sanity: ImageSanity,
     features_dir: Path,
-    thorough: bool,
+    frechet_interval: bool,
 ) -> Meter:
-    if judge.extractor is None:
-        return Missing(judge.family.names, judge.reason or "")
-    extractor = judge.extractor
-    pictures = f"{question.data_fingerprint}-{question.split}-{question.config.budget.px}px"
+    """Builds the meter of a family; without an extractor the family is unavailable."""
+    family, extractor = feature_metrics.family, feature_metrics.extractor
+    if extractor is None:
+        return UnavailableMetrics(family.names, feature_metrics.reason or "")
+    image_set = f"{spec.data_fingerprint}-{spec.split}-{spec.config.budget.px}px"
 
     def load_real() -> NDArray[np.float32]:
-        pixels = pairs.targets[:SET_LIMIT]
-        targets = (it.permute(0, 3, 1, 2) for it in torch.split(pixels, BATCH))
+        pixels = pairs.targets[:MAX_SET_SIZE]
+        targets = (batch.permute(0, 3, 1, 2) for batch in torch.split(pixels, BATCH_SIZE))
         return features.load_or_compute(
-            features_dir, pictures, len(pixels), extractor, lambda: targets
+            features_dir, image_set, len(pixels), extractor, lambda: targets
         )
 
-    return Distances(judge.family, extractor, census, load_real, thorough)
+    return FeatureDistances(family, extractor, sanity, load_real, frechet_interval)

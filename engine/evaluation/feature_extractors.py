@@ -1,4 +1,4 @@
-"""Builds the extractors that feature metrics are computed with."""
+"""Builds the extractors of the feature metrics from pretrained networks."""
 
 from pathlib import Path
 
@@ -13,13 +13,16 @@ LITE2_PX = 260
 
 
 def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
-    """EfficientNet-Lite2 at its own 260 px: bicubic, antialiased, 1,280 pooled features."""
+    """Builds the EfficientNet-Lite2 extractor: antialiased bicubic resize to the network's 260 px.
+
+    The features are the 1,280 spatial means of the last feature maps.
+    """
     network = backbones.load_efficientnet_lite("efficientnet_lite2", path)
     network = network.to(device, memory_format=torch.channels_last)
 
-    def extract(pictures: Tensor) -> tuple[Tensor, None]:
+    def extract(images: Tensor) -> tuple[Tensor, None]:
         resized = functional.interpolate(
-            pictures.to(device).float(), LITE2_PX, mode="bicubic", antialias=True
+            images.to(device).float(), LITE2_PX, mode="bicubic", antialias=True
         ).clamp(0, 255)
         resized = resized.contiguous(memory_format=torch.channels_last)
         features: Tensor = network.extract_features((resized - 127) / 128)
@@ -30,11 +33,11 @@ def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
 
 
 def build_inception(path: Path, sha256: str, device: torch.device) -> Extractor:
-    """The standard Inception at 299 px: torch-fidelity's port and its own resize."""
+    """Builds the standard Inception extractor: torch-fidelity's port, with its resize to 299 px."""
     network = backbones.load_inception(path).to(device)
 
-    def extract(pictures: Tensor) -> tuple[Tensor, Tensor]:
-        features, logits = network(pictures.to(device))
+    def extract(images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = network(images.to(device))
         return features, logits
 
     resize = "torch-fidelity's bilinear, 299 px"

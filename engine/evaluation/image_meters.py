@@ -1,4 +1,4 @@
-"""Meters of pixels, colour, variety and the discriminator: no feature network needed."""
+"""Meters of pixels, colour, diversity and the discriminator. They need no feature network."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,26 +11,41 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.evaluation.values import (
+    MAX_SET_SIZE,
     N_HALVES,
-    SET_LIMIT,
     Batch,
     Meter,
-    Value,
-    absent,
-    mean_value,
-    set_value,
+    MetricResult,
+    mean_result,
+    set_result,
+    unavailable,
 )
 from engine.images import color
 from engine.metrics import half_sampling, intervals, pixel
-from engine.metrics.pixel import PSNR_CEILING
+from engine.metrics.pixel import PSNR_CEILING_DB
 
 THUMBNAIL_PX = 32
-EXACT = "donot_use_mm_for_euclid_dist"  # by products, equal pictures would be 1e-7 apart
-AB_BINS, AB_REACH = 32, 110.0
+# The other modes of `torch.cdist` use matrix products and result in 1e-7 for equal images.
+EXACT_CDIST_MODE = "donot_use_mm_for_euclid_dist"
+AB_BINS, AB_RANGE = 32, 110.0  # bins per axis; both axes reach from -110 to 110
+
+PIXEL_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": pixel.mse,
+    "mae": pixel.mae,
+    "ssim": pixel.ssim,
+    "delta_e": pixel.delta_e,
+    "colorfulness_gap": pixel.colorfulness_gap,
+}
 
 
-class PerPicture:
-    """One figure for each picture, and its mean."""
+class PerImageMetric:
+    """The mean over images of a metric of single images.
+
+    Args:
+        name: the metric's name.
+        measure: (fake, target), each [B, 3, H, W] in [0, 1] -> [B].
+        measure_target: target -> [B], for the reference value; None: no reference value.
+    """
 
     def __init__(
         self,
@@ -41,44 +56,45 @@ class PerPicture:
         self.names = (name,)
         self._measure, self._measure_target = measure, measure_target
         self._scores: list[float] = []
-        self._of_targets: list[float] = []
+        self._target_scores: list[float] = []
 
     def add(self, batch: Batch) -> None:
-        """Measures each picture."""
+        """Measures each image of the batch."""
         fake, target = batch.pictures
         self._scores += self._measure(fake, target).tolist()
         if self._measure_target is not None:
-            self._of_targets += self._measure_target(target).tolist()
+            self._target_scores += self._measure_target(target).tolist()
 
-    def values(self, protocol: Mapping[str, Any]) -> list[Value]:
-        """The mean over pictures."""
-        reference = float(np.mean(self._of_targets)) if self._of_targets else None
-        return [mean_value(self.names[0], self._scores, protocol, reference)]
+    def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
+        """The mean over images."""
+        reference = float(np.mean(self._target_scores)) if self._target_scores else None
+        return [mean_result(self.names[0], self._scores, protocol, reference)]
 
 
-class CappedPsnr(PerPicture):
-    """PSNR per picture, at most what half a grey level everywhere gives.
+class CappedPsnr(PerImageMetric):
+    """The mean of PSNR, capped at the PSNR of an error of half a grey level everywhere.
 
-    A perfect picture has an infinite PSNR: left out it would not count, kept it would be all
-    that counts. The same ceiling holds while training.
+    The PSNR of a perfect image is infinite: without the cap the mean would be infinite too, or
+    would have to ignore perfect images. Training uses the same cap.
     """
 
     def __init__(self) -> None:
         super().__init__("psnr", pixel.capped_psnr)
 
-    def values(self, protocol: Mapping[str, Any]) -> list[Value]:
-        """The mean, with a word on how many pictures stand at the ceiling."""
-        (value,) = super().values({**protocol, "ceiling_db": PSNR_CEILING})
-        capped = sum(score == PSNR_CEILING for score in value.per_picture or ())
-        if not capped:
-            return [value]
-        return [value.with_note(f"{capped} nearly perfect pictures count as {PSNR_CEILING} dB")]
+    def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
+        """The mean over images, with a note on the number of capped ones."""
+        (result,) = super().results({**protocol, "ceiling_db": PSNR_CEILING_DB})
+        n_capped = sum(score == PSNR_CEILING_DB for score in result.per_picture or ())
+        if not n_capped:
+            return [result]
+        note = f"{n_capped} nearly perfect pictures count as {PSNR_CEILING_DB} dB"
+        return [result.with_note(note)]
 
 
-class ColourHistograms:
-    """Which colours there are at all: the divergence of Lab a/b histograms.
+class ColourDivergence:
+    """Divergence of the Lab a/b histograms of all fakes and of all targets.
 
-    The neutral centre is left out, else every picture's white ground would hide its colours.
+    The neutral centre is left out, because the white background would hide all other colours.
     """
 
     names = ("ab_divergence",)
@@ -88,29 +104,31 @@ class ColourHistograms:
         self._targets: list[NDArray[np.float32]] = []
 
     def add(self, batch: Batch) -> None:
-        """Counts the colours of each picture."""
+        """Adds the histograms of a batch."""
         fake, target = batch.pictures
         self._fakes.append(ab_histograms(fake))
         self._targets.append(ab_histograms(target))
 
-    def values(self, protocol: Mapping[str, Any]) -> list[Value]:
-        """One divergence for the set."""
+    def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
+        """One divergence for the whole set."""
         fakes, targets = (
-            np.concatenate(parts).astype(np.float64) for parts in (self._fakes, self._targets)
+            np.concatenate(histograms).astype(np.float64)
+            for histograms in (self._fakes, self._targets)
         )
         n = len(fakes)
         protocol = {**protocol, "histogram": f"{AB_BINS}x{AB_BINS} bins, centre left out"}
         value = float(half_sampling.jensen_shannon(fakes.sum(0)[None], targets.sum(0)[None])[0])
         if not math.isfinite(value):
-            grey = "generated" if not fakes.sum() else "target"
-            return absent(self.names, protocol, f"the {grey} pictures have no colour to compare")
+            grey_side = "generated" if not fakes.sum() else "target"
+            reason = f"the {grey_side} pictures have no colour to compare"
+            return unavailable(self.names, protocol, reason)
         halves = intervals.half_samples(n, N_HALVES)
-        sampled = half_sampling.histogram_divergence(fakes, targets, halves)
-        return [set_value(self.names[0], value, n, protocol, sampled)]
+        on_halves = half_sampling.histogram_divergence(fakes, targets, halves)
+        return [set_result(self.names[0], value, n, protocol, on_halves)]
 
 
 class Diversity:
-    """Whether the fakes differ among each other as much as their targets do."""
+    """The mean distance between two fakes, relative to that between two targets."""
 
     names = ("diversity",)
 
@@ -120,36 +138,33 @@ class Diversity:
         self._n = 0
 
     def add(self, batch: Batch) -> None:
-        """Keeps a thumbnail of each picture."""
-        room = max(0, SET_LIMIT - self._n)
-        self._n += len(batch.fake_bytes[:room])
-        for kept, pictures in zip((self._fakes, self._targets), batch.pictures, strict=True):
-            small = functional.adaptive_avg_pool2d(pictures[:room], THUMBNAIL_PX)
-            kept.append(small.flatten(1).cpu())
+        """Keeps a thumbnail of each image, of `MAX_SET_SIZE` images at most."""
+        n_free = max(0, MAX_SET_SIZE - self._n)
+        self._n += len(batch.fake_bytes[:n_free])
+        for thumbnails, images in zip((self._fakes, self._targets), batch.pictures, strict=True):
+            small = functional.adaptive_avg_pool2d(images[:n_free], THUMBNAIL_PX)
+            thumbnails.append(small.flatten(1).cpu())
 
-    def values(self, protocol: Mapping[str, Any]) -> list[Value]:
-        """The ratio of mean distances between two pictures."""
+    def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
+        """The ratio of the mean distances."""
         protocol = {**protocol, "n_pictures": self._n, "distance": f"RMS at {THUMBNAIL_PX} px"}
         if self._n < 2:
-            return absent(self.names, protocol, "a single picture differs from no other")
+            return unavailable(self.names, protocol, "diversity needs at least two pictures")
         fakes, targets = (
-            torch.cdist(it, it, compute_mode=EXACT).numpy()
-            for it in (torch.cat(parts).double() for parts in (self._fakes, self._targets))
+            _distances(torch.cat(thumbnails)) for thumbnails in (self._fakes, self._targets)
         )
-        for distances in (fakes, targets):
-            np.fill_diagonal(distances, 0.0)
         if not targets.sum():
-            return absent(self.names, protocol, "all target pictures are the same")
-        sampled = None
+            return unavailable(self.names, protocol, "all target pictures are equal")
+        on_halves = None
         if self._n >= 4:
             halves = intervals.half_samples(self._n, N_HALVES)
-            sampled = half_sampling.diversity(fakes, targets, halves)
+            on_halves = half_sampling.diversity(fakes, targets, halves)
         value = float(fakes.sum() / targets.sum())
-        return [set_value(self.names[0], value, self._n, protocol, sampled)]
+        return [set_result(self.names[0], value, self._n, protocol, on_halves)]
 
 
-class Adversary:
-    """How well the discriminator still tells targets from fakes: shares of patches."""
+class DiscriminatorAccuracy:
+    """Shares of the patches that the discriminator classifies correctly."""
 
     names = ("d_real_accuracy", "d_fake_accuracy", "d_accuracy")
 
@@ -160,48 +175,56 @@ class Adversary:
 
     @torch.no_grad()
     def add(self, batch: Batch) -> None:
-        """Asks about each target and each fake."""
+        """Classifies the patches of each target and each fake."""
         real = self._discriminator(batch.source, batch.target) > 0
         fake = self._discriminator(batch.source, batch.fake) < 0
         self._real += real.float().flatten(1).mean(1).tolist()
         self._fake += fake.float().flatten(1).mean(1).tolist()
 
-    def values(self, protocol: Mapping[str, Any]) -> list[Value]:
-        """Shares of patches judged rightly."""
+    def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
+        """The accuracies on targets, on fakes and on both."""
         both = [(real + fake) / 2 for real, fake in zip(self._real, self._fake, strict=True)]
         columns = zip(self.names, (self._real, self._fake, both), strict=True)
-        return [mean_value(name, scores, protocol) for name, scores in columns]
+        return [mean_result(name, scores, protocol) for name, scores in columns]
 
 
-def ab_histograms(pictures: Tensor) -> NDArray[np.float32]:
-    """Counts of Lab a/b per picture -> [N, bins], the neutral centre of 2x2 bins emptied."""
-    _, a, b = color.lab((pictures.cpu() if pictures.device.type == "mps" else pictures).double())
-    cells = [
-        ((it + AB_REACH) * (AB_BINS / (2 * AB_REACH))).long().clamp(0, AB_BINS - 1) for it in (a, b)
-    ]
-    n = len(pictures)
-    flat = (cells[0] * AB_BINS + cells[1]).flatten(1)  # [N, H * W]
-    offset = torch.arange(n, device=flat.device)[:, None] * AB_BINS**2
-    counts = torch.bincount((flat + offset).flatten(), minlength=n * AB_BINS**2)
+def ab_histograms(images: Tensor) -> NDArray[np.float32]:
+    """Counts the Lab a/b values of each image.
+
+    Args:
+        images: [N, 3, H, W] in [0, 1].
+
+    Returns:
+        [N, bins] counts; the 2x2 bins of the neutral centre are set to 0.
+    """
+    on_device = images.cpu() if images.device.type == "mps" else images
+    _, a, b = color.srgb_to_lab(on_device.double())
+    bins_a, bins_b = (
+        ((axis + AB_RANGE) * (AB_BINS / (2 * AB_RANGE))).long().clamp(0, AB_BINS - 1)
+        for axis in (a, b)
+    )
+    n = len(images)
+    bins = (bins_a * AB_BINS + bins_b).flatten(1)  # [N, H * W]
+    offset = torch.arange(n, device=bins.device)[:, None] * AB_BINS**2
+    counts = torch.bincount((bins + offset).flatten(), minlength=n * AB_BINS**2)
     grid = counts.view(n, AB_BINS, AB_BINS).cpu().numpy().astype(np.float32)
-    middle = slice(AB_BINS // 2 - 1, AB_BINS // 2 + 1)
-    grid[:, middle, middle] = 0
+    centre = slice(AB_BINS // 2 - 1, AB_BINS // 2 + 1)
+    grid[:, centre, centre] = 0
     return grid.reshape(n, -1)
 
 
-PIXEL_METERS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": pixel.mse,
-    "mae": pixel.mae,
-    "ssim": pixel.ssim,
-    "delta_e": pixel.delta_e,
-    "colorfulness_gap": pixel.colorfulness_gap,
-}
-
-
-def picture_meters() -> list[Meter]:
-    """Meters of pixels and colour, which need nothing but the pictures."""
-    meters: list[Meter] = [PerPicture(name, measure) for name, measure in PIXEL_METERS.items()]
+def build_image_meters() -> list[Meter]:
+    """Builds the meters of pixels, colour and diversity."""
+    meters: list[Meter] = [PerImageMetric(name, measure) for name, measure in PIXEL_METRICS.items()]
     meters.append(
-        PerPicture("colorfulness", lambda fake, _: pixel.colorfulness(fake), pixel.colorfulness)
+        PerImageMetric("colorfulness", lambda fake, _: pixel.colorfulness(fake), pixel.colorfulness)
     )
-    return [CappedPsnr(), *meters, ColourHistograms(), Diversity()]
+    return [CappedPsnr(), *meters, ColourDivergence(), Diversity()]
+
+
+def _distances(thumbnails: Tensor) -> NDArray[np.float64]:
+    """Euclidean distances of all pairs of rows [N, D] -> [N, N] float64, 0 on the diagonal."""
+    rows = thumbnails.double()
+    distances: NDArray[np.float64] = torch.cdist(rows, rows, compute_mode=EXACT_CDIST_MODE).numpy()
+    np.fill_diagonal(distances, 0.0)
+    return distances

@@ -1,4 +1,4 @@
-"""What using a generator costs on this machine: time, throughput, memory. Never a quality."""
+"""Measures latency, throughput and memory of a generator on this machine."""
 
 import statistics
 import time
@@ -9,21 +9,28 @@ import torch
 from torch import nn
 
 from engine.config import RunConfig
-from engine.evaluation.values import Value
+from engine.evaluation.values import MetricResult
+from engine.training import machine_profile
 from engine.training.step import autocast
 
-WARM_UPS, REPEATS, BATCH_REPEATS = 5, 30, 7
-BATCH = 16
+N_WARM_UPS, N_REPEATS, N_BATCH_REPEATS = 5, 30, 7
+BATCH_SIZE = 16
 
 
 @torch.no_grad()
 def measure(
     config: RunConfig, generator: nn.Module, device: torch.device, machine: Mapping[str, Any]
-) -> list[Value]:
-    """Median time of one picture, throughput in batches, and the most memory of one picture.
+) -> list[MetricResult]:
+    """Measures the time of one image, the throughput in batches and the peak memory of one image.
 
-    The median of warmed-up repeats, each waited for. Timings of a shared machine vary: the
-    quartiles stand in the note.
+    Each time is the median of repeats after a warm-up, and includes the wait for the device.
+    Timings on a shared machine vary, so the note of `inference_ms` gives the quartiles.
+
+    Args:
+        config: the run's configuration.
+        generator: the network; it is switched to evaluation mode.
+        device: the device of the network.
+        machine: `device` and `cpu` of the machine, for the protocol.
     """
     generator.eval()
     px = config.budget.px
@@ -35,64 +42,60 @@ def measure(
         "px": px,
     }
 
-    def once(n_pictures: int) -> Callable[[], None]:
-        source = torch.zeros(n_pictures, 3, px, px, device=device)
+    def build_pass(n_images: int) -> Callable[[], None]:
+        """Builds a function that generates a batch and waits for the device."""
+        source = torch.zeros(n_images, 3, px, px, device=device)
 
         def run() -> None:
             with autocast(config, device.type):
                 generator(source)
-            _wait(device)
+            machine_profile.synchronize(device)
 
         return run
 
-    single = _seconds(once(1), WARM_UPS, REPEATS)
-    low, _, high = (1000 * it for it in statistics.quantiles(single, n=4))
-    batched = _seconds(once(BATCH), 1, BATCH_REPEATS)
-    speed = BATCH / statistics.median(batched)
+    single_s = _durations(build_pass(1), N_WARM_UPS, N_REPEATS)
+    low, _, high = (1000 * quartile for quartile in statistics.quantiles(single_s, n=4))
+    batch_s = _durations(build_pass(BATCH_SIZE), 1, N_BATCH_REPEATS)
+    images_per_second = BATCH_SIZE / statistics.median(batch_s)
     return [
-        Value(
+        MetricResult(
             "inference_ms",
-            1000 * statistics.median(single),
+            1000 * statistics.median(single_s),
             1,
-            {**protocol, "batch": 1, "repeats": REPEATS},
-            note=f"half of {REPEATS} repeats took {low:.1f} to {high:.1f} ms",
+            {**protocol, "batch": 1, "repeats": N_REPEATS},
+            note=f"half of {N_REPEATS} repeats took {low:.1f} to {high:.1f} ms",
         ),
-        Value(
+        MetricResult(
             "inference_images_per_second",
-            speed,
-            BATCH,
-            {**protocol, "batch": BATCH, "repeats": BATCH_REPEATS},
+            images_per_second,
+            BATCH_SIZE,
+            {**protocol, "batch": BATCH_SIZE, "repeats": N_BATCH_REPEATS},
         ),
-        _memory(once(1), device, {**protocol, "batch": 1}),
+        _peak_memory(build_pass(1), device, {**protocol, "batch": 1}),
     ]
 
 
-def _seconds(run: Callable[[], None], warm_ups: int, repeats: int) -> list[float]:
-    for _ in range(warm_ups):
+def _durations(run: Callable[[], None], n_warm_ups: int, n_repeats: int) -> list[float]:
+    """Seconds of each repeat."""
+    for _ in range(n_warm_ups):
         run()
     durations = []
-    for _ in range(repeats):
+    for _ in range(n_repeats):
         started = time.perf_counter()
         run()
         durations.append(time.perf_counter() - started)
     return durations
 
 
-def _memory(run: Callable[[], None], device: torch.device, protocol: Mapping[str, Any]) -> Value:
+def _peak_memory(
+    run: Callable[[], None], device: torch.device, protocol: Mapping[str, Any]
+) -> MetricResult:
     name = "inference_memory_mb"
     if device.type != "cuda":
         reason = f"measured on CUDA devices only; this run used the {device.type}"
-        return Value(name, None, 0, protocol, missing=reason)
+        return MetricResult(name, None, 0, protocol, missing=reason)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     run()
     peak = torch.cuda.max_memory_allocated(device) - before
-    return Value(name, peak / 2**20, 1, protocol)
-
-
-def _wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    return MetricResult(name, peak / 2**20, 1, protocol)

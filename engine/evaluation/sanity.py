@@ -1,40 +1,47 @@
-"""Whether pictures can be judged at all: the guard before every distance."""
+"""Checks that images are not blank and not almost black, before metrics are computed of them."""
 
 from engine.evaluation.values import Batch
 
 
-class Census:
-    """Whether the pictures can be judged at all."""
+class ImageSanity:
+    """Counts blank and identical images, and records the largest byte of each side.
+
+    The sides are `target` and `generated`. An image is blank if each channel has a single value.
+
+    Attributes:
+        n: the number of pairs so far.
+        identical: the number of fakes that are identical to their targets.
+    """
 
     def __init__(self) -> None:
         self.n = 0
         self.identical = 0
         self._blank = {"target": 0, "generated": 0}
-        self._brightest = {"target": 0, "generated": 0}
+        self._largest_byte = {"target": 0, "generated": 0}
 
     def add(self, batch: Batch) -> None:
-        """Counts blank pictures and notes the range of values."""
+        """Adds a batch."""
         self.n += len(batch.fake_bytes)
-        same = (batch.fake_bytes == batch.target_bytes).flatten(1).all(1)
-        self.identical += int(same.sum())
-        for label, pictures in (("target", batch.target_bytes), ("generated", batch.fake_bytes)):
-            flat = pictures.flatten(2)
-            self._blank[label] += int((flat.amax(2) == flat.amin(2)).all(1).sum())
-            self._brightest[label] = max(self._brightest[label], int(pictures.max()))
+        is_identical = (batch.fake_bytes == batch.target_bytes).flatten(1).all(1)
+        self.identical += int(is_identical.sum())
+        for side, images in (("target", batch.target_bytes), ("generated", batch.fake_bytes)):
+            pixels = images.flatten(2)
+            self._blank[side] += int((pixels.amax(2) == pixels.amin(2)).all(1).sum())
+            self._largest_byte[side] = max(self._largest_byte[side], int(images.max()))
 
-    def fault(self, label: str) -> str | None:
-        """Why nothing may rest on one side's pictures, `target` or `generated`; None if it may."""
-        if self._blank[label] == self.n:
-            return f"all {self.n} {label} pictures are blank, each of a single colour"
-        if self._brightest[label] <= 1:
+    def fault(self, side: str) -> str | None:
+        """Returns why no metric can be computed of a side's images; None if it can."""
+        if self._blank[side] == self.n:
+            return f"all {self.n} {side} pictures are blank, each of a single colour"
+        if self._largest_byte[side] <= 1:
             return (
-                f"no value of the {label} pictures is above 1 of 255: they look as if they had "
-                "been divided by 255 twice"
+                f"no value of the {side} pictures is above 1 of 255; they may have been divided "
+                "by 255 twice"
             )
         return None
 
     @property
     def note(self) -> str | None:
-        """How many generated pictures are blank, where some are and their targets are not."""
-        blank = self._blank["generated"] - self._blank["target"]
-        return f"{blank} of {self.n} generated pictures are blank" if blank > 0 else None
+        """The number of blank generated images beyond that of blank targets; None if it is 0."""
+        n_blank = self._blank["generated"] - self._blank["target"]
+        return f"{n_blank} of {self.n} generated pictures are blank" if n_blank > 0 else None

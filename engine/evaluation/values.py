@@ -1,4 +1,4 @@
-"""What a meter takes in and gives out."""
+"""The interface of a meter, which computes metrics from batches of images, and its results."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,28 @@ from torch import Tensor
 from engine.metrics import half_sampling, intervals
 
 N_HALVES = 1000
-SET_LIMIT = 5_000  # pictures that a figure of all pairs of pictures rests on at most
+MAX_SET_SIZE = 5_000  # of the images, for metrics that are quadratic in their number
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Value:
-    """One metric of one split.
+class MetricResult:
+    """The value of one metric on one split, or the reason for its absence.
 
     Attributes:
-        value: None when `missing` says why.
-        low, high: 95 % over the pictures.
-        reference: the same figure of the targets, where it has a meaning.
-        per_picture: [N], None for metrics of a whole set; None inside where not finite.
-        halves: [B] values on random halves of the pictures.
+        name: the metric's name in the catalog.
+        value: the value; None if `missing` gives the reason.
+        n_pictures: the number of images that the value was computed from.
+        protocol: all settings that decide whether two values are comparable. The texts in it are
+            compared with stored ones: a new wording would make all stored values incomparable.
+        low, high: the 95 % interval over images.
+        missing: the reason for an absent value.
+        note: a caution about the value.
+        reference: the metric of the targets themselves, for metrics of single images.
+        per_picture: [N] values of single images, with None for a value that is not finite; None
+            for metrics of a whole set.
+        halves: [B] values on random halves of the images.
     """
 
     name: str
@@ -41,8 +48,8 @@ class Value:
     per_picture: Sequence[float | None] | None = None
     halves: Array | None = None
 
-    def with_note(self, note: str) -> "Value":
-        """The same with one more remark, where there is a value to remark on."""
+    def with_note(self, note: str) -> "MetricResult":
+        """Returns the result with another note before its own; unchanged if it has no value."""
         if self.value is None:
             return self
         return replace(self, note="; ".join(filter(None, (note, self.note))))
@@ -50,11 +57,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pairs and what the generator made of them.
+    """A batch of pairs with their fakes.
 
     Attributes:
-        source: [B, 3, H, W] in [-1, 1], as the networks take it. target, fake: likewise.
-        target_bytes, fake_bytes: [B, 3, H, W] uint8, what everything is measured on.
+        source, target, fake: [B, 3, H, W] in [-1, 1], the inputs and the output of the networks.
+        target_bytes, fake_bytes: [B, 3, H, W] uint8, which the metrics are computed from.
     """
 
     source: Tensor
@@ -65,56 +72,63 @@ class Batch:
 
     @property
     def pictures(self) -> tuple[Tensor, Tensor]:
-        """(fake, target) [B, 3, H, W] in [0, 1], of 8 bits."""
+        """(fake, target), each [B, 3, H, W] in [0, 1] in steps of 1 / 255."""
         return self.fake_bytes.float() / 255, self.target_bytes.float() / 255
 
 
 class Meter(Protocol):
-    """Takes batches in, then says what they are worth."""
+    """Computes metrics from batches of images."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The metrics that `values` will name."""
+        """The names of the metrics in `results`."""
 
     def add(self, batch: Batch) -> None:
-        """Takes a batch in."""
+        """Adds a batch."""
 
-    def values(self, protocol: Mapping[str, Any]) -> list[Value]:
-        """All values, each with its protocol or the reason why it is missing."""
+    def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
+        """Computes the metrics of all batches.
+
+        Args:
+            protocol: the part of the protocol that all metrics of the evaluation share.
+        """
 
 
-class Missing:
-    """Metrics that cannot be measured here, with the reason."""
+class UnavailableMetrics:
+    """A meter of metrics that cannot be computed on this machine."""
 
     def __init__(self, names: tuple[str, ...], reason: str) -> None:
         self.names, self._reason = names, reason
 
     def add(self, batch: Batch) -> None:
-        """Nothing to see."""
+        """Ignores the batch."""
 
-    def values(self, protocol: Mapping[str, Any]) -> list[Value]:
-        """The reason, for each."""
-        return absent(self.names, protocol, self._reason)
+    def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
+        """A result without a value for each metric, with the reason."""
+        return unavailable(self.names, protocol, self._reason)
 
 
-def mean_value(
+def mean_result(
     name: str,
     scores: Sequence[float],
     protocol: Mapping[str, Any],
     reference: float | None = None,
-) -> Value:
-    """A metric that is a mean of figures per picture; missing where one of them is not finite."""
+) -> MetricResult:
+    """The mean of a metric over single images, with its 95 % interval.
+
+    The value is missing if the score of an image is not finite.
+    """
     per_picture = [score if math.isfinite(score) else None for score in scores]
-    known = [score for score in per_picture if score is not None]
-    if len(known) < len(per_picture):
-        reason = f"{len(per_picture) - len(known)} pictures have no finite value"
-        return Value(name, None, 0, protocol, missing=reason, per_picture=per_picture)
-    interval = intervals.mean_interval(known)
+    finite_scores = [score for score in per_picture if score is not None]
+    if len(finite_scores) < len(per_picture):
+        reason = f"{len(per_picture) - len(finite_scores)} pictures have no finite value"
+        return MetricResult(name, None, 0, protocol, missing=reason, per_picture=per_picture)
+    interval = intervals.mean_interval(finite_scores)
     halves = half_sampling.mean(per_picture, intervals.half_samples(len(scores), N_HALVES))
-    return Value(
+    return MetricResult(
         name=name,
         value=interval.mean,
-        n_pictures=len(known),
+        n_pictures=len(finite_scores),
         protocol=protocol,
         low=interval.low,
         high=interval.high,
@@ -124,33 +138,44 @@ def mean_value(
     )
 
 
-def set_value(
+def set_result(
     name: str,
     value: float,
     n_pictures: int,
     protocol: Mapping[str, Any],
-    sampled: Array | None,
+    halves: Array | None,
     notes: Sequence[str | None] = (),
-) -> Value:
-    """A metric of the whole set, with its interval where halves of it were measured."""
+) -> MetricResult:
+    """A metric of a whole set of images.
+
+    Args:
+        name: the metric's name.
+        value: the value of all images.
+        n_pictures: the number of images.
+        protocol: the protocol of the value.
+        halves: [B] values on random halves of the images, for the 95 % interval. No interval is
+            computed if it is None or if one of the values is not finite.
+        notes: cautions; None is ignored.
+    """
     interval = intervals.Interval(value, None, None)
-    if sampled is not None and np.isfinite(sampled).all():
-        interval = intervals.sampled_interval(value, sampled, n_pictures)
+    if halves is not None and np.isfinite(halves).all():
+        interval = intervals.sampled_interval(value, halves, n_pictures)
     else:
-        sampled = None
-    note = "; ".join(it for it in notes if it) or None
-    return Value(
+        halves = None
+    return MetricResult(
         name=name,
         value=value,
         n_pictures=n_pictures,
         protocol=protocol,
         low=interval.low,
         high=interval.high,
-        note=note,
-        halves=sampled,
+        note="; ".join(filter(None, notes)) or None,
+        halves=halves,
     )
 
 
-def absent(names: Sequence[str], protocol: Mapping[str, Any], reason: str) -> list[Value]:
-    """The same reason for some metrics that have no value."""
-    return [Value(name, None, 0, protocol, missing=reason) for name in names]
+def unavailable(
+    names: Sequence[str], protocol: Mapping[str, Any], reason: str
+) -> list[MetricResult]:
+    """Results without a value for some metrics, with one reason for all of them."""
+    return [MetricResult(name, None, 0, protocol, missing=reason) for name in names]

@@ -1,7 +1,7 @@
-"""Feature matrices of pictures: the one part of the metrics that is not pure.
+"""Computes feature matrices of images with a pretrained network. Not pure: it uses files and GPUs.
 
-An extractor knows its name, the hash of its weights and its resize rule, which is what a
-protocol must say of it.
+An extractor carries its name, the hash of its weights and its resize rule, because the protocol
+of every value names them.
 """
 
 import hashlib
@@ -17,37 +17,40 @@ from torch import Tensor
 
 from engine.system.files import replacing
 
-FORMAT = 1  # raised when kept features of before must not be used any more
+CACHE_FORMAT = 1  # part of the name of a cache file; a higher number invalidates all older files
 
 
 def batch_size(device: torch.device) -> int:
-    """Pictures at a time: few on a CPU, whose caches they then fit (twice as fast as 16)."""
+    """The number of images per forward pass of the network.
+
+    On a CPU the intermediate maps of 4 images fit its caches: twice as fast as 16.
+    """
     return 4 if device.type == "cpu" else 64
 
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Float32 convolutions in float32: on a GPU they may otherwise be rounded to TF32."""
-    kept = torch.backends.cudnn.allow_tf32
+    """Disables TF32, to which a GPU may otherwise round the values of float32 convolutions."""
+    allowed_before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = kept
+        torch.backends.cudnn.allow_tf32 = allowed_before
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """A frozen network that turns pictures into features.
+    """A frozen network that turns images into features.
 
     Attributes:
-        name: as it stands in protocols.
-        sha256: of its weights.
-        resize: the rule, in words.
-        n_features: columns of its feature matrices.
-        device: where it computes.
-        extract: [N, 3, H, W] uint8 -> [N, n_features] features and, where the network has classes
-            that count, [N, K] logits.
+        name: the network's name in protocols.
+        sha256: the hash of the network's weights.
+        resize: the resize rule, in words.
+        n_features: the number of columns of the feature matrices.
+        device: the device of the network.
+        extract: [N, 3, H, W] uint8 -> [N, n_features] features and, if the network's classes are
+            used, [N, K] logits.
     """
 
     name: str
@@ -58,21 +61,8 @@ class Extractor:
     extract: Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
-def _read_kept(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Kept features; None where there are none of this shape that can be read."""
-    if not path.is_file():
-        return None
-    try:
-        kept: NDArray[np.float32] = np.load(path)
-    except (ValueError, EOFError):
-        return None
-    if not isinstance(kept, np.ndarray) or kept.dtype != np.float32 or kept.shape != shape:
-        return None
-    return kept if np.isfinite(kept).all() and kept.any() else None
-
-
-class FeatureRows:
-    """Features of pictures as they come, batch after batch: only the rows are kept."""
+class FeatureCollector:
+    """Computes the features of images batch by batch, and keeps only the features."""
 
     def __init__(self, extractor: Extractor) -> None:
         self.extractor = extractor
@@ -80,61 +70,82 @@ class FeatureRows:
         self._logits: list[NDArray[np.float32]] = []
 
     @torch.no_grad()
-    def add(self, pictures: Tensor) -> None:
-        """Takes [N, 3, H, W] uint8 in; full float32 (no TF32), whatever the training's precision.
+    def add(self, images: Tensor) -> None:
+        """Computes and keeps the features of [N, 3, H, W] uint8 images, in full float32 (no TF32).
 
-        Pictures go through the network in pieces of a size that its device likes.
+        The precision of the training does not matter. The images are split into batches of a
+        suitable size for the device.
         """
         with exact_float32():
-            for piece in torch.split(pictures, batch_size(self.extractor.device)):
-                features, logits = self.extractor.extract(piece)
+            for batch in torch.split(images, batch_size(self.extractor.device)):
+                features, logits = self.extractor.extract(batch)
                 self._features.append(features.float().cpu().numpy())
                 if logits is not None:
                     self._logits.append(logits.float().cpu().numpy())
 
     @property
     def features(self) -> NDArray[np.float32]:
-        """[N, n_features] of all pictures so far."""
+        """[N, n_features] of all images so far."""
         if not self._features:
             return np.empty((0, self.extractor.n_features), np.float32)
         return np.concatenate(self._features)
 
     @property
     def logits(self) -> NDArray[np.float32] | None:
-        """[N, K] of all pictures so far; None where the network has none that count."""
+        """[N, K] of all images so far; None if the extractor returns no logits."""
         return np.concatenate(self._logits) if self._logits else None
 
 
 def compute(extractor: Extractor, batches: Iterable[Tensor]) -> NDArray[np.float32]:
-    """[N, n_features] features of batches of uint8 pictures."""
-    rows = FeatureRows(extractor)
+    """Computes the [N, n_features] features of batches of uint8 images."""
+    collector = FeatureCollector(extractor)
     for batch in batches:
-        rows.add(batch)
-    return rows.features
+        collector.add(batch)
+    return collector.features
 
 
 def load_or_compute(
     folder: Path,
-    pictures: str,
-    n_pictures: int,
+    image_set: str,
+    n_images: int,
     extractor: Extractor,
     batches: Callable[[], Iterable[Tensor]],
 ) -> NDArray[np.float32]:
-    """Features of a set that never changes, kept in a file whose name says what they are.
+    """Loads the features of a fixed set of images from a cache file, or computes and caches them.
+
+    The name of the cache file contains the set, the extractor and a hash of the extractor's rule.
 
     Args:
-        folder: where such files are kept.
-        pictures: says which pictures these are: data, split, size.
-        n_pictures: how many.
+        folder: the folder of the cache files.
+        image_set: the identity of the set: data, split, size.
+        n_images: the number of images.
         extractor: the network.
-        batches: the pictures, read only where their features are not kept.
+        batches: returns the images; only called if their features are not cached.
     """
-    rule = f"{FORMAT} {extractor.name} {extractor.sha256} {extractor.resize}"
+    rule = f"{CACHE_FORMAT} {extractor.name} {extractor.sha256} {extractor.resize}"
     digest = hashlib.sha256(rule.encode()).hexdigest()[:8]
-    path = folder / f"{pictures}-{n_pictures}-{extractor.name}-{digest}.npy"
-    if (kept := _read_kept(path, (n_pictures, extractor.n_features))) is not None:
-        return kept
-    found = compute(extractor, batches())
+    path = folder / f"{image_set}-{n_images}-{extractor.name}-{digest}.npy"
+    cached = _load_cached_features(path, (n_images, extractor.n_features))
+    if cached is not None:
+        return cached
+    features = compute(extractor, batches())
     with replacing(path) as file:
-        np.save(file, found)
-    return found
+        np.save(file, features)
+    return features
+
+
+def _load_cached_features(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    """Loads cached features; None if there is no readable file with valid features of the shape."""
+    if not path.is_file():
+        return None
+    try:
+        features: NDArray[np.float32] = np.load(path)
+    except (ValueError, EOFError):
+        return None
+    if (
+        not isinstance(features, np.ndarray)
+        or features.dtype != np.float32
+        or features.shape != shape
+    ):
+        return None
+    return features if np.isfinite(features).all() and features.any() else None

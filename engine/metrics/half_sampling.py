@@ -1,7 +1,7 @@
-"""Each metric on random halves of the pictures: [B, N] halves -> [B] values.
+"""Computes each metric on random halves of the images: halves [B, N] -> values [B].
 
-What `intervals` needs to tell a difference from the luck of the pictures. Every function computes
-the metric anew on each half, by matrix products where that is possible.
+`intervals` estimates from these values how far a metric depends on the choice of the images. The
+functions use matrix products over all halves if the metric allows it.
 """
 
 from collections.abc import Sequence
@@ -15,87 +15,101 @@ from engine.metrics import distribution
 Array = NDArray[np.float64]
 Halves = NDArray[np.bool_]
 
-FRECHET_WORK = 1000 * 110**3  # multiplications, about, that the halves of one distance may take
+# An approximate limit on the multiplications for the Frechet distances of all halves.
+MAX_FRECHET_MULTIPLICATIONS = 1000 * 110**3
 
 
-def mean(per_picture: Sequence[float | None], halves: Halves) -> Array:
-    """The mean over the pictures of each half; those without a value are left out.
+def mean(per_image: Sequence[float | None], halves: Halves) -> Array:
+    """The mean over the images of each half; images without a value are left out.
 
-    Not a number where a half has no picture with a value.
+    NaN for a half in which no image has a value.
     """
-    known = np.array([value is not None for value in per_picture])
-    values = np.array([0.0 if value is None else value for value in per_picture])
+    has_value = np.array([value is not None for value in per_image])
+    values = np.array([0.0 if value is None else value for value in per_image])
     with np.errstate(invalid="ignore"):
-        found: Array = (halves @ values) / (halves & known).sum(1)
-    return found
+        means: Array = (halves @ values) / (halves & has_value).sum(1)
+    return means
 
 
 def kernel_distance(real: ArrayLike, fake: ArrayLike, halves: Halves) -> Array:
-    """`distribution.kernel_distance` of each half."""
+    """`distribution.kernel_distance` of each half, from [N, D] features."""
     kernel = distribution.paired_kernel(np.asarray(real, np.float64), np.asarray(fake, np.float64))
     return _mean_of_pairs(kernel, halves)
 
 
 def diversity(fake: Array, target: Array, halves: Halves) -> Array:
-    """The ratio of mean distances within each half, from [N, N] distances of fakes and targets."""
-    found: Array = _mean_of_pairs(fake, halves) / _mean_of_pairs(target, halves)
-    return found
+    """The ratio of the mean distances in each half, from [N, N] distances of fakes and targets."""
+    ratios: Array = _mean_of_pairs(fake, halves) / _mean_of_pairs(target, halves)
+    return ratios
 
 
-def frechet_count(n_pictures: int) -> int:
-    """How many halves a Frechet distance is measured on: fewer the more pictures there are."""
-    return int(np.clip(FRECHET_WORK / (n_pictures / 2) ** 3, 100, 1000))
+def n_frechet_halves(n_images: int) -> int:
+    """The number of halves for a Frechet distance, from 100 to 1000: fewer for more images."""
+    return int(np.clip(MAX_FRECHET_MULTIPLICATIONS / (n_images / 2) ** 3, 100, 1000))
 
 
 def fid(real: ArrayLike, fake: ArrayLike, halves: Halves) -> Array:
-    """`distribution.fid` of each half."""
+    """`distribution.fid` of each half, from [N, D] features."""
     x, y = np.asarray(real, np.float64), np.asarray(fake, np.float64)
-    size = int(halves[0].sum())
-    if size > x.shape[1]:
+    n_rows = int(halves[0].sum())
+    if n_rows > x.shape[1]:
         return np.array([distribution.fid(x[half], y[half]) for half in halves])
 
-    # What a half needs of its features are sums and products, all taken once.
+    # Means and traces of the covariances of all halves, from sums over their rows.
     weights = halves.astype(np.float64)
-    sums = [weights @ it for it in (x, y)]  # [B, D]
-    squares = [weights @ (it * it).sum(1) for it in (x, y)]  # [B]
-    difference = (sums[0] - sums[1]) / size
-    traces = sum(
-        (square - (total * total).sum(1) / size) / (size - 1)
-        for square, total in zip(squares, sums, strict=True)
-    )
+    sum_x, sum_y = weights @ x, weights @ y  # [B, D]
+    mean_difference = (sum_x - sum_y) / n_rows
+    traces = _covariance_traces(x, sum_x, weights, n_rows)
+    traces += _covariance_traces(y, sum_y, weights, n_rows)
+
+    # The product of a half's centred features is its part of x y^T, centred in rows and columns.
     product = x @ y.T  # [N, N]
-    shared = np.empty(len(halves))
+    root_traces = np.empty(len(halves))
     for index, half in enumerate(halves):
         part = product[np.ix_(half, half)]
         centred = part - part.mean(0) - part.mean(1, keepdims=True) + part.mean()
-        shared[index] = float(torch.linalg.svdvals(torch.from_numpy(centred)).sum()) / (size - 1)
-    found: Array = (difference * difference).sum(1) + traces - 2 * shared
-    return found
+        nuclear_norm = float(torch.linalg.svdvals(torch.from_numpy(centred)).sum())
+        root_traces[index] = nuclear_norm / (n_rows - 1)
+    distances: Array = (mean_difference * mean_difference).sum(1) + traces - 2 * root_traces
+    return distances
 
 
 def histogram_divergence(fake: Array, target: Array, halves: Halves) -> Array:
-    """Jensen-Shannon divergence of each half's summed histograms, from [N, bins] counts."""
+    """Jensen-Shannon divergence of the summed histograms of each half, from [N, bins] counts."""
     weights = halves.astype(np.float64)
     return jensen_shannon(weights @ fake, weights @ target)
 
 
-def jensen_shannon(one: Array, other: Array) -> Array:
-    """Divergence in bits of rows of counts [B, bins] -> [B]: 0 the same, 1 nothing in common.
+def jensen_shannon(counts: Array, other_counts: Array) -> Array:
+    """Jensen-Shannon divergence in bits of rows of counts: [B, bins], [B, bins] -> [B].
 
-    Lin 1991, equation 4.1 with equal weights. Not a number where a row has no counts.
+    Lin 1991, equation 4.1 with equal weights: 0 for equal shares, 1 for no common bin. NaN for a
+    row without counts.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        p, q = one / one.sum(-1, keepdims=True), other / other.sum(-1, keepdims=True)
+        p = counts / counts.sum(-1, keepdims=True)
+        q = other_counts / other_counts.sum(-1, keepdims=True)
         middle = (p + q) / 2
-        parts = [np.where(it > 0, it * np.log2(it / middle), 0.0).sum(-1) for it in (p, q)]
-    empty = (one.sum(-1) == 0) | (other.sum(-1) == 0)
-    found: Array = np.where(empty, np.nan, np.clip((parts[0] + parts[1]) / 2, 0, 1))
-    return found
+        divergences = [
+            np.where(shares > 0, shares * np.log2(shares / middle), 0.0).sum(-1)
+            for shares in (p, q)
+        ]
+    is_empty = (counts.sum(-1) == 0) | (other_counts.sum(-1) == 0)
+    divergence = np.clip((divergences[0] + divergences[1]) / 2, 0, 1)
+    result: Array = np.where(is_empty, np.nan, divergence)
+    return result
+
+
+def _covariance_traces(features: Array, sums: Array, weights: Array, n_rows: int) -> Array:
+    """The traces of the covariances of all halves: [N, D], [B, D], [B, N] -> [B]."""
+    squares = weights @ (features * features).sum(1)  # [B]
+    traces: Array = (squares - (sums * sums).sum(1) / n_rows) / (n_rows - 1)
+    return traces
 
 
 def _mean_of_pairs(matrix: Array, halves: Halves) -> Array:
-    """The mean off the diagonal within each half, of a matrix whose diagonal is 0."""
+    """The mean off the diagonal in each half of an [N, N] matrix with a diagonal of 0."""
     weights = halves.astype(np.float64)
     size = weights.sum(1)
-    found: Array = ((weights @ matrix) * weights).sum(1) / (size * (size - 1))
-    return found
+    means: Array = ((weights @ matrix) * weights).sum(1) / (size * (size - 1))
+    return means

@@ -1,10 +1,11 @@
-"""How sure a mean is, and whether a difference is more than noise. Torch-free.
+"""Confidence intervals of means, tests of differences, Holm's correction. Torch-free.
 
-Two kinds of evidence, never mixed. Over seeds: Student's t of the mean, and of the differences of
-runs that share a seed. Over pictures, for one seed: random halves of the pictures, drawn without
-replacement and the same for every run, on each of which a metric is computed anew. The variance
-of a half's mean about the mean of all is exactly that of the mean itself (s^2 / N), and unlike a
-resample with replacement a half repeats no picture, which would bias every distance between sets.
+There are two kinds of evidence, which are never mixed. Over seeds: Student's t of the mean, and of
+the differences between runs with equal seeds. Over images, for one seed: a metric is computed on
+random halves of the images, drawn without replacement and equal for every run. The variance of a
+half's mean about the mean of all images is exactly the variance of the mean itself (s^2 / N). A
+half repeats no image, unlike a resample with replacement, whose repeated images bias every
+distance between sets.
 """
 
 import math
@@ -15,14 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
-SIGNIFICANT = 0.05  # family-wise, after Holm's correction
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % confidence bounds; both None for a single value."""
+    """A mean with its 95 % confidence bounds; both bounds are None for a single value."""
 
     mean: float
     low: float | None
@@ -31,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """One mean less another with its 95 % bounds and two-sided p-value."""
+    """The difference of two means with its 95 % bounds and two-sided p-value."""
 
     mean: float
     low: float
@@ -45,15 +45,15 @@ def mean_interval(values: ArrayLike) -> Interval:
     mean = float(array.mean())
     if len(array) < 2:
         return Interval(mean, None, None)
-    half = t_quantile(len(array) - 1) * float(array.std(ddof=1)) / len(array) ** 0.5
-    return Interval(mean, mean - half, mean + half)
+    half_width = t_quantile(len(array) - 1) * float(array.std(ddof=1)) / len(array) ** 0.5
+    return Interval(mean, mean - half_width, mean + half_width)
 
 
 def paired_difference(one: ArrayLike, other: ArrayLike) -> Difference | None:
-    """Paired t of values that share a seed, one by one; None for fewer than two.
+    """Paired t-test of two runs' values for the same seeds; None for fewer than two seeds.
 
-    Differences that are all the same have no noise to be measured against: p is 1 where they are
-    all 0 and None is returned otherwise, for no finite t belongs to them.
+    If all differences are equal, there is no noise to compare them with, and t is infinite: p is 1
+    if they are all 0, otherwise the result is None.
     """
     differences = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
     n = len(differences)
@@ -63,61 +63,52 @@ def paired_difference(one: ArrayLike, other: ArrayLike) -> Difference | None:
     error = float(differences.std(ddof=1)) / n**0.5
     if error <= 1e-12 * abs(mean):
         return Difference(0.0, 0.0, 0.0, 1.0) if mean == 0 else None
-    half = t_quantile(n - 1) * error
+    half_width = t_quantile(n - 1) * error
     p = _two_sided_p(n - 1, mean / error)
-    return Difference(mean, mean - half, mean + half, p)
+    return Difference(mean, mean - half_width, mean + half_width, p)
 
 
 def half_samples(n: int, count: int, seed: int = 0) -> NDArray[np.bool_]:
-    """Random halves of n pictures -> [count, n], True where a picture is in.
+    """Random halves of n images -> [count, n], True for an image in the half.
 
-    Each draw comes with its complement, so that all pictures are in equally often. With an odd n
-    one picture of each pair of halves is in neither.
+    Each half is followed by its complement, so every image is in equally many halves. If n is odd,
+    one image of each such pair is in neither half.
     """
-    chance = np.random.default_rng(seed)
-    chosen = np.zeros((count, n), dtype=np.bool_)
+    generator = np.random.default_rng(seed)
+    halves = np.zeros((count, n), dtype=np.bool_)
     for row in range(0, count, 2):
-        order = chance.permutation(n)
-        chosen[row, order[: n // 2]] = True
+        order = generator.permutation(n)
+        halves[row, order[: n // 2]] = True
         if row + 1 < count:
-            chosen[row + 1, order[n // 2 : 2 * (n // 2)]] = True
-    return chosen
+            halves[row + 1, order[n // 2 : 2 * (n // 2)]] = True
+    return halves
 
 
-def sampled_interval(value: float, replicates: Array, n_pictures: int) -> Interval:
-    """The interval about a value from what random halves of the pictures gave.
+def sampled_interval(value: float, replicates: Array, n_images: int) -> Interval:
+    """The interval of a value, from the metric's values on random halves of the images.
 
-    Only the spread of the replicates is used, not their place: a distance from half the pictures
-    is biased, the spread is not.
+    Only the spread of these replicates is used, not their mean: a distance between half the images
+    is biased, its spread is not.
     """
-    half = t_quantile(n_pictures - 1) * _sampled_error(replicates, n_pictures)
-    return Interval(value, value - half, value + half)
+    half_width = t_quantile(n_images - 1) * _half_sampling_error(replicates, n_images)
+    return Interval(value, value - half_width, value + half_width)
 
 
 def sampled_difference(
-    one: float, other: float, replicates_one: Array, replicates_other: Array, n_pictures: int
+    one: float, other: float, replicates_one: Array, replicates_other: Array, n_images: int
 ) -> Difference:
-    """The difference of two runs measured on the same random halves, replicate by replicate."""
+    """The difference between two runs, tested replicate by replicate on the same random halves."""
     mean = one - other
-    error = _sampled_error(replicates_one - replicates_other, n_pictures)
+    error = _half_sampling_error(replicates_one - replicates_other, n_images)
     if error <= 1e-12 * abs(mean):
         return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0)
-    half = t_quantile(n_pictures - 1) * error
-    p = _two_sided_p(n_pictures - 1, mean / error)
-    return Difference(mean, mean - half, mean + half, p)
-
-
-def _sampled_error(replicates: Array, n_pictures: int) -> float:
-    """The standard error of a value on all pictures: the halves' spread, exact for means.
-
-    A half of an odd number is a little less than a half, and spreads a little more.
-    """
-    size = n_pictures // 2
-    return float(replicates.std()) * math.sqrt(size / (n_pictures - size))
+    half_width = t_quantile(n_images - 1) * error
+    p = _two_sided_p(n_images - 1, mean / error)
+    return Difference(mean, mean - half_width, mean + half_width, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number (Holm 1979), in the order given."""
+    """p-values corrected for their number (Holm 1979), in the given order."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     for position, index in enumerate(order):
@@ -127,14 +118,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def t_quantile(freedom: int) -> float:
-    """Student's t: how many standard errors a 95 % interval reaches to either side."""
-    from scipy.special import stdtrit  # a tenth of a second, which listing runs does not wait for
+    """Half the width of a 95 % interval in standard errors, by Student's t.
+
+    Args:
+        freedom: the degrees of freedom.
+    """
+    from scipy.special import stdtrit  # this import takes 0.1 s; commands that list runs skip it
 
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
+def _half_sampling_error(replicates: Array, n_images: int) -> float:
+    """The standard error of a value of all images: the spread over the halves, exact for means.
+
+    If the number of images is odd, a half has fewer than half of them and its value spreads more;
+    the factor corrects this.
+    """
+    size = n_images // 2
+    return float(replicates.std()) * math.sqrt(size / (n_images - size))
+
+
 def _two_sided_p(freedom: int, t: float) -> float:
-    """How likely Student's t lies at least so far from 0 by chance."""
+    """The probability that the absolute value of Student's t is at least that of `t`."""
     from scipy.special import stdtr
 
     return 2 * float(stdtr(freedom, -abs(t)))

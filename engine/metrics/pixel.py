@@ -1,7 +1,7 @@
-"""Metrics of one picture, most against its target: [N, 3, H, W] in [0, 1], each -> [N], float64.
+"""Metrics of single images: [N, 3, H, W] in [0, 1], most with their targets -> [N] float64.
 
-Computed on the device the pictures are on. Pictures with values outside [0, 1] are refused: a
-picture in 0..255, or divided by 255 twice, must not become a number.
+They are computed on the device of the images. Images with values outside [0, 1] are refused,
+because an image in 0..255, or one divided by 255 twice, must not result in a number.
 """
 
 from collections.abc import Callable
@@ -12,109 +12,116 @@ from torch import Tensor
 from engine.errors import RefusedMetricError
 from engine.images import color
 
-WINDOW, SIGMA = 11, 1.5  # of SSIM
-PSNR_CEILING = 54.15  # dB: half a grey level off everywhere; what is nearer is as good as equal
-SLACK = 1e-6  # how far outside [0, 1] rounding may bring a value
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
+# The PSNR of an image that is off by half a grey level everywhere; a nearer one counts as equal.
+PSNR_CEILING_DB = 54.15
+ROUNDING_TOLERANCE = 1e-6  # values up to this far outside [0, 1] are accepted
 
 
 def mse(fake: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error per picture, 0 at best."""
-    return _each(_mean_square, fake, target)
+    """Mean squared error per image, 0 at best."""
+    return _per_image(_mean_square, fake, target)
 
 
 def mae(fake: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error per picture, 0 at best."""
-    return _each(lambda x, y: _mean((x - y).abs_()), fake, target)
+    """Mean absolute error per image, 0 at best."""
+    return _per_image(lambda x, y: _mean_per_image((x - y).abs_()), fake, target)
 
 
 def psnr(fake: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio per picture in dB, for a peak of 1; infinite at perfection."""
+    """Peak signal-to-noise ratio per image in dB, for a peak of 1; infinite for equal images."""
     return -10 * torch.log10(mse(fake, target))
 
 
 def capped_psnr(fake: Tensor, target: Tensor) -> Tensor:
-    """The same, at most `PSNR_CEILING`: means of it are finite, and a perfect picture counts."""
-    return psnr(fake, target).clamp(max=PSNR_CEILING)
+    """`psnr`, but at most `PSNR_CEILING_DB`, so that a mean over images is finite."""
+    return psnr(fake, target).clamp(max=PSNR_CEILING_DB)
 
 
 def ssim(fake: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity per picture, 1 at best (Wang et al. 2004, equation 13).
+    """Structural similarity per image, 1 at best (Wang et al. 2004, equation 13).
 
     11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), population covariance, borders cropped,
-    mean over positions and channels. Pictures must be at least 11 px on each side.
+    mean over positions and channels.
+
+    Raises:
+        RefusedMetricError: an image is smaller than 11 px on a side.
     """
-    if min(fake.shape[2:], default=0) < WINDOW:
+    if min(fake.shape[2:], default=0) < SSIM_WINDOW:
         raise RefusedMetricError(
-            f"pictures of {tuple(fake.shape[2:])} px are smaller than SSIM's {WINDOW} px window"
+            f"pictures of {tuple(fake.shape[2:])} px are smaller than the {SSIM_WINDOW} px window "
+            "of SSIM"
         )
-    return _each(lambda x, y: _similarity(x.double(), y.double()), fake, target)
+    return _per_image(lambda x, y: _ssim_of(x.double(), y.double()), fake, target)
 
 
 def delta_e(fake: Tensor, target: Tensor) -> Tensor:
-    """Mean colour difference per picture in CIE Lab, 0 at best; 2.3 is just seen (CIE76)."""
-    return _each(_colour_difference, fake, target)
+    """Mean colour difference per image in CIE Lab (CIE76), 0 at best; 2.3 is just noticeable."""
+    return _per_image(_colour_difference, fake, target)
 
 
-def colorfulness(pictures: Tensor) -> Tensor:
-    """How colourful each picture is: 0 for grey (Hasler and Suesstrunk 2003)."""
-    return _each(lambda x: color.colorfulness(x.double()), pictures)
+def colorfulness(images: Tensor) -> Tensor:
+    """Colourfulness of each image, 0 for grey (Hasler and Suesstrunk 2003)."""
+    return _per_image(lambda x: color.colorfulness(x.double()), images)
 
 
 def colorfulness_gap(fake: Tensor, target: Tensor) -> Tensor:
-    """How far each picture's colourfulness is from its target's, 0 at best."""
+    """Absolute difference in colourfulness between each image and its target, 0 at best."""
     return (colorfulness(fake) - colorfulness(target)).abs()
 
 
-def _each(measure: Callable[..., Tensor], *pictures: Tensor) -> Tensor:
-    """A measure of checked pictures -> [N].
+def _per_image(measure: Callable[..., Tensor], *image_sets: Tensor) -> Tensor:
+    """Applies a measure to sets of images of equal shape [N, 3, H, W] -> [N].
 
-    On a CPU one picture at a time stays in the caches, which is up to five times as fast; a
-    device without float64 (mps) hands over to it.
+    On a CPU the images are measured one at a time, because one image fits the caches: up to five
+    times as fast. Images on a device without float64 (mps) are measured on the CPU.
+
+    Raises:
+        RefusedMetricError: wrong or different shapes, no floats, or values outside [0, 1].
     """
-    for it in pictures:
-        if it.ndim != 4 or it.shape[1] != 3 or it.shape != pictures[0].shape:
-            shapes = " and ".join(str(tuple(each.shape)) for each in pictures)
-            raise RefusedMetricError(f"pictures must be [N, 3, H, W] and alike, not {shapes}")
-        if not it.is_floating_point():
-            raise RefusedMetricError(f"pictures must be floats in [0, 1], not {it.dtype}")
-    if pictures[0].device.type == "mps":
-        pictures = tuple(it.cpu() for it in pictures)
-    size = 1 if pictures[0].device.type == "cpu" else max(1, len(pictures[0]))
-    pieces = zip(*(torch.split(it, size) for it in pictures), strict=True)
-    found = [measure(*(_in_range(piece) for piece in alike)) for alike in pieces]
-    return torch.cat(found)
+    first = image_sets[0]
+    for images in image_sets:
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape != first.shape:
+            shapes = " and ".join(str(tuple(each.shape)) for each in image_sets)
+            raise RefusedMetricError(f"pictures must be [N, 3, H, W] of equal shape, not {shapes}")
+        if not images.is_floating_point():
+            raise RefusedMetricError(f"pictures must be floats in [0, 1], not {images.dtype}")
+    if first.device.type == "mps":
+        image_sets = tuple(images.cpu() for images in image_sets)
+    size = 1 if image_sets[0].device.type == "cpu" else max(1, len(first))
+    batches = zip(*(torch.split(images, size) for images in image_sets), strict=True)
+    return torch.cat([measure(*map(_require_unit_range, batch)) for batch in batches])
 
 
-def _in_range(pictures: Tensor) -> Tensor:
-    """The pictures, refused when a value is outside [0, 1] or not a number."""
-    if pictures.numel():
-        low, high = (float(value) for value in pictures.aminmax())
-        if not (low >= -SLACK and high <= 1 + SLACK):
+def _require_unit_range(images: Tensor) -> Tensor:
+    """Returns the images; refuses a value that is outside [0, 1] or not a number."""
+    if images.numel():
+        low, high = (float(value) for value in images.aminmax())
+        if not (low >= -ROUNDING_TOLERANCE and high <= 1 + ROUNDING_TOLERANCE):
             raise RefusedMetricError(
                 f"values must be in [0, 1]; these reach from {low:.4g} to {high:.4g}"
             )
-    return pictures
+    return images
 
 
 def _mean_square(x: Tensor, y: Tensor) -> Tensor:
     error = x - y
-    rows: Tensor = torch.linalg.vecdot(
-        error, error
-    )  # [N, 3, H], short sums in the pictures' precision
+    # The sums over single rows [N, 3, H] are short enough for the precision of the images.
+    rows: Tensor = torch.linalg.vecdot(error, error)
     return rows.sum((1, 2), dtype=torch.float64) / error.shape[1:].numel()
 
 
-def _mean(values: Tensor) -> Tensor:
+def _mean_per_image(values: Tensor) -> Tensor:
     return values.mean(-1).mean((1, 2), dtype=torch.float64)
 
 
 def _colour_difference(x: Tensor, y: Tensor) -> Tensor:
-    pairs = zip(color.lab(x.double()), color.lab(y.double()), strict=True)
-    squares = torch.stack([(one - other).square_() for one, other in pairs])
+    channels = zip(color.srgb_to_lab(x.double()), color.srgb_to_lab(y.double()), strict=True)
+    squares = torch.stack([(one - other).square_() for one, other in channels])
     return squares.sum(0).sqrt_().mean((1, 2))
 
 
-def _similarity(x: Tensor, y: Tensor) -> Tensor:
+def _ssim_of(x: Tensor, y: Tensor) -> Tensor:
     mean_x, mean_y = _blur(x), _blur(y)
     squared_x, squared_y, product = mean_x * mean_x, mean_y * mean_y, mean_x * mean_y
     covariance = _blur(x * y).sub_(product)
@@ -125,15 +132,15 @@ def _similarity(x: Tensor, y: Tensor) -> Tensor:
     return luminance.mul_(structure).flatten(1).mean(1)
 
 
-def _blur(pictures: Tensor) -> Tensor:
-    """Gaussian means, borders cropped: shifted sums, one axis after the other."""
-    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
-    bell = torch.exp(-offsets.square() / (2 * SIGMA**2))
+def _blur(images: Tensor) -> Tensor:
+    """Gaussian-weighted means with cropped borders, as weighted sums of shifted images per axis."""
+    offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
+    bell = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
     weights = (bell / bell.sum()).tolist()
     for axis in (2, 3):
-        inner = pictures.shape[axis] - WINDOW + 1
-        blurred = pictures.narrow(axis, 0, inner) * weights[0]
-        for shift in range(1, WINDOW):
-            blurred.add_(pictures.narrow(axis, shift, inner), alpha=weights[shift])
-        pictures = blurred
-    return pictures
+        inner = images.shape[axis] - SSIM_WINDOW + 1
+        blurred = images.narrow(axis, 0, inner) * weights[0]
+        for shift in range(1, SSIM_WINDOW):
+            blurred.add_(images.narrow(axis, shift, inner), alpha=weights[shift])
+        images = blurred
+    return images

@@ -1,7 +1,7 @@
-"""What in a run's curves a person should look at, while it trains. Torch-free.
+"""Finds problems in the curves of a run while it trains. Torch-free.
 
-A watch is fed every recorded point, in order, and says what it sees; what it says follows from the
-points alone, so that a run that was interrupted has the same alerts as one that was not.
+A `CurveMonitor` receives every recorded point in order. Its alerts depend on the points only, so
+an interrupted run has the same alerts as an uninterrupted one.
 """
 
 from collections.abc import Iterable
@@ -9,72 +9,76 @@ from collections.abc import Iterable
 from engine.records.curves import Alert, MetricPoint
 from engine.report.stability import WON_ABOVE, WON_BELOW
 
-WON = 0.9  # share of an epoch's steps, from which on the discriminator has won it
-FEWEST = 20  # recorded steps of an epoch, from which on a share means something
-PATIENCE = (5, 4)  # epochs without a better picture: at least so many, and one in so many of all
-STEPWISE = (*WON_ABOVE, *WON_BELOW)
-WATCHED = (*STEPWISE, "val_psnr")
+SATURATED_SHARE = 0.9  # of an epoch's steps: the discriminator is saturated if it wins as many
+MIN_STEPS = 20  # an epoch with fewer recorded steps is never saturated
+# A plateau is a number of epochs without a better validation: a quarter of all, but at least 5.
+MIN_PLATEAU_EPOCHS, PLATEAUS_PER_RUN = 5, 4
+STEP_CURVES = (*WON_ABOVE, *WON_BELOW)
+MONITORED_CURVES = (*STEP_CURVES, "val_psnr")
 
 
-class Watch:
-    """Looks after the curves of one run.
+class CurveMonitor:
+    """Monitors the curves of one run.
 
     Args:
-        run_id: whose.
-        epochs: that it is to have.
+        run_id: the run.
+        epochs: the number of epochs of the run.
     """
 
     def __init__(self, run_id: int, epochs: int) -> None:
         self.run_id = run_id
-        self.patience = max(PATIENCE[0], -(-epochs // PATIENCE[1]))
-        self._steps: dict[int, bool] = {}  # of the epoch at work: whether the discriminator won
-        self._is_first = True  # of the epochs in which there is a discriminator
+        self.plateau_epochs = max(MIN_PLATEAU_EPOCHS, -(-epochs // PLATEAUS_PER_RUN))
+        # The steps of the current epoch: step -> whether the discriminator has won it.
+        self._steps: dict[int, bool] = {}
+        # Whether the discriminator has trained in no earlier epoch.
+        self._is_first = True
         self._is_saturated = False
-        self._best: tuple[float, int] | None = None
+        self._best: tuple[float, int] | None = None  # validation PSNR, epoch
         self._is_plateau = False
 
-    def look(self, points: Iterable[MetricPoint]) -> list[Alert]:
-        """Takes in new points, and says what is new in them."""
-        found = []
+    def add(self, points: Iterable[MetricPoint]) -> list[Alert]:
+        """Adds new points, and returns the alerts that they cause."""
+        alerts = []
         for point in points:
             if point.value is None:
                 continue
-            if point.name in STEPWISE:
+            if point.name in STEP_CURVES:
                 won = point.value > WON_ABOVE.get(point.name, point.value)
                 won = won or point.value < WON_BELOW.get(point.name, point.value)
                 self._steps[point.step] = self._steps.get(point.step, False) or won
             elif point.name == "val_psnr":
-                found += self._end_epoch(point)
-                found += self._validated(point, point.value)
-        return found
+                alerts += self._end_epoch(point)
+                alerts += self._check_plateau(point, point.value)
+        return alerts
 
     def _end_epoch(self, point: MetricPoint) -> list[Alert]:
-        """In its first epoch every discriminator wins: that is no news."""
-        count, wins = len(self._steps), sum(self._steps.values())
-        is_first, self._is_first = self._is_first, self._is_first and not count
+        """Checks for saturation; not in the first epoch, in which every discriminator wins."""
+        n_steps, n_won = len(self._steps), sum(self._steps.values())
+        is_first, self._is_first = self._is_first, self._is_first and not n_steps
         self._steps = {}
         was_saturated, self._is_saturated = (
             self._is_saturated,
-            not is_first and count >= FEWEST and wins >= WON * count,
+            not is_first and n_steps >= MIN_STEPS and n_won >= SATURATED_SHARE * n_steps,
         )
         if was_saturated or not self._is_saturated:
             return []
         text = (
-            f"The discriminator won {wins / count:.0%} of the steps of epoch {point.epoch}: the "
-            "generator learns little from it."
+            f"The discriminator won {n_won / n_steps:.0%} of the steps of epoch {point.epoch}, so "
+            "the generator learns little from it."
         )
         return [Alert(self.run_id, point.step, "saturated", text)]
 
-    def _validated(self, point: MetricPoint, value: float) -> list[Alert]:
+    def _check_plateau(self, point: MetricPoint, value: float) -> list[Alert]:
+        """Checks whether the best validation PSNR is too many epochs ago."""
         if self._best is None or value > self._best[0]:
             self._best, self._is_plateau = (value, point.epoch), False
             return []
-        waited = point.epoch - self._best[1]
-        if self._is_plateau or waited < self.patience:
+        n_epochs = point.epoch - self._best[1]
+        if self._is_plateau or n_epochs < self.plateau_epochs:
             return []
         self._is_plateau = True
         text = (
-            f"No better validation PSNR for {waited} epochs, since epoch {self._best[1]} "
+            f"No better validation PSNR for {n_epochs} epochs, since epoch {self._best[1]} "
             f"({self._best[0]:.2f} dB)."
         )
         return [Alert(self.run_id, point.step, "plateau", text)]

@@ -1,7 +1,6 @@
-"""Best, worst and typical pictures of a study, by their scores. Torch-free.
+"""Chooses the best, worst or typical images of a study by their scores. Torch-free.
 
-A failure case is a picture on which the models did badly, found among all pictures of the split:
-not the first of a loader, and not a rule on the losses.
+The images are chosen from all images of the reported split, by a metric of single images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,45 +12,38 @@ from numpy.typing import NDArray
 
 from engine.config import REPORTED_SPLIT, source_label
 from engine.data.packing import is_packed, load_packed
-from engine.data.pairs import split_pixels
-from engine.data.sources.registry import read_source
+from engine.data.pairs import split_channels
+from engine.data.sources.registry import parse_source
 from engine.errors import EngineError
-from engine.images.grids import Pictures
+from engine.images.grids import ImageArray
 from engine.metrics.catalog import CATALOG
 from engine.records.runs import ImageScore, Predictions, Run, RunState, Study
 from engine.settings import Settings
 from engine.store import Store
 
-Which = Literal["worst", "best", "typical"]
+CaseKind = Literal["worst", "best", "typical"]
 
 
 @dataclass(frozen=True)
 class Cases:
-    """Some pictures of the reported split, and what each configuration made of them.
+    """Some images of the reported split, with the fakes of each configuration.
 
     Attributes:
-        metric: what they were chosen by.
-        source_label: what the models were given: `sketch` or `grey`.
-        names: [K] of the pairs.
-        source, target: [K, px, px, 3] bytes.
-        fakes: likewise, by configuration: the first seed's, from the chosen checkpoint.
-        scores: [K] by configuration; None where a picture has no value.
+        metric: the metric that the images were chosen by.
+        source_label: the kind of the sources: `sketch` or `grey`.
+        names: the names of the K pairs.
+        source, target: [K, px, px, 3] uint8.
+        fakes: configuration -> [K, px, px, 3] uint8, from the chosen checkpoint of its first seed.
+        scores: configuration -> K values of the metric; None for an image without a value.
     """
 
     metric: str
     source_label: str
     names: tuple[str, ...]
-    source: Pictures
-    target: Pictures
-    fakes: Mapping[str, Pictures]
+    source: ImageArray
+    target: ImageArray
+    fakes: Mapping[str, ImageArray]
     scores: Mapping[str, tuple[float | None, ...]]
-
-
-def judged_metrics() -> tuple[str, ...]:
-    """The metrics by which pictures can be chosen: those that each picture has and a direction."""
-    names = ("psnr", "ssim", "mse", "mae", "delta_e", "colorfulness_gap")
-    assert all(CATALOG[name].better != "none" for name in names)
-    return names
 
 
 def load_cases(
@@ -59,35 +51,36 @@ def load_cases(
     settings: Settings,
     study: Study,
     metric: str,
-    which: Which,
+    kind: CaseKind,
     count: int,
-    by: str | None = None,
+    by_configuration: str | None = None,
 ) -> Cases | None:
-    """Chooses pictures by a metric and reads them; None before any run has been evaluated.
+    """Chooses images by a metric and loads them; None if no run has been evaluated yet.
 
     Args:
-        store: where scores are.
-        settings: where pictures lie.
-        study: whose.
-        metric: one of `judged_metrics`.
-        which: the worst, the best, or those nearest the median.
-        count: how many, at most.
-        by: judge by this configuration alone; None: by the mean of all.
+        store: the store with the scores.
+        settings: the locations of the images.
+        study: the study.
+        metric: one of `catalog.PER_IMAGE_METRICS`.
+        kind: the worst images, the best, or those around the median.
+        count: the maximum number of images.
+        by_configuration: the configuration whose scores decide; None: the mean of all of them.
 
     Raises:
-        EngineError: the pictures are not where they were, or are others by now.
+        EngineError: the images are missing, or were changed after the evaluation.
     """
-    chosen = _first_runs(store.read_runs(study.id))
-    fakes = chosen_predictions(store, list(chosen.values()))
-    chosen = {name: run for name, run in chosen.items() if run.id in fakes}
-    if not chosen:
+    runs = _first_runs(store.runs.read_all(study.id))
+    predictions = read_chosen_predictions(store, list(runs.values()))
+    runs = {name: run for name, run in runs.items() if run.id in predictions}
+    if not runs:
         return None
-    ids = [run.id for run in chosen.values()]
-    table = _score_table(store.read_scores(ids, REPORTED_SPLIT, [metric]), chosen, fakes)
-    judges = [by] if by in table else list(table)
-    names = choose({name: table[name] for name in judges}, metric, which, count)
-    environment = next(iter(chosen.values())).environment
-    source, target = read_pairs(study, environment, names, settings)
+    ids = [run.id for run in runs.values()]
+    scores = store.evaluations.read_scores(ids, REPORTED_SPLIT, [metric])
+    table = _score_table(scores, runs, predictions)
+    deciding = [by_configuration] if by_configuration in table else list(table)
+    names = rank_images({name: table[name] for name in deciding}, metric, kind, count)
+    environment = next(iter(runs.values())).environment
+    source, target = load_pairs(study, environment, names, settings)
     return Cases(
         metric=metric,
         source_label=source_label(study.data),
@@ -95,94 +88,135 @@ def load_cases(
         source=source,
         target=target,
         fakes={
-            name: read_fakes(fakes[run.id], names, study.budget.px, settings)
-            for name, run in chosen.items()
+            configuration: load_fakes(predictions[run.id], names, study.budget.px, settings)
+            for configuration, run in runs.items()
         },
-        scores={name: tuple(scores.get(it) for it in names) for name, scores in table.items()},
+        scores={
+            configuration: tuple(by_name.get(name) for name in names)
+            for configuration, by_name in table.items()
+        },
     )
 
 
 def _first_runs(runs: Sequence[Run]) -> dict[str, Run]:
-    """The finished run of the lowest seed of each configuration."""
-    found: dict[str, Run] = {}
-    for run in sorted(runs, key=lambda it: (it.seed, it.id)):
+    """Configuration -> its finished run with the lowest seed; in the order of the given runs."""
+    first: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: (run.seed, run.id)):
         if run.state == RunState.DONE:
-            found.setdefault(run.configuration, run)
+            first.setdefault(run.configuration, run)
     order = dict.fromkeys(run.configuration for run in runs)
-    return {name: found[name] for name in order if name in found}
+    return {name: first[name] for name in order if name in first}
 
 
-def chosen_predictions(store: Store, runs: Sequence[Run]) -> dict[int, Predictions]:
-    """Run -> where what its chosen checkpoint made of the split lies, of those that have it."""
-    best = {run.id: run.best_epoch for run in runs}
-    kept = store.read_predictions(list(best), REPORTED_SPLIT)
-    return {it.run_id: it for it in kept if it.epoch == best[it.run_id]}
+def read_chosen_predictions(store: Store, runs: Sequence[Run]) -> dict[int, Predictions]:
+    """Run id -> the saved fakes of its chosen checkpoint; runs without saved fakes are left out."""
+    best_epochs = {run.id: run.best_epoch for run in runs}
+    predictions = store.evaluations.read_predictions(list(best_epochs), REPORTED_SPLIT)
+    return {each.run_id: each for each in predictions if each.epoch == best_epochs[each.run_id]}
 
 
 def _score_table(
-    scores: Sequence[ImageScore], chosen: Mapping[str, Run], fakes: Mapping[int, Predictions]
+    scores: Sequence[ImageScore], runs: Mapping[str, Run], predictions: Mapping[int, Predictions]
 ) -> dict[str, dict[str, float | None]]:
-    """Configuration -> picture -> score, of the chosen checkpoints."""
-    names = {run.id: name for name, run in chosen.items()}
-    table: dict[str, dict[str, float | None]] = {name: {} for name in chosen}
-    for it in scores:
-        if it.epoch == fakes[it.run_id].epoch:
-            table[names[it.run_id]][it.picture] = it.value
+    """Configuration -> image name -> score of the chosen checkpoint."""
+    configurations = {run.id: name for name, run in runs.items()}
+    table: dict[str, dict[str, float | None]] = {name: {} for name in runs}
+    for score in scores:
+        if score.epoch == predictions[score.run_id].epoch:
+            table[configurations[score.run_id]][score.picture] = score.value
     return table
 
 
-def choose(
-    table: Mapping[str, Mapping[str, float | None]], metric: str, which: Which, count: int | None
+def rank_images(
+    table: Mapping[str, Mapping[str, float | None]], metric: str, kind: CaseKind, count: int | None
 ) -> tuple[str, ...]:
-    """The pictures, worst or best first; ties by name. `count`: at most so many, None: all."""
-    pictures = list(dict.fromkeys(picture for scores in table.values() for picture in scores))
+    """Orders images by their mean score.
+
+    Args:
+        table: configuration or run -> image name -> score.
+        metric: the metric of the scores.
+        kind: `worst` and `typical` begin with the worst image, `best` with the best.
+        count: the maximum number of images; None: all.
+
+    Returns:
+        The names; equal scores are in the order of the names. Images without a score are left out.
+    """
+    images = list(dict.fromkeys(image for scores in table.values() for image in scores))
     means = {}
-    for picture in pictures:
-        known = [value for it in table.values() if (value := it.get(picture)) is not None]
-        if known:
-            means[picture] = float(np.mean(known))
+    for image in images:
+        values = [score for scores in table.values() if (score := scores.get(image)) is not None]
+        if values:
+            means[image] = float(np.mean(values))
     sign = 1 if CATALOG[metric].better == "up" else -1
-    ranked = sorted(means, key=lambda picture: (sign * means[picture], picture))  # worst first
-    if which == "best":
+    ranked = sorted(means, key=lambda image: (sign * means[image], image))  # worst first
+    if kind == "best":
         ranked.reverse()
-    elif which == "typical" and count is not None:
+    elif kind == "typical" and count is not None:
         start = max(0, (len(ranked) - count) // 2)
         ranked = ranked[start:]
     return tuple(ranked[:count])
 
 
-def read_pairs(
+def load_pairs(
     study: Study, environment: Mapping[str, Any] | None, names: Sequence[str], settings: Settings
-) -> tuple[Pictures, Pictures]:
-    """Sources and targets of some pairs, [K, px, px, 3] bytes each, as the runs saw them."""
-    source, px = read_source(study.data, settings), study.budget.px
+) -> tuple[ImageArray, ImageArray]:
+    """Loads the sources and targets of some pairs from the packed data of the runs.
+
+    Args:
+        study: the study.
+        environment: the environment of a run, with the fingerprint of its data; None: no check.
+        names: the names of the K pairs.
+        settings: the locations of the data.
+
+    Returns:
+        (sources, targets), each [K, px, px, 3] uint8.
+
+    Raises:
+        EngineError: the data is no longer packed, or has changed since the run.
+    """
+    source, px = parse_source(study.data, settings), study.budget.px
     if not is_packed(source, px, settings):
         raise EngineError(
             f"The pairs of {study.data} at {px} px are no longer packed; "
-            f"`python -m engine data prepare {study.data} --size {px}` brings them back."
+            f"`python -m engine data prepare {study.data} --size {px}` packs them again."
         )
     packed = load_packed(source, px, settings)
-    packed.require(environment)
+    packed.require_unchanged(environment)
     positions = {pair.name: index for index, pair in enumerate(packed.pairs)}
-    if gone := [name for name in names if name not in positions]:
-        raise EngineError(f"The pair {gone[0]} is no longer in {study.data}: the data has changed.")
-    return split_pixels(packed.pixels[[positions[name] for name in names]])
+    if absent := [name for name in names if name not in positions]:
+        raise EngineError(
+            f"The pair {absent[0]} is no longer in {study.data}: the data has changed."
+        )
+    return split_channels(packed.pixels[[positions[name] for name in names]])
 
 
-def read_fakes(kept: Predictions, names: Sequence[str], px: int, settings: Settings) -> Pictures:
-    """What a checkpoint made of some pairs, [K, px, px, 3] bytes."""
-    path = settings.artifacts / kept.path
-    positions = {name: index for index, name in enumerate(kept.names)}
-    again = f"`python -m engine evaluate {kept.run_id}` makes them again."
+def load_fakes(
+    predictions: Predictions, names: Sequence[str], px: int, settings: Settings
+) -> ImageArray:
+    """Loads the fakes of some pairs -> [K, px, px, 3] uint8.
+
+    Args:
+        predictions: the record of the saved fakes.
+        names: the names of the K pairs.
+        px: the side of the images.
+        settings: the locations of the artifacts.
+
+    Raises:
+        EngineError: the file cannot be read, or does not contain these fakes.
+    """
+    path = settings.artifacts / predictions.path
+    positions = {name: index for index, name in enumerate(predictions.names)}
+    way_out = f"`python -m engine evaluate {predictions.run_id}` generates them again."
     try:
-        every: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+        fakes: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EngineError(
-            f"The pictures of run {kept.run_id} cannot be read ({reason}); {again}"
+            f"The pictures of run {predictions.run_id} cannot be read ({reason}); {way_out}"
         ) from error
-    if every.shape != (len(kept.names), px, px, 3) or not set(names) <= set(positions):
+    if fakes.shape != (len(predictions.names), px, px, 3) or not set(names) <= set(positions):
         raise EngineError(
-            f"The pictures of run {kept.run_id} cannot be read (they are others by now); {again}"
+            f"The pictures of run {predictions.run_id} cannot be read (their number or size has "
+            f"changed); {way_out}"
         )
-    return np.array(every[[positions[name] for name in names]])
+    return np.array(fakes[[positions[name] for name in names]])

@@ -1,4 +1,4 @@
-"""Records -> plotly figures. Knows no Streamlit and no store."""
+"""Draws records as plotly figures. Imports neither Streamlit nor the store."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from engine.report import theme
 Curves = Mapping[tuple[int, str], Sequence[tuple[float, float]]]  # (run, name) -> (step, value)
 
 
-def metric_bars(comparison: Comparison, name: str) -> go.Figure:
-    """One metric of all configurations: a point with its 95 % interval, no bar from zero.
+def metric_chart(comparison: Comparison, name: str) -> go.Figure:
+    """Draws one metric of all configurations: points with their 95 % intervals.
 
-    A bar's length would claim a meaningful zero, which most of these metrics do not have. Values
-    of other protocols are left out: they have no place on the same axis.
+    There are no bars from 0, because 0 has no meaning for most of these metrics. Values with
+    another protocol are left out, because they do not compare with the others.
     """
     metric = CATALOG[name]
     figure = go.Figure()
@@ -43,8 +43,8 @@ def metric_bars(comparison: Comparison, name: str) -> go.Figure:
             marker={"size": 12, "color": colour},
             hovertemplate=f"%{{y:.{metric.digits + 1}f}}<extra>{row.configuration}</extra>",
         )
-    targets = [it.cells[name].reference for it in comparison.rows]
-    if reference := next((it for it in targets if it is not None), None):
+    references = [row.cells[name].reference for row in comparison.rows]
+    if reference := next((each for each in references if each is not None), None):
         figure.add_hline(reference, line={"dash": "dot", "color": theme.GREY})
         figure.add_annotation(
             x=1, xref="paper", y=reference, text="targets", showarrow=False, xanchor="right",
@@ -54,26 +54,30 @@ def metric_bars(comparison: Comparison, name: str) -> go.Figure:
     return figure.update_layout(layout, height=300, showlegend=False)
 
 
-def contrast_bars(comparison: Comparison, name: str) -> go.Figure:
-    """How each pair of configurations differs in one metric: 95 % intervals about zero."""
+def difference_chart(comparison: Comparison, name: str) -> go.Figure:
+    """Draws the differences in one metric of all pairs of configurations, with 95 % intervals.
+
+    Clear differences are filled points.
+    """
     metric = CATALOG[name]
     figure = go.Figure()
-    for it in comparison.contrasts:
-        if it.metric == name:
-            label = f"{it.one} {MINUS} {it.other}"
-            figure.add_scatter(
-                x=[it.mean],
-                y=[label],
-                error_x=_error_bar(it.mean, it.low, it.high),
-                mode="markers",
-                marker={
-                    "size": 11,
-                    "color": theme.ACCENT if it.is_clear else theme.GREY,
-                    "symbol": "circle" if it.is_clear else "circle-open",
-                },
-                hovertemplate=f"%{{x:+.{metric.digits + 1}f}}<br>p = {it.p_holm:.3f} after Holm"
-                f"<extra>{label}</extra>",
-            )
+    for contrast in comparison.contrasts:
+        if contrast.metric != name:
+            continue
+        label = f"{contrast.one} {MINUS} {contrast.other}"
+        figure.add_scatter(
+            x=[contrast.mean],
+            y=[label],
+            error_x=_error_bar(contrast.mean, contrast.low, contrast.high),
+            mode="markers",
+            marker={
+                "size": 11,
+                "color": theme.ACCENT if contrast.is_clear else theme.GREY,
+                "symbol": "circle" if contrast.is_clear else "circle-open",
+            },
+            hovertemplate=f"%{{x:+.{metric.digits + 1}f}}<br>p = {contrast.p_holm:.3f} after Holm"
+            f"<extra>{label}</extra>",
+        )
     figure.add_vline(0, line={"color": theme.GREY, "width": 1})
     unit = f" ({metric.unit})" if metric.unit else ""
     side = "right: the first is better" if metric.better == "up" else "left: the first is better"
@@ -84,15 +88,16 @@ def contrast_bars(comparison: Comparison, name: str) -> go.Figure:
 
 
 def training_curves(runs: Sequence[Run], curves: Curves, names: Sequence[str]) -> go.Figure:
-    """Training by term, a panel each: the mean over seeds, and between them what they span."""
+    """Draws the training curves, a panel each: the mean over seeds, with a band of their range."""
     shown = [name for name in names if any((run.id, name) in curves for run in runs)]
     figure, places = _panels([CATALOG[name].label for name in shown])
     legend = set()
     for name, place in zip(shown, places, strict=True):
         for configuration in dict.fromkeys(run.configuration for run in runs):
-            members = [it for it in runs if it.configuration == configuration]
             lines = [
-                _by_epoch(run, curves[run.id, name]) for run in members if (run.id, name) in curves
+                _by_epoch(run, curves[run.id, name])
+                for run in runs
+                if run.configuration == configuration and (run.id, name) in curves
             ]
             if not lines:
                 continue
@@ -128,20 +133,20 @@ STABILITY_PANELS: tuple[tuple[str, str], ...] = (
     ("final", "Final {curve} ↓"),
     ("val_final", "Final validation loss (recipes differ)"),
     ("collapse_ratio", "Collapse ratio ↓ (over 0.1: high risk)"),
-    ("saturation", "Share of steps the discriminator has won"),
+    ("saturation", "Share of steps that the discriminator won"),
 )
 
 
 def stability_panels(
-    runs: Sequence[Run], found: Mapping[int, RunStability], curve: str
+    runs: Sequence[Run], stability_by_run: Mapping[int, RunStability], curve: str
 ) -> go.Figure:
-    """The sketch study's nine stability figures for one loss: a dot per seed, a line at the mean.
+    """Draws the sketch study's nine stability statistics: a dot per seed, a line at the mean.
 
     Args:
-        runs: of one study.
-        found: by run.
-        curve: the loss that the figures are of; `l1` or `adversarial` mean the same in every
-            recipe, `g_loss` does not.
+        runs: the runs of one study.
+        stability_by_run: run id -> statistics.
+        curve: the loss of the statistics; `l1` and `adversarial` have one meaning in all recipes,
+            `g_loss` does not.
     """
     label = CATALOG[curve].label
     figure, places = _panels([title.format(curve=label) for _, title in STABILITY_PANELS])
@@ -152,8 +157,8 @@ def stability_panels(
                 value
                 for run in runs
                 if run.configuration == configuration
-                and run.id in found
-                and (value := stability_figure(found[run.id], key, curve)) is not None
+                and run.id in stability_by_run
+                and (value := stability_value(stability_by_run[run.id], key, curve)) is not None
             ]
             if not values:
                 continue
@@ -176,22 +181,28 @@ def stability_panels(
     return figure.update_layout(showlegend=False)
 
 
-def stability_figure(found: RunStability, key: str, curve: str) -> float | None:
-    """One figure of a run by the key of its panel; None where there is none."""
+def stability_value(stability: RunStability, key: str, curve: str) -> float | None:
+    """A statistic of a run by the key of its panel; None if the run does not have it.
+
+    Args:
+        stability: the statistics of the run.
+        key: a key of `STABILITY_PANELS`.
+        curve: the loss of the statistic; some statistics have a fixed loss or none.
+    """
     if key in ("collapse_ratio", "saturation"):
-        value: float | None = getattr(found, key)
+        value: float | None = getattr(stability, key)
         return value
     if key == "final":
-        return found.finals.get(curve)
+        return stability.finals.get(curve)
     if key == "val_final":
-        return found.finals.get("val_g_loss")
+        return stability.finals.get("val_g_loss")
     if key == "d_variance":
         key, curve = "variance", "d_loss"
-    return getattr(found.curves[curve], key) if curve in found.curves else None
+    return getattr(stability.curves[curve], key) if curve in stability.curves else None
 
 
 def _panels(titles: Sequence[str]) -> tuple[go.Figure, list[tuple[int, int]]]:
-    """A figure of panels, three in a row, and the place of each."""
+    """Builds a figure of panels, three in a row -> the figure, and (row, column) of each panel."""
     columns = min(3, max(1, len(titles)))
     n_rows = math.ceil(len(titles) / columns) or 1
     figure = make_subplots(
@@ -217,16 +228,16 @@ def _add_band(
     colour: str,
     place: tuple[int, int],
 ) -> None:
-    """What the seeds span, as far as all of them have come."""
+    """Adds a band of the range over seeds, up to the end of the shortest line."""
     length = min(len(line) for line in lines)
     x = [lines[0][index][0] for index in range(length)]
     columns = [[line[index][1] for line in lines] for index in range(length)]
     figure.add_scatter(
         x=[*x, *reversed(x)],
-        y=[*(max(it) for it in columns), *(min(it) for it in reversed(columns))],
+        y=[*(max(values) for values in columns), *(min(values) for values in reversed(columns))],
         mode="lines",
         fill="toself",
-        fillcolor=theme.faint(colour),
+        fillcolor=theme.translucent(colour),
         line={"width": 0},
         hoverinfo="skip",
         showlegend=False,
@@ -238,12 +249,14 @@ def _add_band(
 def _mean_line(
     lines: Sequence[Sequence[tuple[float, float]]],
 ) -> tuple[list[float], list[float]]:
+    """The mean over seeds, up to the end of the shortest line -> (x, y)."""
     length = min(len(line) for line in lines)
     x = [lines[0][index][0] for index in range(length)]
     return x, [sum(line[index][1] for line in lines) / len(lines) for index in range(length)]
 
 
 def _by_epoch(run: Run, curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Converts the steps of a curve to epochs."""
     per_epoch = run.steps / run.epochs if run.steps else 1.0
     return [(step / per_epoch, value) for step, value in curve]
 

@@ -1,46 +1,56 @@
-"""A study -> its comparison: means, intervals, differences, ranks. Torch-free.
+"""Builds the comparison table of a study: means, intervals, differences and ranks. Torch-free.
 
-Two or more seeds: the seed is the unit, with a t-interval of the mean and paired differences of
-runs that share a seed. One seed: random halves of the pictures, which speak of these weights only.
-Values whose protocols differ are never compared.
+The records of the table are in `records.comparison`. With two or more seeds, the intervals are
+t-intervals over seeds, and differences are taken between runs with equal seeds. With one seed,
+the intervals are over images, by random halves, and hold for these trained weights only. Values
+with different protocols are never compared.
 """
 
 import json
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.config import REPORTED_SPLIT
 from engine.metrics import intervals
-from engine.metrics.catalog import CATALOG, COMPARED, COSTS, QUALITY
+from engine.metrics.catalog import (
+    CATALOG,
+    COMPARED_METRICS,
+    COST_METRICS,
+    EPOCH_COST_METRICS,
+    QUALITY_METRICS,
+)
 from engine.records.comparison import Cell, Comparison, Contrast, Row
 from engine.records.curves import MetricPoint
 from engine.records.runs import Evaluation, Run, RunState, Study
 from engine.report import significance
 from engine.store import Store
 
-ABOUT_UNIT = {
-    "seeds": "± is half of a 95 % interval over seeds (Student's t); differences are those of runs "
-    "with the same seed.",
-    "pictures": "± is half of a 95 % interval over the test pictures: these weights only; run with "
-    "`--seeds 3` to find out how far another training differs. Differences are taken on the same "
-    "pictures.",
+UNIT_NOTES = {
+    "seeds": "± is half of a 95 % interval over seeds (Student's t). Differences are taken between "
+    "runs with the same seed.",
+    "pictures": "± is half of a 95 % interval over the test pictures, for these weights only; run "
+    "with `--seeds 3` to measure how much another training differs. Differences are taken on the "
+    "same pictures.",
 }
-EPOCH_COSTS = ("images_per_second", "epoch_seconds", "peak_memory_mb")
+NOT_EVALUATED = "not evaluated yet"
+NOT_MEASURED = "not measured yet"
+# The beginning of a remark; the module `findings` searches for it.
+TRAINED_AGAINST = "trained against"
 
-
-Spent = dict[tuple[int, str], list[float]]  # (run, cost) -> its values, epoch by epoch
+EpochCosts = dict[tuple[int, str], list[float]]  # (run, cost metric) -> its values, by epoch
 
 
 def compare(store: Store, study_id: int) -> Comparison:
-    """The comparison of a study as it stands now."""
-    study, runs = store.read_study(study_id), store.read_runs(study_id)
+    """Builds the comparison of a study from the store."""
+    study, runs = store.studies.read(study_id), store.runs.read_all(study_id)
     ids = [run.id for run in runs]
-    evaluations = store.read_evaluations(ids, REPORTED_SPLIT)
-    return build_comparison(study, runs, evaluations, store.read_metrics(ids, names=EPOCH_COSTS))
+    evaluations = store.evaluations.read(ids, REPORTED_SPLIT)
+    costs = store.curves.read(ids, names=EPOCH_COST_METRICS)
+    return build_comparison(study, runs, evaluations, costs)
 
 
 def build_comparison(
@@ -49,201 +59,289 @@ def build_comparison(
     evaluations: Sequence[Evaluation],
     costs: Sequence[MetricPoint],
 ) -> Comparison:
-    """The comparison from its records; configurations in the order of their first runs.
+    """Builds the comparison from records.
 
-    Only runs that ended `done` count: one that was cut short was given less.
+    Only finished runs count, because a run that ended early had a smaller budget.
+
+    Args:
+        study: the study.
+        runs: all runs of the study; the rows are in the order of each configuration's first run.
+        evaluations: all evaluations of the runs on the reported split.
+        costs: the points of `EPOCH_COST_METRICS` of the runs.
     """
     names = list(dict.fromkeys(run.configuration for run in runs))
     finished = [run for run in runs if run.state == RunState.DONE]
-    members = {name: [run for run in finished if run.configuration == name] for name in names}
-    measured = _Measured.of(finished, evaluations)
-    unit = "seeds" if max(map(len, members.values()), default=0) > 1 else "pictures"
-    cells: dict[str, dict[str, Cell]] = {name: {} for name in names}
-    tested: list[Contrast] = []
-    machine = _usual([_machine(run) for run in finished])
-    spent: Spent = {}
+    finished_runs = {name: [run for run in finished if run.configuration == name] for name in names}
+    index = _EvaluationIndex.of(finished, evaluations)
+    unit = "seeds" if max(map(len, finished_runs.values()), default=0) > 1 else "pictures"
+    epoch_costs: EpochCosts = {}
     for point in costs:
         if point.value:
-            spent.setdefault((point.run_id, point.name), []).append(point.value)
-    for metric in COMPARED:
-        if metric in COSTS:
+            epoch_costs.setdefault((point.run_id, point.name), []).append(point.value)
+    machine = _most_common([_machine_label(run) for run in finished])
+
+    # The table, column by column: significance and ranks need the whole column of a metric.
+    cells: dict[str, dict[str, Cell]] = {name: {} for name in names}
+    contrasts: list[Contrast] = []
+    for metric in COMPARED_METRICS:
+        if metric in COST_METRICS:
             column = {
-                name: _cost_cell(members[name], metric, measured, spent, machine) for name in names
+                name: _cost_cell(finished_runs[name], metric, index, epoch_costs, machine)
+                for name in names
             }
         else:
-            usual = _usual([protocol_key(it) for it in measured.values_of(metric)])
-            column = {name: _cell(members[name], metric, measured, usual, unit) for name in names}
-            if metric in QUALITY and CATALOG[metric].better != "none":
-                halves = {name: _halves(members[name], metric, measured) for name in names}
-                found = significance.build_contrasts(metric, column, halves, unit)
-                tested += found
-                column = significance.ranked(column, metric, found)
+            protocol = _most_common([protocol_key(each) for each in index.valued(metric)])
+            column = {
+                name: _quality_cell(finished_runs[name], metric, index, protocol, unit)
+                for name in names
+            }
+            if metric in QUALITY_METRICS and CATALOG[metric].better != "none":
+                halves = {name: _halves(finished_runs[name], metric, index) for name in names}
+                tested = significance.build_contrasts(metric, column, halves, unit)
+                contrasts += tested
+                column = significance.add_ranks(column, metric, tested)
         for name, cell in column.items():
             cells[name][metric] = cell
-    totals = Counter(run.configuration for run in runs)
-    rows = tuple(Row(name, len(members[name]), totals[name], cells[name]) for name in names)
+
+    n_runs = Counter(run.configuration for run in runs)
+    rows = tuple(Row(name, len(finished_runs[name]), n_runs[name], cells[name]) for name in names)
     notes = _notes(study, runs, unit, finished)
-    return Comparison(study, COMPARED, rows, unit, tuple(tested), notes)
+    return Comparison(study, COMPARED_METRICS, rows, unit, tuple(contrasts), notes)
+
+
+def protocol_key(evaluation: Evaluation) -> str:
+    """The protocol as text; two values are comparable if these texts are equal."""
+    return json.dumps(dict(evaluation.protocol), sort_keys=True, default=str)
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """Evaluations by what they are of: (run, metric), of the chosen and of the last checkpoint."""
+class _EvaluationIndex:
+    """Evaluations by (run, metric), of each run's chosen and of its last checkpoint."""
 
     chosen: Mapping[tuple[int, str], Evaluation]
     last: Mapping[tuple[int, str], Evaluation]
 
     @classmethod
-    def of(cls, runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> "_Measured":
-        newest: dict[int, int] = {}
-        for it in evaluations:
-            newest[it.run_id] = max(it.epoch, newest.get(it.run_id, 0))
-        best = {run.id: run.best_epoch or newest.get(run.id) for run in runs}
-        return cls(
-            {(it.run_id, it.name): it for it in evaluations if it.epoch == best.get(it.run_id)},
-            {(it.run_id, it.name): it for it in evaluations if it.epoch == newest[it.run_id]},
-        )
+    def of(cls, runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> "_EvaluationIndex":
+        """Builds the index; of a run without a chosen checkpoint, the last one counts as chosen."""
+        last_epoch: dict[int, int] = {}
+        for each in evaluations:
+            last_epoch[each.run_id] = max(each.epoch, last_epoch.get(each.run_id, 0))
+        chosen_epoch = {run.id: run.best_epoch or last_epoch.get(run.id) for run in runs}
+        chosen, last = {}, {}
+        for each in evaluations:
+            key = each.run_id, each.name
+            if each.epoch == chosen_epoch.get(each.run_id):
+                chosen[key] = each
+            if each.epoch == last_epoch[each.run_id]:
+                last[key] = each
+        return cls(chosen, last)
 
-    def values_of(self, metric: str) -> list[Evaluation]:
-        """The evaluations of chosen checkpoints that gave a value of a metric."""
+    def valued(self, metric: str) -> list[Evaluation]:
+        """The evaluations of chosen checkpoints with a value of a metric."""
         return [
-            it for (_, name), it in self.chosen.items() if name == metric and it.value is not None
+            each
+            for (_, name), each in self.chosen.items()
+            if name == metric and each.value is not None
         ]
 
+    def by_seed(self, runs: Sequence[Run], metric: str) -> dict[int, Evaluation]:
+        """Seed -> evaluation of a configuration's chosen checkpoints, if there is one."""
+        return {run.seed: each for run in runs if (each := self.chosen.get((run.id, metric)))}
 
-def _usual(keys: Sequence[str]) -> str | None:
-    """What most have, the first of equals."""
+
+def _most_common(keys: Sequence[str]) -> str | None:
+    """The most frequent key, the first of equally frequent ones; None without any key."""
     return Counter(keys).most_common(1)[0][0] if keys else None
 
 
-def protocol_key(evaluation: Evaluation) -> str:
-    """What must be equal for two values to be compared."""
-    return json.dumps(dict(evaluation.protocol), sort_keys=True, default=str)
-
-
-def _cell(
-    runs: Sequence[Run], metric: str, measured: _Measured, usual: str | None, unit: str
+def _quality_cell(
+    runs: Sequence[Run],
+    metric: str,
+    index: _EvaluationIndex,
+    usual_protocol: str | None,
+    unit: str,
 ) -> Cell:
-    found = {run.seed: it for run in runs if (it := measured.chosen.get((run.id, metric)))}
-    known = {seed: it for seed, it in found.items() if it.value is not None}
-    if not known:
-        reason = next((it.missing for it in found.values() if it.missing), "not evaluated yet")
-        return Cell(None, missing=reason)
-    # Of seeds that were measured differently only those count that agree with most others.
-    own = next(iter(known.values()))
-    key = usual if any(protocol_key(it) == usual for it in known.values()) else protocol_key(own)
-    used = {seed: it for seed, it in known.items() if protocol_key(it) == key}
-    odd = next((it for seed, it in known.items() if seed not in used), None)
-    by_seed = {seed: it.value for seed, it in used.items() if it.value is not None}
-    first = next(iter(used.values()))
-    interval = intervals.mean_interval(list(by_seed.values()))
-    if len(by_seed) == 1 and unit == "pictures":
+    """Builds the cell of a metric that evaluations measure.
+
+    Args:
+        runs: the finished runs of the configuration.
+        metric: the metric.
+        index: the evaluations.
+        usual_protocol: the protocol of most values of the metric in the study.
+        unit: what the intervals are over: `seeds` or `pictures`.
+    """
+    evaluations = index.by_seed(runs, metric)
+    valued = {seed: each for seed, each in evaluations.items() if each.value is not None}
+    if not valued:
+        return Cell(None, missing=_missing_reason(evaluations.values(), NOT_EVALUATED))
+    averaged = _with_one_protocol(valued, usual_protocol)
+    first = next(iter(averaged.values()))
+    values = {seed: each.value for seed, each in averaged.items() if each.value is not None}
+    interval = intervals.mean_interval(list(values.values()))
+    if len(values) == 1 and unit == "pictures":
         interval = intervals.Interval(interval.mean, first.low, first.high)
-    remarks = [(it.missing or it.note) for it in found.values()]
-    remarks += [_judged_by_a_relative(runs, first)] * len(found)
-    if odd is not None:
-        why = f"left out, other protocol: {_deviation(odd, first)}"
-        remarks += [why] * (len(known) - len(used))
-    reference = next((it for it in measured.values_of(metric) if protocol_key(it) == usual), first)
-    lasts = [
-        it.value
-        for run in runs
-        if run.seed in used and (it := measured.last.get((run.id, metric))) and it.value is not None
-    ]
     return Cell(
         value=interval.mean,
         low=interval.low,
         high=interval.high,
-        n_seeds=len(by_seed),
+        n_seeds=len(values),
         n_pictures=first.n_pictures,
         best_epoch=first.epoch,
-        last=intervals.mean_interval(lasts).mean if len(lasts) == len(used) else None,
+        last=_last_checkpoint_mean(runs, metric, index, averaged),
         reference=first.reference,
-        mark=_said(remarks, len(found)),
-        incomparable=None if key == usual else f"other protocol: {_deviation(first, reference)}",
+        mark=_merge_remarks(_remarks(runs, evaluations, valued, averaged), len(evaluations)),
+        incomparable=_incomparable_reason(first, metric, index, usual_protocol),
         protocol=first.protocol,
-        by_seed=by_seed,
-        epochs={seed: it.epoch for seed, it in used.items()},
+        by_seed=values,
+        epochs={seed: each.epoch for seed, each in averaged.items()},
     )
 
 
-def _said(remarks: Sequence[str | None], n_seeds: int) -> str | None:
-    """Remarks of single seeds, each once, with how many seeds it is of where not of all."""
-    counted = Counter(it for it in remarks if it)
+def _missing_reason(evaluations: Iterable[Evaluation], default: str) -> str:
+    """The first reason that an evaluation gives for its absent value."""
+    return next((each.missing for each in evaluations if each.missing), default)
+
+
+def _with_one_protocol(
+    valued: Mapping[int, Evaluation], usual_protocol: str | None
+) -> dict[int, Evaluation]:
+    """The seeds with the usual protocol; without any, the seeds with the first seed's protocol."""
+    protocols = {seed: protocol_key(each) for seed, each in valued.items()}
+    is_usual = usual_protocol in protocols.values()
+    protocol = usual_protocol if is_usual else next(iter(protocols.values()))
+    return {seed: each for seed, each in valued.items() if protocols[seed] == protocol}
+
+
+def _last_checkpoint_mean(
+    runs: Sequence[Run],
+    metric: str,
+    index: _EvaluationIndex,
+    averaged: Mapping[int, Evaluation],
+) -> float | None:
+    """The mean of a metric over the last checkpoints; None if one of them has no value."""
+    lasts = [index.last.get((run.id, metric)) for run in runs if run.seed in averaged]
+    values = [each.value for each in lasts if each is not None and each.value is not None]
+    return intervals.mean_interval(values).mean if len(values) == len(averaged) else None
+
+
+def _incomparable_reason(
+    evaluation: Evaluation, metric: str, index: _EvaluationIndex, usual_protocol: str | None
+) -> str | None:
+    """How the protocol differs from the usual one; None if it does not."""
+    if protocol_key(evaluation) == usual_protocol:
+        return None
+    usual = next(
+        (each for each in index.valued(metric) if protocol_key(each) == usual_protocol), evaluation
+    )
+    return f"other protocol: {_protocol_difference(evaluation, usual)}"
+
+
+def _protocol_difference(evaluation: Evaluation, usual: Evaluation) -> str:
+    """The differing entries of two protocols: `px 64, not 32`."""
+    own, other = evaluation.protocol, usual.protocol
+    return "; ".join(
+        f"{key.replace('_', ' ')} {own.get(key)}, not {other.get(key)}"
+        for key in sorted({*other, *own})
+        if other.get(key) != own.get(key)
+    )
+
+
+def _remarks(
+    runs: Sequence[Run],
+    evaluations: Mapping[int, Evaluation],
+    valued: Mapping[int, Evaluation],
+    averaged: Mapping[int, Evaluation],
+) -> list[str]:
+    """The remarks on a value, each as often as seeds have it.
+
+    Args:
+        runs: the finished runs of the configuration.
+        evaluations: seed -> evaluation.
+        valued: those of the evaluations with a value.
+        averaged: those of the valued evaluations that the mean includes.
+    """
+    first = next(iter(averaged.values()))
+    remarks = [each.missing or each.note for each in evaluations.values()]
+    remarks += [_related_extractor_warning(runs, first)] * len(evaluations)
+    left_out = [each for seed, each in valued.items() if seed not in averaged]
+    if left_out:
+        difference = _protocol_difference(left_out[0], first)
+        remarks += [f"left out, other protocol: {difference}"] * len(left_out)
+    return [remark for remark in remarks if remark]
+
+
+def _merge_remarks(remarks: Sequence[str], n_seeds: int) -> str | None:
+    """Joins remarks, each once; one that not all seeds have begins with the number of its seeds."""
     texts = [
-        text if count == n_seeds else f"{count} of {n_seeds} seeds: {text}"
-        for text, count in counted.items()
+        remark if count == n_seeds else f"{count} of {n_seeds} seeds: {remark}"
+        for remark, count in Counter(remarks).items()
     ]
     return "; ".join(texts) or None
 
 
-def _deviation(evaluation: Evaluation, usual: Evaluation) -> str:
-    """In which parts a protocol differs from another, in words."""
-    mine, theirs = evaluation.protocol, usual.protocol
-    parts = [
-        f"{key.replace('_', ' ')} {mine.get(key)}, not {theirs.get(key)}"
-        for key in sorted({*theirs, *mine})
-        if theirs.get(key) != mine.get(key)
-    ]
-    return "; ".join(parts)
-
-
-def _judged_by_a_relative(runs: Sequence[Run], evaluation: Evaluation) -> str | None:
-    """What to know where a run was trained against its judge, or against the same kind."""
-    judge = str(evaluation.protocol.get("extractor", ""))
-    for teacher in {it.resolved.execution.perceptual_features for it in runs if it.resolved}:
-        if teacher == judge:
-            return f"trained against its own judge, {judge}"
-        if judge and teacher.rpartition("_")[0] == judge.rpartition("_")[0] != "":
-            return f"trained against {teacher}, a close relative of its judge"
+def _related_extractor_warning(runs: Sequence[Run], evaluation: Evaluation) -> str | None:
+    """A warning if the perceptual loss used the metric's network, or one of the same kind."""
+    extractor = str(evaluation.protocol.get("extractor", ""))
+    for teacher in {run.resolved.execution.perceptual_features for run in runs if run.resolved}:
+        if teacher == extractor:
+            return f"{TRAINED_AGAINST} the evaluation network {extractor}"
+        if extractor and teacher.rpartition("_")[0] == extractor.rpartition("_")[0] != "":
+            return f"{TRAINED_AGAINST} {teacher}, a close relative of the network {extractor}"
     return None
 
 
-def _halves(runs: Sequence[Run], metric: str, measured: _Measured) -> intervals.Array | None:
-    """What a configuration's only seed gave on random halves of the pictures."""
-    found = [it for run in runs if (it := measured.chosen.get((run.id, metric)))]
-    if len(found) != 1 or found[0].halves is None:
+def _halves(runs: Sequence[Run], metric: str, index: _EvaluationIndex) -> intervals.Array | None:
+    """The metric on random halves of the images; None unless exactly one seed is evaluated."""
+    evaluations = list(index.by_seed(runs, metric).values())
+    if len(evaluations) != 1 or evaluations[0].halves is None:
         return None
-    return np.frombuffer(found[0].halves, "<f4").astype(np.float64)
+    return np.frombuffer(evaluations[0].halves, "<f4").astype(np.float64)
 
 
-def _machine(run: Run) -> str:
-    """Where and how a run was computed, as far as it decides what things cost."""
+def _machine_label(run: Run) -> str:
+    """The settings of machine and execution that decide the costs of a run."""
     environment, execution = run.environment or {}, (run.resolved or run.config).execution
     parts = (environment.get("device"), environment.get("cpu"), f"{execution.threads} threads")
-    return ", ".join(str(it) for it in (*parts, execution.precision) if it)
+    return ", ".join(str(part) for part in (*parts, execution.precision) if part)
 
 
 def _cost_cell(
     runs: Sequence[Run],
     metric: str,
-    measured: _Measured,
-    spent: Spent,
-    machine: str | None,
+    index: _EvaluationIndex,
+    epoch_costs: EpochCosts,
+    usual_machine: str | None,
 ) -> Cell:
-    """What it takes, mean over seeds: of training from the epochs, of use as it was measured."""
+    """Builds the cell of a cost metric: the mean over seeds.
+
+    Training costs come from the epochs: the sum for the training time, the maximum for memory, the
+    median for the rest. Inference costs come from the evaluations.
+    """
     by_seed: dict[int, float] = {}
-    evaluated = {run.seed: it for run in runs if (it := measured.chosen.get((run.id, metric)))}
+    evaluations = index.by_seed(runs, metric)
     name = "epoch_seconds" if metric == "training_seconds" else metric
     for run in runs:
-        values = spent.get((run.id, name), [])
+        values = epoch_costs.get((run.id, name), [])
+        evaluation = evaluations.get(run.seed)
         if values and metric == "training_seconds":
             by_seed[run.seed] = sum(values)
         elif values:
             by_seed[run.seed] = max(values) if metric.endswith("_mb") else statistics.median(values)
-        elif (it := evaluated.get(run.seed)) is not None and it.value is not None:
-            by_seed[run.seed] = it.value
+        elif evaluation is not None and evaluation.value is not None:
+            by_seed[run.seed] = evaluation.value
     if not by_seed:
-        reason = next((it.missing for it in evaluated.values() if it.missing), "not measured yet")
-        return Cell(None, missing=reason)
-    others = sorted({_machine(run) for run in runs} - {machine})
-    note = next((it.note for it in evaluated.values()), None) if len(by_seed) == 1 else None
+        return Cell(None, missing=_missing_reason(evaluations.values(), NOT_MEASURED))
+    first = next(iter(evaluations.values()), None)
+    other_machines = sorted({_machine_label(run) for run in runs} - {usual_machine})
     return Cell(
         value=statistics.fmean(by_seed.values()),
         n_seeds=len(by_seed),
-        mark=note,
-        incomparable=f"other machine: {others[0]}, not {machine}" if others else None,
-        protocol=next((it.protocol for it in evaluated.values()), {}),
+        mark=first.note if first is not None and len(by_seed) == 1 else None,
+        incomparable=f"other machine: {other_machines[0]}, not {usual_machine}"
+        if other_machines
+        else None,
+        protocol=first.protocol if first is not None else {},
         by_seed=by_seed,
     )
 
@@ -251,25 +349,25 @@ def _cost_cell(
 def _notes(
     study: Study, runs: Sequence[Run], unit: str, finished: Sequence[Run]
 ) -> tuple[str, ...]:
+    """The sentences below the table."""
     notes = []
     if finished:
-        chooser = CATALOG[study.budget.choose_by]
+        choose_by = CATALOG[study.budget.choose_by]
         notes.append(
-            f"Values are of the checkpoint with the best {chooser.label} on the validation split; "
-            "“last” is the last epoch's."
+            f"Values are those of the checkpoint with the best {choose_by.label} on the validation "
+            "split; “last” is the value of the last epoch."
             if len(study.budget.evaluated_epochs) > 1
-            else "Values are of the last epoch's checkpoint."
+            else "Values are those of the last epoch's checkpoint."
         )
         notes.append(
-            f"{ABOUT_UNIT[unit]} So ± may overlap where a difference is clear. Ranks follow from "
-            "the differences that are clear at 5 % after Holm's correction for the number of "
-            "pairs; =1 is shared, and where nobody is clearly better there is none."
+            f"{UNIT_NOTES[unit]} Therefore the ± ranges of two values may overlap although their "
+            "difference is clear. Ranks follow from the differences that are clear at 5 % after "
+            "Holm's correction for the number of pairs; = marks a shared rank. A column without a "
+            "clear difference has no ranks."
         )
     unfinished = [run for run in runs if run.state != RunState.DONE]
     if unfinished:
-        states = ", ".join(
-            f"{sum(run.state == state for run in unfinished)} {state}"
-            for state in dict.fromkeys(run.state for run in unfinished)
-        )
-        notes.append(f"Of {len(runs)} runs, {states}: the table holds the others.")
+        states = Counter(run.state for run in unfinished)
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        notes.append(f"Of {len(runs)} runs, {counts}; the table contains the other runs only.")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""A source's summary -> figures, the splits side by side. Knows no Streamlit and no store."""
+"""Draws the summary of a source as figures by split. Imports neither Streamlit nor the store."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,17 +8,18 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from engine.data.survey.statistics import AB_BINS, AB_REACH, CHANNELS, LEVELS
+from engine.data.survey.statistics import AB_BINS, AB_RANGE, CHANNELS, LEVEL_BINS
 from engine.images import color
 from engine.report import theme
 
 Summary = Mapping[str, Any]
-Values = NDArray[np.float64]
+Values = NDArray[np.floating[Any]]
 
-SHOWN_LIGHTNESS = 68.0  # of the colours in which the a/b plane is drawn
-FAINTEST = 1e-5  # share of pixels at which a colour begins to show
-FIRST_SIGHT = 0.3  # how opaque it is then
-MEASURES = {
+PLANE_LIGHTNESS = 68.0  # CIE L of the drawn colours of the a/b plane
+# A colour is drawn if its share of the pixels is above the first value, with at least this opacity.
+MIN_SHARE, MIN_OPACITY = 1e-5, 0.3
+# The drawn measures of the summary -> titles of their panels.
+MEASURE_TITLES = {
     "colorfulness": "colourfulness",
     "source edges": "edges, {source}",
     "target edges": "edges, target",
@@ -27,27 +28,27 @@ MEASURES = {
 
 
 def colour_density(summary: Summary) -> go.Figure:
-    """How often each colour of CIE Lab's a/b plane occurs, a panel for each split.
+    """Draws the frequency of the colours in the a/b plane of CIE Lab, a panel per split.
 
-    Every bin is drawn in its own colour; the more pixels have it, the less transparent.
+    Every bin is drawn in its own colour. The opacity is the logarithm of the bin's share of pixels.
     """
     splits = summary["splits"]
     titles = [f"{name}, {split['palette_pairs']:,} pairs" for name, split in splits.items()]
     figure = make_subplots(cols=max(1, len(splits)), subplot_titles=titles, shared_yaxes=True)
-    plane = _plane()
-    step = 2 * AB_REACH / AB_BINS
-    reach = _reach([np.array(split["ab"]) for split in splits.values()])
+    plane = _colour_plane()
+    step = 2 * AB_RANGE / AB_BINS
+    reach = _axis_reach([np.array(split["ab"]) for split in splits.values()])
     for column, split in enumerate(splits.values(), 1):
         shares = np.array(split["ab"])  # rows: a, columns: b
-        strength = np.log(np.maximum(shares, FAINTEST) / FAINTEST)
-        strength /= max(1e-9, strength.max())
-        strength = np.where(strength > 0, FIRST_SIGHT + (1 - FIRST_SIGHT) * strength, 0)
-        pixels = np.dstack([plane, 255 * strength]).transpose(1, 0, 2)  # rows: b, columns: a
+        opacity = np.log(np.maximum(shares, MIN_SHARE) / MIN_SHARE)
+        opacity /= max(1e-9, opacity.max())
+        opacity = np.where(opacity > 0, MIN_OPACITY + (1 - MIN_OPACITY) * opacity, 0)
+        pixels = np.dstack([plane, 255 * opacity]).transpose(1, 0, 2)  # rows: b, columns: a
         figure.add_image(
             z=pixels.round().astype(np.uint8),
             colormodel="rgba256",
-            x0=-AB_REACH + step / 2,
-            y0=-AB_REACH + step / 2,
+            x0=-AB_RANGE + step / 2,
+            y0=-AB_RANGE + step / 2,
             dx=step,
             dy=step,
             customdata=100 * shares.T,
@@ -55,48 +56,55 @@ def colour_density(summary: Summary) -> go.Figure:
             row=1,
             col=column,
         )
-    figure.update_layout(_plain(330))
+    figure.update_layout(_panel_layout(330))
     figure.update_xaxes(title_text="a: green to red", range=[-reach, reach], constrain="domain")
     figure.update_yaxes(range=[-reach, reach], autorange=False, constrain="domain")
     return figure.update_yaxes(title_text="b: blue to yellow", col=1)
 
 
-def _reach(shares: Sequence[Values]) -> float:
-    """How far from grey the colours go that show in any split, and a little further."""
-    middles = np.abs((np.arange(AB_BINS) + 0.5) * 2 * AB_REACH / AB_BINS - AB_REACH)
-    seen = [middles[np.flatnonzero((it > FAINTEST).any(axis))] for it in shares for axis in (0, 1)]
-    furthest = max((float(it.max()) for it in seen if len(it)), default=AB_REACH)
-    return min(AB_REACH, furthest + 8)
+def _axis_reach(shares: Sequence[Values]) -> float:
+    """The limit of both axes: the largest |a| or |b| of a drawn colour in any split, plus 8."""
+    magnitudes = np.abs(_bin_centres())
+    drawn = [
+        magnitudes[np.flatnonzero((of_split > MIN_SHARE).any(axis))]
+        for of_split in shares
+        for axis in (0, 1)
+    ]
+    furthest = max((float(values.max()) for values in drawn if len(values)), default=AB_RANGE)
+    return min(AB_RANGE, furthest + 8)
 
 
-def levels(summary: Summary) -> go.Figure:
-    """The distribution of values 0..255: the source, then the target's channels."""
+def level_histograms(summary: Summary) -> go.Figure:
+    """Draws the distributions of the values 0..255: of the source, and of the target's channels."""
     splits = summary["splits"]
-    labels = [summary["source_label"] if it == "source" else f"target, {it}" for it in CHANNELS]
+    labels = [
+        summary["source_label"] if channel == "source" else f"target, {channel}"
+        for channel in CHANNELS
+    ]
     figure = make_subplots(cols=len(CHANNELS), subplot_titles=labels, shared_yaxes=True)
-    x = (np.arange(LEVELS) + 0.5) * 256 / LEVELS
+    x = (np.arange(LEVEL_BINS) + 0.5) * 256 / LEVEL_BINS
     for name, split in splits.items():
         for column, channel in enumerate(CHANNELS, 1):
             y = 100 * np.array(split["channels"][channel]["levels"])
             _add_line(figure, name, x, y, column)
-    figure.update_layout(_plain(290))
+    figure.update_layout(_panel_layout(290))
     figure.update_xaxes(range=[0, 256], dtick=64)
     figure.update_yaxes(type="log", range=[-2, 2], dtick=1)
     return figure.update_yaxes(title_text="% of pixels (log)", col=1)
 
 
-def measures(summary: Summary) -> go.Figure:
-    """How the pictures of each split are distributed in colourfulness, edges and brightness."""
+def measure_histograms(summary: Summary) -> go.Figure:
+    """Draws the distributions of colourfulness, edges and brightness in each split."""
     splits = summary["splits"]
-    titles = [it.format(source=summary["source_label"]) for it in MEASURES.values()]
-    figure = make_subplots(cols=len(MEASURES), subplot_titles=titles)
+    titles = [title.format(source=summary["source_label"]) for title in MEASURE_TITLES.values()]
+    figure = make_subplots(cols=len(MEASURE_TITLES), subplot_titles=titles)
     for name, split in splits.items():
-        for column, label in enumerate(MEASURES, 1):
-            measure = split["measures"][label]
+        for column, name_of_measure in enumerate(MEASURE_TITLES, 1):
+            measure = split["measures"][name_of_measure]
             edges, counts = np.array(measure["edges"]), np.array(measure["counts"])
-            middles = (edges[1:] + edges[:-1]) / 2
-            _add_line(figure, name, middles, 100 * counts / max(1, counts.sum()), column)
-    figure.update_layout(_plain(290))
+            centres = (edges[1:] + edges[:-1]) / 2
+            _add_line(figure, name, centres, 100 * counts / max(1, counts.sum()), column)
+    figure.update_layout(_panel_layout(290))
     return figure.update_yaxes(title_text="% of pictures", col=1)
 
 
@@ -105,7 +113,7 @@ def _add_line(figure: go.Figure, split: str, x: Values, y: Values, column: int) 
         x=x,
         y=y,
         mode="lines",
-        line={"color": theme.SPLITS[split], "width": 2, "shape": "hvh"},
+        line={"color": theme.SPLIT_COLOURS[split], "width": 2, "shape": "hvh"},
         name=split,
         legendgroup=split,
         showlegend=column == 1,
@@ -115,18 +123,25 @@ def _add_line(figure: go.Figure, split: str, x: Values, y: Values, column: int) 
     )
 
 
-def _plain(height: int) -> dict[str, object]:
+def _panel_layout(height: int) -> dict[str, object]:
+    """The layout of a figure with panels: the theme without axes and title, the legend below."""
     layout = theme.layout("", "", "")
-    axes = {"xaxis", "yaxis", "title"}
-    rest = {key: value for key, value in layout.items() if key not in axes}
+    for key in ("xaxis", "yaxis", "title"):
+        del layout[key]
+    margin = {"l": 8, "r": 8, "t": 40, "b": 8}
     legend = {"orientation": "h", "y": -0.28, "yanchor": "top", "x": 0}
-    return {**rest, "height": height, "margin": {"l": 8, "r": 8, "t": 40, "b": 8}, "legend": legend}
+    return {**layout, "height": height, "margin": margin, "legend": legend}
 
 
-def _plane() -> Values:
-    """The colours of the a/b plane at one lightness: [65, 65, 3] in 0..255; rows are a."""
-    middles = (np.arange(AB_BINS) + 0.5) * 2 * AB_REACH / AB_BINS - AB_REACH
-    a, b = np.meshgrid(middles, middles, indexing="ij")
-    channels = color.linear_rgb(np.full_like(a, SHOWN_LIGHTNESS), a, b)
-    plane: Values = 255 * color.encode(np.stack(channels, axis=2).clip(0, 1))
+def _colour_plane() -> Values:
+    """The colours of the a/b plane at one lightness: [bins, bins, 3] in 0..255; rows are a."""
+    a, b = np.meshgrid(_bin_centres(), _bin_centres(), indexing="ij")
+    channels = color.lab_to_linear(np.full_like(a, PLANE_LIGHTNESS), a, b)
+    plane: Values = 255 * color.linear_to_srgb(np.stack(channels, axis=2).clip(0, 1))
     return plane
+
+
+def _bin_centres() -> Values:
+    """The a or b values in the middle of the bins [AB_BINS]."""
+    centres: Values = (np.arange(AB_BINS) + 0.5) * 2 * AB_RANGE / AB_BINS - AB_RANGE
+    return centres

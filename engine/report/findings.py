@@ -1,226 +1,254 @@
-"""A comparison -> plain sentences that follow from its statistics, and what it cannot tell.
+"""Derives plain sentences from a comparison: its significant differences and its limits.
 
-No sentence claims a difference that the test behind it does not show. Names of configurations and
-commands stand between backticks.
+A sentence only states a difference that is significant in its test. Names of configurations and
+commands are in backticks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.metrics.catalog import CATALOG
+from engine.metrics.catalog import CATALOG, FINDING_METRICS, KERNEL_METRICS
 from engine.records.comparison import Comparison, Contrast, Row
+from engine.report.comparison import NOT_EVALUATED, TRAINED_AGAINST
 
 Kind = Literal["difference", "same", "colour", "cost", "caution"]
 
-KERNELS = ("kid", "kd_lite2")  # the first that was measured speaks for the distances
-TOLD = ("psnr", "ssim", "delta_e", "ab_divergence")
-COLOUR_SHARE = 0.1  # of the targets' colourfulness: what is further off is said
-SLOWER = 1.15  # times as long: what is less may be the machine
-SATURATED, COLLAPSED, LOPSIDED = 0.95, 0.5, 0.6
+MIN_COLOUR_GAP = 0.1  # of the targets' colourfulness; smaller gaps are not reported
+MIN_SLOWDOWN = 1.15  # smaller ratios of training times may be caused by the machine
+# Limits of the accuracies and the diversity from which on they are reported as a problem.
+MAX_D_ACCURACY, MAX_D_ACCURACY_GAP, MIN_DIVERSITY = 0.95, 0.6, 0.5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence, and what it is about."""
+    """One sentence and its kind."""
 
     kind: Kind
     text: str
 
 
-def findings(comparison: Comparison) -> list[Finding]:
-    """What the table says, in the order in which it is worth reading: first what voids the rest."""
+def build_findings(comparison: Comparison) -> list[Finding]:
+    """Builds the findings by importance: problems that invalidate the others come first."""
     if comparison.is_empty:
         return []
-    found = [Finding("caution", text) for text in _collapsed(comparison)]
-    found += _differences(comparison)
-    found += [Finding("colour", text) for text in _colours(comparison)]
-    found += [Finding("cost", text) for text in _costs(comparison)]
-    for about in (_about_seeds, _about_discriminators, _about_judges):
-        found += [Finding("caution", text) for text in about(comparison)]
-    return found
+    findings = [Finding("caution", text) for text in _collapse(comparison)]
+    findings += _differences(comparison)
+    findings += [Finding("colour", text) for text in _colours(comparison)]
+    findings += [Finding("cost", text) for text in _costs(comparison)]
+    for limits in (_seed_limits, _discriminator_limits, _metric_limits):
+        findings += [Finding("caution", text) for text in limits(comparison)]
+    return findings
 
 
 def _differences(comparison: Comparison) -> Iterator[Finding]:
-    kernel = _kernel(comparison)
-    same, untested = [], []
-    for name in ([kernel] if kernel else []) + list(TOLD):
+    """The tested pairs: differences, metrics without any, and pairs without a test."""
+    kernel = _kernel_metric(comparison)
+    without_difference, untested = [], []
+    for name in ([kernel] if kernel else []) + list(FINDING_METRICS):
         n = len(comparison.column(name))
-        pairs = n * (n - 1) // 2
-        tested = [it for it in comparison.contrasts if it.metric == name]
-        clear = [it for it in tested if it.is_clear]
+        n_pairs = n * (n - 1) // 2
+        tested = [contrast for contrast in comparison.contrasts if contrast.metric == name]
+        clear = [contrast for contrast in tested if contrast.is_clear]
         if clear:
-            rest = "" if len(clear) == pairs else " No other pair is shown to differ."
-            yield Finding("difference", "; ".join(_clear_sentences(name, clear)) + "." + rest)
-        elif tested and len(tested) == pairs:
-            widest = max(max(it.high - it.mean, it.mean - it.low) for it in tested)
-            same.append(f"{_label(name)} (below about {CATALOG[name].format(widest)}{_unit(name)})")
-        if tested and len(tested) < pairs:
-            untested.append(f"{pairs - len(tested)} of {pairs} in {_label(name)}")
-    if same:
-        yield Finding(
-            "same",
-            f"No difference is beyond the noise in {_listed(same)}; smaller ones than in brackets "
-            "would not show.",
-        )
+            is_all = len(clear) == n_pairs
+            others = "" if is_all else " No other difference is significant."
+            yield Finding("difference", "; ".join(_clear_sentences(name, clear)) + "." + others)
+        elif tested and len(tested) == n_pairs:
+            half_width = max(max(each.high - each.mean, each.mean - each.low) for each in tested)
+            detectable = f"{CATALOG[name].format(half_width)}{_unit(name)}"
+            without_difference.append(
+                f"{_label(name)} (smallest detectable difference: about {detectable})"
+            )
+        if tested and len(tested) < n_pairs:
+            untested.append(f"{n_pairs - len(tested)} of {n_pairs} in {_label(name)}")
+    if without_difference:
+        yield Finding("same", f"No significant difference in {_listed(without_difference)}.")
     if untested:
         yield Finding("caution", f"Pairs that could not be tested: {_listed(untested)}.")
 
 
 def _clear_sentences(name: str, clear: Sequence[Contrast]) -> Iterator[str]:
-    """Who is better than whom in one metric, winner by winner."""
+    """The significant differences in one metric, a sentence for each better configuration."""
     metric = CATALOG[name]
-    word = "higher" if metric.better == "up" else "lower"
-    winners: dict[str, list[tuple[str, float, float, float]]] = {}
-    for it in clear:
-        if (it.mean > 0) == (metric.better == "up"):
-            winners.setdefault(it.one, []).append((it.other, it.mean, it.low, it.high))
+    comparative = "higher" if metric.better == "up" else "lower"
+    by_winner: dict[str, list[tuple[str, float, float, float]]] = {}
+    for each in clear:
+        if (each.mean > 0) == (metric.better == "up"):
+            by_winner.setdefault(each.one, []).append((each.other, each.mean, each.low, each.high))
         else:
-            winners.setdefault(it.other, []).append((it.one, -it.mean, -it.high, -it.low))
-    for winner, beaten in winners.items():
-        versus = " and ".join(
+            flipped = (each.one, -each.mean, -each.high, -each.low)
+            by_winner.setdefault(each.other, []).append(flipped)
+    for winner, losers in by_winner.items():
+        differences = " and ".join(
             f"`{loser}` ({metric.format_difference(mean, low, high)}{_unit(name)}, 95 % "
             f"{metric.format_difference(low, high)} to {metric.format_difference(high, low)})"
-            for loser, mean, low, high in beaten
+            for loser, mean, low, high in losers
         )
-        yield f"`{winner}` has a {word} {_label(name)} than {versus}"
+        yield f"`{winner}` has a {comparative} {_label(name)} than {differences}"
 
 
 def _colours(comparison: Comparison) -> Iterator[str]:
+    """Colourfulness compared with the targets; nothing if that of the targets is unknown."""
     cells = comparison.column("colorfulness")
-    shown = {name: cell.value or 0.0 for name, cell in cells.items()}
-    targets = next((it.reference for it in cells.values() if it.reference), None)
-    if targets is None:
+    target = next((cell.reference for cell in cells.values() if cell.reference), None)
+    if target is None:
         return
-    metric = CATALOG["colorfulness"]
+    values = {name: cell.value or 0.0 for name, cell in cells.items()}
+    yield from _colour_conflicts(comparison, values, target)
+    yield from _colours_of_all(values, target)
 
-    def off(name: str) -> float:
-        return abs(shown[name] - targets)
 
-    kernel = _kernel(comparison)
-    misled: dict[str, list[str]] = {}
-    for it in comparison.contrasts:
-        if it.metric == kernel and it.is_clear:
-            nearer, further = (it.one, it.other) if it.mean < 0 else (it.other, it.one)
-            known = nearer in shown and further in shown
-            if known and off(nearer) > off(further) + COLOUR_SHARE * targets:
-                misled.setdefault(nearer, []).append(further)
-    for nearer, beaten in misled.items():
-        others = " and ".join(f"`{name}`" for name in beaten)
-        theirs = " and ".join(metric.format(shown[name]) for name in beaten)
+def _colour_conflicts(
+    comparison: Comparison, values: Mapping[str, float], target: float
+) -> Iterator[str]:
+    """Configurations with a clearly lower kernel distance, but a larger colourfulness gap.
+
+    Args:
+        comparison: the comparison.
+        values: configuration -> colourfulness.
+        target: the colourfulness of the targets.
+    """
+    metric, kernel = CATALOG["colorfulness"], _kernel_metric(comparison)
+    gaps = {name: abs(value - target) for name, value in values.items()}
+    by_winner: dict[str, list[str]] = {}
+    for each in comparison.contrasts:
+        if each.metric != kernel or not each.is_clear:
+            continue
+        winner, loser = (each.one, each.other) if each.mean < 0 else (each.other, each.one)
+        if winner not in gaps or loser not in gaps:
+            continue
+        if gaps[winner] > gaps[loser] + MIN_COLOUR_GAP * target:
+            by_winner.setdefault(winner, []).append(loser)
+    for winner, losers in by_winner.items():
+        others = " and ".join(f"`{name}`" for name in losers)
+        others_values = " and ".join(metric.format(values[name]) for name in losers)
         yield (
-            f"`{nearer}` is nearer to the targets in features than {others} but "
-            f"{_paler(shown[nearer], targets)}: colourfulness "
-            f"{metric.format(shown[nearer])} against the targets' {metric.format(targets)} "
-            f"({others}: {theirs}). Look at the pictures before trusting the distance."
+            f"`{winner}` is nearer to the targets in features than {others}, but "
+            f"{_less_or_more_colourful(values[winner], target)} than the targets: its "
+            f"colourfulness is {metric.format(values[winner])}, that of the targets "
+            f"{metric.format(target)} ({others}: {others_values}). Compare the pictures before "
+            "trusting the distance."
         )
-    values = sorted(shown.values())
-    if values[-1] < (1 - COLOUR_SHARE) * targets or values[0] > (1 + COLOUR_SHARE) * targets:
-        span = " to ".join(dict.fromkeys(metric.format(it) for it in (values[0], values[-1])))
-        who = "Every configuration" if len(values) > 1 else f"`{next(iter(shown))}`"
+
+
+def _colours_of_all(values: Mapping[str, float], target: float) -> Iterator[str]:
+    """Whether all configurations are less, or all more colourful than the targets."""
+    metric = CATALOG["colorfulness"]
+    least, most = min(values.values()), max(values.values())
+    if most < (1 - MIN_COLOUR_GAP) * target or least > (1 + MIN_COLOUR_GAP) * target:
+        span = " to ".join(dict.fromkeys(metric.format(value) for value in (least, most)))
+        subject = "Every configuration" if len(values) > 1 else f"`{next(iter(values))}`"
         yield (
-            f"{who} is {_paler(values[0], targets)} than the targets: colourfulness {span} "
-            f"against {metric.format(targets)}."
+            f"{subject} is {_less_or_more_colourful(least, target)} than the targets: "
+            f"colourfulness {span}, targets {metric.format(target)}."
         )
 
 
 def _costs(comparison: Comparison) -> Iterator[str]:
+    """Training speeds compared with the fastest configuration, and the inference cost."""
     cells = comparison.column("images_per_second")
     speeds = {name: cell.value for name, cell in cells.items() if cell.value}
     if len(speeds) > 1:
         fastest = max(speeds, key=lambda name: speeds[name])
+        fastest_runs = cells[fastest].by_seed.values()
         for name, speed in speeds.items():
-            mine, best = cells[name].by_seed.values(), cells[fastest].by_seed.values()
-            if speeds[fastest] <= SLOWER * speed:
+            runs = cells[name].by_seed.values()
+            if speeds[fastest] <= MIN_SLOWDOWN * speed:
                 continue
-            if max(mine) >= min(best):
+            if max(runs) >= min(fastest_runs):
                 yield (
-                    f"Whether `{name}` trains more slowly than `{fastest}` cannot be told: single "
-                    f"runs made {min(mine):,.0f} to {max(mine):,.0f} and {min(best):,.0f} to "
-                    f"{max(best):,.0f} pictures/s."
+                    f"The training speeds of `{name}` and `{fastest}` overlap: single runs reached "
+                    f"{min(runs):,.0f} to {max(runs):,.0f} and {min(fastest_runs):,.0f} to "
+                    f"{max(fastest_runs):,.0f} pictures/s."
                 )
                 continue
-            alone = ", one run each" if len(mine) == len(best) == 1 else ""
+            n_runs = ", one run each" if len(runs) == len(fastest_runs) == 1 else ""
             yield (
                 f"`{name}` takes {speeds[fastest] / speed:.1f} times the training time per picture "
-                f"of `{fastest}` ({speed:,.0f} against {speeds[fastest]:,.0f} pictures/s{alone})."
+                f"of `{fastest}` ({speed:,.0f} instead of {speeds[fastest]:,.0f} pictures/s"
+                f"{n_runs})."
             )
     if len(comparison.column("inference_ms")) > 1:
         yield (
-            "All configurations share one generator, so using them costs the same by construction: "
-            "differences in inference time are the machine's."
+            "All configurations have the same generator, so their inference costs are equal by "
+            "construction. Differences in the inference time are caused by the machine."
         )
 
 
-def _collapsed(comparison: Comparison) -> Iterator[str]:
-    """Configurations whose pictures are all alike."""
+def _collapse(comparison: Comparison) -> Iterator[str]:
+    """Configurations whose fakes vary much less than the targets."""
     cells = comparison.column("diversity")
-    found = {name: cell.value or 0.0 for name, cell in cells.items()}
-    found = {name: value for name, value in found.items() if value < COLLAPSED}
-    if not found:
+    values = {name: cell.value or 0.0 for name, cell in cells.items()}
+    collapsed = {name: value for name, value in values.items() if value < MIN_DIVERSITY}
+    if not collapsed:
         return
-    who = _listed([f"`{name}`" for name in found])
-    span = dict.fromkeys(f"{it:.2f}" for it in (min(found.values()), max(found.values())))
+    names = _listed([f"`{name}`" for name in collapsed])
+    ends = min(collapsed.values()), max(collapsed.values())
+    span = " to ".join(dict.fromkeys(f"{value:.2f}" for value in ends))
     yield (
-        f"The pictures of {who} vary {' to '.join(span)} times as much as their targets: "
-        "collapsed, or training cut short. Other figures of them say little."
+        f"The pictures of {names} vary {span} times as much as their targets: the generator has "
+        "collapsed, or the training was too short. Other metrics have little meaning then."
     )
 
 
-def _about_seeds(comparison: Comparison) -> Iterator[str]:
+def _seed_limits(comparison: Comparison) -> Iterator[str]:
+    """What cannot be concluded because there are too few seeds."""
     seeds = {row.configuration: row.seeds for row in comparison.rows if row.seeds}
     if seeds and max(seeds.values()) == 1:
         yield (
-            "One seed each: the intervals are over pictures and speak of these weights only. "
-            "Whether another training would come out the same, one seed cannot tell; three or more "
-            "can."
+            "Every configuration has one seed: the intervals are over pictures and hold for these "
+            "weights only. Three or more seeds show how much another training would differ."
         )
         return
-    few = [f"`{name}`" for name, count in seeds.items() if count < 2]
-    if few:
-        yield f"{_listed(few)} has a single seed: nothing can be said of how far it is luck."
-    if any(it.n == 2 for it in comparison.contrasts):
+    single = [f"`{name}`" for name, n_seeds in seeds.items() if n_seeds < 2]
+    if single:
+        verb = "has" if len(single) == 1 else "have"
+        yield f"{_listed(single)} {verb} a single seed, so the influence of chance is unknown."
+    if any(contrast.n == 2 for contrast in comparison.contrasts):
         yield (
-            "Where pairs share two seeds only, one degree of freedom is left: just very large "
-            "differences can show."
+            "Some pairs share two seeds only. Their tests have one degree of freedom, so only very "
+            "large differences can be significant."
         )
 
 
-def _about_discriminators(comparison: Comparison) -> Iterator[str]:
+def _discriminator_limits(comparison: Comparison) -> Iterator[str]:
+    """Discriminators that are nearly always right, or right on one side only."""
     for row in comparison.rows:
         real, fake, both = (
             row.cells[name].value for name in ("d_real_accuracy", "d_fake_accuracy", "d_accuracy")
         )
         if real is None or fake is None or both is None:
             continue
-        if both > SATURATED:
+        if both > MAX_D_ACCURACY:
             yield (
-                f"`{row.configuration}`'s discriminator judges {100 * both:.0f} % of all patches "
-                "rightly: it has won, and its generator learns little from it."
+                f"The discriminator of `{row.configuration}` classifies {100 * both:.0f} % of all "
+                "patches correctly, so the generator learns little from it."
             )
-        elif abs(real - fake) > LOPSIDED:
-            says = "true" if real > fake else "false"
+        elif abs(real - fake) > MAX_D_ACCURACY_GAP:
+            answer = "real" if real > fake else "fake"
             yield (
-                f"`{row.configuration}`'s discriminator calls nearly everything {says}: it is "
-                f"right about {100 * real:.0f} % of the targets' patches and {100 * fake:.0f} % of "
-                "the fakes', and no longer guides its generator."
+                f"The discriminator of `{row.configuration}` classifies nearly all patches as "
+                f"{answer}: it is right on {100 * real:.0f} % of the targets' patches and on "
+                f"{100 * fake:.0f} % of the fakes' patches. It no longer guides the generator."
             )
 
 
-def _about_judges(comparison: Comparison) -> Iterator[str]:
+def _metric_limits(comparison: Comparison) -> Iterator[str]:
+    """Metrics that favour a configuration, do not compare, are missing or are biased."""
     for row in comparison.rows:
-        marks = {
-            it
-            for name in ("fid", *KERNELS, "fd_lite2")
-            for it in (row.cells[name].mark or "").split("; ")
-            if "trained against" in it
+        remarks = {
+            remark
+            for name in ("fid", *KERNEL_METRICS, "fd_lite2")
+            for remark in (row.cells[name].mark or "").split("; ")
+            if TRAINED_AGAINST in remark
         }
-        for mark in sorted(marks):
-            yield f"`{row.configuration}` was {mark}, which may flatter its distances."
-    for row, name, why in _incomparable(comparison):
-        yield f"`{row.configuration}` is not compared in {_label(name)}: {why}."
-    if reason := _shared_reason(comparison, "fid"):
-        yield f"No FID: {reason}."
+        for remark in sorted(remarks):
+            yield f"`{row.configuration}` was {remark}; this may lower its distances."
+    for row, name, reason in _incomparable(comparison):
+        yield f"`{row.configuration}` is not compared in {_label(name)}: {reason}."
+    if missing := _shared_missing_reason(comparison, "fid"):
+        yield f"No FID: {missing}."
     biased = next(
         (
             cell
@@ -232,50 +260,51 @@ def _about_judges(comparison: Comparison) -> Iterator[str]:
     )
     if biased is not None:
         yield (
-            f"Fréchet distances from {biased.n_pictures} pictures are biased upward: they hold "
+            f"Fréchet distances of {biased.n_pictures} pictures are biased upward: compare them "
             "within this table only. The kernel distance is unbiased."
         )
 
 
 def _incomparable(comparison: Comparison) -> Iterator[tuple[Row, str, str]]:
-    """Each reason once for a configuration, though many metrics share it."""
+    """(row, metric, reason) of values that do not compare; each reason once per row."""
     for row in comparison.rows:
-        said = set()
+        reasons = set()
         for name, cell in row.cells.items():
-            if cell.incomparable and cell.incomparable not in said:
-                said.add(cell.incomparable)
+            if cell.incomparable and cell.incomparable not in reasons:
+                reasons.add(cell.incomparable)
                 yield row, name, cell.incomparable
 
 
-def _shared_reason(comparison: Comparison, name: str) -> str | None:
-    """Why no configuration has a metric; None where one has it."""
+def _shared_missing_reason(comparison: Comparison, name: str) -> str | None:
+    """Why no configuration has a value of a metric; None if one has, or if no reason is known."""
     if any(row.cells[name].value is not None for row in comparison.rows):
         return None
-    known = (row.cells[name].missing for row in comparison.rows)
-    return next((it for it in known if it and it != "not evaluated yet"), None)
+    reasons = (row.cells[name].missing for row in comparison.rows)
+    return next((reason for reason in reasons if reason and reason != NOT_EVALUATED), None)
 
 
-def _kernel(comparison: Comparison) -> str | None:
-    """The kernel distance that most configurations have, KID of equals."""
-    counts = {name: len(comparison.column(name)) for name in KERNELS}
+def _kernel_metric(comparison: Comparison) -> str | None:
+    """The kernel distance that most configurations have; KID if both have equally many."""
+    counts = {name: len(comparison.column(name)) for name in KERNEL_METRICS}
     most = max(counts, key=lambda name: counts[name])
     return most if counts[most] else None
 
 
 def _listed(parts: Sequence[str]) -> str:
-    """Words in a row: a, b and c."""
+    """Joins words: a, b and c."""
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
-def _paler(value: float, targets: float) -> str:
-    return "paler" if value < targets else "more garish"
+def _less_or_more_colourful(value: float, target: float) -> str:
+    return "less colourful" if value < target else "more colourful"
 
 
 def _label(name: str) -> str:
+    """The metric's label as part of a sentence: `kernel distance (KID)`, `colour divergence`."""
     label = CATALOG[name].label
-    spoken = {"kid": "kernel distance (KID)", "kd_lite2": "kernel distance (Lite2)"}
-    keep = label.isupper() or label.startswith("Δ")
-    return spoken.get(name, label if keep else label[0].lower() + label[1:])
+    in_sentence = {"kid": "kernel distance (KID)", "kd_lite2": "kernel distance (Lite2)"}
+    is_symbol = label.isupper() or label.startswith("Δ")
+    return in_sentence.get(name, label if is_symbol else label[0].lower() + label[1:])
 
 
 def _unit(name: str) -> str:

@@ -1,6 +1,6 @@
-"""Pictures to browse: any of the evaluated split in any order, and samples through the epochs.
+"""Images for the Gallery page: evaluated images in order, and animations of samples by epoch.
 
-Torch-free; `cases` chooses a few of them for tables and reports.
+Torch-free. The module `cases` chooses a few images for tables and reports.
 """
 
 import io
@@ -11,93 +11,107 @@ from PIL import Image, ImageDraw, ImageFont
 
 from engine.config import REPORTED_SPLIT
 from engine.errors import BadInputError, EngineError
-from engine.images.grids import BACKGROUND, FAINT, GUTTER, INK, Pictures, tile
+from engine.images.grids import BACKGROUND, GUTTER_PX, MUTED_RGB, TEXT_RGB, ImageArray, tile
 from engine.records.runs import Run, Sample, Study
-from engine.report.cases import Which, choose, chosen_predictions, read_fakes, read_pairs
+from engine.report.cases import (
+    CaseKind,
+    load_fakes,
+    load_pairs,
+    rank_images,
+    read_chosen_predictions,
+)
 from engine.settings import Settings
 from engine.store import Store
 
-MOST_FRAMES, MOST_COLUMNS, MOST_SIDE = 60, 12, 256  # of an animation
+# Limits of an animation.
+MAX_FRAMES, MAX_COLUMNS, MAX_SIDE_PX = 60, 12, 256
 FRAME_MS, LAST_FRAME_MS = 350, 1500
-HEAD = 24  # pixels above the pictures of an animation, for their names
+HEADER_PX = 24  # height of the names above the images of an animation
 
 
-def judged_runs(store: Store, runs: Sequence[Run]) -> list[Run]:
-    """Those of the runs whose chosen checkpoint's pictures are kept."""
-    kept = chosen_predictions(store, runs)
-    return [run for run in runs if run.id in kept]
+def runs_with_images(store: Store, runs: Sequence[Run]) -> list[Run]:
+    """The runs with saved fakes of their chosen checkpoint."""
+    predictions = read_chosen_predictions(store, runs)
+    return [run for run in runs if run.id in predictions]
 
 
-def read_order(
+def read_image_order(
     store: Store, runs: Sequence[Run], metric: str, best_first: bool
 ) -> tuple[tuple[str, ...], dict[int, dict[str, float | None]]]:
-    """All evaluated pictures, by what runs are worth on them.
+    """Orders all evaluated images by the mean score of some runs.
 
     Args:
-        store: where scores are.
-        runs: judged by the mean of these, each by its chosen checkpoint.
-        metric: one of `cases.judged_metrics`.
-        best_first: or the worst.
+        store: the store with the scores.
+        runs: the runs whose scores decide, each with its chosen checkpoint.
+        metric: one of `catalog.PER_IMAGE_METRICS`.
+        best_first: whether the best images come first, instead of the worst.
 
     Returns:
-        The names in order, and run -> name -> score.
+        The names in order, and run id -> name -> score.
     """
     epochs = {run.id: run.best_epoch for run in runs}
     scores: dict[int, dict[str, float | None]] = {run.id: {} for run in runs}
-    for it in store.read_scores(list(epochs), REPORTED_SPLIT, [metric]):
-        if it.epoch == epochs[it.run_id]:
-            scores[it.run_id][it.picture] = it.value
-    which: Which = "best" if best_first else "worst"
-    return choose({str(it): of_run for it, of_run in scores.items()}, metric, which, None), scores
+    for score in store.evaluations.read_scores(list(epochs), REPORTED_SPLIT, [metric]):
+        if score.epoch == epochs[score.run_id]:
+            scores[score.run_id][score.picture] = score.value
+    kind: CaseKind = "best" if best_first else "worst"
+    table = {str(run_id): by_name for run_id, by_name in scores.items()}
+    return rank_images(table, metric, kind, None), scores
 
 
-def read_strip(
-    store: Store, settings: Settings, study: Study, of: str, names: Sequence[str]
-) -> Pictures:
-    """Pictures of the evaluated split below each other, as `grids.tile` puts them.
+def load_strip(
+    store: Store, settings: Settings, study: Study, origin: str, names: Sequence[str]
+) -> ImageArray:
+    """Loads images of the evaluated split into one column, with the spacing of `grids.tile`.
 
     Args:
-        store: where predictions are recorded.
-        settings: where they lie.
-        study: whose.
-        of: `source`, `target` or a run's number.
-        names: of the pairs.
+        store: the store with the records of saved fakes.
+        settings: the locations of the images.
+        study: the study.
+        origin: `source`, `target` or the number of the run whose fakes are loaded.
+        names: the names of the pairs.
 
     Raises:
-        EngineError: they are not where they were, or are others by now.
+        EngineError: the images are missing, or were changed after the evaluation.
     """
-    runs = store.read_runs(study.id)
-    if of in ("source", "target"):
+    runs = store.runs.read_all(study.id)
+    if origin in ("source", "target"):
         environment = next((run.environment for run in runs if run.environment), None)
-        source, target = read_pairs(study, environment, names, settings)
-        pictures = source if of == "source" else target
+        source, target = load_pairs(study, environment, names, settings)
+        images = source if origin == "source" else target
     else:
-        run = next((it for it in runs if str(it.id) == of), None)
-        kept = chosen_predictions(store, [run] if run is not None else [])
-        if run is None or run.id not in kept:
-            raise EngineError(f"There are no pictures of run {of} in study {study.id}.")
-        pictures = read_fakes(kept[run.id], names, study.budget.px, settings)
-    return tile([[picture] for picture in pictures])
+        run = next((run for run in runs if str(run.id) == origin), None)
+        predictions = read_chosen_predictions(store, [run] if run is not None else [])
+        if run is None or run.id not in predictions:
+            raise EngineError(f"There are no pictures of run {origin} in study {study.id}.")
+        images = load_fakes(predictions[run.id], names, study.budget.px, settings)
+    return tile([[image] for image in images])
 
 
 def animate(
     columns: Mapping[str, Sequence[Sample]], row: int, settings: Settings, file_format: str
 ) -> bytes:
-    """One sample picture through the epochs, its runs beside each other.
+    """Animates one sample image through the epochs, with several runs side by side.
 
     Args:
         columns: name -> samples of a run, by epoch.
-        row: which picture, from 0.
-        settings: where they lie.
+        row: the index of the sample image, from 0.
+        settings: the locations of the samples.
         file_format: `gif` or `webp`.
 
+    Returns:
+        The content of the file.
+
     Raises:
-        BadInputError: there is nothing to show.
+        BadInputError: the format is unknown, or there are no samples.
+        EngineError: a sample cannot be read.
     """
     if file_format not in ("gif", "webp"):
         raise BadInputError(f"An animation is gif or webp, not {file_format[:20]!r}.")
-    shown = dict(list(columns.items())[:MOST_COLUMNS])
-    epochs = _thinned(sorted({it.epoch for samples in shown.values() for it in samples}))
+    shown = dict(list(columns.items())[:MAX_COLUMNS])
+    epochs = _evenly_spaced(
+        sorted({sample.epoch for samples in shown.values() for sample in samples})
+    )
     if not epochs:
         raise BadInputError("These runs have no samples yet.")
     frames = (_frame(shown, epoch, row, settings) for epoch in epochs)
@@ -113,71 +127,82 @@ def animate(
     return buffer.getvalue()
 
 
-def _thinned(epochs: Sequence[int]) -> list[int]:
-    """At most so many epochs, evenly spread, the first and the last among them."""
-    if len(epochs) <= MOST_FRAMES:
+def _evenly_spaced(epochs: Sequence[int]) -> list[int]:
+    """At most `MAX_FRAMES` evenly spaced epochs, including the first and the last."""
+    if len(epochs) <= MAX_FRAMES:
         return list(epochs)
-    places = np.linspace(0, len(epochs) - 1, MOST_FRAMES).round().astype(int)
-    return [epochs[place] for place in places]
+    indices = np.linspace(0, len(epochs) - 1, MAX_FRAMES).round().astype(int)
+    return [epochs[index] for index in indices]
 
 
 def _frame(
     columns: Mapping[str, Sequence[Sample]], epoch: int, row: int, settings: Settings
 ) -> Image.Image:
-    """Source, target and every run at or before an epoch, with their names above."""
+    """Draws source, target and the newest sample of every run up to an epoch, below their names."""
     newest = {
-        name: next((it for it in reversed(samples) if it.epoch <= epoch), None)
+        name: next((sample for sample in reversed(samples) if sample.epoch <= epoch), None)
         for name, samples in columns.items()
     }
-    first = next(it for samples in columns.values() for it in samples)
-    shown: list[tuple[str, Image.Image | None]] = [
-        ("source", _small(cut(first.source, row, settings))),
-        ("target", _small(cut(first.target, row, settings))),
+    first = next(sample for samples in columns.values() for sample in samples)
+    images: list[tuple[str, Image.Image | None]] = [
+        ("source", _shrunk(crop_sample(first.source, row, settings))),
+        ("target", _shrunk(crop_sample(first.target, row, settings))),
     ]
-    shown += [
-        (
-            f"{name}, epoch {it.epoch}" if it is not None else name,
-            _small(cut(it.fake, row, settings)) if it is not None else None,
-        )
-        for name, it in newest.items()
-    ]
+    for name, sample in newest.items():
+        if sample is None:
+            images.append((name, None))
+        else:
+            fake = _shrunk(crop_sample(sample.fake, row, settings))
+            images.append((f"{name}, epoch {sample.epoch}", fake))
+
     font = ImageFont.load_default(13)
-    side = next(picture for _, picture in shown if picture is not None).width
-    widths = [max(side, int(font.getlength(name)) + 8) for name, _ in shown]
-    size = (sum(widths) + GUTTER * (len(shown) - 1), side + HEAD)
+    side = next(image for _, image in images if image is not None).width
+    widths = [max(side, int(font.getlength(name)) + 8) for name, _ in images]
+    size = (sum(widths) + GUTTER_PX * (len(images) - 1), side + HEADER_PX)
     canvas = Image.new("RGB", size, (BACKGROUND,) * 3)
     draw, left = ImageDraw.Draw(canvas), 0
-    for (name, picture), width in zip(shown, widths, strict=True):
+    for (name, image), width in zip(images, widths, strict=True):
         middle = left + width // 2
-        draw.text((middle, 4), name, fill=INK if picture else FAINT, font=font, anchor="ma")
-        if picture is not None:
-            canvas.paste(picture, (middle - side // 2, HEAD))
-        left += width + GUTTER
+        color = TEXT_RGB if image else MUTED_RGB
+        draw.text((middle, 4), name, fill=color, font=font, anchor="ma")
+        if image is not None:
+            canvas.paste(image, (middle - side // 2, HEADER_PX))
+        left += width + GUTTER_PX
     return canvas
 
 
-def _small(picture: Image.Image) -> Image.Image:
-    side = min(picture.width, MOST_SIDE)
-    return picture.resize((side, side), Image.Resampling.LANCZOS)
+def _shrunk(image: Image.Image) -> Image.Image:
+    side = min(image.width, MAX_SIDE_PX)
+    return image.resize((side, side), Image.Resampling.LANCZOS)
 
 
-def cut(path: str, row: int, settings: Settings) -> Image.Image:
-    """One picture out of a strip of samples."""
+def crop_sample(path: str, row: int, settings: Settings) -> Image.Image:
+    """Crops one image out of a strip of samples.
+
+    Args:
+        path: the strip's path, relative to the artifacts folder.
+        row: the index of the image, from 0.
+        settings: the location of the artifacts folder.
+
+    Raises:
+        BadInputError: the strip has no such row.
+        EngineError: the file cannot be read.
+    """
     try:
         with Image.open(settings.artifacts / path) as strip:
             side = strip.width
-            count = (strip.height + GUTTER) // (side + GUTTER)
+            count = (strip.height + GUTTER_PX) // (side + GUTTER_PX)
             if not 0 <= row < count:
                 raise BadInputError(f"There are samples 1 to {count}, not {row + 1}.")
-            top = row * (side + GUTTER)
-            picture = strip.convert("RGB").crop((0, top, side, top + side))
+            top = row * (side + GUTTER_PX)
+            image = strip.convert("RGB").crop((0, top, side, top + side))
     except OSError as error:
         raise EngineError(f"The samples {path} cannot be read ({error}).") from error
-    return picture
+    return image
 
 
-def to_png(picture: Pictures) -> bytes:
-    """A strip as a PNG file's content, made for speed rather than for size."""
+def strip_to_png(strip: ImageArray) -> bytes:
+    """Encodes a strip as PNG, with a fast compression instead of a small file."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG", compress_level=1)
+    Image.fromarray(np.ascontiguousarray(strip)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Whether configurations differ, pair by pair, and the ranks that follow. Torch-free."""
+"""Tests the differences between configurations pair by pair, and ranks them. Torch-free."""
 
 import itertools
 from collections import Counter
@@ -16,52 +16,70 @@ def build_contrasts(
     halves: Mapping[str, intervals.Array | None],
     unit: str,
 ) -> list[Contrast]:
-    """Every pair of comparable configurations that can be tested."""
-    comparable = {
+    """Tests every pair of comparable configurations; pairs that cannot be tested are left out.
+
+    Args:
+        metric: the metric of the column.
+        column: configuration -> cell.
+        halves: configuration -> the metric's values on random halves of the images, for the unit
+            `pictures`.
+        unit: what the values of a pair are paired by: `seeds` or `pictures`.
+    """
+    contrasts = []
+    for (one, cell), (other, other_cell) in itertools.combinations(_comparable(column).items(), 2):
+        if unit == "seeds":
+            shared = sorted(set(cell.by_seed) & set(other_cell.by_seed))
+            n = len(shared)
+            difference = intervals.paired_difference(
+                [cell.by_seed[seed] for seed in shared],
+                [other_cell.by_seed[seed] for seed in shared],
+            )
+        else:
+            values, other_values = halves[one], halves[other]
+            if values is None or other_values is None or len(values) != len(other_values):
+                continue
+            n = len(values)
+            difference = intervals.sampled_difference(
+                cell.value or 0.0,
+                other_cell.value or 0.0,
+                values,
+                other_values,
+                min(cell.n_pictures, other_cell.n_pictures),
+            )
+        if difference is not None:
+            mean, low, high, p = difference.mean, difference.low, difference.high, difference.p
+            contrasts.append(Contrast(metric, one, other, mean, low, high, p, p, unit, n))
+    adjusted = intervals.holm([contrast.p for contrast in contrasts])
+    return [replace(each, p_holm=p) for each, p in zip(contrasts, adjusted, strict=True)]
+
+
+def add_ranks(
+    column: Mapping[str, Cell], metric: str, contrasts: Sequence[Contrast]
+) -> dict[str, Cell]:
+    """Adds ranks to the cells: one more than the number of clearly better configurations.
+
+    No cell has a rank unless every pair of comparable cells could be tested.
+    """
+    comparable = _comparable(column)
+    n_pairs = len(comparable) * (len(comparable) - 1) / 2
+    if len(comparable) < 2 or len(contrasts) < n_pairs:
+        return dict(column)
+    sign = 1 if CATALOG[metric].better == "up" else -1
+    n_better = Counter(
+        contrast.other if sign * contrast.mean > 0 else contrast.one
+        for contrast in contrasts
+        if contrast.is_clear
+    )
+    return {
+        name: replace(cell, rank=1 + n_better[name]) if name in comparable else cell
+        for name, cell in column.items()
+    }
+
+
+def _comparable(column: Mapping[str, Cell]) -> dict[str, Cell]:
+    """The cells with a comparable value."""
+    return {
         name: cell
         for name, cell in column.items()
         if cell.value is not None and cell.incomparable is None
-    }
-    found = []
-    for (one, a), (other, b) in itertools.combinations(comparable.items(), 2):
-        if unit == "seeds":
-            shared = sorted(set(a.by_seed) & set(b.by_seed))
-            n = len(shared)
-            difference = intervals.paired_difference(
-                [a.by_seed[seed] for seed in shared], [b.by_seed[seed] for seed in shared]
-            )
-        else:
-            mine, theirs = halves[one], halves[other]
-            if mine is None or theirs is None or len(mine) != len(theirs):
-                continue
-            n = len(mine)
-            means = (a.value or 0.0, b.value or 0.0)
-            pictures = min(a.n_pictures, b.n_pictures)
-            difference = intervals.sampled_difference(*means, mine, theirs, pictures)
-        if difference is not None:
-            mean, low, high, p = difference.mean, difference.low, difference.high, difference.p
-            found.append(Contrast(metric, one, other, mean, low, high, p, p, unit, n))
-    adjusted = intervals.holm([it.p for it in found])
-    return [replace(it, p_holm=p) for it, p in zip(found, adjusted, strict=True)]
-
-
-def ranked(
-    column: Mapping[str, Cell], metric: str, contrasts: Sequence[Contrast]
-) -> dict[str, Cell]:
-    """The cells with their ranks: one more than the number of those that are clearly better.
-
-    No rank where not every pair of comparable cells could be tested.
-    """
-    comparable = [
-        name
-        for name, cell in column.items()
-        if cell.value is not None and cell.incomparable is None
-    ]
-    if len(comparable) < 2 or len(contrasts) < len(comparable) * (len(comparable) - 1) / 2:
-        return dict(column)
-    sign = 1 if CATALOG[metric].better == "up" else -1
-    losses = Counter(it.other if sign * it.mean > 0 else it.one for it in contrasts if it.is_clear)
-    return {
-        name: replace(cell, rank=1 + losses[name]) if name in comparable else cell
-        for name, cell in column.items()
     }

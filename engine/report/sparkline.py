@@ -1,4 +1,4 @@
-"""A few lines as a small picture without axes, for lists. Torch-free."""
+"""Draws a few curves as a small SVG without axes, for lists. Torch-free."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -6,40 +6,40 @@ from html import escape
 WIDTH, HEIGHT, MARGIN = 220, 56, 5
 
 
-def sparkline(lines: Mapping[str, Sequence[tuple[str, Sequence[float]]]], about: str) -> str:
-    """An SVG of lines on common axes.
+def sparkline(lines: Mapping[str, Sequence[tuple[str, Sequence[float]]]], description: str) -> str:
+    """Draws lines on common axes; "" without any value.
 
     Args:
-        lines: name -> its lines, each a colour and its values at equal distances.
-        about: what it shows, for those who do not see it.
+        lines: name -> its lines, each a colour and values at equal distances.
+        description: the text of the image for screen readers.
     """
-    everything = [line for of_name in lines.values() for line in of_name if line[1]]
-    values = [value for _, line in everything for value in line]
+    drawn = [line for lines_of_name in lines.values() for line in lines_of_name if line[1]]
+    values = [value for _, line in drawn for value in line]
     if not values:
         return ""
     low, high = min(values), max(values)
     span = (high - low) or 1.0
-    longest = max(len(line) for _, line in everything)
-    across = (WIDTH - 2 * MARGIN) / max(1, longest - 1)
+    longest = max(len(line) for _, line in drawn)
+    step = (WIDTH - 2 * MARGIN) / max(1, longest - 1)
     parts = []
-    for colour, line in everything:
-        places = [
+    for colour, line in drawn:
+        points = [
             (
-                MARGIN + index * across,
+                MARGIN + index * step,
                 HEIGHT - MARGIN - (value - low) / span * (HEIGHT - 2 * MARGIN),
             )
             for index, value in enumerate(line)
         ]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        if len(places) > 1:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        if len(points) > 1:
             parts.append(
                 f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" '
                 'stroke-linejoin="round" stroke-linecap="round"/>'
             )
-        x, y = places[-1]
+        x, y = points[-1]
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="{colour}"/>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" '
-        f'height="{HEIGHT}" role="img" aria-label="{escape(about)}">'
+        f'height="{HEIGHT}" role="img" aria-label="{escape(description)}">'
         f"{''.join(parts)}</svg>"
     )

@@ -1,6 +1,6 @@
-"""How charts look: one plotly template, one colour per configuration for life.
+"""Colours and layout of all charts: every configuration always has the same colour.
 
-The colours are Okabe and Ito's, told apart with any colour vision.
+The colours are those of Okabe and Ito, which are distinguishable with any colour vision.
 """
 
 import hashlib
@@ -13,30 +13,30 @@ COLOURS = {
     "ganv2": "#CC79A7",
     "ganv3": "#E69F00",
 }
-OTHERS = ("#7F3C8D", "#A5AA00", "#8C564B", "#3969AC", "#008695", "#CF1C90")
-SPLITS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73"}
+OTHER_COLOURS = ("#7F3C8D", "#A5AA00", "#8C564B", "#3969AC", "#008695", "#CF1C90")
+SPLIT_COLOURS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73"}
 GREY = "#64748B"
-ACCENT = "#2272C3"  # told apart from white and from the dark ground alike
+ACCENT = "#2272C3"  # visible on a white and on a dark background
 GRID = "rgba(128,128,128,0.18)"
 FONT = "Source Sans, Source Sans Pro, system-ui, sans-serif"
 
 
 def colour(configuration: str) -> str:
-    """A configuration's colour; one that a user wrote gets its own from its name."""
+    """A configuration's colour; that of a user's configuration is derived from its name."""
     if configuration in COLOURS:
         return COLOURS[configuration]
-    draw = hashlib.sha256(configuration.encode()).digest()[0]
-    return OTHERS[draw % len(OTHERS)]
+    number = hashlib.sha256(configuration.encode()).digest()[0]
+    return OTHER_COLOURS[number % len(OTHER_COLOURS)]
 
 
-def faint(colour: str) -> str:
-    """The same colour, thin enough to lie behind a line."""
+def translucent(colour: str) -> str:
+    """A translucent version of a colour `#rrggbb`, for the area behind a line."""
     red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.16)"
 
 
 def layout(title: str, x_title: str, y_title: str) -> dict[str, object]:
-    """A plotly layout: no frame, a light grid, a transparent ground for either theme."""
+    """A plotly layout: no frame, a light grid, a transparent background for both themes."""
     axis = {"gridcolor": GRID, "zeroline": False, "automargin": True}
     return {
         "title": {"text": title, "font": {"size": 15}, "x": 0, "xanchor": "left"},

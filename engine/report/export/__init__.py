@@ -1,10 +1,10 @@
-"""Writes a study to a folder: CSV, JSON, figures, images, a report page. Torch-free.
+"""Exports a study: CSV files, results.json, figures, images and the report page. Torch-free.
 
 Modules:
-    bundle: collects everything that belongs to an export.
+    bundle: collects all files of an export.
     csv_files: the CSV files and results.json.
     png: draws figures as PNG.
-    writer: writes the folder atomically.
+    writer: writes the folder or the zip file.
 
-Not here: the numbers themselves (`report`).
+Not here: the computation of the numbers (`report`).
 """

@@ -1,134 +1,151 @@
-"""Everything that belongs to an export, before it is written."""
+"""Collects all files of the export of a study, before they are written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 
 from engine.errors import EngineError
 from engine.images import grids
-from engine.metrics.catalog import CATALOG, CURVES
+from engine.loss_terms import LOSS_TERMS
+from engine.metrics.catalog import CATALOG, CURVE_METRICS, FIGURE_METRICS
 from engine.records.comparison import Comparison, RunStability
 from engine.records.runs import Run, Study
 from engine.report import charts, html_report, stability, tables
-from engine.report.cases import Cases, Which, load_cases
+from engine.report.cases import CaseKind, Cases, load_cases
 from engine.report.comparison import compare
 from engine.report.export import csv_files
-from engine.report.findings import findings
+from engine.report.findings import build_findings
 from engine.settings import Settings
 from engine.store import Store
 
 CURVE_PARTS = 120
 N_CASES = 8
-COMPARED_FIGURES = ("kid", "kd_lite2", "psnr", "ssim", "delta_e", "colorfulness", "ab_divergence")
+# The panels of the training curves, in order.
+_FIRST_CURVES = ("l1", "adversarial", "d_loss")
 CURVE_FIGURES = (
-    *("l1", "adversarial", "d_loss", "perceptual", "total_variation", "val_psnr"),
-    *("d_train_accuracy", "g_loss", "val_g_loss"),
+    *_FIRST_CURVES,
+    *(name for name in LOSS_TERMS if name not in _FIRST_CURVES),
+    *("val_psnr", "d_train_accuracy", "g_loss", "val_g_loss"),
 )
 
-ABOUT_CURVES = (
-    "Term by term: recipes differ, so their totals do not compare and their terms do. Lines are "
-    "means over seeds, bands what the seeds span."
+CURVES_CAPTION = (
+    "One panel per loss term. Recipes differ, so the terms compare, but not their weighted sums. "
+    "Lines are means over seeds, bands the range over seeds."
 )
-ABOUT_STABILITY = (
-    "The sketch study's nine figures, of the loss averaged over up to 60 equal parts of a run: a "
-    "dot per seed, a line at the mean. A term means the same in every recipe, the generator's "
-    "total does not."
+STABILITY_CAPTION = (
+    "The sketch study's nine statistics of a loss, averaged over up to 60 equal parts of a run: a "
+    "dot per seed, a line at the mean. A term has the same meaning in every recipe; the generator "
+    "loss does not."
 )
-ABOUT_METRICS = (
-    "Values on the left, differences between configurations on the right, with 95 % intervals. "
-    "Differences are filled where they are clear after Holm's correction for all pairs of a metric."
+METRICS_CAPTION = (
+    "Left: values. Right: differences between configurations. Both with 95 % intervals. Filled "
+    "points are clear differences after Holm's correction for all pairs of a metric."
 )
+
+CASE_TITLES: dict[CaseKind, str] = {
+    "worst": "Worst pictures",
+    "best": "Best pictures",
+    "typical": "Typical pictures",
+}
+CASE_CHOICES: dict[CaseKind, str] = {
+    "worst": "with the worst",
+    "best": "with the best",
+    "typical": "around the median of",
+}
 
 Progress = Callable[[str], None]
 
 
 @dataclass
 class Bundle:
-    """Everything that an export holds, before it is written.
+    """All files of an export, before they are written.
 
     Attributes:
         texts: file name -> content.
-        pictures: the report's pictures, `figures/NAME.png`.
-        figures: the report's interactive figures, `figures/NAME.html` each.
-        remarks: what could not be made, in sentences.
+        images: name -> image of the report, for `figures/NAME.png`.
+        figures: the interactive figures of the report, for a file `figures/NAME.html` each.
+        remarks: sentences about files that could not be made.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
-    pictures: dict[str, html_report.Picture] = field(default_factory=dict)
-    figures: list[html_report.Figure] = field(default_factory=list)
+    images: dict[str, html_report.ReportImage] = field(default_factory=dict)
+    figures: list[html_report.FigureGroup] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
 def build_bundle(
     store: Store, settings: Settings, study_id: int, on_progress: Progress = lambda doing: None
 ) -> Bundle:
-    """Reads a study and makes everything that belongs to it."""
+    """Builds all files of the export of a study.
+
+    Args:
+        store: the store with the study.
+        settings: the locations of its images.
+        study_id: the study.
+        on_progress: called with a description of each part before it is made.
+    """
     on_progress("reading the study")
-    study, runs = store.read_study(study_id), store.read_runs(study_id)
+    study, runs = store.studies.read(study_id), store.runs.read_all(study_id)
     ids = [run.id for run in runs]
     comparison = compare(store, study_id)
-    found = findings(comparison)
-    steady = steadiness(store, runs)
+    findings = build_findings(comparison)
+    stability_by_run = read_stability(store, runs)
     bundle = Bundle()
 
     bundle.texts["summary.csv"] = tables.to_csv(comparison)
     bundle.texts["evaluations.csv"] = csv_files.evaluations_csv(store, runs)
     bundle.texts["training_log.csv"] = csv_files.training_csv(store, runs)
-    bundle.texts["stability.csv"] = csv_files.stability_csv(runs, steady)
+    bundle.texts["stability.csv"] = csv_files.stability_csv(runs, stability_by_run)
     bundle.texts["image_scores.csv"] = csv_files.scores_csv(store, runs)
-    bundle.texts["results.json"] = csv_files.results_json(store, study, runs, comparison, found)
+    bundle.texts["results.json"] = csv_files.results_json(study, runs, comparison, findings)
 
     on_progress("drawing figures")
-    _add_figures(bundle, comparison, runs, store.read_curves(ids, CURVES, CURVE_PARTS), steady)
+    curves = store.curves.read_thinned(ids, CURVE_METRICS, CURVE_PARTS)
+    _add_figures(bundle, comparison, runs, curves, stability_by_run)
     on_progress("drawing pictures")
-    _add_pictures(bundle, store, settings, study)
+    _add_images(bundle, store, settings, study)
     environment = next((run.environment for run in runs if run.environment), None) or {}
-    bundle.texts["report.html"] = html_report.build_page(
+    bundle.texts["report.html"] = html_report.build_report(
         comparison,
-        found,
+        findings,
         runs,
         bundle.figures,
-        list(bundle.pictures.values()),
+        list(bundle.images.values()),
         {"chromabench": metadata.version("chromabench"), **environment},
     )
     return bundle
 
 
-def steadiness(store: Store, runs: Sequence[Run]) -> dict[int, RunStability]:
-    """How steadily each run trained, of those that have."""
+def read_stability(store: Store, runs: Sequence[Run]) -> dict[int, RunStability]:
+    """Run id -> stability statistics; runs without a generator loss are left out."""
     ids = [run.id for run in runs]
-    curves = store.read_curves(ids, CURVES, stability.PARTS)
-    won = store.read_step_shares(ids, stability.WON_ABOVE, stability.WON_BELOW)
+    values_by_run: dict[int, dict[str, list[float]]] = {}
+    curves = store.curves.read_thinned(ids, CURVE_METRICS, stability.MAX_PARTS)
+    for (run_id, name), curve in curves.items():
+        values_by_run.setdefault(run_id, {})[name] = [value for _, value in curve]
+    won = store.curves.read_step_shares(ids, stability.WON_ABOVE, stability.WON_BELOW)
     return {
-        run_id: stability.measure(
-            {
-                name: [value for _, value in curve]
-                for (it, name), curve in curves.items()
-                if it == run_id
-            },
-            won.get(run_id),
-        )
+        run_id: stability.measure(values_by_run[run_id], won.get(run_id))
         for run_id in ids
-        if (run_id, "g_loss") in curves
+        if "g_loss" in values_by_run.get(run_id, {})
     }
 
 
-def case_picture(cases: Cases, which: Which) -> html_report.Picture:
-    """Sketch, target and every configuration, with each picture's score below."""
+def case_image(cases: Cases, kind: CaseKind) -> html_report.ReportImage:
+    """Draws a row of sources, one of targets, and one of scored fakes per configuration."""
     metric = CATALOG[cases.metric]
     rows = {cases.source_label: cases.source, "target": cases.target, **cases.fakes}
-    captions = {
+    labels = {
         name: [f"{metric.format(score)} {metric.unit}".strip() for score in scores]
         for name, scores in cases.scores.items()
     }
-    title = {"worst": "Worst pictures", "best": "Best pictures", "typical": "Typical pictures"}
-    chosen = {"worst": "with the worst", "best": "with the best", "typical": "about the median"}
-    about = (
-        f"The {len(cases.names)} test pictures {chosen[which]} {metric.label}, the mean of all "
-        "configurations. Each configuration's first seed with its chosen checkpoint; the score "
-        "stands below each picture."
+    caption = (
+        f"The {len(cases.names)} test pictures {CASE_CHOICES[kind]} {metric.label}, by the mean of "
+        "all configurations. The fakes are from the first seed of each configuration, with its "
+        "chosen checkpoint; the score is below each fake."
     )
-    return html_report.Picture(title[which], about, grids.to_png(grids.labelled(rows, captions)))
+    png = grids.encode_png(grids.tile_with_labels(rows, labels))
+    return html_report.ReportImage(CASE_TITLES[kind], caption, png)
 
 
 def _add_figures(
@@ -136,40 +153,34 @@ def _add_figures(
     comparison: Comparison,
     runs: Sequence[Run],
     curves: charts.Curves,
-    steady: dict[int, RunStability],
+    stability_by_run: Mapping[int, RunStability],
 ) -> None:
-    shown = [
-        name
-        for name in COMPARED_FIGURES
-        if any(row.cells[name].value is not None for row in comparison.rows)
-    ]
-    for name in shown:
-        parts = {f"metric-{name}": charts.metric_bars(comparison, name)}
-        about = CATALOG[name].about
-        if any(it.metric == name for it in comparison.contrasts):
-            parts[f"differences-{name}"] = charts.contrast_bars(comparison, name)
-        bundle.figures.append(html_report.Figure(CATALOG[name].label, about, parts))
+    for name in FIGURE_METRICS:
+        if all(row.cells[name].value is None for row in comparison.rows):
+            continue
+        figures = {f"metric-{name}": charts.metric_chart(comparison, name)}
+        if any(contrast.metric == name for contrast in comparison.contrasts):
+            figures[f"differences-{name}"] = charts.difference_chart(comparison, name)
+        metric = CATALOG[name]
+        bundle.figures.append(html_report.FigureGroup(metric.label, metric.description, figures))
     if curves:
-        drawn = charts.training_curves(runs, curves, CURVE_FIGURES)
+        figure = charts.training_curves(runs, curves, CURVE_FIGURES)
         bundle.figures.append(
-            html_report.Figure("Training curves", ABOUT_CURVES, {"training-curves": drawn})
+            html_report.FigureGroup("Training curves", CURVES_CAPTION, {"training-curves": figure})
         )
-    if any(it.curves for it in steady.values()):
-        drawn = charts.stability_panels(runs, steady, "l1")
-        bundle.figures.append(
-            html_report.Figure(
-                "Stability", f"Of the L1 term. {ABOUT_STABILITY}", {"stability": drawn}
-            )
-        )
+    if any(each.curves for each in stability_by_run.values()):
+        figure = charts.stability_panels(runs, stability_by_run, "l1")
+        caption = f"Of the L1 term. {STABILITY_CAPTION}"
+        bundle.figures.append(html_report.FigureGroup("Stability", caption, {"stability": figure}))
 
 
-def _add_pictures(bundle: Bundle, store: Store, settings: Settings, study: Study) -> None:
-    kinds: tuple[Which, ...] = ("typical", "worst", "best")
-    for which in kinds:
+def _add_images(bundle: Bundle, store: Store, settings: Settings, study: Study) -> None:
+    kinds: tuple[CaseKind, ...] = ("typical", "worst", "best")
+    for kind in kinds:
         try:
-            cases = load_cases(store, settings, study, "psnr", which, N_CASES)
+            cases = load_cases(store, settings, study, "psnr", kind, N_CASES)
         except EngineError as error:
             bundle.remarks.append(str(error))
             return
         if cases is not None:
-            bundle.pictures[f"{which}-cases"] = case_picture(cases, which)
+            bundle.images[f"{kind}-cases"] = case_image(cases, kind)

@@ -1,4 +1,4 @@
-"""The numbers of a study as CSV files and as one JSON document."""
+"""Formats the numbers of a study as CSV files and as `results.json`."""
 
 import csv
 import io
@@ -9,72 +9,85 @@ from typing import Any
 
 from engine.records.comparison import RESULTS_FORMAT, Comparison, RunStability
 from engine.records.runs import Run, Study
-from engine.report import tables
 from engine.report.findings import Finding
+from engine.report.tables import escape_formula
 from engine.store import Store
 
 
 def evaluations_csv(store: Store, runs: Sequence[Run]) -> str:
-    """Every evaluation of every checkpoint, with its protocol."""
+    """Formats all evaluations of all checkpoints, with their protocols."""
     by_id = {run.id: run for run in runs}
     rows = []
-    for it in store.read_evaluations(list(by_id)):
-        run = by_id[it.run_id]
-        values = (it.value, it.low, it.high, it.reference, it.n_pictures)
-        words = (tables.guard(it.missing), tables.guard(it.note))
-        protocol = json.dumps(dict(it.protocol), sort_keys=True)
-        place = (it.split, it.epoch, _role(run, it.epoch), it.name)
-        rows.append((*_identity(run), *place, *values, *words, protocol))
+    for each in store.evaluations.read(list(by_id)):
+        run = by_id[each.run_id]
+        checkpoint = (each.split, each.epoch, _checkpoint_role(run, each.epoch))
+        values = (each.value, each.low, each.high, each.reference, each.n_pictures)
+        texts = (escape_formula(each.missing), escape_formula(each.note))
+        protocol = json.dumps(dict(each.protocol), sort_keys=True)
+        rows.append((*_identity(run), *checkpoint, each.name, *values, *texts, protocol))
     heads = ("split", "epoch", "checkpoint", "metric", "value", "low", "high", "reference")
-    return _csv((*heads, "n_pictures", "missing", "note", "protocol"), rows)
+    return _to_csv((*heads, "n_pictures", "missing", "note", "protocol"), rows)
 
 
 def training_csv(store: Store, runs: Sequence[Run]) -> str:
-    """Every recorded point of every curve, a row each."""
+    """Formats all recorded points of all curves."""
     by_id = {run.id: run for run in runs}
-    points = sorted(store.read_metrics(list(by_id)), key=lambda it: (it.run_id, it.step, it.id))
-    rows = ((*_identity(by_id[it.run_id]), it.step, it.epoch, it.name, it.value) for it in points)
-    return _csv(("step", "epoch", "metric", "value"), rows)
+    points = store.curves.read(list(by_id))
+    points = sorted(points, key=lambda point: (point.run_id, point.step, point.id))
+    rows = (
+        (*_identity(by_id[point.run_id]), point.step, point.epoch, point.name, point.value)
+        for point in points
+    )
+    return _to_csv(("step", "epoch", "metric", "value"), rows)
 
 
-def stability_csv(runs: Sequence[Run], steady: Mapping[int, RunStability]) -> str:
-    """The stability figures of every curve of every run."""
+def stability_csv(runs: Sequence[Run], stability_by_run: Mapping[int, RunStability]) -> str:
+    """Formats the stability statistics of all curves of all runs."""
     rows = []
     for run in runs:
-        if run.id not in steady:
+        if run.id not in stability_by_run:
             continue
-        found = steady[run.id]
-        for curve, final in found.finals.items():
-            it = found.curves.get(curve)
-            figures: tuple[float | None, ...] = (None,) * 4
-            if it is not None:
-                figures = (it.variance, it.convergence_rate, it.oscillation, it.improvement)
-            why = None if it else found.missing or "too few points for a trend"
-            shared = (found.collapse_ratio, found.saturation, why)
-            rows.append((*_identity(run), curve, found.n_parts, *figures, final, *shared))
+        stability = stability_by_run[run.id]
+        for name, final in stability.finals.items():
+            curve = stability.curves.get(name)
+            statistics: tuple[float | None, ...] = (None,) * 4
+            missing = None
+            if curve is None:
+                missing = stability.missing or "too few points for a trend"
+            else:
+                statistics = (
+                    *(curve.variance, curve.convergence_rate),
+                    *(curve.oscillation, curve.improvement),
+                )
+            of_run = (stability.collapse_ratio, stability.saturation)
+            rows.append(
+                (*_identity(run), name, stability.n_parts, *statistics, final, *of_run, missing)
+            )
     heads = ("curve", "parts", "variance", "convergence_rate", "oscillation", "improvement")
-    return _csv((*heads, "final", "collapse_ratio", "saturation", "missing"), rows)
+    return _to_csv((*heads, "final", "collapse_ratio", "saturation", "missing"), rows)
 
 
 def scores_csv(store: Store, runs: Sequence[Run]) -> str:
-    """Every metric of every picture."""
+    """Formats all metrics of all single images."""
     by_id = {run.id: run for run in runs}
-    rows = (
-        (*_identity(by_id[it.run_id]), split, it.epoch, tables.guard(it.picture), it.name, it.value)
-        for split in ("val", "test")
-        for it in store.read_scores(list(by_id), split)
-    )
-    return _csv(("split", "epoch", "picture", "metric", "value"), rows)
+
+    def rows() -> Iterable[Sequence[object]]:
+        for split in ("val", "test"):
+            for score in store.evaluations.read_scores(list(by_id), split):
+                picture = escape_formula(score.picture)
+                identity = _identity(by_id[score.run_id])
+                yield (*identity, split, score.epoch, picture, score.name, score.value)
+
+    return _to_csv(("split", "epoch", "picture", "metric", "value"), rows())
 
 
 def results_json(
-    store: Store,
     study: Study,
     runs: Sequence[Run],
     comparison: Comparison,
-    found: Sequence[Finding],
+    findings: Sequence[Finding],
 ) -> str:
-    """Everything a program may want, and what `study --from` needs to repeat it."""
+    """Formats all results for other programs, with the settings that `study --from` needs."""
     document: dict[str, Any] = {
         "format": RESULTS_FORMAT,
         "chromabench": metadata.version("chromabench"),
@@ -99,24 +112,26 @@ def results_json(
             for run in runs
         ],
         "comparison": comparison.as_json(),
-        "contrasts": [vars(it) for it in comparison.contrasts],
-        "findings": [it.text for it in found],
+        "contrasts": [vars(contrast) for contrast in comparison.contrasts],
+        "findings": [finding.text for finding in findings],
         "notes": list(comparison.notes),
     }
     return json.dumps(document, indent=2)
 
 
 def _identity(run: Run) -> tuple[str, int, int]:
+    """The values of the first three columns of every file."""
     return run.configuration, run.seed, run.id
 
 
-def _role(run: Run, epoch: int) -> str:
-    """Which checkpoint of a run an epoch's is."""
-    roles = {"chosen": run.best_epoch, "last": run.epochs}
-    return " and ".join(role for role, of in roles.items() if of == epoch)
+def _checkpoint_role(run: Run, epoch: int) -> str:
+    """`chosen`, `last`, `chosen and last`, or "" for another checkpoint."""
+    epochs = {"chosen": run.best_epoch, "last": run.epochs}
+    return " and ".join(role for role, role_epoch in epochs.items() if role_epoch == epoch)
 
 
-def _csv(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _to_csv(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Formats rows that begin with the values of `_identity`."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("configuration", "seed", "run", *heads))

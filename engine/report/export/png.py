@@ -1,4 +1,4 @@
-"""Plotly figures as PNG files, by a Chrome or Chromium where there is one."""
+"""Draws plotly figures as PNG files with Kaleido, which needs Chrome or Chromium."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,34 +11,38 @@ PNG_SCALE = 2
 
 
 def draw_pngs(figures: Mapping[str, go.Figure], folder: Path) -> list[str]:
-    """Draws plotly figures as PNG through Kaleido; the reason, where no browser is here."""
+    """Draws each figure as `NAME.png` in a folder.
+
+    Returns:
+        A remark if there is no browser on this machine and nothing was drawn.
+    """
     if not figures:
         return []
     if not find_browser():
         return [
-            "Figures are there as HTML only: PNG needs a Chrome or Chromium on this machine, for "
+            "Figures were exported as HTML only: PNG needs Chrome or Chromium on this machine, for "
             "example `apt-get install chromium`."
         ]
     specs = [
         {
-            "fig": go.Figure(it).update_layout(
+            "fig": go.Figure(figure).update_layout(
                 paper_bgcolor="white", plot_bgcolor="white", font={"color": "#0f172a"}
             ),
             "path": str(folder / f"{name}.png"),
             "opts": {
                 "format": "png",
-                "width": 1120 if len(it.layout.annotations) > 2 else 560,
-                "height": it.layout.height or 320,
+                "width": 1120 if len(figure.layout.annotations) > 2 else 560,
+                "height": figure.layout.height or 320,
                 "scale": PNG_SCALE,
             },
         }
-        for name, it in figures.items()
+        for name, figure in figures.items()
     ]
     kaleido.write_fig_from_object_sync(specs, kopts={"mathjax": False})
     return []
 
 
 def find_browser() -> str | None:
-    """Where a Chrome or Chromium is that can draw figures."""
-    found: str | None = Chromium.find_browser(skip_local=False)
-    return found
+    """The path of Chrome or Chromium; None without one."""
+    path: str | None = Chromium.find_browser(skip_local=False)
+    return path

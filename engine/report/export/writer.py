@@ -1,4 +1,7 @@
-"""Writes an export: the folder appears under its name only when it is whole."""
+"""Writes the export of a study to a folder, or as a zip file.
+
+A new folder gets its name only after all its files were written.
+"""
 
 import fcntl
 import io
@@ -20,7 +23,8 @@ from engine.report.export.png import draw_pngs
 from engine.settings import Settings
 from engine.store import Store
 
-BUILDING, STALE_S = ".chromabench-export-", 3600
+BUILD_PREFIX = ".chromabench-export-"
+STALE_S = 3600  # a build folder that is older was left by a killed export
 
 
 def export_study(
@@ -30,41 +34,47 @@ def export_study(
     out: Path,
     on_progress: Progress = lambda doing: None,
 ) -> list[str]:
-    """Writes a study into a folder: a new one whole or not at all, an earlier export file by file.
+    """Writes the export of a study to a folder.
+
+    A new folder appears as a whole. In the folder of an earlier export, each file is replaced.
 
     Args:
-        store: where the study is.
-        settings: where its pictures lie.
-        study_id: which.
-        out: the folder; made if it is not there. Files in it that are not ours stay.
-        on_progress: told what is being made.
+        store: the store with the study.
+        settings: the locations of its images.
+        study_id: the study.
+        out: the folder; it is created if it does not exist. Other files in it are kept.
+        on_progress: called with a description of each part before it is made.
 
     Returns:
-        Remarks: sentences on what could not be made.
+        Sentences about files that could not be made.
 
     Raises:
-        BadInputError: the folder holds something that is not an export.
-        EngineError: it cannot be written, or another export is writing there.
+        BadInputError: `out` exists and is neither an export nor an empty folder.
+        EngineError: the folder cannot be written, or another export is writing to it.
     """
     try:
         out = out.resolve()
         if out.exists() and not (out.is_dir() and (_is_export(out) or not any(out.iterdir()))):
-            raise BadInputError(f"{out} is there already and is no export; name a new folder.")
+            raise BadInputError(f"{out} already exists and is no export; name a new folder.")
         bundle = build_bundle(store, settings, study_id, on_progress)
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _building(out if out.exists() else out.parent) as building:
-            _write(bundle, building, on_progress)
+        with _build_folder(out if out.exists() else out.parent) as build:
+            _write(bundle, build, on_progress)
             if not out.exists():
-                (building / "export").rename(out)
+                (build / "export").rename(out)
             else:
-                _replace(building / "export", out)
+                _replace_files(build / "export", out)
     except OSError as error:
         raise EngineError(f"{out} cannot be written ({error.strerror or error}).") from error
     return bundle.remarks
 
 
 def export_zip(store: Store, settings: Settings, study_id: int) -> bytes:
-    """The same as a zip file's content."""
+    """Exports a study as the content of a zip file.
+
+    Raises:
+        EngineError: the temporary folder cannot be written.
+    """
     with tempfile.TemporaryDirectory() as folder:
         name = f"study-{study_id}"
         export_study(store, settings, study_id, Path(folder) / name)
@@ -77,20 +87,20 @@ def export_zip(store: Store, settings: Settings, study_id: int) -> bytes:
 
 
 @contextmanager
-def _building(place: Path) -> Iterator[Path]:
-    """A hidden folder to build in, gone in the end; what killed exports left is swept away."""
-    for left in place.glob(f"{BUILDING}*"):
-        if time.time() - left.stat().st_mtime > STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=place))
+def _build_folder(parent: Path) -> Iterator[Path]:
+    """Creates a hidden temporary folder in a folder, and deletes those that killed exports left."""
+    for path in parent.glob(f"{BUILD_PREFIX}*"):
+        if time.time() - path.stat().st_mtime > STALE_S:
+            shutil.rmtree(path, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=BUILD_PREFIX, dir=parent))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _replace(new: Path, out: Path) -> None:
-    """Puts each file of a new export in the place of the old one's; one export at a time."""
+def _replace_files(new: Path, out: Path) -> None:
+    """Moves the files and folders of a new export over those of an old one, under a lock."""
     handle = os.open(out, os.O_RDONLY)
     try:
         try:
@@ -100,31 +110,31 @@ def _replace(new: Path, out: Path) -> None:
         for path in sorted(new.iterdir()):
             target = out / path.name
             if target.is_dir():
-                target.rename(new.parent / f"old-{path.name}")  # swept with the building
+                target.rename(new.parent / f"old-{path.name}")  # deleted with the build folder
             path.replace(target)
     finally:
         os.close(handle)
 
 
-def _write(bundle: Bundle, building: Path, on_progress: Progress) -> None:
-    """Writes everything; figures as PNG too, where a browser can draw them."""
-    folder = building / "export"
-    figures = folder / "figures"
-    figures.mkdir(parents=True)
+def _write(bundle: Bundle, build: Path, on_progress: Progress) -> None:
+    """Writes all files, and the figures as PNG too if there is a browser."""
+    folder = build / "export"
+    figures_folder = folder / "figures"
+    figures_folder.mkdir(parents=True)
     for name, text in bundle.texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    for name, picture in bundle.pictures.items():
-        (figures / f"{name}.png").write_bytes(picture.png)
-    drawn = {name: part for it in bundle.figures for name, part in it.parts.items()}
-    for name, figure in drawn.items():
-        light = go.Figure(figure).update_layout(paper_bgcolor="white")
-        light.write_html(figures / f"{name}.html", include_plotlyjs="directory")
+    for name, image in bundle.images.items():
+        (figures_folder / f"{name}.png").write_bytes(image.png)
+    figures = {name: figure for group in bundle.figures for name, figure in group.figures.items()}
+    for name, figure in figures.items():
+        on_white = go.Figure(figure).update_layout(paper_bgcolor="white")
+        on_white.write_html(figures_folder / f"{name}.html", include_plotlyjs="directory")
     on_progress("drawing figures as PNG")
-    bundle.remarks += draw_pngs(drawn, figures)
+    bundle.remarks += draw_pngs(figures, figures_folder)
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether a folder was written by us: its results.json says so."""
+    """Whether the folder contains the `results.json` of an export."""
     try:
         document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -14,9 +14,9 @@ NAMES = [name for name in EXPECTED if not name.startswith("_")]
 
 def pair(name):
     """A reference pair as [1, 3, H, W] float64 in [0, 1]."""
-    pictures = np.load(FOLDER / "images.npz")
-    halves = (pictures[f"{name}_a"], pictures[f"{name}_b"])
-    return [torch.from_numpy(it).permute(2, 0, 1)[None].double() / 255 for it in halves]
+    images = np.load(FOLDER / "images.npz")
+    both = (images[f"{name}_a"], images[f"{name}_b"])
+    return [torch.from_numpy(image).permute(2, 0, 1)[None].double() / 255 for image in both]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,16 +31,16 @@ def test_mse_and_mae_equal_the_reference(name):
 def test_psnr_equals_its_definition(name):
     a, b = pair(name)
 
-    wanted = EXPECTED[name]["psnr"]["definition_-10log10(mse)"]
-    assert pixel.psnr(a, b).item() == pytest.approx(wanted, abs=1e-6)
+    expected = EXPECTED[name]["psnr"]["definition_-10log10(mse)"]
+    assert pixel.psnr(a, b).item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ssim_is_wang_2004(name):
+def test_ssim_is_that_of_wang_2004(name):
     a, b = pair(name)
 
-    wanted = EXPECTED[name]["ssim"]["own_wang2004_valid"]
-    assert pixel.ssim(a, b).item() == pytest.approx(wanted, abs=1e-6)
+    expected = EXPECTED[name]["ssim"]["own_wang2004_valid"]
+    assert pixel.ssim(a, b).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_perfect_picture_has_an_infinite_psnr():

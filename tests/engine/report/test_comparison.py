@@ -12,7 +12,7 @@ NAMES = ("standard", "perceptual", "regularized")
 
 
 def measured(run, value, name="psnr", epoch=3, halves=None, **protocol):
-    """A value of one run on the test split, with what random halves of the pictures gave."""
+    """An evaluation of one run on the test split, with its values on random halves."""
     return Evaluation(
         run_id=run.id,
         split="test",
@@ -29,7 +29,7 @@ def measured(run, value, name="psnr", epoch=3, halves=None, **protocol):
 
 def study_of(store, seeds):
     configs = [tiny_config(name, seed) for name in NAMES for seed in range(seeds)]
-    study, runs = store.add_study(f"key {seeds}", "a study", configs, NOW)
+    study, runs = store.studies.add(f"key {seeds}", "a study", configs, NOW)
     return study, [replace(run, state=RunState.DONE) for run in runs]
 
 
@@ -45,35 +45,39 @@ def noise(seed=0):
     return np.random.default_rng(seed).standard_normal(200)
 
 
-def test_with_seeds_the_seed_is_the_unit(store):
+def test_with_several_seeds_the_interval_is_over_seeds(store):
     study, runs = study_of(store, seeds=2)
 
     comparison = build_comparison(study, runs, by_run(runs, [11, 12, 13, 14, 15, 16]), [])
 
-    found = cell(comparison, "standard")
+    standard = cell(comparison, "standard")
     assert comparison.unit == "seeds"
-    assert (found.value, found.n_seeds, found.by_seed) == (11.5, 2, {0: 11, 1: 12})
-    assert found.low == pytest.approx(11.5 - 12.706 * 0.5, abs=1e-2)
+    assert (standard.value, standard.n_seeds, standard.by_seed) == (11.5, 2, {0: 11, 1: 12})
+    assert standard.low == pytest.approx(11.5 - 12.706 * 0.5, abs=1e-2)
 
 
 def test_runs_that_share_a_seed_are_compared_pair_by_pair(store):
     study, runs = study_of(store, seeds=3)
-    luck = np.array([-2.0, 0.0, 2.0])  # far more than what the configurations differ by
-    values = [*(16 + luck), *(16.5 + luck + [0, 0.01, -0.01]), *(16 + luck + [0.1, -0.1, 0])]
+    seed_effect = np.array([-2.0, 0.0, 2.0])  # far more than the configurations differ
+    values = [
+        *(16 + seed_effect),
+        *(16.5 + seed_effect + [0, 0.01, -0.01]),
+        *(16 + seed_effect + [0.1, -0.1, 0]),
+    ]
 
     comparison = build_comparison(study, runs, by_run(runs, values), [])
 
-    found = {(it.one, it.other): it for it in comparison.contrasts}
-    first = found["standard", "perceptual"]
+    contrasts = {(each.one, each.other): each for each in comparison.contrasts}
+    first = contrasts["standard", "perceptual"]
     assert first.mean == pytest.approx(-0.5)
     assert (first.unit, first.n) == ("seeds", 3)
     assert first.is_clear
     assert first.p < first.p_holm
-    assert not found["standard", "regularized"].is_clear
+    assert not contrasts["standard", "regularized"].is_clear
     assert [cell(comparison, name).rank for name in NAMES] == [2, 1, 2]
 
 
-def test_with_one_seed_the_interval_is_over_pictures_and_labelled_so(store):
+def test_with_one_seed_the_interval_is_over_pictures_and_a_note_says_it(store):
     study, runs = study_of(store, seeds=1)
     values = [measured(run, 10.0, halves=noise()) for run in runs]
 
@@ -84,7 +88,7 @@ def test_with_one_seed_the_interval_is_over_pictures_and_labelled_so(store):
     assert any("these weights only" in note for note in comparison.notes)
 
 
-def test_with_one_seed_differences_on_the_same_halves_make_the_ranks(store):
+def test_with_one_seed_the_ranks_follow_from_differences_on_the_same_halves(store):
     study, runs = study_of(store, seeds=1)
     shared = noise()
     values = [
@@ -95,12 +99,12 @@ def test_with_one_seed_differences_on_the_same_halves_make_the_ranks(store):
 
     comparison = build_comparison(study, runs, values, [])
 
-    # Each mean's own interval is wide; the differences are not.
+    # The interval of each mean is wide, those of the differences are narrow.
     assert [cell(comparison, name).rank for name in NAMES] == [3, 1, 1]
     assert comparison.contrasts[0].low == pytest.approx(-0.5, abs=0.05)
 
 
-def test_where_a_pair_cannot_be_tested_nobody_has_a_rank(store):
+def test_there_are_no_ranks_if_a_pair_cannot_be_tested(store):
     study, runs = study_of(store, seeds=1)
     values = [measured(run, 10.0 * run.id, halves=noise() if run.id < 3 else None) for run in runs]
 
@@ -122,7 +126,7 @@ def test_intervals_over_seeds_and_over_pictures_are_not_mixed(store):
     assert cell(comparison, "standard").rank is None
 
 
-def test_a_value_of_another_protocol_is_greyed_and_never_compared(store):
+def test_a_value_with_another_protocol_is_incomparable_and_has_no_rank(store):
     study, runs = study_of(store, seeds=1)
     values = [measured(run, 10.0 * run.id, halves=noise(), px=32) for run in runs[:2]]
     values.append(measured(runs[2], 99.0, halves=noise(), px=64))
@@ -134,7 +138,7 @@ def test_a_value_of_another_protocol_is_greyed_and_never_compared(store):
     assert odd.incomparable == "other protocol: px 64, not 32"
     assert odd.rank is None
     assert {cell(comparison, name).rank for name in NAMES[:2]} == {1, 2}
-    assert not [it for it in comparison.contrasts if "regularized" in (it.one, it.other)]
+    assert all("regularized" not in (each.one, each.other) for each in comparison.contrasts)
 
 
 def test_a_different_number_of_pictures_is_a_different_protocol(store):
@@ -147,29 +151,29 @@ def test_a_different_number_of_pictures_is_a_different_protocol(store):
     assert odd.incomparable == "other protocol: n pictures 31, not 30"
 
 
-def test_a_seed_of_another_protocol_is_left_out_of_the_mean_and_said(store):
+def test_a_seed_with_another_protocol_is_left_out_of_the_mean_with_a_remark(store):
     study, runs = study_of(store, seeds=2)
     values = [measured(run, 10.0, precision="fp32") for run in runs[1:]]
     values.append(measured(runs[0], 99.0, precision="bf16"))
 
     comparison = build_comparison(study, runs, values, [])
 
-    found = cell(comparison, "standard")
-    assert (found.value, found.n_seeds) == (10.0, 1)
-    assert "1 of 2 seeds: left out, other protocol: precision bf16, not fp32" in found.mark
+    standard = cell(comparison, "standard")
+    assert (standard.value, standard.n_seeds) == (10.0, 1)
+    assert "1 of 2 seeds: left out, other protocol: precision bf16, not fp32" in standard.mark
 
 
-def test_the_chosen_checkpoint_is_reported_and_the_last_stands_beside_it(store):
+def test_the_value_is_that_of_the_chosen_checkpoint_with_that_of_the_last_beside_it(store):
     study, runs = study_of(store, seeds=1)
     runs = [replace(run, best_epoch=2) for run in runs]
     values = [measured(run, 10.0 + epoch, epoch=epoch) for run in runs for epoch in (2, 4)]
 
-    found = cell(build_comparison(study, runs, values, []), "standard")
+    standard = cell(build_comparison(study, runs, values, []), "standard")
 
-    assert (found.value, found.best_epoch, found.last) == (12.0, 2, 14.0)
+    assert (standard.value, standard.best_epoch, standard.last) == (12.0, 2, 14.0)
 
 
-def test_a_network_that_was_trained_against_is_marked_as_judge(store):
+def test_a_value_is_marked_if_the_perceptual_loss_used_the_network_of_the_metric(store):
     study, runs = study_of(store, seeds=1)
     teachers = {"perceptual": "efficientnet_lite0", "regularized": "vgg19"}
     runs = [taught(run, teachers.get(run.configuration, "none")) for run in runs]
@@ -179,10 +183,10 @@ def test_a_network_that_was_trained_against_is_marked_as_judge(store):
     comparison = build_comparison(study, runs, values, [])
 
     assert cell(comparison, "perceptual", "fd_lite2").mark == (
-        "trained against efficientnet_lite0, a close relative of its judge"
+        "trained against efficientnet_lite0, a close relative of the network efficientnet_lite2"
     )
     assert cell(comparison, "regularized", "kd_lite2").mark == (
-        "trained against its own judge, vgg19"
+        "trained against the evaluation network vgg19"
     )
     assert cell(comparison, "standard", "fd_lite2").mark is None
     assert cell(comparison, "regularized", "fd_lite2").mark is None
@@ -193,21 +197,21 @@ def taught(run, teacher):
     return replace(run, resolved=run.config.model_copy(update={"execution": execution}))
 
 
-def test_a_run_that_did_not_end_done_is_given_no_place(store):
+def test_a_run_that_did_not_finish_does_not_count(store):
     study, runs = study_of(store, seeds=2)
     runs[0] = replace(runs[0], state=RunState.CRASHED)
     values = [measured(run, 10.0 + run.id, halves=noise()) for run in runs]
 
     comparison = build_comparison(study, runs, values, [])
 
-    found = cell(comparison, "standard")
-    assert (found.value, found.by_seed) == (12.0, {1: 12.0})
+    standard = cell(comparison, "standard")
+    assert (standard.value, standard.by_seed) == (12.0, {1: 12.0})
     assert (comparison.rows[0].seeds, comparison.rows[0].runs) == (1, 2)
-    assert found.rank is None  # one seed of it, two of the others: one pair shares one seed only
-    assert any("1 crashed: the table holds the others" in note for note in comparison.notes)
+    assert standard.rank is None  # its pairs share one seed only
+    assert any("1 crashed; the table contains the other runs" in note for note in comparison.notes)
 
 
-def test_a_remark_of_any_seed_stands_beside_the_mean(store):
+def test_the_mean_has_the_remarks_of_all_seeds(store):
     study, runs = study_of(store, seeds=2)
     values = by_run(runs, [1, 2, 3, 4, 5, 6])
     values[1] = replace(values[1], note="blank")
@@ -241,11 +245,11 @@ def test_costs_of_different_machines_are_not_compared(store):
     assert set(comparison.column("images_per_second")) == {"standard", "perceptual"}
 
 
-def test_fid_is_always_a_column_and_says_why_it_is_empty(store):
+def test_fid_is_always_a_column_and_has_a_reason_if_it_is_empty(store):
     study, runs = study_of(store, seeds=1)
-    absent = Evaluation(runs[0].id, "test", "fid", None, 0, 3, missing="no weights")
+    without_value = Evaluation(runs[0].id, "test", "fid", None, 0, 3, missing="no weights")
 
-    comparison = build_comparison(study, runs, [absent], [])
+    comparison = build_comparison(study, runs, [without_value], [])
 
     assert cell(comparison, "standard", "fid").missing == "no weights"
     assert cell(comparison, "perceptual", "fid").missing == "not evaluated yet"
@@ -276,7 +280,7 @@ def test_costs_come_from_the_epochs_and_have_no_rank(store):
     assert cell(comparison, "standard", "images_per_second").rank is None
 
 
-def test_what_has_no_better_direction_has_no_rank(store):
+def test_a_metric_without_a_better_direction_has_no_rank(store):
     study, runs = study_of(store, seeds=1)
     values = [measured(run, run.id * 9.0, "colorfulness", halves=noise()) for run in runs]
 

@@ -1,4 +1,4 @@
-"""An export holds every number, and its page shows the same ones as the Compare page."""
+"""An export contains every number, and its report shows those of the Compare page."""
 
 import csv
 import json
@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.cli import parser
+from engine.cli.main import main
 from engine.errors import BadInputError, EngineError
-from engine.jobs import lifecycle
+from engine.jobs import spawn
 from engine.metrics.catalog import CATALOG
 from engine.report import cases
 from engine.report.comparison import compare
@@ -39,7 +39,7 @@ def exported(store_and_settings, tmp_path_factory):
     return out, remarks
 
 
-def test_every_file_is_there_and_the_tables_load_in_pandas(exported):
+def test_every_file_exists_and_the_tables_load_in_pandas(exported):
     out, _ = exported
 
     for name in TABLES:
@@ -68,7 +68,7 @@ def test_every_number_is_that_of_the_comparison(exported, store_and_settings):
             assert f"<b>{CATALOG[name].format(value)}</b>" in page
 
 
-def test_a_mean_in_the_summary_is_that_of_its_single_pictures(exported):
+def test_a_value_in_the_summary_is_the_mean_of_the_single_pictures(exported):
     out, _ = exported
     scores = pd.read_csv(out / "image_scores.csv")
     summary = pd.read_csv(out / "summary.csv").set_index("configuration")
@@ -80,20 +80,20 @@ def test_a_mean_in_the_summary_is_that_of_its_single_pictures(exported):
     assert summary.loc["gan", "ssim"] == pytest.approx(mean, rel=1e-12)
 
 
-def test_the_page_needs_nothing_else_and_runs_no_word_of_a_user(exported):
+def test_the_report_needs_no_other_file_and_escapes_text_of_users(exported):
     page = (exported[0] / "report.html").read_text()
-    words = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    html = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
 
-    assert not re.findall(r'(?:src|href)="(?!data:)', words)
-    assert "two &lt;b&gt;alike&lt;/b&gt;" in words
-    assert "<b>alike" not in words
+    assert not re.findall(r'(?:src|href)="(?!data:)', html)
+    assert "two &lt;b&gt;alike&lt;/b&gt;" in html
+    assert "<b>alike" not in html
 
 
-def test_without_a_browser_the_figures_stay_html_and_it_is_said(exported):
+def test_without_a_browser_the_figures_are_html_only_and_a_remark_gives_the_reason(exported):
     out, remarks = exported
 
     assert remarks == [
-        "Figures are there as HTML only: PNG needs a Chrome or Chromium on this machine, for "
+        "Figures were exported as HTML only: PNG needs Chrome or Chromium on this machine, for "
         "example `apt-get install chromium`."
     ]
     assert not (out / "figures" / "metric-psnr.png").exists()
@@ -111,18 +111,20 @@ def test_with_a_browser_the_figures_are_drawn_as_png(store_and_settings, tmp_pat
         assert (tmp_path / "out" / "figures" / f"{name}.png").stat().st_size > 5_000
 
 
-def test_an_export_replaces_an_export_and_nothing_else(store_and_settings, tmp_path, monkeypatch):
+def test_an_export_replaces_an_earlier_export_and_no_other_files(
+    store_and_settings, tmp_path, monkeypatch
+):
     monkeypatch.setattr(png, "find_browser", lambda: None)
     out, other = tmp_path / "out", tmp_path / "other"
     export_study(*store_and_settings, 1, out)
-    (out / "notes.md").write_text("dear to somebody")
+    (out / "notes.md").write_text("written by a user")
     (out / "figures" / "metric-gone.png").write_bytes(b"of an earlier export")
     other.mkdir()
-    (other / "thesis.txt").write_text("dear to somebody")
+    (other / "thesis.txt").write_text("written by a user")
 
     export_study(*store_and_settings, 1, out)
 
-    assert (out / "notes.md").read_text() == "dear to somebody"
+    assert (out / "notes.md").read_text() == "written by a user"
     assert not (out / "figures" / "metric-gone.png").exists()
     assert not list(out.glob(".*"))
     with pytest.raises(BadInputError, match="is no export"):
@@ -131,7 +133,7 @@ def test_an_export_replaces_an_export_and_nothing_else(store_and_settings, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
 
 
-def test_the_folder_one_stands_in_can_be_exported_to_again(
+def test_an_export_can_replace_that_in_the_current_folder(
     store_and_settings, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(png, "find_browser", lambda: None)
@@ -144,7 +146,9 @@ def test_the_folder_one_stands_in_can_be_exported_to_again(
     assert sorted(path.name for path in tmp_path.joinpath("out").iterdir()) == before
 
 
-def test_a_failed_export_leaves_the_one_before_it(store_and_settings, tmp_path, monkeypatch):
+def test_a_failed_export_leaves_the_earlier_export_unchanged(
+    store_and_settings, tmp_path, monkeypatch
+):
     monkeypatch.setattr(png, "find_browser", lambda: None)
     out = tmp_path / "out"
     export_study(*store_and_settings, 1, out)
@@ -161,7 +165,7 @@ def no_space(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_an_export_that_fails_leaves_nothing(store_and_settings, tmp_path, monkeypatch):
+def test_a_failed_export_to_a_new_folder_leaves_no_files(store_and_settings, tmp_path, monkeypatch):
     monkeypatch.setattr("engine.report.export.writer.draw_pngs", no_space)
 
     with pytest.raises(EngineError, match="No space left"):
@@ -170,7 +174,7 @@ def test_an_export_that_fails_leaves_nothing(store_and_settings, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_zip_holds_the_same_files(store_and_settings, exported, monkeypatch):
+def test_the_zip_contains_the_files_of_the_folder(store_and_settings, exported, monkeypatch):
     monkeypatch.setattr(png, "find_browser", lambda: None)
 
     with zipfile.ZipFile(BytesIO(export_zip(*store_and_settings, 1))) as archive:
@@ -180,75 +184,81 @@ def test_the_zip_holds_the_same_files(store_and_settings, exported, monkeypatch)
     assert names == {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
 
 
-def test_an_exported_study_is_repeated_from_its_results(
+def test_an_exported_study_can_be_repeated_from_its_results(
     exported, store_and_settings, monkeypatch, capsys
 ):
     store, settings = store_and_settings
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", settings.database_url)
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(settings.artifacts))
-    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
+    monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
 
-    assert parser.main(["study", "--from", str(exported[0] / "results.json"), "--json"]) == 0
+    assert main(["study", "--from", str(exported[0] / "results.json"), "--json"]) == 0
 
     study = json.loads(capsys.readouterr().out)["study"]
-    again = store.read_runs(study)
-    assert [run.config.configuration for run in again] == [
-        run.config.configuration for run in store.read_runs(1)
+    new_runs = store.runs.read_all(study)
+    assert [run.config.configuration for run in new_runs] == [
+        run.config.configuration for run in store.runs.read_all(1)
     ]
-    assert store.read_study(study).name == "two <b>alike</b> (again)"
-    status = parser.main(["study", "--from", "x", "--seeds", "3"])
+    assert store.studies.read(study).name == "two <b>alike</b> (again)"
+    status = main(["study", "--from", "x", "--seeds", "3"])
     assert status == 2
     assert "--seeds cannot change it" in capsys.readouterr().err
 
 
-def test_the_worst_pictures_are_those_with_the_worst_scores_of_all(store_and_settings):
+def test_the_worst_pictures_are_those_with_the_worst_mean_scores(store_and_settings):
     store, settings = store_and_settings
-    best_epochs = {run.id: run.best_epoch for run in store.read_runs(1)}
-    found = store.read_scores([1, 2], "test", ["psnr"])
-    scores = pd.DataFrame(vars(it) for it in found if it.epoch == best_epochs[it.run_id])
-    wanted = scores.groupby("picture")["value"].mean().sort_values()
+    best_epochs = {run.id: run.best_epoch for run in store.runs.read_all(1)}
+    scores = store.evaluations.read_scores([1, 2], "test", ["psnr"])
+    of_chosen = [score for score in scores if score.epoch == best_epochs[score.run_id]]
+    table = pd.DataFrame(vars(score) for score in of_chosen)
+    expected = table.groupby("picture")["value"].mean().sort_values()
 
-    study = store.read_study(1)
+    study = store.studies.read(1)
     worst = cases.load_cases(store, settings, study, "psnr", "worst", 4)
     best = cases.load_cases(store, settings, study, "psnr", "best", 4)
 
-    assert list(worst.names) == list(wanted.index[:4])
-    assert list(best.names) == list(wanted.index[::-1][:4])
+    assert list(worst.names) == list(expected.index[:4])
+    assert list(best.names) == list(expected.index[::-1][:4])
     assert set(worst.fakes) == {"standard", "gan"}
     assert worst.source.shape == worst.fakes["gan"].shape == (4, 32, 32, 3)
-    # The picture shown is the picture that was scored.
+    # The loaded fake is the fake that has the score.
     error = (worst.fakes["gan"][0] / 255 - worst.target[0] / 255) ** 2
     assert -10 * np.log10(error.mean()) == pytest.approx(worst.scores["gan"][0], abs=1e-4)
 
 
-def test_pictures_can_be_chosen_by_one_configuration(store_and_settings):
+def test_pictures_can_be_chosen_by_the_scores_of_one_configuration(store_and_settings):
     store, settings = store_and_settings
-    epoch = store.read_run(2).best_epoch
-    found = store.read_scores([2], "test", ["ssim"])
-    scores = {it.picture: it.value for it in found if it.epoch == epoch}
+    epoch = store.runs.read(2).best_epoch
+    scores = {
+        score.picture: score.value
+        for score in store.evaluations.read_scores([2], "test", ["ssim"])
+        if score.epoch == epoch
+    }
 
-    found = cases.load_cases(store, settings, store.read_study(1), "ssim", "worst", 3, by="gan")
+    study = store.studies.read(1)
+    worst = cases.load_cases(store, settings, study, "ssim", "worst", 3, by_configuration="gan")
 
-    assert list(found.names) == sorted(scores, key=scores.get)[:3]
+    assert list(worst.names) == sorted(scores, key=scores.get)[:3]
 
 
-def test_pictures_that_are_gone_are_said_to_be(store_and_settings, monkeypatch, tmp_path):
+def test_missing_pictures_are_an_error_with_the_way_out(store_and_settings, monkeypatch, tmp_path):
     store, settings = store_and_settings
     moved = Settings(settings.database_url, tmp_path, settings.slots)
     (tmp_path / "data").symlink_to(settings.data_dir)
 
     with pytest.raises(EngineError, match="python -m engine evaluate 1"):
-        cases.load_cases(store, moved, store.read_study(1), "psnr", "worst", 3)
+        cases.load_cases(store, moved, store.studies.read(1), "psnr", "worst", 3)
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", "other shape"])
-def test_pictures_that_are_damaged_are_said_to_be(store_and_settings, tmp_path, content):
+def test_damaged_pictures_are_an_error_with_the_way_out(store_and_settings, tmp_path, content):
     store, settings = store_and_settings
-    epoch = store.read_run(1).best_epoch
-    kept = next(it for it in store.read_predictions([1], "test") if it.epoch == epoch)
+    epoch = store.runs.read(1).best_epoch
+    all_predictions = store.evaluations.read_predictions([1], "test")
+    predictions = next(each for each in all_predictions if each.epoch == epoch)
     broken = Settings(settings.database_url, tmp_path, settings.slots)
     (tmp_path / "data").symlink_to(settings.data_dir)
-    path = tmp_path / kept.path
+    path = tmp_path / predictions.path
     path.parent.mkdir(parents=True)
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -256,4 +266,4 @@ def test_pictures_that_are_damaged_are_said_to_be(store_and_settings, tmp_path, 
         np.save(path, np.zeros((32, 16, 16, 3), np.uint8))
 
     with pytest.raises(EngineError, match=r"cannot be read.*python -m engine evaluate 1"):
-        cases.load_cases(store, broken, store.read_study(1), "psnr", "worst", 3)
+        cases.load_cases(store, broken, store.studies.read(1), "psnr", "worst", 3)

@@ -1,4 +1,4 @@
-"""Pictures to browse, as their files and records say."""
+"""The images of the Gallery page are those of the files and records."""
 
 import io
 
@@ -7,23 +7,23 @@ import pytest
 from PIL import Image
 
 from engine.errors import BadInputError, EngineError
-from engine.images.grids import GUTTER
+from engine.images.grids import GUTTER_PX
 from engine.report import gallery
 
 
 @pytest.fixture
 def runs(trained):
-    return trained.store.read_runs(1)
+    return trained.store.runs.read_all(1)
 
 
 @pytest.fixture
 def study(trained):
-    return trained.store.read_study(1)
+    return trained.store.studies.read(1)
 
 
 def test_all_pictures_are_ordered_by_the_mean_of_the_runs(trained, runs):
-    names, scores = gallery.read_order(trained.store, runs, "psnr", best_first=False)
-    backwards, _ = gallery.read_order(trained.store, runs, "psnr", best_first=True)
+    names, scores = gallery.read_image_order(trained.store, runs, "psnr", best_first=False)
+    backwards, _ = gallery.read_image_order(trained.store, runs, "psnr", best_first=True)
 
     means = [np.mean([scores[run.id][name] for run in runs]) for name in names]
     assert len(names) == 32
@@ -31,53 +31,53 @@ def test_all_pictures_are_ordered_by_the_mean_of_the_runs(trained, runs):
     assert backwards == names[::-1]
 
 
-def test_a_strip_holds_the_pictures_that_were_asked_for_in_their_order(trained, runs, study):
-    names, _ = gallery.read_order(trained.store, runs, "mae", best_first=False)
-    both = gallery.read_strip(trained.store, trained.settings, study, "target", names[:2])
-    second = gallery.read_strip(trained.store, trained.settings, study, "target", names[1:2])
-    fakes = gallery.read_strip(trained.store, trained.settings, study, "1", names[:2])
+def test_a_strip_contains_the_given_pictures_in_the_given_order(trained, runs, study):
+    names, _ = gallery.read_image_order(trained.store, runs, "mae", best_first=False)
+    both = gallery.load_strip(trained.store, trained.settings, study, "target", names[:2])
+    second = gallery.load_strip(trained.store, trained.settings, study, "target", names[1:2])
+    fakes = gallery.load_strip(trained.store, trained.settings, study, "1", names[:2])
 
     side = both.shape[1]
-    assert both.shape == fakes.shape == (2 * side + GUTTER, side, 3)
-    assert (both[side + GUTTER :] == second).all()
+    assert both.shape == fakes.shape == (2 * side + GUTTER_PX, side, 3)
+    assert (both[side + GUTTER_PX :] == second).all()
     assert (both != fakes).any()
 
 
-@pytest.mark.parametrize("of", ["99", "x", ""])
-def test_pictures_of_a_run_that_has_none_are_refused(trained, study, of):
+@pytest.mark.parametrize("origin", ["99", "x", ""])
+def test_a_strip_of_a_run_without_pictures_is_refused(trained, study, origin):
     with pytest.raises(EngineError, match="no pictures of run"):
-        gallery.read_strip(trained.store, trained.settings, study, of, ["1F600"])
+        gallery.load_strip(trained.store, trained.settings, study, origin, ["1F600"])
 
 
 @pytest.mark.parametrize("file_format", ["gif", "webp"])
 def test_an_animation_has_a_frame_for_every_epoch(trained, runs, file_format):
-    columns = {run.configuration: trained.store.read_samples([run.id]) for run in runs}
+    columns = {run.configuration: trained.store.runs.read_samples([run.id]) for run in runs}
 
-    made = gallery.animate(columns, 1, trained.settings, file_format)
+    content = gallery.animate(columns, 1, trained.settings, file_format)
 
-    with Image.open(io.BytesIO(made)) as found:
-        assert found.format == file_format.upper()
-        assert found.n_frames == 3
-        assert found.width > found.height
+    with Image.open(io.BytesIO(content)) as animation:
+        assert animation.format == file_format.upper()
+        assert animation.n_frames == 3
+        assert animation.width > animation.height
 
 
-def test_a_picture_is_cut_out_of_its_strip(trained):
-    (sample, *_) = trained.store.read_samples([1])
+def test_one_picture_can_be_cropped_from_a_strip(trained):
+    (sample, *_) = trained.store.runs.read_samples([1])
     with Image.open(trained.settings.artifacts / sample.fake) as strip:
         pixels = np.asarray(strip)
     side = pixels.shape[1]
 
-    third = gallery.cut(sample.fake, 2, trained.settings)
+    third = gallery.crop_sample(sample.fake, 2, trained.settings)
 
-    assert (np.asarray(third) == pixels[2 * (side + GUTTER) :][:side]).all()
+    assert (np.asarray(third) == pixels[2 * (side + GUTTER_PX) :][:side]).all()
 
 
 @pytest.mark.parametrize(
     ("row", "file_format", "sentence"),
     [(8, "gif", "samples 1 to 8, not 9"), (0, "mp4", "gif or webp, not 'mp4'")],
 )
-def test_what_cannot_be_animated_is_refused(trained, row, file_format, sentence):
-    columns = {"standard": trained.store.read_samples([1])}
+def test_an_unknown_row_or_format_of_an_animation_is_refused(trained, row, file_format, sentence):
+    columns = {"standard": trained.store.runs.read_samples([1])}
 
     with pytest.raises(BadInputError, match=sentence):
         gallery.animate(columns, row, trained.settings, file_format)
