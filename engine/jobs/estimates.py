@@ -1,7 +1,7 @@
-"""How long, how much memory and disk a study may take. Torch-free.
+"""Estimates the time, memory and disk space of a study before it starts.
 
-Speeds measured by earlier runs of the same configuration and size come first; before there are
-any, arithmetic from one measured machine, said to be rough.
+The time follows from speeds that were measured on this machine. Without a measurement it is a
+rough guess from the speed of a reference machine.
 """
 
 import itertools
@@ -10,27 +10,30 @@ from dataclasses import dataclass
 
 from engine.config import Budget, RunConfig
 
-# Measured on 2 CPU cores at 64 px, 32 channels: pictures per second, and of the perceptual term.
+# Training images per second at 64 px with 32 channels, measured on 2 CPU cores, without and with
+# the perceptual term.
+REFERENCE_PX, REFERENCE_CHANNELS = 64, 32
 REFERENCE_SPEED = 165.0
 REFERENCE_PERCEPTUAL_SPEED = 105.0
-START_S = 12.0  # a process's start, and its part of the evaluation that does not grow
-JUDGED_PER_SECOND = 30.0  # pictures through the evaluation
-CHECKPOINTS_KEPT = 2  # of a run that is done: the newest and the best
-SPARE_CHECKPOINTS = 2  # of the run at work: the second newest, and one that is being written
-BYTES_PER_NUMBER = 4
-KERNEL = 4 * 4
-RESNET_UNET = 20_000_000  # ResNet-18 and its decoder, roughly
+# Start of the process, and the part of the evaluation that does not depend on the number of images.
+START_UP_S = 12.0
+EVALUATED_IMAGES_PER_SECOND = 30.0
+CHECKPOINTS_PER_DONE_RUN = 2  # the newest and the best
+TEMPORARY_CHECKPOINTS = 2  # of a running run: the second newest, and the one that is being written
+BYTES_PER_WEIGHT = 4
+KERNEL_AREA = 4 * 4
+RESNET_UNET_WEIGHTS = 20_000_000  # ResNet-18 and its decoder, roughly
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study may take.
+    """The estimated cost of a study.
 
     Attributes:
-        seconds: all runs one after the other.
-        is_measured: whether the speed of every configuration was measured before.
-        disk_bytes: checkpoints of all runs, and the pairs that are still to be packed.
-        memory_mb: of the run that needs most; None where none was measured.
+        seconds: duration of all runs one after the other.
+        is_measured: whether the speed of every run was measured on this machine.
+        disk_bytes: bytes of all checkpoints, and of the pairs that are not packed yet.
+        memory_mb: memory of the run that needs the most, in MiB; None if none was measured.
     """
 
     seconds: float
@@ -40,89 +43,104 @@ class Estimate:
 
     @property
     def disk_mb(self) -> float:
-        """The same in mebibytes."""
+        """The disk space in MiB."""
         return self.disk_bytes / 2**20
 
 
 @dataclass(frozen=True)
-class Pace:
-    """What one kind of work was measured to need, on this machine."""
+class MeasuredSpeed:
+    """Speed and memory of one workload, measured on this machine; memory in MiB."""
 
     images_per_second: float
     memory_mb: float | None
 
 
-def work_of(config: RunConfig) -> str:
-    """What a training step costs, in a word: runs with the same are equally fast.
+def workload_key(config: RunConfig) -> str:
+    """Identifies the work of a training step: runs with equal keys train at equal speed.
 
-    That is the networks' work, which terms the loss has (their weights cost nothing), and what was
-    asked of the machine.
+    The key names the networks, the loss terms with a weight other than 0, and the execution
+    settings that are not `auto`.
     """
     execution = config.execution
-    asked = {
-        name: value
-        for name in (
-            *("device", "precision", "threads", "compile", "channels_last", "graph", "keep_maps"),
-        )
+    setting_names = ("device", "precision", "threads", "compile", "channels_last", "graph")
+    settings = [
+        f"{name}={value}"
+        for name in (*setting_names, "keep_maps")
         if (value := getattr(execution, name)) != "auto"
-    }
-    how = " ".join(f"{name}={value}" for name, value in asked.items())
-    names = [term.name for term in config.configuration.recipe.terms if term.weight]
-    features = config.execution.perceptual_features if "perceptual" in names else ""
-    parts = (config.budget.work, *sorted(names), features, how)
-    return " ".join(filter(None, parts))
+    ]
+    terms = [term for term in config.configuration.recipe.terms if term.weight]
+    names = sorted(term.name for term in terms)
+    needs_features = any(term.needs_features for term in terms)
+    features = execution.perceptual_features if needs_features else ""
+    return " ".join(filter(None, (config.budget.workload_key, *names, features, *settings)))
 
 
 def estimate(
     configs: Sequence[RunConfig],
-    pairs: Mapping[str, int],
-    paces: Mapping[str, Pace],
-    to_pack: int,
+    n_pairs: Mapping[str, int],
+    speeds: Mapping[str, MeasuredSpeed],
+    bytes_to_pack: int,
 ) -> Estimate:
-    """Estimates a study.
+    """Estimates the cost of a study.
 
     Args:
-        configs: one per run.
-        pairs: how many of each split.
-        paces: `work_of` -> what was measured.
-        to_pack: bytes of pairs that are still to be packed.
+        configs: the configs of its runs.
+        n_pairs: split -> number of pairs.
+        speeds: `workload_key` -> measured speed.
+        bytes_to_pack: bytes of the pairs that are not packed yet.
     """
-    seconds, known = 0.0, [paces.get(work_of(config)) for config in configs]
-    for config, pace in zip(configs, known, strict=True):
+    measured = [speeds.get(workload_key(config)) for config in configs]
+    seconds = 0.0
+    for config, speed in zip(configs, measured, strict=True):
         budget = config.budget
-        speed = pace.images_per_second if pace is not None else _guess_speed(config)
-        seconds += START_S + budget.epochs * pairs["train"] / speed
-        choices = len(budget.evaluated_epochs)
-        judged = (choices * pairs["val"] if choices > 1 else 0) + pairs["test"]
-        seconds += judged / JUDGED_PER_SECOND
-    budget = configs[0].budget
-    checkpoints = (len(configs) * CHECKPOINTS_KEPT + SPARE_CHECKPOINTS) * checkpoint_bytes(budget)
-    memory = [it.memory_mb for it in known if it is not None and it.memory_mb is not None]
-    return Estimate(seconds, None not in known, checkpoints + to_pack, max(memory, default=None))
+        images_per_second = _guess_speed(config) if speed is None else speed.images_per_second
+        seconds += START_UP_S + budget.epochs * n_pairs["train"] / images_per_second
+        n_validations = len(budget.evaluated_epochs)
+        n_validated = n_validations * n_pairs["val"] if n_validations > 1 else 0
+        seconds += (n_validated + n_pairs["test"]) / EVALUATED_IMAGES_PER_SECOND
+    n_checkpoints = len(configs) * CHECKPOINTS_PER_DONE_RUN + TEMPORARY_CHECKPOINTS
+    memories = [speed.memory_mb for speed in measured if speed is not None]
+    return Estimate(
+        seconds=seconds,
+        is_measured=None not in measured,
+        disk_bytes=n_checkpoints * checkpoint_bytes(configs[0].budget) + bytes_to_pack,
+        memory_mb=max((memory for memory in memories if memory is not None), default=None),
+    )
 
 
 def checkpoint_bytes(budget: Budget) -> int:
-    """The size of a checkpoint: weights and two moments of both networks, and the average."""
+    """Estimates the bytes of a checkpoint.
+
+    It holds the weights and both Adam moments of both networks, and, unless `ema` is 0, the moving
+    average of the generator.
+    """
     generator, discriminator = count_weights(budget)
-    copies = 3 if budget.ema == 0 else 4
-    return (generator * copies + discriminator * 3) * BYTES_PER_NUMBER
+    generator_copies = 3 if budget.ema == 0 else 4
+    return (generator * generator_copies + discriminator * 3) * BYTES_PER_WEIGHT
 
 
 def count_weights(budget: Budget) -> tuple[int, int]:
-    """Convolution weights of generator and discriminator; norms and biases are under 1 %."""
+    """Counts the convolution weights of generator and discriminator without building them.
+
+    Norms and biases, which are less than 1 % of the weights, are not counted.
+    """
     base, widths = budget.base_channels, budget.widths
     pairs = list(itertools.pairwise(widths))
     down = 3 * widths[0] + sum(before * after for before, after in pairs)
     up = sum(2 * before * after for before, after in pairs[:-1])
     up += widths[-1] * widths[-2] + 2 * widths[0] * 3
-    unet = KERNEL * (down + up)
-    patch = KERNEL * (6 * base + 2 * base**2 + 8 * base**2 + 32 * base**2 + 8 * base)
-    return (RESNET_UNET if budget.generator == "resnet18_unet" else unet), patch
+    unet = KERNEL_AREA * (down + up)
+    patch = KERNEL_AREA * (6 * base + 2 * base**2 + 8 * base**2 + 32 * base**2 + 8 * base)
+    return (RESNET_UNET_WEIGHTS if budget.has_encoder else unet), patch
 
 
 def _guess_speed(config: RunConfig) -> float:
-    perceptual = "perceptual" in config.configuration.recipe.names
-    reference = REFERENCE_PERCEPTUAL_SPEED if perceptual else REFERENCE_SPEED
-    budget = config.budget
-    speed: float = reference * (64 / budget.px) ** 2 * (32 / budget.base_channels) ** 1.5
-    return speed
+    """Guesses the training speed in images per second.
+
+    The speed falls with the area of an image, and with the number of channels to the power of 1.5.
+    """
+    needs_features = config.configuration.recipe.needs_features
+    reference_speed = REFERENCE_PERCEPTUAL_SPEED if needs_features else REFERENCE_SPEED
+    area_ratio = (REFERENCE_PX / config.budget.px) ** 2
+    width_ratio: float = (REFERENCE_CHANNELS / config.budget.base_channels) ** 1.5
+    return reference_speed * area_ratio * width_ratio

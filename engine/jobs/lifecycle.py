@@ -1,32 +1,28 @@
-"""What a person asks for, as rows: start, stop, resume, extend, delete; and reaping. Torch-free.
+"""Requests of users: submits, extends, cancels, resumes, retries and deletes runs.
 
-The database is the queue. Whoever asks for work makes sure that a supervisor lives.
+The database is the queue: a request changes rows, and starts a supervisor if none is running.
 """
 
 import json
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from engine.annotations import check_name
 from engine.config import RunConfig
 from engine.data import packing
-from engine.data.sources.registry import read_source
+from engine.data.sources.registry import parse_source
 from engine.errors import BadInputError
-from engine.jobs.estimates import estimate, work_of
-from engine.jobs.spawn import claim_artifacts, ensure_supervisor, supervisor_lives
-from engine.records.runs import Job, Run, RunState, Study
+from engine.jobs import installation, spawn
+from engine.jobs.estimates import estimate, workload_key
+from engine.records.runs import Job, JobKind, Run, RunState, Study
 from engine.settings import Settings
-from engine.store import LostJobError, Store
-from engine.system import disk, processes
+from engine.store import Store
+from engine.system import disk
 from engine.tracking import export_requests
-
-CLAIMING = "claiming"  # the role of a supervisor until the worker's own process is known
-KILLED = -9  # the return code of what SIGKILL ended
-UNHEARD_AFTER_S = 300.0  # a job on another host without a heartbeat by then is lost
 
 
 def submit(
@@ -37,265 +33,248 @@ def submit(
     key: str,
     now: datetime,
 ) -> tuple[Study, list[Run]]:
-    """Stores a study, queues its runs and makes sure that a supervisor lives.
+    """Stores a study, queues its runs and makes sure that a supervisor is running.
 
-    The same key again gives the same study: Start pressed twice starts once.
+    Args:
+        store: the store for the study.
+        settings: the settings of the installation.
+        configs: the configs of the runs.
+        name: the name of the study.
+        key: identifies the request: a second call with this key returns the same study and queues
+            nothing.
+        now: the time of the request.
 
     Raises:
-        EngineError: there is no room for what it will write, or no place to write it.
+        EngineError: the disk has too little room, or the artifacts folder cannot be written.
     """
-    claim_artifacts(store, settings)
+    installation.claim_artifacts(store, settings)
     _require_room(configs, settings)
-    study, runs = store.add_study(key, check_name(name), configs, now)
-    ensure_supervisor(settings)
+    study, runs = store.studies.add(key, check_name(name), configs, now)
+    spawn.ensure_supervisor(settings)
     if settings.mlflow is not None and export_requests.is_installed():
-        export_requests.ask(settings, study.id, settings.mlflow)
+        export_requests.request_export(settings, study.id, settings.mlflow)
     return study, runs
 
 
 def extend(
     store: Store, settings: Settings, study_id: int, configs: Sequence[RunConfig], now: datetime
 ) -> list[Run]:
-    """Brings a study to the given runs: adds those it lacks, lengthens those it has.
+    """Adds runs to a study, or epochs to all its runs.
+
+    Args:
+        store: the store with the study.
+        settings: the settings of the installation.
+        study_id: the study.
+        configs: the configs of all runs that the study has afterwards.
+        now: the time of the request.
 
     Returns:
-        The runs that were queued for it.
+        The runs that were queued.
+
+    Raises:
+        BadInputError: a run has no optimisers any more, so it cannot be trained further.
+        EngineError: the disk has too little room, or the artifacts folder cannot be written.
     """
-    claim_artifacts(store, settings)
+    installation.claim_artifacts(store, settings)
     _require_room(configs, settings)
-    study, epochs = store.read_study(study_id), configs[0].budget.epochs
-    there = {run.id for run in store.read_runs(study_id)}
+    study, epochs = store.studies.read(study_id), configs[0].budget.epochs
+    unchanged_ids = {run.id for run in store.runs.read_all(study_id)}
     if epochs > study.budget.epochs:
-        for run in store.read_runs(study_id):
-            if any(it.is_slim for it in store.read_checkpoints(run.id)[:1]):
+        for run in store.runs.read_all(study_id):
+            if any(newest.is_slim for newest in store.checkpoints.read(run.id)[:1]):
                 raise BadInputError(
                     f"The optimisers of run {run.id} were pruned: it cannot be trained further. "
-                    f"`python -m engine clone {study_id} --set epochs={epochs}` starts anew."
+                    f"`python -m engine clone {study_id} --set epochs={epochs}` starts a new study."
                 )
-        store.lengthen_study(study_id, epochs)
-        there = set()
-    store.extend_study(study_id, configs, now)
-    export_requests.wake(settings, study_id)
-    ensure_supervisor(settings)
-    return [run for run in store.read_runs(study_id) if run.id not in there]
+        store.studies.extend_epochs(study_id, epochs)
+        unchanged_ids = set()
+    store.studies.extend(study_id, configs, now)
+    export_requests.renew_requests(settings, study_id)
+    spawn.ensure_supervisor(settings)
+    return [run for run in store.runs.read_all(study_id) if run.id not in unchanged_ids]
 
 
 def _require_room(configs: Sequence[RunConfig], settings: Settings) -> None:
-    """Nothing is queued that could not be written."""
-    supervisor_lives(settings)  # says now what would stand in the way of starting one
+    """Checks that the disk has room for the files of new runs.
+
+    Raises:
+        EngineError: the disk has too little room, or the supervisor could not be started.
+    """
+    spawn.require_startable(settings)
     budget = configs[0].budget
-    source = read_source(configs[0].data, settings)
-    pairs = packing.count_pairs(source, budget, settings)
-    packed = packing.bytes_to_pack(source, budget.px, settings)
-    disk.require_room(estimate(configs, pairs, {}, packed).disk_bytes, settings)
+    source = parse_source(configs[0].data, settings)
+    n_pairs = packing.count_pairs(source, budget, settings)
+    packed_bytes = packing.bytes_to_pack(source, budget.px, settings)
+    disk.require_room(
+        estimate(configs, n_pairs, {}, packed_bytes).disk_bytes,
+        settings.artifacts,
+        "This study",
+        "`python -m engine prune` frees room. Fewer runs or a smaller network need less; fewer "
+        "epochs do not.",
+    )
 
 
 def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunState:
-    """Stops a queued run at once and asks a running one to stop; asked again, it is killed.
+    """Stops a queued run at once, or asks a running one to stop; a second request kills it.
+
+    Returns:
+        The state of the run after the request.
 
     Raises:
         BadInputError: there is no such run, or it has ended already.
     """
-    run = store.read_run(run_id)
+    run = store.runs.read(run_id)
     if run.is_over:
         raise BadInputError(f"Run {run_id} is {run.state} already; there is nothing to cancel.")
-    state = store.request_stop(run_id, now)
-    if state == RunState.STOPPING:  # somebody must pass it on
+    state = store.jobs.request_run_stop(run_id, now)
+    if state == RunState.STOPPING:  # a supervisor sends the signal
         settings.require_writable_artifacts()
-        ensure_supervisor(settings)
+        spawn.ensure_supervisor(settings)
     return state
 
 
 def resume(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
-    """Queues a run that ended too early: it goes on from its newest checkpoint.
+    """Queues a run that ended too early; it continues from its newest checkpoint.
 
     Raises:
-        BadInputError: there is no such run, or it is done, or at work.
+        BadInputError: there is no such run, or it is done, queued or running.
     """
-    run = store.read_run(run_id)
-    if run.state == RunState.DONE:
-        raise BadInputError(
-            f"Run {run_id} is done. `python -m engine study --extend {run.study_id} --set "
-            f"epochs=N` trains its study further."
-        )
-    claim_artifacts(store, settings)
-    if not store.requeue(run_id, now):
-        raise BadInputError(f"Run {run_id} is {run.state}; there is nothing to resume.")
-    export_requests.wake(settings, run.study_id)
-    ensure_supervisor(settings)
+    further = (
+        "`python -m engine study --extend {study_id} --set epochs=N` trains its study further."
+    )
+    with _queueing_again(store, settings, run_id, further) as run:
+        if not store.jobs.requeue(run_id, now):
+            raise BadInputError(f"Run {run_id} is {run.state}; there is nothing to resume.")
 
 
 def retry(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
-    """Queues a run from the very beginning; what it recorded is removed.
+    """Deletes the results of a run that ended too early, and queues it from the beginning.
 
     Raises:
-        BadInputError: there is no such run, or it is done, or at work.
+        BadInputError: there is no such run, or it is done, queued or running.
     """
-    run = store.read_run(run_id)
+    repeated = (
+        "A retry would give equal results. `python -m engine clone {study_id}` repeats its study."
+    )
+    with _queueing_again(store, settings, run_id, repeated) as run:
+        if not run.state.is_finished():
+            raise BadInputError(f"Run {run_id} is {run.state}; stop it before it begins again.")
+        # Move the folder before the run is queued: the next attempt makes a new folder.
+        old_folder = _move_aside(run_id, settings)
+        if not store.runs.restart(run_id):
+            if old_folder is not None:
+                old_folder.rename(settings.run_dir(run_id))
+            raise BadInputError(f"Run {run_id} is running again; stop it before it begins again.")
+    _delete_folder(old_folder)
+
+
+@contextmanager
+def _queueing_again(
+    store: Store, settings: Settings, run_id: int, hint_if_done: str
+) -> Iterator[Run]:
+    """Checks that an ended run may be queued again; the block queues it.
+
+    After the block, the run is exported to MLflow again and a supervisor is running.
+
+    Args:
+        store: the store with the run.
+        settings: the settings of the installation.
+        run_id: the run.
+        hint_if_done: a sentence for the error if the run is done; `{study_id}` is filled in.
+
+    Raises:
+        BadInputError: there is no such run, or it is done.
+    """
+    run = store.runs.read(run_id)
     if run.state == RunState.DONE:
-        raise BadInputError(
-            f"Run {run_id} is done, and would come out the same. `python -m engine clone "
-            f"{run.study_id}` repeats its study."
-        )
-    claim_artifacts(store, settings)
-    if not run.state.is_finished():
-        raise BadInputError(f"Run {run_id} is {run.state}; stop it before it begins again.")
-    # Out of the way before it is queued: the next attempt finds a folder of its own.
-    old = _set_aside(run_id, settings)
-    if not store.restart_run(run_id):
-        if old is not None:
-            old.rename(settings.run_dir(run_id))
-        raise BadInputError(f"Run {run_id} is at work again; stop it before it begins anew.")
-    export_requests.wake(settings, run.study_id)
-    ensure_supervisor(settings)
-    _remove(old)
+        raise BadInputError(f"Run {run_id} is done. {hint_if_done.format(study_id=run.study_id)}")
+    installation.claim_artifacts(store, settings)
+    yield run
+    export_requests.renew_requests(settings, run.study_id)
+    spawn.ensure_supervisor(settings)
 
 
 def move_to_front(store: Store, run_id: int) -> None:
-    """Lets a queued run be the next.
+    """Moves a queued run to the front of the queue.
 
     Raises:
-        BadInputError: there is no such run, or it does not wait.
+        BadInputError: there is no such run, or it is not queued.
     """
-    run = store.read_run(run_id)
-    if not store.move_to_front(run_id):
+    run = store.runs.read(run_id)
+    if not store.jobs.move_to_front(run_id):
         raise BadInputError(f"Run {run_id} is {run.state}; only queued runs can be moved.")
 
 
 def delete(store: Store, settings: Settings, run_ids: Sequence[int]) -> list[int]:
-    """Removes runs, rows and files together; a study goes with its last run.
+    """Deletes the rows and files of runs; a study is deleted with its last run.
 
     Returns:
-        The runs that are gone.
+        The runs that were deleted.
 
     Raises:
-        BadInputError: one of them is queued or at work; nothing has been removed.
+        BadInputError: one of the runs is queued or running; nothing was deleted.
     """
-    busy = [it for it in run_ids if not store.read_run(it).state.is_finished()]
-    if busy:
-        raise BadInputError(
-            f"Run {busy[0]} is {store.read_run(busy[0]).state}: stop it before it is deleted."
-        )
-    claim_artifacts(store, settings)
-    gone = store.delete_runs(run_ids)
-    for run_id in gone:
-        _remove(_set_aside(run_id, settings))
-    return gone
+    for run in [store.runs.read(run_id) for run_id in run_ids]:
+        if not run.state.is_finished():
+            raise BadInputError(f"Run {run.id} is {run.state}: stop it before it is deleted.")
+    installation.claim_artifacts(store, settings)
+    deleted_ids = store.runs.delete(run_ids)
+    for run_id in deleted_ids:
+        _delete_folder(_move_aside(run_id, settings))
+    return deleted_ids
 
 
-def _set_aside(run_id: int, settings: Settings) -> Path | None:
-    """Renames a run's folder to what is in nobody's way; `prune` finds it if it remains."""
+def _move_aside(run_id: int, settings: Settings) -> Path | None:
+    """Renames a run's folder, so that it can be deleted; `prune` finds it if it remains.
+
+    Returns:
+        The new path; None if the run has no folder.
+    """
     folder = settings.run_dir(run_id)
     if not folder.exists():
         return None
-    aside = folder.with_name(f"{disk.ASIDE}{folder.name}-{secrets.token_hex(4)}")
-    return folder.rename(aside)
+    name = f"{disk.PENDING_DELETE_PREFIX}{folder.name}-{secrets.token_hex(4)}"
+    return folder.rename(folder.with_name(name))
 
 
-def _remove(folder: Path | None) -> None:
+def _delete_folder(folder: Path | None) -> None:
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def probe_subject(configs: Sequence[RunConfig]) -> str:
-    """What is measured for some configs, as JSON: one of each kind of work."""
-    kinds = {work_of(it): it.model_copy(update={"seed": 0}) for it in configs}
-    return json.dumps([it.model_dump(mode="json") for it in kinds.values()])
+    """Returns the subject of a speed probe, as JSON: one config of each workload."""
+    subjects = {workload_key(config): config.model_copy(update={"seed": 0}) for config in configs}
+    return json.dumps([config.model_dump(mode="json") for config in subjects.values()])
 
 
 def submit_probe(
     store: Store, settings: Settings, configs: Sequence[RunConfig], now: datetime
 ) -> Job:
-    """Queues measuring the speed of each kind of work among the configs."""
-    settings.require_writable_artifacts()
-    supervisor_lives(settings)
-    job = store.add_job("probe", probe_subject(configs), now)
-    ensure_supervisor(settings)
-    return job
+    """Queues a speed probe of each workload of some configs."""
+    return _submit_job(store, settings, "probe", probe_subject(configs), now)
 
 
-def submit_check(store: Store, settings: Settings, source: str, now: datetime) -> Job:
-    """Queues a look at a source; asked for twice, it is done once.
+def submit_scan(store: Store, settings: Settings, source: str, now: datetime) -> Job:
+    """Queues the scan of a source; an unfinished scan of this source is returned instead.
 
     Raises:
         BadInputError: there is no such source.
     """
-    text = read_source(source, settings).text
+    return _submit_job(store, settings, "check", parse_source(source, settings).text, now)
+
+
+def _submit_job(
+    store: Store, settings: Settings, kind: JobKind, subject: str, now: datetime
+) -> Job:
     settings.require_writable_artifacts()
-    supervisor_lives(settings)
-    job = store.add_job("check", text, now)
-    ensure_supervisor(settings)
+    spawn.require_startable(settings)
+    job = store.jobs.add(kind, subject, now)
+    spawn.ensure_supervisor(settings)
     return job
 
 
 def cancel_job(store: Store, settings: Settings, job_id: int, now: datetime) -> None:
-    """Stops a job that is queued; asks one that is running to stop."""
-    store.request_job_stop(job_id, now)
-    ensure_supervisor(settings)
-
-
-def reap(
-    store: Store,
-    now: datetime,
-    returncodes: Mapping[str, int | None] | None = None,
-    unheard_s: Mapping[str, float] | None = None,
-) -> None:
-    """Ends the jobs whose process is gone, with the reason as far as it can be known.
-
-    Args:
-        store: where the jobs are.
-        now: the present moment.
-        returncodes: token -> what its process returned, for the children of the caller; None while
-            it has not. Only its parent knows how a process ended, so it alone judges it.
-        unheard_s: token -> for how long its heartbeat has not changed before the caller's eyes:
-            what jobs on other hosts are judged by, whatever the clocks of the two say.
-    """
-    children, silent = returncodes or {}, unheard_s or {}
-    for job in store.read_jobs(RunState.RUNNING, RunState.STOPPING):
-        token = str(job.token)
-        returncode = children.get(token)
-        if returncode is None and (token in children or not _is_gone(job, silent.get(token, 0.0))):
-            continue
-        state, reason = _verdict(job, returncode)
-        by_signal = returncode is None or returncode < 0
-        # The worker may have ended the job itself since the list was read.
-        with suppress(LostJobError):
-            is_claiming = returncode is None and processes.has_role(job.process, CLAIMING)
-            if is_claiming or (returncode == KILLED and _is_waiting(job)):
-                store.give_back(job, now)  # lost before there was a worker
-            else:
-                store.finish_job(job, state, reason, now, may_retry=by_signal)
-
-
-def attend(store: Store, settings: Settings, now: datetime) -> None:
-    """For a reader who finds work and no supervisor: reaps, and starts one for what waits."""
-    unfinished = store.read_jobs(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
-    if not (unfinished or store.read_retries()) or supervisor_lives(settings):
-        return
-    reap(store, now)
-    ensure_supervisor(settings)
-
-
-def _is_gone(job: Job, unheard_s: float) -> bool:
-    if job.process is not None and processes.is_here(job.process):
-        return not processes.is_alive(job.process)
-    return unheard_s > UNHEARD_AFTER_S
-
-
-def _is_waiting(job: Job) -> bool:
-    """Whether it was submitted to a cluster and has not begun."""
-    return job.process is not None and processes.is_submitted(job.process)
-
-
-def _verdict(job: Job, returncode: int | None) -> tuple[RunState, str]:
-    if returncode is None:
-        if job.process is not None and not processes.is_here(job.process):
-            return RunState.CRASHED, f"nothing was heard from {job.host} for five minutes"
-        return RunState.CRASHED, "its process is gone; the machine or somebody ended it"
-    if _is_waiting(job):
-        return RunState.CRASHED, "the cluster ended it before it began; its log says why"
-    if returncode == KILLED:
-        return RunState.CRASHED, "killed by the system, probably out of memory"
-    if returncode < 0:
-        return RunState.CRASHED, f"its process was ended by signal {-returncode}"
-    return RunState.CRASHED, f"its process ended with code {returncode}; the log says more"
+    """Stops a queued job at once, or asks a running one to stop."""
+    store.jobs.request_stop(job_id, now)
+    spawn.ensure_supervisor(settings)

@@ -1,4 +1,4 @@
-"""From what was asked for to the runs of a study, checked before anything is stored. Torch-free."""
+"""Turns a request into the configs of a study's runs, and validates them before they are stored."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,20 @@ from pydantic import BaseModel, Field, ValidationError
 
 from engine import weights
 from engine.annotations import MAX_NAME, check_name, name_again
-from engine.config import MAX_SEEDS, Configuration, RunConfig, change, explain
+from engine.config import MAX_SEEDS_PER_STUDY, Configuration, RunConfig, change, explain
 from engine.data.packing import count_pairs, require_usable
-from engine.data.sources.registry import Source, read_source
+from engine.data.sources.interface import Source
+from engine.data.sources.registry import parse_source
 from engine.data.survey.survey import load_survey
 from engine.errors import BadInputError, MissingWeightsError
 from engine.metrics.catalog import CATALOG
 from engine.overrides import apply_settings
-from engine.presets import read_budget, read_configurations
+from engine.presets import get_budget, get_configurations
 from engine.records.comparison import RESULTS_FORMAT
 from engine.records.runs import Run, Study
 from engine.settings import Settings
 
-MAX_RUNS = 1000  # of a study that is repeated
+MAX_REPEATED_RUNS = 1000
 MAX_RESULTS_BYTES = 200 * 2**20
 
 
@@ -34,31 +35,29 @@ def plan_study(
     changes: Mapping[str, str],
     settings: Settings,
 ) -> list[RunConfig]:
-    """The runs of a study, checked as far as possible without starting anything.
+    """Plans a study from a budget, configurations and a number of seeds.
 
-    Feature weights are chosen here, so that they can be shown before Start.
+    Feature weights are resolved here, so that a form can show them before the study is submitted.
 
     Args:
-        source: where the pairs come from.
-        budget: a budget's name.
-        configurations: names of presets or a person's own, in the order they are compared.
-        seeds: how many; they are 0 .. seeds - 1.
-        changes: `--set` keys and values, applied to every run.
-        settings: where weights are looked for.
+        source: the source of the image pairs.
+        budget: the name of a budget.
+        configurations: names of presets, or configurations, in the order of the comparison.
+        seeds: the number of seeds; the seeds are 0 to `seeds - 1`.
+        changes: `--set` keys and values, which are applied to every run.
+        settings: the settings of the installation, which name the weights folders.
 
     Raises:
-        BadInputError: any of it is wrong; one sentence says what and the way out.
-        MissingWeightsError: chosen feature weights are not on this machine.
+        BadInputError: a value is invalid.
+        MissingWeightsError: feature weights are not on this machine.
     """
-    spent = read_budget(budget)
-    if not 1 <= seeds <= MAX_SEEDS:
-        raise BadInputError(f"seeds must be from 1 to {MAX_SEEDS}, not {seeds}.")
+    study_budget = get_budget(budget)
+    if not 1 <= seeds <= MAX_SEEDS_PER_STUDY:
+        raise BadInputError(f"seeds must be from 1 to {MAX_SEEDS_PER_STUDY}, not {seeds}.")
     configs = []
-    for configuration in read_configurations(configurations):
-        config = apply_settings(
-            RunConfig(data=source.text, configuration=configuration, budget=spent), changes
-        )
-        config = choose_weights(config, settings)
+    for configuration in get_configurations(configurations):
+        config = RunConfig(data=source.text, configuration=configuration, budget=study_budget)
+        config = resolve_weights(apply_settings(config, changes), settings)
         configs += [config.model_copy(update={"seed": seed}) for seed in range(seeds)]
     return check_runs(configs, source, settings)
 
@@ -72,46 +71,49 @@ class _RunPart(BaseModel):
 
 
 class _Results(BaseModel):
-    """What of a results.json is needed to repeat its study; the rest is for readers."""
+    """The parts of a results.json that are needed to repeat its study; others are ignored."""
 
     format: Annotated[int, Field(strict=True, ge=RESULTS_FORMAT, le=RESULTS_FORMAT)]
     study: _StudyPart
-    runs: Annotated[list[_RunPart], Field(min_length=1, max_length=MAX_RUNS)]
+    runs: Annotated[list[_RunPart], Field(min_length=1, max_length=MAX_REPEATED_RUNS)]
 
 
 def plan_repetition(path: Path, settings: Settings) -> tuple[list[RunConfig], str]:
-    """The runs of an exported study once more, and its name.
+    """Plans the repetition of an exported study.
 
-    What was `auto` is decided anew on this machine, feature weights excepted: a study that was
-    trained against one network is not silently repeated against another.
+    A setting with the value `auto` is resolved for this machine. Feature weights are an exception:
+    the repetition requires the weights that the study used.
+
+    Returns:
+        The configs, and the name of the repetition.
 
     Raises:
-        BadInputError: the file is not a results.json that this version reads.
-        MissingWeightsError: feature weights that it used are not on this machine.
+        BadInputError: the file is not a results.json of this version.
+        MissingWeightsError: feature weights that the study used are not on this machine.
     """
-    shown = str(path)[:200]
-    results = _read_results(path, shown)
-    configs = [choose_weights(run.config, settings) for run in results.runs]
-    if len({(it.configuration.name, it.seed) for it in configs}) < len(configs):
-        raise BadInputError(f"{shown} holds a run twice.")
-    if any(it.data != configs[0].data or it.budget != configs[0].budget for it in configs):
-        raise BadInputError(f"{shown} holds runs on different data or budgets.")
-    named = {it.configuration.name: it.configuration for it in configs}
-    if any(it.configuration != named[it.configuration.name] for it in configs):
-        raise BadInputError(f"{shown} gives one name to different configurations.")
+    file_name = str(path)[:200]
+    results = _load_results(path, file_name)
+    configs = [resolve_weights(run.config, settings) for run in results.runs]
+    if len({(config.configuration.name, config.seed) for config in configs}) < len(configs):
+        raise BadInputError(f"{file_name} holds a run twice.")
+    first = configs[0]
+    if any(config.data != first.data or config.budget != first.budget for config in configs):
+        raise BadInputError(f"{file_name} holds runs on different data or budgets.")
+    by_name = {config.configuration.name: config.configuration for config in configs}
+    if any(config.configuration != by_name[config.configuration.name] for config in configs):
+        raise BadInputError(f"{file_name} gives one name to different configurations.")
     name = name_again(results.study.name)
-    source = read_source(configs[0].data, settings)
-    return check_runs(configs, source, settings), check_name(name)
+    return check_runs(configs, parse_source(first.data, settings), settings), check_name(name)
 
 
 @dataclass(frozen=True)
 class Extension:
-    """What is added to a study; what is empty or None stays as it is.
+    """A request to extend a study; an empty value or None changes nothing.
 
     Attributes:
-        configurations: names of more of them.
-        seeds: how many each configuration has afterwards.
-        epochs: how many each run has afterwards, as it was typed.
+        configurations: names of configurations to add.
+        seeds: the number of seeds that each configuration has afterwards.
+        epochs: the number of epochs that each run has afterwards, as the user typed it.
     """
 
     configurations: Sequence[str] = ()
@@ -120,18 +122,23 @@ class Extension:
 
 
 def plan_extension(
-    study: Study, runs: Sequence[Run], wanted: Extension, settings: Settings
+    study: Study, runs: Sequence[Run], extension: Extension, settings: Settings
 ) -> list[RunConfig]:
-    """All runs that the study has when it is extended, those it has already among them.
+    """Plans the extension of a study.
+
+    Returns:
+        The configs of all runs that the study has afterwards, including its present runs.
 
     Raises:
-        BadInputError: nothing would be added, or what would be does not compare.
+        BadInputError: nothing would be added, or the new runs could not be compared with the
+            present runs.
+        MissingWeightsError: feature weights are not on this machine.
     """
-    if not wanted.configurations and wanted.seeds is None and wanted.epochs is None:
-        raise BadInputError("Say what to add: --configurations, --seeds N or --set epochs=N.")
+    if not extension.configurations and extension.seeds is None and extension.epochs is None:
+        raise BadInputError("Nothing to add: give --configurations, --seeds N or --set epochs=N.")
     budget = study.budget
-    if wanted.epochs is not None:
-        budget = change(budget, {"epochs": wanted.epochs})
+    if extension.epochs is not None:
+        budget = change(budget, {"epochs": extension.epochs})
         if budget.epochs <= study.budget.epochs:
             raise BadInputError(
                 f"epochs must be more than the {study.budget.epochs} that study {study.id} has, "
@@ -139,138 +146,151 @@ def plan_extension(
             )
         if budget.decay:
             raise BadInputError(
-                f"Study {study.id} lets its rates fall to 0 by its last epoch: more epochs would "
-                f"not be those of a longer study. `python -m engine clone {study.id} --set "
-                f"epochs={budget.epochs}` starts one."
+                f"The learning rates of study {study.id} fall to 0 by its last epoch: with more "
+                f"epochs its runs would differ from those of a longer study. `python -m engine "
+                f"clone {study.id} --set epochs={budget.epochs}` starts a longer study."
             )
-    known = {run.configuration: run.config for run in runs}
-    first = runs[0].config
-    for configuration in (
-        read_configurations(wanted.configurations) if wanted.configurations else ()
-    ):
-        added = first.model_copy(update={"configuration": configuration})
-        auto = change(added.execution, {"perceptual_features": "auto"})
-        added = choose_weights(added.model_copy(update={"execution": auto}), settings)
-        known.setdefault(configuration.name, added)
-    have = 1 + max(run.seed for run in runs)
-    seeds = have if wanted.seeds is None else wanted.seeds
-    if not have <= seeds <= MAX_SEEDS:
+    by_configuration = {run.configuration: run.config for run in runs}
+    names = extension.configurations
+    for configuration in get_configurations(names) if names else ():
+        # The weights that the present runs use need not be those of the new configuration.
+        config = runs[0].config.model_copy(update={"configuration": configuration})
+        execution = change(config.execution, {"perceptual_features": "auto"})
+        config = resolve_weights(config.model_copy(update={"execution": execution}), settings)
+        by_configuration.setdefault(configuration.name, config)
+    n_present = 1 + max(run.seed for run in runs)
+    n_seeds = n_present if extension.seeds is None else extension.seeds
+    if not n_present <= n_seeds <= MAX_SEEDS_PER_STUDY:
         raise BadInputError(
-            f"seeds must be from {have}, as study {study.id} has, to {MAX_SEEDS}, not {seeds}."
+            f"seeds must be from {n_present}, as study {study.id} has, to {MAX_SEEDS_PER_STUDY}, "
+            f"not {n_seeds}."
         )
     configs = [
         config.model_copy(update={"budget": budget, "seed": seed})
-        for config in known.values()
-        for seed in range(seeds)
+        for config in by_configuration.values()
+        for seed in range(n_seeds)
     ]
     if budget == study.budget and len(configs) == len(runs):
         raise BadInputError(
-            f"Study {study.id} has all of that. Add --configurations, --seeds N or --set epochs=N."
+            f"Study {study.id} has all of that. Give --configurations, --seeds N or --set "
+            "epochs=N with more than it has."
         )
-    return check_runs(configs, read_source(study.data, settings), settings)
+    return check_runs(configs, parse_source(study.data, settings), settings)
 
 
 def plan_clone(
     runs: Sequence[Run], changes: Mapping[str, str], settings: Settings
 ) -> list[RunConfig]:
-    """The runs of a study once more, with single values changed.
+    """Plans a copy of a study with changed settings.
+
+    Args:
+        runs: the runs of the study.
+        changes: `--set` keys and values, which are applied to every run.
+        settings: the settings of the installation.
 
     Raises:
-        BadInputError: a value is wrong, or feature weights that it used are not here.
+        BadInputError: a value is invalid.
+        MissingWeightsError: feature weights that the study used are not on this machine.
     """
-    configs = [choose_weights(apply_settings(run.config, changes), settings) for run in runs]
-    return check_runs(configs, read_source(configs[0].data, settings), settings)
+    configs = [resolve_weights(apply_settings(run.config, changes), settings) for run in runs]
+    return check_runs(configs, parse_source(configs[0].data, settings), settings)
 
 
-def _read_results(path: Path, shown: str) -> _Results:
+def _load_results(path: Path, file_name: str) -> _Results:
     try:
         if not path.is_file():
-            raise BadInputError(f"There is no file {shown}.")
+            raise BadInputError(f"There is no file {file_name}.")
         if path.stat().st_size > MAX_RESULTS_BYTES:
-            raise BadInputError(f"{shown} is larger than any results.json.")
+            raise BadInputError(f"{file_name} is larger than any results.json.")
         return _Results.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise BadInputError(f"{shown} cannot be read ({error.strerror}).") from error
+        raise BadInputError(f"{file_name} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
-        raise BadInputError(f"{shown} is no results.json: it is no text.") from error
+        raise BadInputError(f"{file_name} is no results.json: it is not text.") from error
     except ValidationError as error:
-        fault = error.errors()[0]
-        place = fault["loc"]
-        if len(place) > 1 and place[0] == "runs" and isinstance(place[1], int):
-            raise BadInputError(f"Run {place[1] + 1} of {shown}: {explain(error)}") from error
-        what = ".".join(map(str, place))
+        first_error = error.errors()[0]
+        location = first_error["loc"]
+        if len(location) > 1 and location[0] == "runs" and isinstance(location[1], int):
+            message = f"Run {location[1] + 1} of {file_name}: {explain(error)}"
+            raise BadInputError(message) from error
+        key = ".".join(map(str, location))
         raise BadInputError(
-            f"{shown} is no results.json of format {RESULTS_FORMAT}: "
-            f"{what + ': ' if what else ''}{fault['msg'][:120]}."
+            f"{file_name} is no results.json of format {RESULTS_FORMAT}: "
+            f"{key + ': ' if key else ''}{first_error['msg'][:120]}."
         ) from error
 
 
 def check_runs(configs: list[RunConfig], source: Source, settings: Settings) -> list[RunConfig]:
-    """The runs of one study, or `BadInputError` with what stands in the way of starting them."""
+    """Validates the configs of one study's runs; returns them unchanged.
+
+    Raises:
+        BadInputError: a run could not be trained on the source, or not on this machine.
+    """
     budget = configs[0].budget
     for config in configs:
         if config.execution.keep_maps == "on" and config.budget.jitter:
             raise BadInputError(
-                f"keep_maps=on needs jitter=0, not {config.budget.jitter}: maps that are made once "
-                "are those of pictures that are not shifted."
+                f"keep_maps=on needs jitter=0, not {config.budget.jitter}: feature maps that are "
+                "computed once belong to images that are not shifted."
             )
-    wanted = {config.execution.compile for config in configs}
-    if "on" in wanted and not (shutil.which("cc") or shutil.which("gcc")):
+    is_compiled = any(config.execution.compile == "on" for config in configs)
+    if is_compiled and not (shutil.which("cc") or shutil.which("gcc")):
         raise BadInputError(
             "compile=on needs a C compiler and there is none (cc, gcc): install one, for example "
-            "`apt-get install gcc`, or leave compile at auto."
+            "`apt-get install gcc`, or set compile=auto."
         )
-    source.require_sound()
-    known = load_survey(source, settings)
-    if known is not None:
-        require_usable(source, known.names, known.unusable)
-    counts = count_pairs(source, budget, settings)
-    if empty := [split for split, count in counts.items() if not count]:
+    source.require_valid()
+    survey = load_survey(source, settings)
+    if survey is not None:
+        require_usable(source, survey.names, survey.unusable)
+    n_pairs = count_pairs(source, budget, settings)
+    if empty_splits := [split for split, count in n_pairs.items() if not count]:
         raise BadInputError(
-            f"No pair of {source.title} falls into {' or '.join(empty)} (train {counts['train']}, "
-            f"val {counts['val']}, test {counts['test']}): use more pairs, or put some into "
-            "folders named train, val and test."
+            f"No pair of {source.title} falls into {' or '.join(empty_splits)} (train "
+            f"{n_pairs['train']}, val {n_pairs['val']}, test {n_pairs['test']}): use more pairs, "
+            "or put some into folders named train, val and test."
         )
-    if budget.batch > counts["train"]:
+    if budget.batch > n_pairs["train"]:
         raise BadInputError(
-            f"batch must be at most {counts['train']}, the number of training pairs, not "
+            f"batch must be at most {n_pairs['train']}, the number of training pairs, not "
             f"{budget.batch}."
         )
     if budget.jitter >= budget.px:
         raise BadInputError(f"jitter must be less than px ({budget.px}), not {budget.jitter}.")
     if budget.output == "lab_ab" and source.source_label != "grey":
         raise BadInputError(
-            "output=lab_ab keeps the grey of photographs and adds colour; the source of "
-            f"{source.title} is a {source.source_label}. Use photos:PATH, or output=rgb."
+            "output=lab_ab keeps the grey values of photographs and adds colours, but the source "
+            f"of {source.title} is a {source.source_label}. Use photos:PATH or output=rgb."
         )
     return configs
 
 
-def choose_weights(config: RunConfig, settings: Settings) -> RunConfig:
-    """The run with the feature weights it will use, where it uses any.
+def resolve_weights(config: RunConfig, settings: Settings) -> RunConfig:
+    """Resolves the pretrained weights of a run to names of files; "none" if it uses none.
 
     Raises:
-        MissingWeightsError: the checkpoint is to be chosen by a network that is not here.
+        MissingWeightsError: weights of the perceptual term, of the encoder or of the metric that
+            chooses the checkpoint are not on this machine.
     """
-    judge = CATALOG[config.budget.choose_by].network
-    if judge and weights.find(judge, settings) is None:
+    network = CATALOG[config.budget.choose_by].network
+    if network and weights.find(network, settings) is None:
         raise MissingWeightsError(
-            f"choose_by={config.budget.choose_by} cannot be measured: {weights.absence(judge)}."
+            f"choose_by={config.budget.choose_by} cannot be measured: "
+            f"{weights.missing_message(network)}."
         )
-    asked, chosen = config.execution, {}
-    if "perceptual" in config.configuration.recipe.names:
-        network = weights.resolve_perceptual(asked.perceptual_features, settings)
-        chosen["perceptual_features"] = network
-    else:
-        chosen["perceptual_features"] = "none"
-    if config.budget.generator == "resnet18_unet":
-        start = weights.resolve_encoder(asked.encoder_weights, settings)
-        chosen["encoder_weights"] = start
-    else:
-        chosen["encoder_weights"] = "none"
-    return config.model_copy(update={"execution": change(asked, chosen)})
+    execution = config.execution
+    resolved = {"perceptual_features": "none", "encoder_weights": "none"}
+    if config.configuration.recipe.needs_features:
+        resolved["perceptual_features"] = weights.resolve_perceptual_features(
+            execution.perceptual_features, settings
+        )
+    if config.budget.has_encoder:
+        resolved["encoder_weights"] = weights.resolve_encoder_weights(
+            execution.encoder_weights, settings
+        )
+    return config.model_copy(update={"execution": change(execution, resolved)})
 
 
 def default_name(source: Source, budget: str) -> str:
-    """What a study is called when nobody says: data and budget."""
+    """Returns the name of a study for which the user gave no name."""
     return f"{source.title[: MAX_NAME // 2]} {budget}"

@@ -1,6 +1,6 @@
-"""Tells a webhook that a study has ended. Torch-free.
+"""Posts a message to a webhook when a study has ended.
 
-What is posted is JSON with a sentence under `text`, which chat services show as it is.
+The message is JSON; its key `text` holds a sentence, which chat services display.
 """
 
 import http.client
@@ -14,15 +14,15 @@ from typing import Any
 from engine.records.runs import Run, Study
 
 TIMEOUT_S = 10.0
-PAUSES_S = (0.0, 2.0, 10.0)  # before each try
+PAUSES_S = (0.0, 2.0, 10.0)  # before each attempt
 
 
-def describe(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
-    """What there is to say of a study that has ended."""
+def build_message(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
+    """Builds the message about a study that has ended."""
     counts = Counter(str(run.state) for run in runs)
-    parts = ", ".join(f"{count} {state}" for state, count in counts.items())
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
     return {
-        "text": f"Study {study.id}, {study.name}, has ended: {parts}.",
+        "text": f"Study {study.id}, {study.name}, has ended: {summary}.",
         "study": study.id,
         "name": study.name,
         "states": dict(counts),
@@ -39,18 +39,27 @@ def describe(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def post(webhook: str, about: Mapping[str, Any], pauses_s: Sequence[float] = PAUSES_S) -> bool:
-    """Posts it, some times over if need be; whether it was taken. Says so where it was not."""
-    body = json.dumps(about).encode()
+def post(url: str, message: Mapping[str, Any], pauses_s: Sequence[float] = PAUSES_S) -> bool:
+    """Posts a message, with one attempt after each pause; logs an error if all attempts fail.
+
+    Args:
+        url: the address of the webhook.
+        message: the result of `build_message`.
+        pauses_s: the seconds to wait before each attempt.
+
+    Returns:
+        Whether the webhook accepted the message.
+    """
+    body = json.dumps(message).encode()
     headers = {"Content-Type": "application/json", "User-Agent": "chromabench"}
-    fault = ""
+    last_error = ""
     for pause in pauses_s:
         time.sleep(pause)
         try:
-            request = urllib.request.Request(webhook, body, headers)
+            request = urllib.request.Request(url, body, headers)
             with urllib.request.urlopen(request, timeout=TIMEOUT_S):
                 return True
         except (OSError, http.client.HTTPException, ValueError) as error:
-            fault = str(error)
-    print(f"the webhook was not told of study {about['study']}: {fault}", flush=True)
+            last_error = str(error)
+    print(f"could not post the end of study {message['study']}: {last_error}", flush=True)
     return False

@@ -1,12 +1,12 @@
-"""Everything that cannot be made again, in a folder: the database and the files it speaks of.
+"""Backs up and restores a SQLite database with the files that it records.
 
-Consistent while runs write: the database is a snapshot, and the files are those that the snapshot
-names. What can be made again, packed pairs and weights, is left out. Torch-free.
+A backup is consistent while runs write: it holds a snapshot of the database and the files that the
+snapshot names. Packed pairs and weights are not backed up, since they can be made again.
 """
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,31 +15,33 @@ from typing import Any
 
 from filelock import Timeout
 
+from engine.data.sources.exclusions import exclusions_dir
 from engine.errors import BadInputError, EngineError, StoreError
-from engine.jobs import spawn
+from engine.jobs import installation, spawn
+from engine.jobs.reaping import process_of
 from engine.records.runs import RunState
 from engine.settings import Settings
-from engine.store import Store, check_address, database_path
-from engine.system import processes
+from engine.store import Store, check_address, database_path, run_files
 from engine.system.files import replacing_folder
 
 FORMAT = 1
-ROUNDS = 5  # snapshots until no checkpoint vanished while it was copied
-DATABASE, FILES, ABOUT = "runs.db", "artifacts", "backup.json"
-AT_WORK = "A supervisor is at work. Stop the runs; it leaves a minute after the last one."
-LEFT_OUT = "data/left-out"  # what a person chose to leave out of a source
+MAX_SNAPSHOTS = 5
+DATABASE_FILE, FILES_FOLDER, MANIFEST_FILE = "runs.db", "artifacts", "backup.json"
+SUPERVISOR_IS_RUNNING = (
+    "A supervisor is running. Stop the runs; it exits a minute after the last run has ended."
+)
 
-OnFile = Callable[[str], None]
+FileCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Backup:
-    """What a backup holds.
+    """The content of a backup.
 
     Attributes:
-        runs: how many.
-        files: how many.
-        absent: recorded files that were not on the disk any more.
+        runs: the number of runs.
+        files: the number of files.
+        absent: recorded files that were not on the disk.
     """
 
     runs: int
@@ -47,224 +49,260 @@ class Backup:
     absent: tuple[str, ...]
 
 
-def back_up(store: Store, settings: Settings, to: Path, now: datetime, on_file: OnFile) -> Backup:
-    """Writes a backup into a new folder; it appears when it is whole.
+def back_up(
+    store: Store, settings: Settings, to: Path, now: datetime, on_file: FileCallback
+) -> Backup:
+    """Writes a backup into a new folder, which appears when the backup is complete.
 
     Args:
-        store: the database.
-        settings: where the files are.
-        to: the folder.
-        now: the moment, noted in the backup.
-        on_file: told each file.
+        store: the store to back up.
+        settings: the settings of the installation, which name the artifacts folder.
+        to: the new folder.
+        now: the time of the backup, which is stored in it.
+        on_file: called with the name of each file before it is copied.
 
     Raises:
-        BadInputError: the folder exists or is among the artifacts, or the database is not a file.
+        BadInputError: the new folder exists or is inside the artifacts folder, or the database is
+            not a SQLite database.
         EngineError: the folder cannot be written.
     """
-    _require_file(settings)
+    _require_sqlite(settings)
     if to.exists():
         raise BadInputError(f"{to} exists already; name a new folder.")
     if to.is_relative_to(settings.artifacts):
-        raise BadInputError(f"{to} is inside the artifacts folder, whose files it is to keep safe.")
+        raise BadInputError(f"{to} is inside the artifacts folder, which is to be backed up.")
     try:
-        return _write(store, settings, to, now, on_file)
+        return _write_backup(store, settings, to, now, on_file)
     except OSError as error:
         raise EngineError(f"The backup could not be written to {to} ({error.strerror}).") from error
 
 
-def _write(store: Store, settings: Settings, to: Path, now: datetime, on_file: OnFile) -> Backup:
+def _write_backup(
+    store: Store, settings: Settings, to: Path, now: datetime, on_file: FileCallback
+) -> Backup:
     with replacing_folder(to) as folder:
-        for _ in range(ROUNDS):
-            (folder / DATABASE).unlink(missing_ok=True)
-            store.snapshot(folder / DATABASE)
-            with closing(Store(f"sqlite:///{folder / DATABASE}")) as snapshot:
-                runs = len(snapshot.read_runs())
-                recorded = {**dict(_recorded(snapshot)), **dict(_others(snapshot, settings))}
-            absent, vanished = _copy(recorded, settings, folder / FILES, on_file)
-            if not vanished:
+        for _ in range(MAX_SNAPSHOTS):
+            (folder / DATABASE_FILE).unlink(missing_ok=True)
+            store.snapshot(folder / DATABASE_FILE)
+            with closing(Store(f"sqlite:///{folder / DATABASE_FILE}")) as snapshot:
+                n_runs = len(snapshot.runs.read_all())
+                is_checkpoint = _files_to_copy(snapshot, settings)
+            absent = _copy_missing(list(is_checkpoint), settings, folder / FILES_FOLDER, on_file)
+            # A run needs its checkpoints to continue. If one was deleted after the snapshot, a
+            # newer snapshot names its successor.
+            if not any(is_checkpoint[name] for name in absent):
                 break
-        copied = [it for it in (folder / FILES).rglob("*") if it.is_file()]
-        about = {"format": FORMAT, "made_at": now.isoformat(), "runs": runs, "absent": absent}
-        (folder / ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
-        for left in folder.glob(f"{DATABASE}-*"):  # the snapshot's own log, empty by now
-            left.unlink()
-    return Backup(runs, len(copied), tuple(absent))
+        n_files = sum(path.is_file() for path in (folder / FILES_FOLDER).rglob("*"))
+        manifest = {"format": FORMAT, "made_at": now.isoformat(), "runs": n_runs, "absent": absent}
+        (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        for log in folder.glob(f"{DATABASE_FILE}-*"):  # empty: the snapshot was closed
+            log.unlink()
+    return Backup(n_runs, n_files, tuple(absent))
 
 
-def restore(settings: Settings, source: Path, now: datetime, on_file: OnFile) -> Path | None:
-    """Puts a backup in place; what was there before is moved aside, not removed.
+def restore(settings: Settings, source: Path, now: datetime, on_file: FileCallback) -> Path | None:
+    """Restores a backup; the present database and files are moved aside, not deleted.
 
-    Everything is copied and checked beside its place first; then names are exchanged. No
-    supervisor can start meanwhile.
+    All files are copied and checked in temporary places; then files are renamed. The lock of the
+    supervisor is held, so that no supervisor can start in the meantime.
 
     Args:
-        settings: where to.
-        source: the folder of a backup.
-        now: the moment, which names what is moved aside.
-        on_file: told each file.
+        settings: the settings of the installation to restore.
+        source: the folder of the backup.
+        now: the current time; it is part of the names of the old database and files.
+        on_file: called with the name of each file before it is copied.
 
     Returns:
-        Where the database of before is now; None where there was none.
+        The new path of the old database; None if there was none.
 
     Raises:
-        BadInputError: that is no backup, or the database is not a file.
-        EngineError: runs are at work, or the backup cannot be used; nothing has changed.
+        BadInputError: the folder is not a complete backup, or the database is not a SQLite
+            database; nothing has changed.
+        EngineError: jobs are running, or the backup cannot be used; nothing has changed.
     """
     require_restorable(settings, source)
     settings.require_writable_artifacts()
     lock = spawn.supervisor_lock(settings)
     try:
         with lock.acquire(timeout=0):
-            return _restore(settings, source, now, on_file)
+            return _restore_locked(settings, source, now, on_file)
     except Timeout as error:
-        raise EngineError(AT_WORK) from error
+        raise EngineError(SUPERVISOR_IS_RUNNING) from error
 
 
-def _restore(settings: Settings, source: Path, now: datetime, on_file: OnFile) -> Path | None:
+def _restore_locked(
+    settings: Settings, source: Path, now: datetime, on_file: FileCallback
+) -> Path | None:
     stamp = now.strftime("%Y%m%d-%H%M%S")
     database = database_path(settings.database_url)
-    _require_rest(settings, database)
+    _require_no_running_jobs(settings, database)
     database.parent.mkdir(parents=True, exist_ok=True)
-    arriving = database.with_name(f"{database.name}.arriving-{stamp}")
-    files = settings.artifacts / f".arriving-{stamp}"
+    new_database = database.with_name(f"{database.name}.arriving-{stamp}")
+    new_files = settings.artifacts / f".arriving-{stamp}"
     try:
-        for path in sorted((source / FILES).rglob("*")):
+        for path in sorted((source / FILES_FOLDER).rglob("*")):
             if path.is_file():
-                name = path.relative_to(source / FILES)
+                name = path.relative_to(source / FILES_FOLDER)
                 on_file(name.as_posix())
-                (files / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, files / name)
-        shutil.copy2(source / DATABASE, arriving)
-        installation = _settle(settings, source, arriving, files, now)
-        return _exchange(settings, arriving, files, installation, stamp)
+                (new_files / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, new_files / name)
+        shutil.copy2(source / DATABASE_FILE, new_database)
+        installation_id = _prepare_database(settings, source, new_database, new_files, now)
+        return _swap_in(settings, new_database, new_files, installation_id, stamp)
     finally:
-        shutil.rmtree(files, ignore_errors=True)
-        for left in database.parent.glob(f"{arriving.name}*"):
-            left.unlink()
+        shutil.rmtree(new_files, ignore_errors=True)
+        for temporary in database.parent.glob(f"{new_database.name}*"):
+            temporary.unlink()
 
 
-def _settle(settings: Settings, source: Path, arriving: Path, files: Path, now: datetime) -> str:
-    """Brings the arriving database up to date and checks its files; returns its identity."""
-    marker = settings.artifacts / spawn.MARKER
-    mine = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
+def _prepare_database(
+    settings: Settings, source: Path, new_database: Path, new_files: Path, now: datetime
+) -> str:
+    """Checks the files of a copied database and detaches its running jobs.
+
+    Returns:
+        The installation id of the copied database.
+    """
+    present_id = installation.load_marker(settings)
     try:
-        with closing(Store(f"sqlite:///{arriving}")) as store:
-            absent = set(_read_about(source)["absent"])
-            lost = [
-                it for it, _ in _recorded(store) if it not in absent and not (files / it).exists()
+        with closing(Store(f"sqlite:///{new_database}")) as store:
+            absent = set(_load_manifest(source)["absent"])
+            run_ids = [run.id for run in store.runs.read_all()]
+            recorded = [file.path for file in run_files.recorded_files(store, run_ids)]
+            missing = [
+                name for name in recorded if name not in absent and not (new_files / name).exists()
             ]
-            if lost:
+            if missing:
                 raise BadInputError(
-                    f"{source} is not whole: {len(lost)} files that it should have are missing, "
-                    f"{lost[0]} for one."
+                    f"{source} is not complete: {len(missing)} of its files are missing, for "
+                    f"example {missing[0]}."
                 )
-            store.settle_elsewhere(store.read_installation() != mine, now)
-            return store.read_installation()
+            is_copy = store.machines.read_installation_id() != (present_id or "")
+            store.jobs.detach_running(is_copy, now)
+            return store.machines.read_installation_id()
     except StoreError as error:
-        reason = str(error).replace(str(arriving), str(source / DATABASE))
+        reason = str(error).replace(str(new_database), str(source / DATABASE_FILE))
         raise EngineError(f"The backup cannot be used: {reason}") from error
 
 
-def _exchange(
-    settings: Settings, arriving: Path, files: Path, installation: str, stamp: str
+def _swap_in(
+    settings: Settings, new_database: Path, new_files: Path, installation_id: str, stamp: str
 ) -> Path | None:
-    """Old names aside, new names in; an error takes back what was done."""
+    """Renames the old files and then the new ones; after an error, undoes the renames.
+
+    Returns:
+        The new path of the old database; None if there was none.
+    """
     database, runs = database_path(settings.database_url), settings.artifacts / "runs"
-    moves: list[tuple[Path, Path]] = []
-    for part in ("", "-wal", "-shm"):  # a log that stayed would be replayed onto the new file
-        old = database.with_name(f"{database.name}{part}")
-        aside = database.with_name(f"{database.name}.before-{stamp}{part}")
-        moves += [(old, aside)] if old.exists() else []
-    moves += [(runs, runs.with_name(f"runs.before-{stamp}"))] if runs.exists() else []
-    moves += [(files / "runs", runs)] if (files / "runs").exists() else []
-    moves.append((arriving, database))
+    old_database = database.with_name(f"{database.name}.before-{stamp}")
+    renames: list[tuple[Path, Path]] = []
+    # SQLite would replay an old write-ahead log onto the new file.
+    for suffix in ("", "-wal", "-shm"):
+        path = database.with_name(f"{database.name}{suffix}")
+        if path.exists():
+            renames.append((path, old_database.with_name(f"{old_database.name}{suffix}")))
+    if runs.exists():
+        renames.append((runs, runs.with_name(f"runs.before-{stamp}")))
+    if (new_files / "runs").exists():
+        renames.append((new_files / "runs", runs))
+    renames.append((new_database, database))
     done = []
     try:
-        for old, new in moves:
-            old.rename(new)
-            done.append((old, new))
+        for before, after in renames:
+            before.rename(after)
+            done.append((before, after))
     except OSError as error:
-        for old, new in reversed(done):
-            new.rename(old)
+        for before, after in reversed(done):
+            after.rename(before)
         raise EngineError(f"The backup could not be put in place ({error}).") from error
-    (settings.artifacts / spawn.MARKER).write_text(installation, encoding="utf-8")
-    if (files / LEFT_OUT).exists():
-        shutil.copytree(files / LEFT_OUT, settings.artifacts / LEFT_OUT, dirs_exist_ok=True)
-    aside = database.with_name(f"{database.name}.before-{stamp}")
-    return aside if aside.exists() else None
+    installation.write_marker(settings, installation_id)
+    new_exclusions = new_files / settings.relative(exclusions_dir(settings))
+    if new_exclusions.exists():
+        shutil.copytree(new_exclusions, exclusions_dir(settings), dirs_exist_ok=True)
+    return old_database if old_database.exists() else None
 
 
 def require_restorable(settings: Settings, source: Path) -> None:
-    """Raises `EngineError` unless the folder is a backup that could be put in place here now."""
-    _require_file(settings)
-    if not (source / DATABASE).is_file() or not (source / ABOUT).is_file():
-        raise BadInputError(f"{source} is no backup: it has no {DATABASE} and {ABOUT}.")
-    _read_about(source)
-    if spawn.supervisor_lives(settings):
-        raise EngineError(AT_WORK)
+    """Checks that a folder is a backup, and that it can be restored now.
+
+    Raises:
+        BadInputError: the folder is not a backup of this version.
+        EngineError: a supervisor is running.
+    """
+    _require_sqlite(settings)
+    if not (source / DATABASE_FILE).is_file() or not (source / MANIFEST_FILE).is_file():
+        raise BadInputError(
+            f"{source} is no backup: it has no {DATABASE_FILE} or no {MANIFEST_FILE}."
+        )
+    _load_manifest(source)
+    if spawn.is_supervisor_running(settings):
+        raise EngineError(SUPERVISOR_IS_RUNNING)
 
 
-def _read_about(source: Path) -> dict[str, Any]:
+def _load_manifest(source: Path) -> dict[str, Any]:
     try:
-        about: dict[str, Any] = json.loads((source / ABOUT).read_text(encoding="utf-8"))
-        known, absent = about["format"], about["absent"]
+        manifest: dict[str, Any] = json.loads((source / MANIFEST_FILE).read_text(encoding="utf-8"))
+        version, absent = manifest["format"], manifest["absent"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{source / ABOUT} is not that of a backup.") from error
-    if known != FORMAT or not isinstance(absent, list):
-        raise BadInputError(f"{source} is a backup of format {known}; this version reads {FORMAT}.")
-    return about
+        raise BadInputError(f"{source / MANIFEST_FILE} does not describe a backup.") from error
+    if version != FORMAT or not isinstance(absent, list):
+        raise BadInputError(
+            f"{source} is a backup of format {version}; this version reads format {FORMAT}."
+        )
+    return manifest
 
 
-def _require_file(settings: Settings) -> None:
+def _require_sqlite(settings: Settings) -> None:
     if check_address(settings.database_url) != "sqlite":
         raise BadInputError(
-            "The database is PostgreSQL's: `pg_dump` backs it up, and a copy of "
-            f"{settings.artifacts / 'runs'} the files."
+            "The database is a PostgreSQL database: back it up with `pg_dump`, and copy its files "
+            f"from {settings.artifacts / 'runs'}."
         )
 
 
-def _require_rest(settings: Settings, database: Path) -> None:
-    """No process may be at work; a database that cannot be read is what restoring is for."""
+def _require_no_running_jobs(settings: Settings, database: Path) -> None:
+    """Checks that no process of the present database is alive.
+
+    A database that cannot be read is accepted, since a restore may be meant to replace it.
+
+    Raises:
+        EngineError: jobs are running.
+    """
     if not database.exists():
         return
     try:
         with closing(Store(settings.database_url)) as store:
-            busy = store.read_jobs(RunState.RUNNING, RunState.STOPPING)
+            active = store.jobs.read_all(RunState.RUNNING, RunState.STOPPING)
     except StoreError:
         return
-    alive = [it for it in busy if it.process is not None and processes.is_alive(it.process)]
-    if alive:
-        raise EngineError(f"{len(alive)} jobs are at work; stop them before restoring.")
+    processes = [process_of(job) for job in active]
+    n_alive = sum(process is not None and process.is_alive() for process in processes)
+    if n_alive:
+        raise EngineError(f"{n_alive} jobs are running; stop them before restoring.")
 
 
-def _recorded(store: Store) -> Iterator[tuple[str, bool]]:
-    """Every file that the database speaks of, and whether the run could not go on without it."""
-    runs = [run.id for run in store.read_runs()]
-    for run_id in runs:
-        for saved in store.read_checkpoints(run_id):
-            yield saved.path, True
-    for sample in store.read_samples(runs):
-        for name in (sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail):
-            yield name, False
-    for split in ("val", "test"):
-        for made in store.read_predictions(runs, split):
-            yield made.path, False
+def _files_to_copy(snapshot: Store, settings: Settings) -> Mapping[str, bool]:
+    """Returns the path of each file of a backup -> whether it is a checkpoint.
 
-
-def _others(store: Store, settings: Settings) -> Iterator[tuple[str, bool]]:
-    """Logs, and lists of what was left out of sources, as far as there are any."""
-    logs = [spawn.log_path(run.id, settings) for run in store.read_runs()]
-    for path in (*logs, *sorted((settings.artifacts / LEFT_OUT).glob("*.txt"))):
+    These are the recorded files of all runs, and the existing logs and lists of excluded files.
+    Paths are relative to the artifacts folder.
+    """
+    run_ids = [run.id for run in snapshot.runs.read_all()]
+    recorded = run_files.recorded_files(snapshot, run_ids)
+    is_checkpoint = {file.path: file.kind == "checkpoint" for file in recorded}
+    logs = [run_files.log_path(run_id, settings) for run_id in run_ids]
+    for path in (*logs, *sorted(exclusions_dir(settings).glob("*.txt"))):
         if path.exists():
-            yield settings.relative(path), False
+            is_checkpoint[settings.relative(path)] = False
+    return is_checkpoint
 
 
-def _copy(
-    recorded: dict[str, bool], settings: Settings, to: Path, on_file: OnFile
-) -> tuple[list[str], bool]:
-    """Copies what is not there yet; returns what is absent, and whether a checkpoint is."""
-    absent, vanished = [], False
-    for name, is_needed in recorded.items():
+def _copy_missing(
+    names: list[str], settings: Settings, to: Path, on_file: FileCallback
+) -> list[str]:
+    """Copies the files that an earlier round did not copy; returns those that do not exist."""
+    absent = []
+    for name in names:
         if (to / name).exists():
             continue
         on_file(name)
@@ -273,5 +311,4 @@ def _copy(
             shutil.copy2(settings.artifacts / name, to / name)
         except FileNotFoundError:
             absent.append(name)
-            vanished = vanished or is_needed
-    return absent, vanished
+    return absent

@@ -1,4 +1,4 @@
-"""Making room: what may go, how much it would free, and letting it go."""
+"""Finds files that are no longer needed, and deletes them."""
 
 import re
 import shutil
@@ -6,41 +6,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data import packing
-from engine.data.sources.registry import read_source
-from engine.data.survey import survey
+from engine.data.packing import PACKED_FORMAT
+from engine.data.sources.registry import parse_source
+from engine.data.survey.survey import SURVEY_FORMAT
 from engine.errors import BadInputError, EngineError
-from engine.jobs import spawn
-from engine.records.runs import Checkpoint, Run, RunState, Sample
+from engine.jobs import installation
+from engine.records.runs import Checkpoint, Run, RunState
 from engine.settings import Settings
-from engine.store import Store
+from engine.store import Store, run_files
 from engine.system import disk
-from engine.system.files import PARTIAL
+from engine.system.files import PARTIAL_SUFFIX
 from engine.training import checkpoint
 
-# What may go -> what that means; those of `NO_LOSS` can be made again, or are of no use.
+# Name of a part -> the files that belong to it, as help text.
 PARTS = {
-    "leftovers": "half-written files, and files of runs that no record names",
+    "leftovers": "half-written files, and files that no record names",
     "data": "packed pairs of folders that have changed since",
-    "checkpoints": "of runs that are over: all but the newest and the best",
-    "samples": "of runs that are over: all but the last epoch's and the best one's",
-    "optimisers": "of runs that are done: what training further would need, and nothing else does",
+    "checkpoints": "checkpoints of ended runs, except the newest and the best",
+    "samples": "samples of ended runs, except those of the last and the best epoch",
+    "optimisers": "optimisers of done runs, which are needed only for further training",
 }
-NO_LOSS = ("leftovers", "data", "checkpoints")
+# These files can be made again, or are of no use.
+DEFAULT_PARTS = ("leftovers", "data", "checkpoints")
+PARTS_WITHOUT_STUDY = {"leftovers", "data"}
 OPTIMISERS = ("g_optimiser", "d_optimiser")
-_MADE = re.compile(r"(?P<slug>.+)-(?:\d+px|survey)-\d+-(?P<version>[^-]+)")
+_DATA_FOLDER = re.compile(r"(?P<slug>.+)-(?P<kind>\d+px|survey)-(?P<format>\d+)-(?P<version>[^-]+)")
 
 
 @dataclass(frozen=True)
 class Prunable:
-    """Something that may go.
+    """A file or folder that can be deleted.
 
     Attributes:
         part: one of `PARTS`.
-        path: a file or folder; of `optimisers` the checkpoint that gets smaller.
-        n_bytes: what is freed.
-        checkpoint: the record that speaks of it.
-        sample: run and epoch of the samples that speak of it.
+        path: the file or folder; of the part `optimisers` the checkpoint that is made smaller.
+        n_bytes: the bytes that are freed.
+        checkpoint: the record of the file, if it is a checkpoint.
+        sample: run id and epoch of the record of the file, if it belongs to a sample.
     """
 
     part: str
@@ -50,10 +52,18 @@ class Prunable:
     sample: tuple[int, int] | None = None
 
 
-def read_parts(text: str | None, study_id: int | None) -> tuple[str, ...]:
-    """Comma-separated names of parts, or `BadInputError`; None: what is no loss."""
+def parse_parts(text: str | None, study_id: int | None) -> tuple[str, ...]:
+    """Parses names of parts, separated by commas.
+
+    Args:
+        text: the names; None: the parts that are pruned by default.
+        study_id: the study to which the pruning is limited, if any.
+
+    Raises:
+        BadInputError: a name is unknown.
+    """
     if text is None:
-        return NO_LOSS if study_id is None else ("checkpoints",)
+        return DEFAULT_PARTS if study_id is None else ("checkpoints",)
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in PARTS:
@@ -61,160 +71,164 @@ def read_parts(text: str | None, study_id: int | None) -> tuple[str, ...]:
     return names
 
 
-def find(
+def find_prunable(
     store: Store, settings: Settings, parts: Sequence[str], study_id: int | None
 ) -> list[Prunable]:
-    """What may go, of one study or of all; nothing is touched.
+    """Finds the files that can be deleted; deletes nothing.
+
+    Args:
+        store: the store with the runs.
+        settings: the settings of the installation.
+        parts: names of `PARTS`.
+        study_id: the study whose files are searched; None: all studies.
 
     Raises:
-        BadInputError: leftovers or data are asked for, which belong to no study, and one is named.
+        BadInputError: a study is given, and a part that does not belong to studies.
         EngineError: the artifacts folder belongs to another database.
     """
-    if study_id is not None and (common := sorted({"leftovers", "data"} & set(parts))):
-        raise BadInputError(f"{' and '.join(common)} belong to no study; leave --study out.")
-    spawn.claim_artifacts(store, settings)
-    runs = [run for run in store.read_runs(study_id) if run.is_over]
-    found: list[Prunable] = []
-    found += _leftovers(store, settings) if "leftovers" in parts else []
-    found += _old_data(store, settings) if "data" in parts else []
-    for run in runs:
-        saved = store.read_checkpoints(run.id)
-        kept = [it for it in saved if it.is_best or it is saved[0]]
+    if study_id is not None and (wrong_parts := sorted(PARTS_WITHOUT_STUDY & set(parts))):
+        raise BadInputError(f"{' and '.join(wrong_parts)} belong to no study; omit --study.")
+    installation.claim_artifacts(store, settings)
+    ended_runs = [run for run in store.runs.read_all(study_id) if run.is_over]
+    prunable: list[Prunable] = []
+    prunable += _find_leftovers(store, settings) if "leftovers" in parts else []
+    prunable += _find_old_data(store, settings) if "data" in parts else []
+    for run in ended_runs:
+        saved = store.checkpoints.read(run.id)
+        kept = [record for record in saved if record.is_best or record is saved[0]]
         if "checkpoints" in parts:
-            found += [_checkpoint(it, settings) for it in saved if it not in kept]
-        if "samples" in parts:
-            found += _samples(store, settings, run)
-        if "optimisers" in parts and run.state == RunState.DONE:
-            found += [
-                Prunable("optimisers", settings.artifacts / it.path, size, it)
-                for it in (kept if "checkpoints" in parts else saved)
-                if (size := _optimiser_bytes(settings.artifacts / it.path, it))
+            prunable += [
+                Prunable("checkpoints", settings.artifacts / record.path, record.n_bytes, record)
+                for record in saved
+                if record not in kept
             ]
-    return found
+        if "samples" in parts:
+            prunable += _find_samples(store, settings, run)
+        if "optimisers" in parts and run.state == RunState.DONE:
+            for record in kept if "checkpoints" in parts else saved:
+                path = settings.artifacts / record.path
+                if n_bytes := _optimiser_bytes(path, record):
+                    prunable.append(Prunable("optimisers", path, n_bytes, record))
+    return prunable
 
 
-def prune(store: Store, settings: Settings, found: Sequence[Prunable]) -> int:
-    """Lets it go, rows before files; returns the bytes that were freed.
+def prune(store: Store, settings: Settings, prunable: Sequence[Prunable]) -> int:
+    """Deletes files, after the records that name them.
 
-    What belongs to a run that is at work again since it was found stays.
+    The files of a run that has been queued or started again since the search are kept.
+
+    Returns:
+        The bytes that were freed.
     """
-    freed = 0
-    for it in found:
-        if it.part == "optimisers" and it.checkpoint is not None:
-            freed += _slim(store, settings, it.checkpoint)
+    n_freed = 0
+    for item in prunable:
+        if item.part == "optimisers" and item.checkpoint is not None:
+            n_freed += _drop_optimisers(store, settings, item.checkpoint)
             continue
-        if it.checkpoint is not None and not store.forget_checkpoint(it.checkpoint):
+        if item.checkpoint and not store.checkpoints.delete_of_ended_run(item.checkpoint):
             continue
-        if it.sample is not None and not store.forget_sample(*it.sample):
+        if item.sample is not None and not store.runs.delete_sample(*item.sample):
             continue
-        freed += disk.usage_of(it.path)
-        if it.path.is_dir():
-            shutil.rmtree(it.path)
+        n_freed += disk.usage_of(item.path)
+        if item.path.is_dir():
+            shutil.rmtree(item.path)
         else:
-            it.path.unlink(missing_ok=True)
-    return freed
+            item.path.unlink(missing_ok=True)
+    return n_freed
 
 
-def _checkpoint(saved: Checkpoint, settings: Settings) -> Prunable:
-    return Prunable("checkpoints", settings.artifacts / saved.path, saved.n_bytes, saved)
+def _find_samples(store: Store, settings: Settings, run: Run) -> list[Prunable]:
+    """Finds the files of the samples of all epochs but the last and the best.
 
-
-def _samples(store: Store, settings: Settings, run: Run) -> list[Prunable]:
-    """Pictures of epochs that are not kept; sketches and targets are all epochs' together."""
-    samples = store.read_samples([run.id])
-    kept = {run.best_epoch, *(it.epoch for it in samples[-1:])}
-    needed = {name for sample in samples if sample.epoch in kept for name in _files(sample)}
-    found = []
+    All epochs share the files of the sources and targets, which are kept.
+    """
+    samples = store.runs.read_samples([run.id])
+    kept_epochs = {run.best_epoch, *(sample.epoch for sample in samples[-1:])}
+    skipped = {
+        name
+        for sample in samples
+        if sample.epoch in kept_epochs
+        for name in run_files.sample_paths(sample)
+    }
+    prunable = []
     for sample in samples:
-        if sample.epoch not in kept:
-            for name in _files(sample):
-                if name not in needed:
-                    needed.add(name)  # once is enough
-                    path = settings.artifacts / name
-                    size = disk.usage_of(path)
-                    found.append(Prunable("samples", path, size, sample=(run.id, sample.epoch)))
-    return found
+        for name in run_files.sample_paths(sample):
+            if name not in skipped:
+                skipped.add(name)  # list each file once
+                path = settings.artifacts / name
+                size = disk.usage_of(path)
+                prunable.append(Prunable("samples", path, size, sample=(run.id, sample.epoch)))
+    return prunable
 
 
-def _files(sample: Sample) -> tuple[str, ...]:
-    return sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail
-
-
-def _leftovers(store: Store, settings: Settings) -> list[Prunable]:
-    """Half-written files, files that no record names, and folders of runs that are gone."""
-    folders = sorted(it for it in (settings.artifacts / "runs").glob("*") if it.is_dir())
-    # Read after the folders were listed: a run that begins now is not taken for one that is gone.
-    runs = {settings.run_dir(run.id): run for run in store.read_runs()}
-    found = []
+def _find_leftovers(store: Store, settings: Settings) -> list[Prunable]:
+    """Finds half-written files, files that no record names, and folders of deleted runs."""
+    folders = sorted(path for path in (settings.artifacts / "runs").glob("*") if path.is_dir())
+    # Read the runs after listing the folders: otherwise the folder of a run that is added in
+    # between would look like the folder of a deleted run.
+    runs = {settings.run_dir(run.id): run for run in store.runs.read_all()}
+    leftovers = []
     for folder in folders:
         run = runs.get(folder)
-        if run is None and (folder.name.isdecimal() or folder.name.startswith(disk.ASIDE)):
-            found.append(folder)
+        is_aside = folder.name.startswith(disk.PENDING_DELETE_PREFIX)
+        if run is None and (folder.name.isdecimal() or is_aside):
+            leftovers.append(folder)
         elif run is not None and run.is_over:
-            recorded = _recorded(store, settings, run)
-            found += [
+            recorded = {file.path for file in run_files.recorded_files(store, [run.id])}
+            leftovers += [
                 path
-                for path, _ in disk.walk(folder)
-                if path.suffix == PARTIAL
+                for path, _ in disk.iterate_files(folder)
+                if path.suffix == PARTIAL_SUFFIX
                 or (path.parent != folder and settings.relative(path) not in recorded)
             ]
-    return [Prunable("leftovers", it, disk.usage_of(it)) for it in found]
+    return [Prunable("leftovers", path, disk.usage_of(path)) for path in leftovers]
 
 
-def _recorded(store: Store, settings: Settings, run: Run) -> set[str]:
-    names = {it.path for it in store.read_checkpoints(run.id)}
-    for sample in store.read_samples([run.id]):
-        names |= set(_files(sample))
-    for split in ("val", "test"):
-        names |= {it.path for it in store.read_predictions([run.id], split)}
-    return names
+def _find_old_data(store: Store, settings: Settings) -> list[Prunable]:
+    """Finds packed pairs and surveys of old versions of the sources.
 
-
-def _old_data(store: Store, settings: Settings) -> list[Prunable]:
-    """Packed pairs and surveys of a version that no source has now.
-
-    A source that cannot be read at the moment, on a disk that is not there, keeps all it has.
+    If a source cannot be read at the moment, for example because its disk is not mounted, all its
+    data are kept.
     """
-    current: dict[str, str | None] = {"openmoji": read_source("openmoji", settings).version}
-    for text in {study.data for study in store.read_studies()}:
+    versions: dict[str, str | None] = {"openmoji": parse_source("openmoji", settings).version}
+    for text in {study.data for study in store.studies.read_all()}:
         try:
-            source = read_source(text, settings)
-            current[source.slug] = source.version
+            source = parse_source(text, settings)
+            versions[source.slug] = source.version
         except EngineError:
             continue
-    found = []
+    prunable = []
     for folder in sorted(settings.data_dir.glob("*")):
-        made = _MADE.fullmatch(folder.name)
-        if made is None or not folder.is_dir() or made["slug"] not in current:
+        parsed = _DATA_FOLDER.fullmatch(folder.name)
+        if parsed is None or not folder.is_dir() or parsed["slug"] not in versions:
             continue
-        is_current = made["version"] == current[made["slug"]] and (
-            f"-{packing.FORMAT}-" in folder.name or f"-survey-{survey.FORMAT}-" in folder.name
-        )
-        if not is_current:
-            found.append(Prunable("data", folder, disk.usage_of(folder)))
-    return found
+        newest_format = str(SURVEY_FORMAT if parsed["kind"] == "survey" else PACKED_FORMAT)
+        if parsed["version"] != versions[parsed["slug"]] or parsed["format"] != newest_format:
+            prunable.append(Prunable("data", folder, disk.usage_of(folder)))
+    return prunable
 
 
-def _optimiser_bytes(path: Path, saved: Checkpoint) -> int:
-    """What the optimisers' states take in a checkpoint; 0 where they are gone, or it is damaged."""
-    if saved.is_slim:
+def _optimiser_bytes(path: Path, record: Checkpoint) -> int:
+    """Returns the bytes of the optimisers in a checkpoint; 0 if it has none, or is damaged."""
+    if record.is_slim:
         return 0
     try:
-        state = checkpoint.load(path, saved.sha256)
+        state = checkpoint.load(path, record.sha256)
     except EngineError:
         return 0
-    return sum(checkpoint.count_bytes(state.get(name)) for name in OPTIMISERS)
+    return sum(checkpoint.tensor_bytes(state.get(name)) for name in OPTIMISERS)
 
 
-def _slim(store: Store, settings: Settings, saved: Checkpoint) -> int:
-    """Writes the checkpoint without its optimisers, then takes its place; the bytes it freed."""
-    old = settings.artifacts / saved.path
-    state = checkpoint.load(old, saved.sha256)
-    slim = {name: value for name, value in state.items() if name not in OPTIMISERS}
-    path = old.with_name(f"slim-{old.name}")
-    sha256, n_bytes = checkpoint.save(slim, path)
-    if not store.slim_checkpoint(saved, settings.relative(path), sha256, n_bytes):
-        path.unlink()
+def _drop_optimisers(store: Store, settings: Settings, record: Checkpoint) -> int:
+    """Replaces a checkpoint by a file without optimisers; returns the bytes that were freed."""
+    old_path = settings.artifacts / record.path
+    state = checkpoint.load(old_path, record.sha256)
+    smaller_state = {name: value for name, value in state.items() if name not in OPTIMISERS}
+    new_path = old_path.with_name(f"slim-{old_path.name}")
+    sha256, n_bytes = checkpoint.save(smaller_state, new_path)
+    relative_path = settings.relative(new_path)
+    if not store.checkpoints.replace_file(record, relative_path, sha256, n_bytes):
+        new_path.unlink()
         return 0
-    old.unlink(missing_ok=True)
-    return saved.n_bytes - n_bytes
+    old_path.unlink(missing_ok=True)
+    return record.n_bytes - n_bytes

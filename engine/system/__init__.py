@@ -2,8 +2,9 @@
 
 Modules:
     files: atomic writes, locks, log tails.
-    disk: free space and formatted sizes.
-    processes: process identities, detached starts.
+    disk: sizes of files, and free space.
+    processes: process identities, detached starts, CPU cores.
+    gpus: GPUs of this machine, found without torch.
     child_environment: environment variables of the processes that this project starts.
 
 Not here: which processes are started for a job (`jobs`).

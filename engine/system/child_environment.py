@@ -1,21 +1,24 @@
-"""Environment variables of the processes that this project starts."""
+"""Builds the environment variables of the processes that this project starts."""
 
 import os
 
 from engine.settings import PROJECT_ROOT, Settings
 
-# Idle OpenMP threads spin briefly, then sleep: fast alone, and no collapse on a busy machine.
+# Idle OpenMP threads spin briefly, then sleep: this is fast on an idle machine, and it does not
+# slow a busy one down.
 SPIN_COUNT = "5000"
 
 
-def worker_environment(settings: Settings) -> dict[str, str]:
-    """The environment of processes we start: the same places, the same code."""
+def build_child_environment(settings: Settings) -> dict[str, str]:
+    """Builds the environment of a child process: the same settings and the same code."""
     slots = {"CHROMABENCH_SLOTS": str(settings.slots)} if settings.slots else {}
     paths = [str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    # What says that a process is one of several is for torchrun to set.
-    kept = {key: it for key, it in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
+    # Only torchrun may tell a process that it is one of several ranks.
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")
+    }
     return {
-        **kept,
+        **inherited,
         "CHROMABENCH_DATABASE_URL": settings.database_url,
         "CHROMABENCH_ARTIFACTS": str(settings.artifacts),
         "GOMP_SPINCOUNT": SPIN_COUNT,

@@ -1,4 +1,4 @@
-"""What is on the disk, and whether there is room for more. Torch-free."""
+"""Measures files and free disk space."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -8,47 +8,48 @@ from pathlib import Path
 from engine.errors import EngineError
 from engine.settings import Settings
 
-ASIDE = ".aside-"  # how the names of folders begin that are about to be removed
-SPARE_BYTES = 200 * 2**20  # that a start leaves free
+# A folder is renamed to a name with this prefix before its files are deleted.
+PENDING_DELETE_PREFIX = ".aside-"
+SPARE_BYTES = 200 * 2**20
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What some runs take, in bytes.
+    """Disk usage of some runs.
 
     Attributes:
-        parts: checkpoints, samples, predictions and other files.
+        parts: name of a folder inside the run folders -> its bytes; `other`: all other files.
     """
 
     parts: dict[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The bytes of all parts."""
         return sum(self.parts.values())
 
 
 def usage_of_runs(run_ids: Sequence[int], settings: Settings) -> Usage:
-    """What the files of some runs take."""
+    """Measures the files of some runs."""
     parts: dict[str, int] = {}
     for run_id in run_ids:
         folder = settings.run_dir(run_id)
-        for path, size in walk(folder):
-            inside = path.relative_to(folder)
-            part = inside.parts[0] if len(inside.parts) > 1 else "other"
+        for path, size in iterate_files(folder):
+            folders = path.relative_to(folder).parts[:-1]
+            part = folders[0] if folders else "other"
             parts[part] = parts.get(part, 0) + size
     return Usage(parts)
 
 
 def usage_of(path: Path) -> int:
-    """What a file takes, or all files in a folder; 0 of what is not there."""
+    """Measures a file, or all files in a folder, in bytes; 0 if the path does not exist."""
     if path.is_file():
         return path.stat().st_size
-    return sum(size for _, size in walk(path))
+    return sum(size for _, size in iterate_files(path))
 
 
-def walk(folder: Path) -> Iterator[tuple[Path, int]]:
-    """All files below a folder with their sizes; those that vanish meanwhile are left out."""
+def iterate_files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yields all files below a folder with their sizes; skips files that vanish meanwhile."""
     for path in folder.rglob("*"):
         try:
             if path.is_file() and not path.is_symlink():
@@ -57,25 +58,34 @@ def walk(folder: Path) -> Iterator[tuple[Path, int]]:
             continue
 
 
-def free_bytes(settings: Settings) -> int:
-    """What is free where the artifacts lie, or will lie."""
-    place = next(it for it in (settings.artifacts, *settings.artifacts.parents) if it.exists())
-    return shutil.disk_usage(place).free
+def free_bytes(folder: Path) -> int:
+    """Measures the free space of the disk that holds a folder, or that would hold it."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
-def require_room(wanted: int, settings: Settings) -> None:
-    """Raises `EngineError` unless so many bytes fit, with something to spare."""
-    free = free_bytes(settings)
-    if wanted + SPARE_BYTES > free:
+def require_room(n_bytes: int, folder: Path, purpose: str, hint: str) -> None:
+    """Checks that a folder's disk has room for a number of bytes and `SPARE_BYTES` more.
+
+    Args:
+        n_bytes: the bytes to be written.
+        folder: the folder to write to; it may not exist yet.
+        purpose: the activity that needs the room, as the first words of the error message.
+        hint: a sentence that names the ways to need less room.
+
+    Raises:
+        EngineError: the disk has too little room.
+    """
+    n_free = free_bytes(folder)
+    if n_bytes + SPARE_BYTES > n_free:
         raise EngineError(
-            f"This takes up to {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in "
-            f"{settings.artifacts}. `python -m engine prune` makes room; fewer epochs do not, "
-            "fewer runs or a smaller network do."
+            f"{purpose} takes up to {n_bytes / 1e9:.1f} GB, and {n_free / 1e9:.1f} GB are free in "
+            f"{folder}. {hint}"
         )
 
 
-def say_bytes(count: float) -> str:
-    """A number of bytes with a unit."""
+def format_bytes(count: float) -> str:
+    """Formats a number of bytes with a unit."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""Files that are the old one or the new one, never a part."""
+"""Writes files and folders atomically, tests locks and loads log tails."""
 
 import os
 import shutil
@@ -13,18 +13,19 @@ from filelock import FileLock, Timeout
 
 from engine.errors import EngineError
 
-PARTIAL = ".partial"  # how the names of files end that are being written
+LOG_TAIL_LINES = 60
+PARTIAL_SUFFIX = ".partial"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BufferedRandom]:
-    """Opens a file that takes `path`'s place when the block ends without an error.
+    """Opens a new file that replaces `path` when the block ends without an error.
 
-    It is on the disk before it is visible (fsync of file and folder), so neither a killed process
-    nor a power cut leaves a part. After an error the old file is as it was.
+    Both the file and its folder are synced (fsync), so neither a killed process nor a power cut
+    leaves a part of the new file at `path`. After an error the old file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(PARTIAL, f"{path.name}.", path.parent)
+    descriptor, partial = tempfile.mkstemp(PARTIAL_SUFFIX, f"{path.name}.", path.parent)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
@@ -44,43 +45,47 @@ def replacing(path: Path) -> Iterator[BufferedRandom]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A new folder that takes `path`'s place when the block ends without an error.
+    """Makes a new folder that replaces `path` when the block ends without an error.
 
-    What stood there before, if anything, is removed.
+    The old folder, if there is one, is deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    new_folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        yield building
-        building.chmod(0o755)
+        yield new_folder
+        new_folder.chmod(0o755)
         if path.exists():
             shutil.rmtree(path)
-        building.rename(path)
+        new_folder.rename(path)
     except BaseException:
-        shutil.rmtree(building)
+        shutil.rmtree(new_folder)
         raise
 
 
-def sweep_folders(path: Path) -> None:
-    """Removes what killed processes left of `replacing_folder`; only who holds a lock may."""
-    for left in path.parent.glob(f".{path.name}.*"):
-        if left.is_dir():
-            shutil.rmtree(left)
+def delete_unfinished_folders(path: Path) -> None:
+    """Deletes the folders that killed processes left unfinished in `replacing_folder`.
+
+    The caller must hold the lock that guards `path`: otherwise another process may still write
+    into such a folder.
+    """
+    for folder in path.parent.glob(f".{path.name}.*"):
+        if folder.is_dir():
+            shutil.rmtree(folder)
 
 
-def sweep_partial(folder: Path) -> None:
-    """Removes the files that killed processes left half-written in a folder of their own."""
-    for left in folder.rglob(f"*{PARTIAL}"):
-        left.unlink(missing_ok=True)
+def delete_partial_files(folder: Path) -> None:
+    """Deletes the half-written files below a folder into which no other process writes."""
+    for partial in folder.rglob(f"*{PARTIAL_SUFFIX}"):
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def replacing_array(path: Path, shape: tuple[int, ...], kind: type) -> Iterator[np.memmap]:
-    """A memory-mapped .npy file that takes `path`'s place when the block ends without an error."""
+def replacing_array(path: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.memmap]:
+    """Makes a memory-mapped .npy file that replaces `path` if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}{PARTIAL}")
+    partial = path.with_suffix(f".{os.getpid()}{PARTIAL_SUFFIX}")
     try:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=kind, shape=shape)
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
         yield array
         array.flush()
         partial.replace(path)
@@ -90,10 +95,10 @@ def replacing_array(path: Path, shape: tuple[int, ...], kind: type) -> Iterator[
 
 
 def is_locked(lock: FileLock) -> bool:
-    """Whether somebody holds a lock.
+    """Returns whether a process holds a lock.
 
     Raises:
-        EngineError: its file cannot be locked at all.
+        EngineError: the lock's file cannot be locked at all.
     """
     if not Path(lock.lock_file).exists():
         return False
@@ -106,6 +111,8 @@ def is_locked(lock: FileLock) -> bool:
         raise EngineError(f"{lock.lock_file} cannot be locked ({error.strerror}).") from error
 
 
-def read_tail(path: Path, characters: int) -> str:
-    """The end of a log; empty where there is none."""
-    return path.read_text(errors="replace")[-characters:] if path.is_file() else ""
+def load_tail(path: Path, n_lines: int = LOG_TAIL_LINES) -> str:
+    """Loads the last lines of a log file; returns an empty string if the file does not exist."""
+    if not path.is_file():
+        return ""
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-n_lines:])

@@ -1,97 +1,125 @@
-"""Who a process is: a pid alone lies, since pids come back and the dead may linger unreaped."""
+"""Identifies, starts and ends processes of this host.
 
+A pid alone does not identify a process: the system reuses pids, and a process that has ended keeps
+its pid until its parent has reaped it.
+"""
+
+import os
 import socket
 import subprocess
+import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import psutil
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-TOLERANCE = 0 if BOOT_ID.exists() else 2  # Linux counts ticks since the boot, others seconds
+# Linux counts ticks since the boot. Other systems give seconds, which may be rounded differently.
+START_TOLERANCE = 0 if BOOT_ID.exists() else 2
+SUBMITTED_HOST = "elsewhere"
 
 
-def identify(pid: int, role: str = "") -> str:
-    """A process's identity, `host/boot/pid/start`, that no later process will share.
+@dataclass(frozen=True)
+class ProcessId:
+    """Identifies a process; no other process ever has the same identity.
 
-    Args:
-        pid: of a living process.
-        role: a word at the end that says what it is to the job.
+    As text it is `host/boot/pid/start` or `host/boot/pid/start/role`. A process that was submitted
+    to a cluster, and that has not started yet, is `elsewhere/name`.
 
-    Raises:
-        psutil.NoSuchProcess: it is not there.
+    Attributes:
+        host: the result of `host_id` on the machine of the process.
+        boot: the id of that machine's boot; for a submitted process the name of its cluster job.
+        pid: the process id; None for a submitted process.
+        start: the start time, in ticks since the boot on Linux, else in seconds since 1970.
+        role: a word that tells what the process is to its job; usually empty.
     """
-    process = psutil.Process(pid)
-    identity = f"{host()}/{_boot_id()}/{pid}/{_start(process)}"
-    return f"{identity}/{role}" if role else identity
 
+    host: str
+    boot: str = ""
+    pid: int | None = None
+    start: int | None = None
+    role: str = ""
 
-ELSEWHERE = "elsewhere"  # in an identity's first place: submitted, on no machine yet
+    @classmethod
+    def of(cls, pid: int, role: str = "") -> "ProcessId":
+        """Identifies a living process of this host.
 
+        Raises:
+            psutil.NoSuchProcess: no process has this pid.
+        """
+        return cls(host_id(), _boot_id(), pid, _start_time(psutil.Process(pid)), role)
 
-def is_submitted(identity: str) -> bool:
-    """Whether it was handed to a cluster that has not said where it runs."""
-    return identity.split("/")[0] == ELSEWHERE
+    @classmethod
+    def submitted(cls, name: str) -> "ProcessId":
+        """Identifies a process that was submitted to a cluster under a name."""
+        return cls(SUBMITTED_HOST, name)
 
+    @classmethod
+    def parse(cls, text: str) -> "ProcessId":
+        """Parses the text that `str` makes of an identity."""
+        host, boot, pid, start, role = (text.split("/") + [""] * 4)[:5]
+        return cls(host, boot, int(pid) if pid else None, int(start) if start else None, role)
 
-def has_role(identity: str | None, role: str) -> bool:
-    """Whether the identity was made for that role."""
-    return identity is not None and identity.split("/")[4:] == [role]
+    def __str__(self) -> str:
+        parts = (self.host, self.boot, self.pid, self.start, self.role)
+        return "/".join(str(part) for part in parts if part not in (None, ""))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the process was started on this host, so that `is_alive` can examine it."""
+        return self.host == host_id()
+
+    @property
+    def is_submitted(self) -> bool:
+        """Whether the process was submitted to a cluster and has not started yet."""
+        return self.host == SUBMITTED_HOST
+
+    def is_alive(self) -> bool:
+        """Returns whether this process still runs on this host; a zombie does not."""
+        if self.boot != _boot_id() or self.pid is None or self.start is None:
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            is_same = abs(_start_time(process) - self.start) <= START_TOLERANCE
+            return is_same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.AccessDenied:
+            return True
+        except (psutil.Error, OSError):  # the process ended during the examination
+            return False
+
+    def terminate(self) -> None:
+        """Sends SIGTERM to the process, if it is alive."""
+        if self.is_alive():
+            with suppress(psutil.Error, OSError):
+                psutil.Process(self.pid).terminate()
+
+    def kill_tree(self) -> None:
+        """Kills the process and all its descendants, if the process is alive."""
+        if not self.is_alive():
+            return
+        members: list[psutil.Process] = []
+        with suppress(psutil.Error, OSError):
+            process = psutil.Process(self.pid)
+            members = [*process.children(recursive=True), process]
+        for member in members:
+            with suppress(psutil.Error, OSError):
+                member.kill()
 
 
 @cache
-def host() -> str:
-    """This machine, told apart from others of the same name."""
-    ids = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
-    known = next((it.read_text().strip() for it in ids if it.is_file()), "")
-    return f"{socket.gethostname()}-{known[:8]}" if known else socket.gethostname()
-
-
-def is_here(identity: str) -> bool:
-    """Whether the process was started on this host, so that its life can be looked up."""
-    return identity.split("/")[0] == host()
-
-
-def is_alive(identity: str) -> bool:
-    """Whether that very process still runs on this host; a zombie does not."""
-    _, boot, pid, start = identity.split("/")[:4]
-    if boot != _boot_id():
-        return False
-    try:
-        process = psutil.Process(int(pid))
-        same = abs(int(_start(process)) - int(start)) <= TOLERANCE
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.AccessDenied:
-        return True
-    except (psutil.Error, OSError):  # it went while it was looked at
-        return False
-
-
-def terminate(identity: str) -> None:
-    """Asks the process to end (SIGTERM), if it is still that process."""
-    if is_alive(identity):
-        with suppress(psutil.Error, OSError):
-            psutil.Process(int(identity.split("/")[2])).terminate()
-
-
-def kill_tree(identity: str) -> None:
-    """Ends the process and all its descendants at once, if it is still that process."""
-    if not is_alive(identity):
-        return
-    members: list[psutil.Process] = []
-    with suppress(psutil.Error, OSError):
-        process = psutil.Process(int(identity.split("/")[2]))
-        members = [*process.children(recursive=True), process]
-    for member in members:
-        with suppress(psutil.Error, OSError):
-            member.kill()
+def host_id() -> str:
+    """Returns this machine's name with a part of its machine id: two machines may share a name."""
+    paths = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+    machine_id = next((path.read_text().strip() for path in paths if path.is_file()), "")
+    return f"{socket.gethostname()}-{machine_id[:8]}" if machine_id else socket.gethostname()
 
 
 def start_detached(
     command: list[str], log: Path, environment: dict[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Starts a process in its own session, its output appended to a log file."""
+    """Starts a process in its own session and appends its output to a log file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -104,14 +132,34 @@ def start_detached(
         )
 
 
+def spawn_detached(command: list[str], log: Path, environment: dict[str, str]) -> None:
+    """Starts a detached process and lets a daemon thread reap it when it exits.
+
+    The process survives its parent. While the parent lives, the thread prevents a zombie.
+
+    Raises:
+        OSError: the process could not be started.
+    """
+    child = start_detached(command, log, environment)
+    threading.Thread(target=child.wait, daemon=True).start()
+
+
+def count_cores() -> int:
+    """Counts the CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _boot_id() -> str:
-    # Elsewhere the time of the boot moves with the clock: start times alone must do.
+    # Other systems have only the boot's time, which moves with the clock: there, the start time of
+    # the process alone must identify it.
     return BOOT_ID.read_text().strip() if BOOT_ID.exists() else "-"
 
 
-def _start(process: psutil.Process) -> str:
+def _start_time(process: psutil.Process) -> int:
     stat = Path(f"/proc/{process.pid}/stat")
     if stat.exists():
-        # Field 22, counted after the command's closing bracket: start time in clock ticks.
-        return stat.read_text().rpartition(")")[2].split()[19]
-    return str(int(process.create_time()))
+        # Field 22 of `stat`, counted from the command's closing bracket: the start in clock ticks.
+        return int(stat.read_text().rpartition(")")[2].split()[19])
+    return int(process.create_time())

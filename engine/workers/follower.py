@@ -1,51 +1,52 @@
-"""A process that trains along: it takes its share of every step and speaks with nobody else.
+"""Trains as a rank above 0: it computes its share of every step and writes nothing.
 
-`torchrun` starts it beside the worker that leads; both are
-`python -m engine.workers.train JOB TOKEN`.
+`torchrun` starts all ranks as `python -m engine.workers.train JOB TOKEN`. Rank 0 leads: it alone
+writes to the database and the artifacts folder.
 """
 
 import signal
 
 from engine.config import RunConfig
 from engine.data import batches, packing
-from engine.data.sources.registry import read_source
+from engine.data.sources.registry import parse_source
 from engine.networks import backbones
 from engine.settings import Settings
 from engine.training import checkpoint, execution, loop
-from engine.training.distributed import Team
+from engine.training.distributed import ProcessGroup
 from engine.training.state import build_state
 
 
 def main() -> int:
-    """Follows until the leader has had enough; returns the exit status."""
-    # Whoever stops the run asks the leader, and all stop together.
+    """Runs a rank above 0 until rank 0 stops; returns the exit status."""
+    # Rank 0 receives the stop request and stops all ranks at the same step.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     settings = Settings.from_environment()
-    team = Team.join()
+    group = ProcessGroup.join()
     try:
-        told = team.tell()
-        if told:
-            config = RunConfig.model_validate(told["config"])
-            _follow(config, told["checkpoint"], settings, team)
+        run_setup = group.broadcast_setup()
+        if run_setup:
+            config = RunConfig.model_validate(run_setup["config"])
+            _follow(config, run_setup["checkpoint"], settings, group)
     finally:
-        team.leave()
+        group.close()
     return 0
 
 
 def _follow(
-    config: RunConfig, saved: tuple[str, str | None] | None, settings: Settings, team: Team
+    config: RunConfig,
+    checkpoint_file: tuple[str, str | None] | None,
+    settings: Settings,
+    group: ProcessGroup,
 ) -> None:
-    execution.set_up(config.execution)
+    execution.configure_process(config.execution)
     device = execution.choose_device(config.execution.device)
-    packed = packing.load_packed(read_source(config.data, settings), config.budget.px, settings)
-    pairs = batches.load_pairs(packed, "train", config.budget.n_train, device)
-    is_resnet = config.budget.generator == "resnet18_unet"
-    encoder = backbones.load_resnet18(None) if is_resnet else None  # its weights are the leader's
-    state = build_state(config, device, encoder)
-    if saved is not None:
-        path, sha256 = saved
+    packed = packing.load_packed(parse_source(config.data, settings), config.budget.px, settings)
+    pairs = batches.load_pair_set(packed, "train", config.budget.n_train, device)
+    state = build_state(config, device)  # DistributedDataParallel copies rank 0's weights
+    if checkpoint_file is not None:
+        path, sha256 = checkpoint_file
         state.load_state_dict(checkpoint.load(settings.artifacts / path, sha256))
     for network in (state.generator, state.discriminator):
-        team.share_statistics(network)
-    extract = backbones.build_extract(config, settings, device)
-    loop.follow(config, state, pairs, extract, team)
+        group.sync_batch_norm(network)
+    extract = backbones.build_feature_extractor(config, settings, device)
+    loop.follow(config, state, pairs, extract, group)

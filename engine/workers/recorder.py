@@ -1,7 +1,7 @@
-"""What a run leaves behind: figures, samples and checkpoints, whatever disk and database do.
+"""Records metrics, samples and checkpoints of a run, tolerating disk and database failures.
 
-Figures wait in memory while the database is busy. A checkpoint that cannot be written is tried
-again after the next epoch. What a person should know of that is noted with the attempt.
+Metric points wait in memory while the database is unavailable. A checkpoint that cannot be written
+is written again after the next epoch. Notes of the attempt tell users about such failures.
 """
 
 import time
@@ -18,23 +18,27 @@ from engine.records.curves import Alert, MetricPoint
 from engine.records.runs import Checkpoint, Job, Sample
 from engine.report import alerts
 from engine.settings import Settings
-from engine.store import GoneDatabaseError, Store, utc_now
-from engine.system.files import sweep_partial
+from engine.store import DatabaseReplacedError, Store, utc_now
+from engine.system.files import delete_partial_files
 from engine.training import checkpoint
 from engine.training.loop import StepsDone
 from engine.training.state import TrainingState
-from engine.workers.worker_process import ShouldStop, StoppedError, patiently
+from engine.workers.worker_process import Progress, ShouldStop, StoppedError, retry_until_written
 
 T = TypeVar("T")
 
-PROGRESS_S = 2.0  # between two words on how far something is
-NEWEST = 2  # checkpoints that are kept beside the best: one may turn out to be damaged
-MOST_FAILURES = 3  # checkpoints in a row that could not be written
-NOTED_WAIT_S = 10.0  # for the database, from which on it is noted
+PROGRESS_EVERY_S = 2.0
+KEEP_NEWEST = 2  # two, since the newest checkpoint may turn out to be damaged
+MAX_CHECKPOINT_FAILURES = 3  # in a row
+NOTED_DELAY_S = 10.0  # a note is added if metric points waited longer for the database
 
 
 class Recorder:
-    """Records one attempt at one run, under its job's token."""
+    """Records one attempt of a run, under the token of its job.
+
+    Attributes:
+        last_event_at: the time of the last event of the training loop, in seconds since 1970.
+    """
 
     def __init__(self, store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> None:
         assert job.run_id is not None, "a training job has a run"
@@ -42,102 +46,129 @@ class Recorder:
         self.should_stop = should_stop
         self.folder = settings.run_dir(self.run_id)
         self.checkpoints = self.folder / "checkpoints"
-        self.told_at = time.time()  # of the last steps
-        self._waiting: list[MetricPoint] = []
+        self.last_event_at = time.time()
+        n_epochs = store.runs.read(self.run_id).config.budget.epochs
+        self._monitor = alerts.CurveMonitor(self.run_id, n_epochs)
+        self._pending: list[MetricPoint] = []
+        self._pending_since = 0.0  # monotonic time of the first failed write; 0 if none failed
         self._alerts: list[Alert] = []
-        self._watch = alerts.Watch(self.run_id, store.read_run(self.run_id).config.budget.epochs)
-        self._waiting_since = 0.0
-        self._failures = 0
+        self._n_failures = 0
 
     def prepare(self) -> None:
-        """Makes the run's folder and removes what a killed attempt left half-written in it."""
+        """Makes the run's folder and deletes the half-written files of a killed attempt."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        sweep_partial(self.folder)
+        delete_partial_files(self.folder)
 
     def write(self, write: Callable[[], T]) -> T:
-        """Writes what the run cannot go on without."""
-        return patiently(write, self.check_stop)
+        """Retries a write until the database accepts it; raises `StoppedError` on a stop request.
+
+        Only for writes that the run cannot continue without.
+        """
+        return retry_until_written(write, self.check_stop)
 
     def check_stop(self, where: str = "") -> None:
-        """Raises `StoppedError` if somebody asked for it."""
+        """Raises `StoppedError` if a stop was requested."""
         if self.should_stop():
             raise StoppedError(where)
 
-    def note(self, note: str) -> None:
-        """Says something that a person should know."""
+    def add_note(self, note: str) -> None:
+        """Appends a note for users to the attempt, and prints it."""
         print(note, flush=True)
-        self.write(lambda: self.store.add_note(self.job, note, utc_now()))
+        self.write(lambda: self.store.runs.add_note(self.job, note, utc_now()))
 
-    def phase(self, phase: str) -> None:
-        """Says what the run is doing; a busy database does not hear it."""
+    def set_phase(self, phase: str) -> None:
+        """Prints the run's phase and stores it, if the database is available."""
         print(phase, flush=True)
-        self._mention(phase)
+        self._store_phase(phase)
 
-    def progress(self, doing: str, n_pictures: int) -> Callable[[int], None]:
-        """Says that it is doing something with pictures; what is returned says how far it is."""
-        self.phase(doing)
-        told = time.monotonic()
+    def track_progress(self, phase: str, n_images: int) -> Callable[[int], None]:
+        """Sets the run's phase; returns a callback that updates its progress.
 
-        def tell(done: int) -> None:
-            nonlocal told
-            self.check_stop(f" while {doing}")
-            if time.monotonic() - told > PROGRESS_S:
-                told = time.monotonic()
-                self._mention(f"{doing}: {done} of {n_pictures}")
+        Args:
+            phase: the phase, for example "packing".
+            n_images: the number of images that the phase processes.
 
-        return tell
+        Returns:
+            A function that takes the number of images that are done. It raises `StoppedError` on a
+            stop request.
+        """
+        self.set_phase(phase)
+        progress = Progress(
+            lambda done, total: self._store_phase(f"{phase}: {done} of {total}"),
+            PROGRESS_EVERY_S,
+            self.should_stop,
+            where=f" while {phase}",
+        )
+        return lambda done: progress.update(done, n_images)
 
-    def _mention(self, phase: str) -> None:
+    def _store_phase(self, phase: str) -> None:
         try:
-            self.store.set_phase(self.job, phase, utc_now())
-        except GoneDatabaseError:
+            self.store.runs.set_phase(self.job, phase, utc_now())
+        except DatabaseReplacedError:
             raise
         except StoreError as error:
-            print(f"not told to the database: {error}", flush=True)
+            print(f"the phase was not stored: {error}", flush=True)
 
     def add_steps(self, event: StepsDone) -> None:
-        """Records the losses of steps, and progress.
+        """Records the losses of steps, and the run's progress.
 
-        Steps are told of about once a second: they are spread over the time since the last word.
+        An event holds the steps of about one second. Their recorded times are spread evenly over
+        the time since the last event.
         """
-        since, self.told_at = self.told_at, time.time()
-        share = (self.told_at - since) / max(1, len(event.recorded))
+        last_event_at, self.last_event_at = self.last_event_at, time.time()
+        step_s = (self.last_event_at - last_event_at) / max(1, len(event.recorded))
         points = [
             MetricPoint(
-                self.run_id, recorded.step, event.epoch, name, value, at=since + share * number
+                self.run_id, recorded.step, event.epoch, name, value, at=last_event_at + step_s * n
             )
-            for number, recorded in enumerate(event.recorded, 1)
+            for n, recorded in enumerate(event.recorded, 1)
             for name, value in recorded.losses.items()
         ]
         self.add_points(event.epoch - 1, event.step, points)
 
     def add_points(self, epoch: int, step: int, points: Sequence[MetricPoint]) -> None:
-        """Records points of curves and the run's progress, or keeps them for the next time."""
-        self._waiting += points
+        """Records metric points and the run's progress; keeps them in memory if that fails.
+
+        Args:
+            epoch: the number of complete epochs.
+            step: the number of steps that are done.
+            points: the new points.
+        """
+        self._pending += points
         try:
             self._write_points(epoch, step)
-        except GoneDatabaseError:
+        except DatabaseReplacedError:
             raise
         except StoreError as error:
-            if not self._waiting_since:
-                self._waiting_since = time.monotonic()
-                print(f"figures wait in memory: {error}", flush=True)
+            if not self._pending_since:
+                self._pending_since = time.monotonic()
+                print(f"metric points wait in memory: {error}", flush=True)
 
     def require_points(self, epoch: int, step: int, points: Sequence[MetricPoint]) -> None:
-        """The same at an epoch's end: figures come before the checkpoint that they led to."""
-        self._waiting += points
+        """Records metric points and all pending points; retries until the database accepts them.
+
+        At the end of an epoch, its points are recorded before its checkpoint is written.
+
+        Args:
+            epoch: the number of complete epochs.
+            step: the number of steps that are done.
+            points: the new points.
+        """
+        self._pending += points
         self.write(lambda: self._write_points(epoch, step))
 
     def _write_points(self, epoch: int, step: int) -> None:
-        self.store.add_metrics(self.job, epoch, step, self._waiting, utc_now())
-        self._alerts += self._watch.look(self._waiting)
-        count, self._waiting = len(self._waiting), []
-        if self._waiting_since:
-            waited, self._waiting_since = time.monotonic() - self._waiting_since, 0.0
-            if waited >= NOTED_WAIT_S:
-                self.note(f"{count:,} figures waited {waited:.0f} s for the database")
+        self.store.curves.add_points(self.job, epoch, step, self._pending, utc_now())
+        self._alerts += self._monitor.add(self._pending)
+        n_written, self._pending = len(self._pending), []
+        if self._pending_since:
+            waited_s, self._pending_since = time.monotonic() - self._pending_since, 0.0
+            if waited_s >= NOTED_DELAY_S:
+                self.add_note(
+                    f"{n_written:,} metric points waited {waited_s:.0f} s for the database"
+                )
         if self._alerts:
-            self.store.add_alerts(self.job, self._alerts, utc_now())
+            self.store.curves.add_alerts(self.job, self._alerts, utc_now())
             self._alerts = []
 
     def add_sample(
@@ -148,11 +179,19 @@ class Recorder:
         targets: NDArray[np.uint8],
         fakes: NDArray[np.uint8],
     ) -> None:
-        """Keeps the pictures of an epoch; a full disk costs them, not the run."""
+        """Writes and records the samples of an epoch; adds a note if they cannot be written.
+
+        Args:
+            epoch: the number of complete epochs.
+            step: the number of steps that are done.
+            sources: [N, px, px, C].
+            targets: [N, px, px, 3].
+            fakes: [N, px, px, 3].
+        """
         try:
             files = grids.save_samples(self.folder / "samples", epoch, sources, targets, fakes)
         except OSError as error:
-            self.note(f"the samples of epoch {epoch} could not be written: {error.strerror}")
+            self.add_note(f"the samples of epoch {epoch} could not be written: {error.strerror}")
             return
         relative = self.settings.relative
         sample = Sample(
@@ -165,131 +204,153 @@ class Recorder:
             fake=relative(files.fake),
             thumbnail=relative(files.thumbnail),
         )
-        self.write(lambda: self.store.add_sample(self.job, sample, utc_now()))
+        self.write(lambda: self.store.runs.add_sample(self.job, sample, utc_now()))
 
-    def save(self, state: TrainingState, every: int, is_last: bool = False) -> bool:
-        """Saves the state, and removes the checkpoints that are kept no longer.
+    def save(self, state: TrainingState, keep_every: int, is_last: bool = False) -> bool:
+        """Writes and records a checkpoint, and deletes old checkpoints.
 
         Args:
-            state: between two steps.
-            every: every so-manyth epoch's checkpoint is kept for good; 0: none for that.
-            is_last: nothing comes after it, so that it must not fail.
+            state: the training state between two steps.
+            keep_every: keep every n-th epoch's checkpoint permanently; 0 keeps none.
+            is_last: this is the run's last checkpoint, so a failure is an error.
 
         Returns:
-            Whether it is on the disk.
+            Whether the checkpoint was written.
 
         Raises:
-            EngineError: it could not be written, three times in a row.
+            EngineError: the last checkpoint, or `MAX_CHECKPOINT_FAILURES` in a row, could not be
+                written.
         """
-        if self._waiting:
-            patiently(lambda: self._write_points(state.epoch, state.step))
-        is_whole = not state.batches
-        number = f"epoch-{state.epoch:05d}" if is_whole else f"step-{state.step:08d}"
-        # Each attempt writes files of its own: a row never speaks of another one's file.
-        path = self.checkpoints / f"{number}-{self.job.attempt}.pt"
+        if self._pending:
+            retry_until_written(lambda: self._write_points(state.epoch, state.step))
+        is_epoch_end = not state.batches
+        name = f"epoch-{state.epoch:05d}" if is_epoch_end else f"step-{state.step:08d}"
+        # The attempt is part of the name: no attempt overwrites a file that another one recorded.
+        path = self.checkpoints / f"{name}-{self.job.attempt}.pt"
         try:
             if not self.checkpoints.is_dir():
                 raise FileNotFoundError(2, f"the folder {self.checkpoints} is gone")
             sha256, n_bytes = checkpoint.save(state.state_dict(), path)
         except torch.OutOfMemoryError:
             raise
-        except (OSError, RuntimeError) as error:  # torch hides a full disk in a RuntimeError
-            self._failures += 1
-            reason = _disk_fault(error)
-            if is_last or self._failures >= MOST_FAILURES:
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
+            self._n_failures += 1
+            reason = _disk_error(error)
+            if is_last or self._n_failures >= MAX_CHECKPOINT_FAILURES:
                 raise EngineError(
                     f"the checkpoint of step {state.step} could not be written ({reason}), "
-                    f"{self._failures} in a row; mend that and resume"
+                    f"{self._n_failures} in a row; mend that and resume"
                 ) from error
-            self.note(f"the checkpoint of step {state.step} could not be written ({reason})")
+            self.add_note(f"the checkpoint of step {state.step} could not be written ({reason})")
             return False
-        self._failures = 0
-        name = self.settings.relative(path)
-        saved = Checkpoint(
-            *(self.run_id, state.epoch, state.step, is_whole, name, sha256, n_bytes),
+        self._n_failures = 0
+        record = Checkpoint(
+            *(self.run_id, state.epoch, state.step, is_epoch_end),
+            *(self.settings.relative(path), sha256, n_bytes),
             is_best=False,
         )
-        self._remove(patiently(lambda: self.store.add_checkpoint(self.job, saved, utc_now())))
-        self.tidy(NEWEST, every)
+        self._delete_files(
+            retry_until_written(lambda: self.store.checkpoints.add(self.job, record, utc_now()))
+        )
+        self.delete_old_checkpoints(KEEP_NEWEST, keep_every)
         return True
 
-    def tidy(self, newest: int, every: int) -> None:
-        """Forgets checkpoints that are kept no longer, and removes their files."""
-        forget = self.store.forget_checkpoints
-        self._remove(patiently(lambda: forget(self.job, newest, every, utc_now())))
-
-    def _remove(self, forgotten: Sequence[Checkpoint]) -> None:
-        for saved in forgotten:
-            (self.settings.artifacts / saved.path).unlink(missing_ok=True)
-
-    def load_latest(self, state: TrainingState, epochs: int) -> Checkpoint | None:
-        """Continues from the newest checkpoint that is whole; says which are not.
-
-        What was judged after it is forgotten: it is done again.
+    def delete_old_checkpoints(self, keep_newest: int, keep_every: int) -> None:
+        """Deletes the records and files of checkpoints that are not kept.
 
         Args:
-            state: fresh; is what was saved afterwards.
-            epochs: that the run is to have.
+            keep_newest: the number of newest checkpoints to keep beside the best one.
+            keep_every: keep every n-th epoch's checkpoint; 0 keeps none.
+        """
+        delete_old = self.store.checkpoints.delete_old
+        self._delete_files(
+            retry_until_written(lambda: delete_old(self.job, keep_newest, keep_every, utc_now()))
+        )
+
+    def _delete_files(self, records: Sequence[Checkpoint]) -> None:
+        for record in records:
+            (self.settings.artifacts / record.path).unlink(missing_ok=True)
+
+    def load_latest(
+        self, state: TrainingState, n_epochs: int
+    ) -> tuple[TrainingState, Checkpoint | None]:
+        """Loads the newest readable checkpoint, and deletes what was recorded after it.
+
+        Notes tell which newer checkpoints could not be read.
+
+        Args:
+            state: a new state, into which the checkpoint is loaded.
+            n_epochs: the total number of epochs of the run.
 
         Returns:
-            The checkpoint; None: the run begins.
+            The state, and the record of the checkpoint; None if the run has no checkpoint.
 
         Raises:
-            EngineError: there are checkpoints and none can be read, or trained further.
+            EngineError: no checkpoint can be read, or the optimisers were pruned.
         """
-        recorded = self.store.read_checkpoints(self.run_id)
-        damaged, loaded = [], None
-        for saved in recorded:
-            try:
-                state.load_state_dict(checkpoint.load_saved(self.settings.artifacts, saved))
-                loaded = saved
-                break
-            except EngineError as error:
-                damaged.append(str(error))
-        way_out = f"`python -m engine retry {self.run_id}` begins again"
-        if recorded and len(damaged) == len(recorded):
-            # It may be the disk that is not there: nothing is forgotten.
+        records = self.store.checkpoints.read(self.run_id)
+        loaded, errors = self._load_first_readable(state, records)
+        hint = f"`python -m engine retry {self.run_id}` begins again"
+        if records and loaded is None:
+            # The disk may not be mounted, so keep the records.
             raise EngineError(
-                f"no checkpoint can be read: {damaged[0]} Bring the files back and resume, or "
-                f"{way_out}"
+                f"no checkpoint can be read: {errors[0]} Bring the files back and resume, or {hint}"
             )
-        if not state.is_trainable and state.epoch < epochs:
+        if not state.is_trainable and state.epoch < n_epochs:
             raise EngineError(
                 f"the optimisers of run {self.run_id} were pruned: it cannot be trained further. "
-                f"{way_out}"
+                f"{hint}"
             )
-        for fault in damaged:
-            self.note(fault)
-        if damaged:
-            self.note(f"continued from step {state.step}, the newest checkpoint that is whole")
+        for error in errors:
+            self.add_note(error)
+        if errors:
+            self.add_note(f"continued from step {state.step}, the newest readable checkpoint")
         elif state.step:
             print(f"continuing after step {state.step}", flush=True)
-        rewind = self.store.rewind
-        self._remove(self.write(lambda: rewind(self.job, state.epoch, state.step, utc_now())))
+        rewind = self.store.runs.rewind
+        self._delete_files(self.write(lambda: rewind(self.job, state.epoch, state.step, utc_now())))
         if state.step:
-            known = self.store.read_metrics([self.run_id], names=alerts.WATCHED)
-            self._watch.look(it for it in known if it.step <= state.step)
-        self._sweep_earlier()
-        return loaded
+            points = self.store.curves.read([self.run_id], names=alerts.MONITORED_CURVES)
+            self._monitor.add(point for point in points if point.step <= state.step)
+        self._delete_unrecorded_checkpoints()
+        return state, loaded
 
-    def _sweep_earlier(self) -> None:
-        """Removes checkpoints that killed attempts wrote without recording them.
+    def _load_first_readable(
+        self, state: TrainingState, records: Sequence[Checkpoint]
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """Loads the first readable checkpoint into `state`.
 
-        Later attempts' files are not touched: this process may have lost its job meanwhile.
+        Returns:
+            Its record, None if none is readable, and the errors of the checkpoints before it.
         """
-        kept = {it.path for it in self.store.read_checkpoints(self.run_id)}
+        errors: list[str] = []
+        for record in records:
+            try:
+                saved = checkpoint.load_from_record(self.settings.artifacts, record)
+                state.load_state_dict(saved)
+                return record, errors
+            except EngineError as error:
+                errors.append(str(error))
+        return None, errors
+
+    def _delete_unrecorded_checkpoints(self) -> None:
+        """Deletes checkpoints that earlier attempts wrote, but did not record before the end.
+
+        Files of later attempts are kept: this process may have lost its job in the meantime.
+        """
+        recorded = {record.path for record in self.store.checkpoints.read(self.run_id)}
         for path in self.checkpoints.glob("*.pt"):
-            number = path.stem.rpartition("-")[2]
-            is_earlier = number.isdecimal() and int(number) < self.job.attempt
-            if is_earlier and self.settings.relative(path) not in kept:
+            attempt = path.stem.rpartition("-")[2]
+            is_earlier = attempt.isdecimal() and int(attempt) < self.job.attempt
+            if is_earlier and self.settings.relative(path) not in recorded:
                 path.unlink(missing_ok=True)
 
 
-def _disk_fault(error: BaseException) -> str:
-    """The operating system's word on it, which torch wraps."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OSError):
-            return inner.strerror or str(inner)
-        inner = inner.__cause__ or inner.__context__
+def _disk_error(error: BaseException) -> str:
+    """Returns the message of the operating system, which torch may wrap in a RuntimeError."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause.strerror or str(cause)
+        cause = cause.__cause__ or cause.__context__
     return str(error).splitlines()[0][:120]

@@ -1,13 +1,13 @@
-"""One process trains one run: it runs the loop and records what the loop yields.
+"""Trains and evaluates one run: iterates the training loop and records its events.
 
-Started by the supervisor as `python -m engine.workers.train JOB TOKEN`.
+The supervisor starts it as `python -m engine.workers.train JOB TOKEN`.
 """
 
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -17,255 +17,305 @@ from engine.data import batches
 from engine.data.batches import PairSet
 from engine.errors import EngineError
 from engine.evaluation import checkpoint_evaluator, evaluate
-from engine.evaluation.checkpoint_evaluator import Court
+from engine.evaluation.checkpoint_evaluator import CheckpointEvaluator
 from engine.networks import backbones
 from engine.records.curves import MetricPoint
-from engine.records.runs import Job, RunState
+from engine.records.runs import Checkpoint, Evaluation, Job, RunState
 from engine.settings import Settings
 from engine.store import Store, utc_now
 from engine.training import checkpoint, execution, loop
-from engine.training.distributed import Team
-from engine.training.losses import Extract
+from engine.training.distributed import ProcessGroup
+from engine.training.losses import FeatureExtractor
 from engine.training.state import TrainingState, build_state
 from engine.workers import follower, setup, worker_process
 from engine.workers.recorder import Recorder
 from engine.workers.worker_process import End, ShouldStop, StoppedError
 
-SAVE_EVERY_S = 600.0  # of training; a long epoch is saved in its midst
+SAVE_EVERY_S = 600.0  # a longer epoch is also saved before its end
 N_SAMPLES = 8
-TEAM_BREAKS_S = 20.0  # within which the end of one of a team is known to the others
+# torchrun sends SIGTERM to all ranks within this time after one of them has ended.
+PEER_EXIT_GRACE_S = 20.0
 
 
-def run_job(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> None:
-    """Does a training job and records how it ended."""
-    worker_process.do(store, settings, job, should_stop, train)
+def main(arguments: Sequence[str]) -> int:
+    """Runs one of the processes that train a run together, usually the only one.
+
+    Args:
+        arguments: the id and the token of the job.
+
+    Returns:
+        The exit status.
+    """
+    if int(os.environ.get("RANK", 0)):
+        return follower.main()
+    state = worker_process.run(arguments, train)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and state != RunState.DONE:
+        # The other ranks may wait for this one for ever: torchrun ends them if a rank fails. Exit
+        # without a normal shutdown, in which the library of a GPU would wait for the other ranks.
+        sys.stdout.flush()
+        os._exit(1)
+    return 0
 
 
 def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
-    """Trains and evaluates the job's run."""
-    team = Team.join()
-    training_job = _Training(store, settings, job, should_stop, team)
+    """Trains and evaluates the run of a job."""
+    group = ProcessGroup.join()
+    training_job = TrainingJob(store, settings, job, should_stop, group)
     try:
         end = training_job.run()
-        team.leave()
+        group.close()
         return end
     except torch.OutOfMemoryError:
         traceback.print_exc()
         batch = training_job.run_record.config.budget.batch
-        way_out = f"try {batch // 2}" if batch > 1 else "try smaller pictures"
-        return RunState.FAILED, f"out of GPU memory at batch {batch}; {way_out}"
+        hint = f"try {batch // 2}" if batch > 1 else "try smaller pictures"
+        return RunState.FAILED, f"out of GPU memory at batch {batch}; {hint}"
     except RuntimeError:
-        # Where one of those who train together dies, torchrun asks the others to leave.
-        if team.size == 1 or not _comes_true(should_stop, TEAM_BREAKS_S):
+        # If another rank has ended, communication fails here, and torchrun sends SIGTERM.
+        if group.size == 1 or not _becomes_true(should_stop, PEER_EXIT_GRACE_S):
             raise
         traceback.print_exc()
         return RunState.CRASHED, "a process that trained with it was killed"
     finally:
-        team.dismiss()
+        group.stop_followers()
 
 
-def _comes_true(condition: Callable[[], bool], patience_s: float) -> bool:
-    deadline = time.monotonic() + patience_s
+def _becomes_true(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.1)
     return condition()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """One of the processes that train a run, mostly the only one; returns the exit status."""
-    if int(os.environ.get("RANK", 0)):
-        return follower.main()
-    ends: list[RunState] = []
-
-    def work(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
-        end = train(store, settings, job, should_stop)
-        ends.append(end[0])
-        return end
-
-    status = worker_process.main(arguments, work)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and ends != [RunState.DONE]:
-        # The others may wait for what never comes: torchrun ends them when one of them fails. To
-        # take leave of each other, a GPU's library would wait for them too.
-        sys.stdout.flush()
-        os._exit(1)
-    return status
-
-
-class _Training:
-    """A training job from its first attempt's decisions to the numbers on the test split."""
+class TrainingJob:
+    """The job of a run, from the preparation of the data to the evaluation on the test split."""
 
     def __init__(
-        self, store: Store, settings: Settings, job: Job, should_stop: ShouldStop, team: Team
+        self,
+        store: Store,
+        settings: Settings,
+        job: Job,
+        should_stop: ShouldStop,
+        group: ProcessGroup,
     ) -> None:
-        self.store, self.settings, self.job, self.team = store, settings, job, team
+        self.store, self.settings, self.job, self.group = store, settings, job, group
         self.recorder = Recorder(store, settings, job, should_stop)
         self.run_id = self.recorder.run_id
-        self.run_record = store.read_run(self.run_id)
+        self.run_record = store.runs.read(self.run_id)
 
     def run(self) -> End:
-        """Prepares, trains, evaluates; returns how it ended."""
+        """Prepares, trains and evaluates the run.
+
+        Raises:
+            StoppedError: a stop was requested; the state was saved.
+            EngineError: the run failed, with the reason.
+        """
+        # Prepare the data, the device and the networks.
         recorder = self.recorder
         recorder.prepare()
-        recorder.phase("preparing data")
-        packed = setup.pack(self.recorder, self.run_record)
-        config = setup.resolve(self.recorder, self.run_record, packed, self.team)
+        recorder.set_phase("preparing data")
+        packed = setup.prepare_data(recorder, self.run_record)
+        config = setup.resolve_config(recorder, self.run_record, packed, self.group)
         device = execution.choose_device(config.execution.device)
-        court = Court(
+        evaluator = CheckpointEvaluator(
             self.settings,
             self.run_id,
             config,
             packed.fingerprint,
-            evaluate.load_judges(self.settings, device),
+            evaluate.load_feature_metrics(self.settings, device),
         )
         pairs, val_pairs, test_pairs = (
-            batches.load_pairs(packed, split, limit, device)
+            batches.load_pair_set(packed, split, limit, device)
             for split, limit in (
                 ("train", config.budget.n_train),
                 ("val", config.budget.n_val),
                 ("test", config.budget.n_test),
             )
         )
-        extract = backbones.build_extract(config, self.settings, device)
-        state = build_state(config, device, setup.build_encoder(config, self.settings))
-        saved = recorder.load_latest(state, config.budget.epochs)
-        self.team.tell(
+        extract = backbones.build_feature_extractor(config, self.settings, device)
+        state = build_state(config, device, setup.encoder_weights_path(config, self.settings))
+
+        # Continue from the newest checkpoint, on all ranks.
+        state, saved = recorder.load_latest(state, config.budget.epochs)
+        self.group.broadcast_setup(
             {
                 "config": config.model_dump(mode="json"),
                 "checkpoint": None if saved is None else (saved.path, saved.sha256),
             }
         )
         for network in (state.generator, state.discriminator):
-            self.team.share_statistics(network)
+            self.group.sync_batch_norm(network)
 
-        recorder.phase(setup.describe_warm_up(config) or "training")
+        # Train, after the validation that the last attempt may have been stopped before.
+        recorder.set_phase(setup.warm_up_phase(config) or "training")
         if state.epoch and not state.batches:
-            self.validate(state, court, val_pairs)  # where the last attempt was cut off before it
-        self.train(config, state, court, pairs, val_pairs, extract)
-        self.team.dismiss()
+            self.validate(state, evaluator, val_pairs)
+        self.train(config, state, evaluator, pairs, val_pairs, extract)
+        self.group.stop_followers()
 
-        recorder.phase("evaluating")
-        self.evaluate(state, court, test_pairs)
-        recorder.tidy(1, config.execution.keep_every)
+        # Evaluate on the test split.
+        recorder.set_phase("evaluating")
+        self.evaluate(state, evaluator, test_pairs)
+        recorder.delete_old_checkpoints(1, config.execution.keep_every)
         return RunState.DONE, None
 
     def train(
         self,
         config: RunConfig,
         state: TrainingState,
-        court: Court,
+        evaluator: CheckpointEvaluator,
         pairs: PairSet,
         val_pairs: PairSet,
-        extract: Extract,
+        extract: FeatureExtractor,
     ) -> None:
-        """Iterates the loop; leaves it between two steps when asked to, the state saved."""
-        every, saved_at = config.execution.keep_every, time.monotonic()
-        is_warming_up = setup.describe_warm_up(config) is not None
-        self.recorder.told_at = time.time()
-        for event in loop.train(config, state, pairs, val_pairs, extract, self.team):
+        """Iterates the training loop; on a stop request, saves between two steps and raises.
+
+        Args:
+            config: the config, without any `auto`.
+            state: the state to continue from; updated in place.
+            evaluator: evaluates the checkpoints.
+            pairs: the training split.
+            val_pairs: the validation split.
+            extract: images -> feature maps, for recipes with a perceptual term.
+
+        Raises:
+            StoppedError: a stop was requested.
+        """
+        recorder, keep_every = self.recorder, config.execution.keep_every
+        saved_at = time.monotonic()
+        is_warming_up = setup.warm_up_phase(config) is not None
+        recorder.last_event_at = time.time()
+        for event in loop.train(config, state, pairs, val_pairs, extract, self.group):
             if isinstance(event, loop.EpochDone):
-                self.record_epoch(event, court, val_pairs)
-                saved_at, self.recorder.told_at = time.monotonic(), time.time()
+                self.record_epoch(event, evaluator, val_pairs)
+                saved_at, recorder.last_event_at = time.monotonic(), time.time()
                 if state.epoch < config.budget.epochs:
-                    self.recorder.check_stop(f" at epoch {state.epoch}")
+                    recorder.check_stop(f" at epoch {state.epoch}")
                 continue
-            if isinstance(event, loop.Noted):
-                self.recorder.note(event.text)
+            if isinstance(event, loop.WarningEvent):
+                recorder.add_note(event.text)
                 continue
             if is_warming_up:
-                self.recorder.phase("training")
+                recorder.set_phase("training")
                 is_warming_up = False
-            self.recorder.add_steps(event)
-            wish = self.recorder.should_stop()
-            if wish or time.monotonic() - saved_at > SAVE_EVERY_S:
-                self.recorder.save(state, every)
+            recorder.add_steps(event)
+            is_stopping = recorder.should_stop()
+            if is_stopping or time.monotonic() - saved_at > SAVE_EVERY_S:
+                recorder.save(state, keep_every)
                 saved_at = time.monotonic()
-            if wish:
+            if is_stopping:
                 raise StoppedError(f" at epoch {event.epoch}, step {state.step}")
 
-    def record_epoch(self, event: loop.EpochDone, court: Court, val_pairs: PairSet) -> None:
-        """Commits the metrics, then the samples, then the checkpoint, then what it is worth."""
+    def record_epoch(
+        self, event: loop.EpochDone, evaluator: CheckpointEvaluator, val_pairs: PairSet
+    ) -> None:
+        """Records the metrics and samples of an epoch, its checkpoint and its validation."""
         now = time.time()
         points = [
             MetricPoint(self.run_id, event.step, event.epoch, name, value, at=now)
             for name, value in event.metrics.items()
         ]
-        recorder, state, config = self.recorder, event.state, court.config
+        recorder, state, config = self.recorder, event.state, evaluator.config
         recorder.require_points(event.epoch, event.step, points)
-        few = batches.colourful(val_pairs, N_SAMPLES)
-        fakes = evaluate.predict(config, state.sampler, few)
-        sources, targets = few.sources.cpu().numpy(), few.targets.cpu().numpy()
+        sample_pairs = batches.pick_sample_pairs(val_pairs, N_SAMPLES)
+        fakes = evaluate.predict(config, state.sampler, sample_pairs)
+        sources, targets = sample_pairs.sources.cpu().numpy(), sample_pairs.targets.cpu().numpy()
         recorder.add_sample(event.epoch, event.step, sources, targets, fakes)
         is_last = event.epoch == config.budget.epochs
         if recorder.save(state, config.execution.keep_every, is_last):
-            self.validate(state, court, val_pairs)
+            self.validate(state, evaluator, val_pairs)
 
-    def validate(self, state: TrainingState, court: Court, val_pairs: PairSet) -> None:
-        """Judges the checkpoint where that is due and chooses the best so far.
+    def validate(
+        self, state: TrainingState, evaluator: CheckpointEvaluator, val_pairs: PairSet
+    ) -> None:
+        """Evaluates the checkpoint of an epoch, if that is due, and marks the best one so far.
 
-        A budget that judges once takes its last epoch.
+        If a budget evaluates only its last epoch, that epoch is the best one without an evaluation.
         """
-        run_id, budget, store = self.run_id, court.config.budget, self.store
+        budget = evaluator.config.budget
         if state.epoch not in budget.evaluated_epochs:
             return
-        if len(budget.evaluated_epochs) == 1:  # there is nothing to choose between
-            self.choose(state.epoch)
+        if len(budget.evaluated_epochs) == 1:
+            self.mark_best(state.epoch)
             return
-        judged = store.read_evaluations([run_id], "val")
-        if not any(it.epoch == state.epoch for it in judged):
-            tell = self.recorder.progress(f"judging epoch {state.epoch}", len(val_pairs))
-            judgement = court.validate(state, val_pairs, tell)
-            self.recorder.write(lambda: store.add_judgement(self.job, judgement, utc_now()))
-            judged += judgement.evaluations
-            self.recorder.phase("training")
-        kept = {saved.epoch for saved in store.read_checkpoints(run_id) if saved.is_whole}
-        best = checkpoint_evaluator.choose(
-            [it for it in judged if it.epoch in kept], budget.choose_by
-        )
+        evaluations = self._validation_results(state, evaluator, val_pairs)
+        records = self.store.checkpoints.read(self.run_id)
+        best = _best_epoch(evaluations, records, budget)
         if best is None and state.epoch == budget.epochs:
-            best = state.epoch
             print(f"no epoch has a {budget.choose_by}: the last is taken", flush=True)
+            best = state.epoch
         if best is not None:
-            self.choose(best)
+            self.mark_best(best)
 
-    def choose(self, epoch: int) -> None:
-        """Makes an epoch's checkpoint the one that counts."""
-        self.recorder.write(lambda: self.store.choose_checkpoint(self.job, epoch, utc_now()))
+    def _validation_results(
+        self, state: TrainingState, evaluator: CheckpointEvaluator, val_pairs: PairSet
+    ) -> Sequence[Evaluation]:
+        """Returns the validation results of all epochs so far; evaluates this epoch if needed."""
+        evaluations = self.store.evaluations.read([self.run_id], "val")
+        if any(evaluation.epoch == state.epoch for evaluation in evaluations):
+            return evaluations
+        on_progress = self.recorder.track_progress(
+            f"validating epoch {state.epoch}", len(val_pairs)
+        )
+        result = evaluator.validate(state, val_pairs, on_progress)
+        self.recorder.write(lambda: self.store.evaluations.add(self.job, result, utc_now()))
+        self.recorder.set_phase("training")
+        return [*evaluations, *result.evaluations]
 
-    def evaluate(self, state: TrainingState, court: Court, pairs: PairSet) -> None:
-        """Measures the last checkpoint and the chosen one on the split that is reported."""
-        machine = execution.describe(pairs.device)
-        self.require_chosen(court.config.budget)
-        last = court.config.budget.epochs
-        for saved in self.store.read_checkpoints(self.run_id):
-            if not saved.is_whole or not (saved.is_best or saved.epoch == last):
+    def mark_best(self, epoch: int) -> None:
+        """Marks the checkpoint of an epoch as the best of the run."""
+        self.recorder.write(lambda: self.store.checkpoints.choose(self.job, epoch, utc_now()))
+
+    def evaluate(
+        self, state: TrainingState, evaluator: CheckpointEvaluator, pairs: PairSet
+    ) -> None:
+        """Evaluates the best and the last checkpoint on the reported split."""
+        machine = execution.describe_environment(pairs.device)
+        self.ensure_readable_best(evaluator.config.budget)
+        last_epoch = evaluator.config.budget.epochs
+        for record in self.store.checkpoints.read(self.run_id):
+            if not record.is_whole or not (record.is_best or record.epoch == last_epoch):
                 continue
-            role = "chosen" if saved.is_best else "last"
-            if saved.epoch != state.epoch:
-                state.load_state_dict(checkpoint.load_saved(self.settings.artifacts, saved))
-            tell = self.recorder.progress(f"evaluating the {role} epoch, {saved.epoch}", len(pairs))
-            judgement = court.judge(state, REPORTED_SPLIT, pairs, machine, tell)
-            self.recorder.write(partial(self.store.add_judgement, self.job, judgement, utc_now()))
+            if record.epoch != state.epoch:
+                state.load_state_dict(checkpoint.load_from_record(self.settings.artifacts, record))
+            role = "chosen" if record.is_best else "last"
+            on_progress = self.recorder.track_progress(
+                f"evaluating the {role} epoch, {record.epoch}", len(pairs)
+            )
+            result = evaluator.evaluate(state, REPORTED_SPLIT, pairs, machine, on_progress)
+            self.recorder.write(partial(self.store.evaluations.add, self.job, result, utc_now()))
 
-    def require_chosen(self, budget: Budget) -> None:
-        """Makes sure that the chosen checkpoint can be read, or chooses the next best one."""
-        while True:
-            saved = self.store.read_checkpoints(self.run_id)
-            chosen = next((it for it in saved if it.is_best), None)
+    def ensure_readable_best(self, budget: Budget) -> None:
+        """Replaces the best checkpoint by the next best one, as long as it cannot be read.
+
+        The last checkpoint is not read: its state is in memory.
+        """
+        read_best = self.store.checkpoints.read_best
+        while (best := read_best(self.run_id)) is not None and best.epoch != budget.epochs:
             try:
-                if chosen is not None and chosen.epoch != budget.epochs:
-                    checkpoint.load_saved(self.settings.artifacts, chosen)
+                checkpoint.load_from_record(self.settings.artifacts, best)
                 return
             except EngineError as error:
-                self.recorder.note(str(error))
-            assert chosen is not None
-            self.recorder.write(partial(self.store.drop_checkpoint, self.job, chosen, utc_now()))
-            kept = {it.epoch for it in saved if it.is_whole and it is not chosen}
-            judged = self.store.read_evaluations([self.run_id], "val")
-            best = checkpoint_evaluator.choose(
-                [it for it in judged if it.epoch in kept], budget.choose_by
-            )
-            self.recorder.note(f"epoch {best or budget.epochs} was chosen in its place")
-            self.choose(best or budget.epochs)
+                self.recorder.add_note(str(error))
+            self._replace_best(best, budget)
+
+    def _replace_best(self, best: Checkpoint, budget: Budget) -> None:
+        """Deletes the record of the best checkpoint and marks the next best one."""
+        self.recorder.write(partial(self.store.checkpoints.delete, self.job, best, utc_now()))
+        evaluations = self.store.evaluations.read([self.run_id], "val")
+        records = self.store.checkpoints.read(self.run_id)
+        epoch = _best_epoch(evaluations, records, budget) or budget.epochs
+        self.recorder.add_note(f"epoch {epoch} was chosen in its place")
+        self.mark_best(epoch)
+
+
+def _best_epoch(
+    evaluations: Iterable[Evaluation], records: Sequence[Checkpoint], budget: Budget
+) -> int | None:
+    """Returns the best epoch whose checkpoint is kept; None if no such epoch has a value."""
+    kept_epochs = {record.epoch for record in records if record.is_whole}
+    kept = [evaluation for evaluation in evaluations if evaluation.epoch in kept_epochs]
+    return checkpoint_evaluator.best_epoch(kept, budget.choose_by)
 
 
 if __name__ == "__main__":

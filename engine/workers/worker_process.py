@@ -1,7 +1,7 @@
-"""One attempt at one job: its process, from the claim to the recorded end. Torch-free.
+"""Runs the job of a worker process, from the claimed row to the recorded end. Loads no torch.
 
-Started by the supervisor with a job's id and token. Every write goes under the token; a process
-that has lost its job leaves without a word in the database.
+The supervisor starts the process with the id and the token of a job. Every write is made under the
+token. A process whose token is stale exits without writing to the database.
 """
 
 import errno
@@ -17,140 +17,198 @@ from typing import TypeVar
 from engine.errors import DivergedError, EngineError, StoreError
 from engine.records.runs import Job, RunState
 from engine.settings import Settings
-from engine.store import GoneDatabaseError, LostJobError, Store, utc_now
-from engine.system import processes
+from engine.store import DatabaseReplacedError, LostJobError, Store, utc_now
+from engine.system.processes import ProcessId
 
 T = TypeVar("T")
 
-HEARTBEAT_S = 5.0
-PATIENCE_S = 5.0  # for one write; a worker has better things to do than to wait longer at once
-TRY_AGAIN_S = 1.0
+HEARTBEAT_EVERY_S = 5.0
+LOCK_TIMEOUT_S = 5.0  # of one attempt to write; `retry_until_written` makes more
+RETRY_EVERY_S = 1.0
 
 ShouldStop = Callable[[], bool]
-End = tuple[RunState, str | None]  # how it ended, and why
+End = tuple[RunState, str | None]  # the final state of a job, and its reason
 Work = Callable[[Store, Settings, Job, ShouldStop], End]
 
 
 class StoppedError(Exception):
-    """The work was left because somebody asked for it; the text says where, after a space."""
+    """The work was stopped on request; the text tells where, and begins with a space."""
 
 
-def main(arguments: Sequence[str], work: Work) -> int:
-    """Does the job whose id and token are given; the exit status is for the supervisor."""
+class Progress:
+    """Reports the progress of some work, and stops the work on request.
+
+    Args:
+        report: called with the number of items that are done and the total number.
+        every_s: the minimum number of seconds between two reports.
+        should_stop: whether a stop was requested.
+        where: the text of the `StoppedError`.
+    """
+
+    def __init__(
+        self,
+        report: Callable[[int, int], None],
+        every_s: float,
+        should_stop: ShouldStop,
+        where: str = "",
+    ) -> None:
+        self._report, self._every_s = report, every_s
+        self._should_stop, self._where = should_stop, where
+        self._reported_at = time.monotonic()
+
+    def update(self, done: int, total: int) -> None:
+        """Reports the progress, unless the last report is too recent.
+
+        Raises:
+            StoppedError: a stop was requested.
+        """
+        if self._should_stop():
+            raise StoppedError(self._where)
+        if time.monotonic() - self._reported_at > self._every_s:
+            self._reported_at = time.monotonic()
+            self._report(done, total)
+
+
+def run(arguments: Sequence[str], work: Work) -> RunState | None:
+    """Runs the job of this process.
+
+    Args:
+        arguments: the id and the token of the job.
+        work: the function that does the work of this kind of job.
+
+    Returns:
+        The final state of the job; None if the job belongs to another attempt.
+    """
     stop = threading.Event()
 
-    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGTERM, request_stop)
     job_id, token = int(arguments[0]), arguments[1]
     settings = Settings.from_environment()
     try:
-        store = patiently(lambda: Store(settings.database_url, PATIENCE_S, wait=_wait))
-        job = store.read_job(job_id)
+        store = retry_until_written(
+            lambda: Store(settings.database_url, LOCK_TIMEOUT_S, on_read_error=_wait_after_error)
+        )
+        job = store.jobs.read(job_id)
         if job.token != token:
-            return 0
-        # The supervisor does the same; should it die before, this process is known all the same.
-        identity = processes.identify(os.getpid())
-        patiently(lambda: store.set_process(job, identity, utc_now()))
-    except (LostJobError, GoneDatabaseError) as error:
+            return None
+        # The supervisor also stores this id, but it may be killed before it does.
+        process = str(ProcessId.of(os.getpid()))
+        retry_until_written(lambda: store.jobs.set_process(job, process, utc_now()))
+    except (LostJobError, DatabaseReplacedError) as error:
         print(error, flush=True)
-        return 0
-    beating = threading.Thread(target=_beat, args=(store, job, stop), daemon=True)
-    beating.start()
-    do(store, settings, job, stop.is_set, work)
-    return 0
+        return None
+    threading.Thread(target=heartbeat_loop, args=(store, job, stop), daemon=True).start()
+    return run_job(store, settings, job, stop.is_set, work)
 
 
-def _wait(error: StoreError) -> None:
-    """Before a read is tried again."""
+def _wait_after_error(error: StoreError) -> None:
+    """Waits before a failed read is tried again."""
     print(f"waiting for the database: {error}", flush=True)
-    time.sleep(TRY_AGAIN_S)
+    time.sleep(RETRY_EVERY_S)
 
 
-def patiently(write: Callable[[], T], poll: Callable[[], None] = lambda: None) -> T:
-    """Writes, however long the database does not take it; says so, and when it did.
+def retry_until_written(write: Callable[[], T], poll: Callable[[], None] = lambda: None) -> T:
+    """Retries a write until the database accepts it; logs the outage and the recovery.
 
     Args:
-        write: the write; may be tried many times.
-        poll: called between two tries; may raise to give it up.
+        write: the write; it may be called many times.
+        poll: called between two attempts; raises to give up.
+
+    Returns:
+        The result of the write.
 
     Raises:
-        GoneDatabaseError: the database file is not there any more, or is another one.
+        DatabaseReplacedError: the database file was deleted or replaced.
     """
-    began = None
+    failed_at = None
     while True:
         try:
             result = write()
-            if began is not None:
-                print(f"the database took it after {time.monotonic() - began:.0f} s", flush=True)
+            if failed_at is not None:
+                outage_s = time.monotonic() - failed_at
+                print(f"the database accepted the write after {outage_s:.0f} s", flush=True)
             return result
-        except GoneDatabaseError:
+        except DatabaseReplacedError:
             raise
         except StoreError as error:
-            if began is None:
-                began = time.monotonic()
+            if failed_at is None:
+                failed_at = time.monotonic()
                 print(f"waiting for the database: {error}", flush=True)
             poll()
-            time.sleep(TRY_AGAIN_S)
+            time.sleep(RETRY_EVERY_S)
 
 
-def do(store: Store, settings: Settings, job: Job, should_stop: ShouldStop, work: Work) -> None:
-    """Does a job and records how it ended; only here is every exception caught."""
-    about = f"run {job.run_id}" if job.run_id is not None else f"job {job.id}"
-    may_retry = False
+def run_job(
+    store: Store, settings: Settings, job: Job, should_stop: ShouldStop, work: Work
+) -> RunState | None:
+    """Does the work of a job and records its end.
+
+    Returns:
+        The final state of the job; None if the job was lost before its end.
+    """
+    subject = f"run {job.run_id}" if job.run_id is not None else f"job {job.id}"
+    state = None
     try:
-        state, reason = _end(store, settings, job, should_stop, work)
+        state, reason = _do_work(store, settings, job, should_stop, work)
         may_retry = state == RunState.CRASHED
-        print(f"{about} {state}" + (f": {reason}" if reason else ""), flush=True)
-        patiently(lambda: store.finish_job(job, state, reason, utc_now(), may_retry))
+        print(f"{subject} {state}" + (f": {reason}" if reason else ""), flush=True)
+        final_state = state
+        retry_until_written(
+            lambda: store.jobs.finish(job, final_state, reason, utc_now(), may_retry)
+        )
     except LostJobError:
-        print(f"{about} belongs to another attempt, or was ended; leaving", flush=True)
-    except GoneDatabaseError as error:
-        print(f"{about} ends here: {error}", flush=True)
+        print(f"{subject} belongs to another attempt, or was ended; leaving", flush=True)
+    except DatabaseReplacedError as error:
+        print(f"{subject} ends here: {error}", flush=True)
+    return state
 
 
-def _end(store: Store, settings: Settings, job: Job, should_stop: ShouldStop, work: Work) -> End:
+def _do_work(
+    store: Store, settings: Settings, job: Job, should_stop: ShouldStop, work: Work
+) -> End:
+    """Does the work of a job, and turns its exceptions into final states."""
     try:
         return work(store, settings, job, should_stop)
-    except (LostJobError, GoneDatabaseError):
+    except (LostJobError, DatabaseReplacedError):
         raise
     except StoppedError as error:
-        store.require_same_file()  # what stopped it may be that there is nothing to write to
-        if store.read_job(job.id).stop_requested_at is not None:
+        store.require_same_file()  # the stop may be due to a database that was replaced
+        if store.jobs.read(job.id).stop_requested_at is not None:
             return RunState.STOPPED, f"stopped by the user{error}"
         return RunState.CRASHED, f"ended by the system{error}, perhaps a shutdown"
     except DivergedError as error:
         return RunState.DIVERGED, f"diverged: {error}"
     except EngineError as error:
         return RunState.FAILED, str(error)
-    except Exception as error:  # the job boundary: the log has the traceback, the run the reason
+    except Exception as error:  # the boundary of a job: the traceback is logged
         traceback.print_exc()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return RunState.FAILED, f"the disk of {settings.artifacts} is full; make room, resume"
         return RunState.FAILED, f"{type(error).__name__}: {error}"
 
 
-def _beat(store: Store, job: Job, stop: threading.Event) -> None:
-    """Says every few seconds that this process lives; asks it to leave when it lost its job.
+def heartbeat_loop(store: Store, job: Job, stop: threading.Event) -> None:
+    """Writes heartbeats; sets `stop` on a stop request, or when the token is stale.
 
-    Training that goes on beside a database that was deleted or replaced would be for nothing: its
-    figures would go nowhere.
+    A run also stops when its database was deleted or replaced: its results would be lost.
     """
-    is_heard = True
+    was_written = True
     while True:
-        time.sleep(HEARTBEAT_S)
+        time.sleep(HEARTBEAT_EVERY_S)
         try:
             store.require_same_file()
-            store.beat(job, utc_now())
-            # The supervisor sends a signal; where none lives, the wish is found here.
-            if store.read_job(job.id).stop_requested_at is not None:
+            store.jobs.heartbeat(job, utc_now())
+            # Without a supervisor nobody sends SIGTERM, so read the stop request from the database.
+            if store.jobs.read(job.id).stop_requested_at is not None:
                 stop.set()
-            is_heard = True
-        except (LostJobError, GoneDatabaseError):
+            was_written = True
+        except (LostJobError, DatabaseReplacedError):
             stop.set()
             return
-        except Exception as error:  # whatever it is, the next beat may have more luck
-            if is_heard:
+        except Exception as error:  # the boundary of a thread: the next heartbeat may succeed
+            if was_written:
                 print(f"no heartbeat for now: {error}", flush=True)
-            is_heard = False
+            was_written = False

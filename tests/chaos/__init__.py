@@ -1,5 +1,5 @@
-"""Proof by force: kills, stops and crowds, and what is left after them.
+"""Stress tests with real processes: kills, stops and concurrent access.
 
-`make chaos` runs all of it, a quarter of an hour or so, and prints figures; `test_dose` runs a
-little of it with the other tests.
+`make chaos` runs all of them for a quarter of an hour and prints figures. `test_smoke` runs a few
+of them with the other tests.
 """

@@ -1,4 +1,4 @@
-"""Many at once: submits, claims, and runs that write while dashboards poll."""
+"""Concurrent access: submits, claims, and runs that write while dashboards poll."""
 
 import multiprocessing
 import random
@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.config import RunConfig
-from engine.jobs import lifecycle
+from engine.jobs import lifecycle, spawn
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.records.curves import MetricPoint
 from engine.records.runs import RunState
 from engine.settings import Settings
-from engine.store import Place, Store, database_path, utc_now
+from engine.store import Store, WorkerSlot, database_path, utc_now
 
 PROCESSES = 8
 CURVES = ("g_loss", "d_loss", "adversarial", "l1")
@@ -30,123 +30,138 @@ def _config(seed: int = 0) -> RunConfig:
     )
 
 
-def _in_processes(work: Callable[..., object], *arguments: Sequence[object]) -> list[object]:
+def _map_in_processes(work: Callable[..., object], *arguments: Sequence[object]) -> list[object]:
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(work, *arguments))
 
 
-def submit_much(settings: Settings, submits: int, keys: int) -> int:
-    """So many submits with so few keys, from eight processes; returns the studies there are."""
+def submit_concurrently(settings: Settings, n_submits: int, n_keys: int) -> int:
+    """Submits studies from several processes, many with equal keys; returns the studies."""
     Store(settings.database_url).close()
-    order = [number % keys for number in range(submits)]
-    random.Random(0).shuffle(order)
-    parts = [order[start::PROCESSES] for start in range(PROCESSES)]
-    _in_processes(_submit, [settings] * PROCESSES, parts)
+    keys = [number % n_keys for number in range(n_submits)]
+    random.Random(0).shuffle(keys)
+    parts = [keys[start::PROCESSES] for start in range(PROCESSES)]
+    _map_in_processes(_submit, [settings] * PROCESSES, parts)
     with closing(Store(settings.database_url)) as store:
-        assert len(store.read_runs()) == len(store.read_studies())
-        return len(store.read_studies())
+        assert len(store.runs.read_all()) == len(store.studies.read_all())
+        return len(store.studies.read_all())
 
 
 def _submit(settings: Settings, keys: Sequence[int]) -> None:
-    lifecycle.ensure_supervisor = lambda settings: None  # nothing is to be trained here
+    spawn.ensure_supervisor = lambda settings: None  # the runs are not to be trained
     with closing(Store(settings.database_url)) as store:
         for key in keys:
             lifecycle.submit(store, settings, [_config()], f"study {key}", f"key {key}", utc_now())
 
 
 @dataclass(frozen=True)
-class Claims:
-    """What came of many claimers on one queue.
+class ClaimResult:
+    """The result of several processes that claim jobs of one queue.
 
     Attributes:
-        claimed: how many jobs they got, all together.
-        doubled: jobs that were claimed more than once.
-        most_at_once: jobs seen at work at the same time.
-        slots: that there are.
+        claimed: number of claims.
+        doubled: number of jobs that were claimed more than once.
+        max_concurrent: largest number of running jobs that was seen.
+        slots: number of slots.
+        seconds: duration.
     """
 
     claimed: int
     doubled: int
-    most_at_once: int
+    max_concurrent: int
     slots: int
     seconds: float
 
 
-def claim_much(settings: Settings, queued: int, slots: int) -> Claims:
-    """Eight processes work a long queue off, quarrelling about the slots of one host."""
+def claim_concurrently(settings: Settings, n_jobs: int, n_slots: int) -> ClaimResult:
+    """Claims and finishes all jobs of a queue from several processes that share some slots."""
     with closing(Store(settings.database_url)) as store:
-        for start in range(0, queued, 500):
-            configs = [_config(seed) for seed in range(start, min(start + 500, queued))]
-            store.add_study(f"key {start}", "queue", configs, utc_now())
-        began = time.monotonic()
-        found = _in_processes(_claim, [settings] * PROCESSES, [slots] * PROCESSES, range(PROCESSES))
-        seconds = time.monotonic() - began
-        names = [name for names, _ in found for name in names]  # type: ignore[attr-defined]
-        doubled = sum(run.attempt != 1 for run in store.read_runs())
-        most = max(most for _, most in found)  # type: ignore[attr-defined]
-        return Claims(len(names), doubled + len(names) - len(set(names)), most, slots, seconds)
+        for start in range(0, n_jobs, 500):
+            configs = [_config(seed) for seed in range(start, min(start + 500, n_jobs))]
+            store.studies.add(f"key {start}", "queue", configs, utc_now())
+        started_at = time.monotonic()
+        results = _map_in_processes(
+            _claim, [settings] * PROCESSES, [n_slots] * PROCESSES, range(PROCESSES)
+        )
+        seconds = time.monotonic() - started_at
+        job_ids = [job_id for job_ids, _ in results for job_id in job_ids]  # type: ignore[attr-defined]
+        n_repeated = sum(run.attempt != 1 for run in store.runs.read_all())
+        return ClaimResult(
+            claimed=len(job_ids),
+            doubled=n_repeated + len(job_ids) - len(set(job_ids)),
+            max_concurrent=max(most for _, most in results),  # type: ignore[attr-defined]
+            slots=n_slots,
+            seconds=seconds,
+        )
 
 
-def _claim(settings: Settings, slots: int, seed: int) -> tuple[list[int], int]:
-    chance, claimed, most = random.Random(seed), [], 0
+def _claim(settings: Settings, n_slots: int, seed: int) -> tuple[list[int], int]:
+    rng, claimed, max_concurrent = random.Random(seed), [], 0
     with closing(Store(settings.database_url)) as store:
-        while store.read_jobs(RunState.QUEUED):
-            place = Place("host", str(chance.randrange(slots)), None)
-            job = store.claim_job(utc_now(), place=place)
+        while store.jobs.read_all(RunState.QUEUED):
+            worker_slot = WorkerSlot("host", str(rng.randrange(n_slots)), None)
+            job = store.jobs.claim(utc_now(), worker_slot=worker_slot)
             if job is not None:
                 claimed.append(job.id)
-                most = max(most, len(store.read_jobs(RunState.RUNNING)))
-                store.finish_job(job, RunState.DONE, None, utc_now())
-    return claimed, most
+                n_running = len(store.jobs.read_all(RunState.RUNNING))
+                max_concurrent = max(max_concurrent, n_running)
+                store.jobs.finish(job, RunState.DONE, None, utc_now())
+    return claimed, max_concurrent
 
 
 @dataclass(frozen=True)
-class Crowd:
-    """Runs that write and pages that poll.
+class LoadResult:
+    """The result of runs that write and pages that poll at the same time.
 
     Attributes:
-        writes, reads: how many.
-        faults: what came to the surface.
-        read_p99_s: of single reads.
-        wal_bytes: the write-ahead log afterwards.
+        writes: number of writes.
+        reads: number of reads.
+        errors: errors that reached the writers and pollers.
+        read_p99_s: 99th percentile of the duration of a read.
+        write_p99_s: 99th percentile of the duration of a write.
+        wal_bytes: size of the write-ahead log afterwards.
     """
 
     writes: int
     reads: int
-    faults: tuple[str, ...]
+    errors: tuple[str, ...]
     read_p99_s: float
     write_p99_s: float
     wal_bytes: int
 
 
-def write_and_poll(settings: Settings, writers: int, pollers: int, seconds: float) -> Crowd:
-    """As many runs write as fast as eight GPUs would, and as many pages poll each second."""
+def write_and_poll(
+    settings: Settings, n_writers: int, n_pollers: int, seconds: float
+) -> LoadResult:
+    """Writes like runs on fast GPUs, and polls like pages, from one process for each of them."""
     with closing(Store(settings.database_url)) as store:
-        configs = [_config(seed) for seed in range(writers)]
-        store.add_study("key", "crowd", configs, utc_now())
+        configs = [_config(seed) for seed in range(n_writers)]
+        store.studies.add("key", "load", configs, utc_now())
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(writers + pollers, context) as pool:
-            writing = [pool.submit(_write, settings, seconds) for _ in range(writers)]
-            polling = [pool.submit(_poll, settings, seconds) for _ in range(pollers)]
-            wrote, read = ([it.result() for it in each] for each in (writing, polling))
+        with ProcessPoolExecutor(n_writers + n_pollers, context) as pool:
+            writers = [pool.submit(_write, settings, seconds) for _ in range(n_writers)]
+            pollers = [pool.submit(_poll, settings, seconds) for _ in range(n_pollers)]
+            written, polled = (
+                [future.result() for future in futures] for futures in (writers, pollers)
+            )
         wal = database_path(settings.database_url).with_name("runs.db-wal")
-        took = [second for result in read for second in result[0]]
-        gave = [second for result in wrote for second in result[0]]
-        return Crowd(
-            writes=len(gave),
-            reads=len(took),
-            faults=tuple(fault for result in (*wrote, *read) for fault in result[1]),
-            read_p99_s=percentile(took, 0.99),
-            write_p99_s=percentile(gave, 0.99),
+        read_times = [duration for durations, _ in polled for duration in durations]
+        write_times = [duration for durations, _ in written for duration in durations]
+        return LoadResult(
+            writes=len(write_times),
+            reads=len(read_times),
+            errors=tuple(error for _, errors in (*written, *polled) for error in errors),
+            read_p99_s=percentile(read_times, 0.99),
+            write_p99_s=percentile(write_times, 0.99),
             wal_bytes=wal.stat().st_size if wal.exists() else 0,
         )
 
 
 def _write(settings: Settings, seconds: float) -> tuple[list[float], list[str]]:
-    """A run whose losses are read five times a second, fifty steps each."""
-    took, faults, step = [], [], 0
+    """Writes the losses of 50 steps five times a second; returns durations and errors."""
+    durations, errors, step = [], [], 0
     with closing(Store(settings.database_url)) as store:
-        job = store.claim_job(utc_now())
+        job = store.jobs.claim(utc_now())
         assert job is not None
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -156,51 +171,51 @@ def _write(settings: Settings, seconds: float) -> tuple[list[float], list[str]]:
                 for name in CURVES
             ]
             step += 50
-            began = time.monotonic()
+            started_at = time.monotonic()
             try:
-                store.add_metrics(job, 1, step, points, utc_now())
-            except Exception as error:  # what comes to the surface is what is looked for
-                faults.append(str(error))
-            took.append(time.monotonic() - began)
-            time.sleep(max(0.0, 0.2 - took[-1]))
-    return took, faults
+                store.curves.add_points(job, 1, step, points, utc_now())
+            except Exception as error:  # any error is a result of the test
+                errors.append(str(error))
+            durations.append(time.monotonic() - started_at)
+            time.sleep(max(0.0, 0.2 - durations[-1]))
+    return durations, errors
 
 
 def _poll(settings: Settings, seconds: float) -> tuple[list[float], list[str]]:
-    """A Live page: runs, new points of one curve, summaries, samples, each second."""
-    took, faults, cursor = [], [], 0
+    """Reads what a Live page reads each second; returns durations and errors."""
+    durations, errors, cursor = [], [], 0
     with closing(Store(settings.database_url)) as store:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            runs = [run.id for run in store.read_runs(1)]
-            questions: list[Callable[[], object]] = [
-                lambda: store.read_runs(1),
-                lambda it=runs: store.read_metric_summaries(it),  # type: ignore[misc]
-                lambda it=runs: store.read_samples(it),  # type: ignore[misc]
+            run_ids = [run.id for run in store.runs.read_all(1)]
+            reads: list[Callable[[], object]] = [
+                lambda: store.runs.read_all(1),
+                lambda ids=run_ids: store.curves.read_summaries(ids),  # type: ignore[misc]
+                lambda ids=run_ids: store.runs.read_samples(ids),  # type: ignore[misc]
             ]
             try:
-                began = time.monotonic()
-                points = store.read_metrics(runs, cursor, ["l1"])
-                took.append(time.monotonic() - began)
+                started_at = time.monotonic()
+                points = store.curves.read(run_ids, cursor, ["l1"])
+                durations.append(time.monotonic() - started_at)
                 cursor = points[-1].id if points else cursor
-                for question in questions:
-                    began = time.monotonic()
-                    question()
-                    took.append(time.monotonic() - began)
-            except Exception as error:  # as above
-                faults.append(str(error))
+                for read in reads:
+                    started_at = time.monotonic()
+                    read()
+                    durations.append(time.monotonic() - started_at)
+            except Exception as error:  # any error is a result of the test
+                errors.append(str(error))
             time.sleep(1.0)
-    return took, faults
+    return durations, errors
 
 
-def elsewhere(settings: Settings, folder: Path) -> Settings:
-    """The same with a database of its own."""
+def with_own_database(settings: Settings, folder: Path) -> Settings:
+    """Returns settings with another database and artifacts folder."""
     folder.mkdir(parents=True)
     url = f"sqlite:///{folder}/runs.db"
     return replace(settings, database_url=url, artifacts=folder / "artifacts")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that so many are not above."""
+    """Returns the smallest value that is at least as large as a share of all values."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]

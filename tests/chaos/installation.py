@@ -1,4 +1,4 @@
-"""An installation of its own, with real processes, and what can be done to it."""
+"""A temporary installation with real processes, for stress tests."""
 
 import os
 import signal
@@ -16,29 +16,30 @@ import torch
 
 from engine.data import packing
 from engine.data.sources.openmoji import OpenMoji
-from engine.data.sources.registry import read_source
-from engine.jobs import lifecycle, planning
+from engine.data.sources.registry import parse_source
+from engine.jobs import planning
+from engine.jobs.reaping import CLAIMING, process_of
 from engine.records.runs import Job, Run, RunState
 from engine.settings import Settings
 from engine.store import Store, database_path, utc_now
 from engine.system import child_environment, processes
 from engine.training import checkpoint
 
-LOOK_EVERY_S = 0.05
-TIMED = ("epoch_seconds", "images_per_second", "peak_memory_mb")
+POLL_EVERY_S = 0.05
+TIMED_METRICS = ("epoch_seconds", "images_per_second", "peak_memory_mb")
 
 
 def prepare_shared(folder: Path) -> Path:
-    """What all labs share: drawn pairs and, later, the features of real pictures."""
+    """Packs the pairs that all installations share; tests add the features of real images."""
     settings = Settings(f"sqlite:///{folder}/unused.db", folder)
-    packing.prepare(read_source("openmoji", settings), 32, settings)
+    packing.prepare(parse_source("openmoji", settings), 32, settings)
     settings.features_dir.mkdir(exist_ok=True)
     return folder
 
 
 @dataclass
-class Lab:
-    """A database and an artifacts folder; every process started on it is ended with it."""
+class Installation:
+    """A database and an artifacts folder, with the supervisor that runs on them."""
 
     folder: Path
     shared: Path
@@ -54,7 +55,7 @@ class Lab:
         self.store = Store(self.settings.database_url)
 
     def submit(self, configurations: Sequence[str], seeds: int, **changes: str) -> list[Run]:
-        """Queues a study; no supervisor is started for it."""
+        """Queues a study; does not start a supervisor."""
         configs = planning.plan_study(
             OpenMoji(),
             "smoke",
@@ -63,123 +64,123 @@ class Lab:
             {"threads": "1", "precision": "fp32", **changes},
             self.settings,
         )
-        key = f"study {len(self.store.read_studies())}"
-        return self.store.add_study(key, "chaos", configs, utc_now())[1]
+        key = f"study {len(self.store.studies.read_all())}"
+        return self.store.studies.add(key, "chaos", configs, utc_now())[1]
 
     def supervise(self) -> None:
-        """Makes sure that a supervisor lives."""
+        """Starts a supervisor, unless it is running."""
         if self.supervisor is None or self.supervisor.poll() is not None:
             self.supervisor = processes.start_detached(
                 [sys.executable, "-m", "engine", "supervise"],
                 self.settings.artifacts / "supervisor.log",
-                child_environment.worker_environment(self.settings),
+                child_environment.build_child_environment(self.settings),
             )
 
     def resume_ended(self) -> None:
-        """What a person does who wants all runs done."""
-        for run in self.store.read_runs():
+        """Resumes all runs that ended before they were done."""
+        for run in self.store.runs.read_all():
             if run.state.is_finished() and run.state != RunState.DONE:
-                self.store.requeue(run.id, utc_now())
+                self.store.jobs.requeue(run.id, utc_now())
 
-    def working(self) -> list[Job]:
-        """The jobs whose worker's process is known and alive."""
-        return [
-            job
-            for job in self.store.read_jobs(RunState.RUNNING, RunState.STOPPING)
-            if job.process is not None
-            and not processes.has_role(job.process, lifecycle.CLAIMING)
-            and processes.is_alive(job.process)
-        ]
+    def running_jobs(self) -> list[Job]:
+        """Returns the jobs whose worker has stored its process id and is alive."""
+        jobs = []
+        for job in self.store.jobs.read_all(RunState.RUNNING, RunState.STOPPING):
+            process = process_of(job)
+            if process and process.role != CLAIMING and process.is_alive():
+                jobs.append(job)
+        return jobs
 
     def is_done(self) -> bool:
-        """Whether every run is done."""
-        return all(run.state == RunState.DONE for run in self.store.read_runs())
+        """Returns whether every run is done."""
+        return all(run.state == RunState.DONE for run in self.store.runs.read_all())
 
-    def finish(self, patience_s: float = 1200) -> None:
-        """Sees all runs through."""
-        deadline = time.monotonic() + patience_s
+    def finish_all(self, timeout_s: float = 1200) -> None:
+        """Supervises and resumes all runs until they are done."""
+        deadline = time.monotonic() + timeout_s
         while not self.is_done():
             self.supervise()
             self.resume_ended()
             if time.monotonic() > deadline:
-                raise TimeoutError([(it.id, it.state, it.reason) for it in self.store.read_runs()])
+                runs = self.store.runs.read_all()
+                raise TimeoutError([(run.id, run.state, run.reason) for run in runs])
             time.sleep(0.3)
 
-    def end(self) -> None:
-        """Ends every process that works on this lab."""
+    def close(self) -> None:
+        """Kills every process of this installation."""
         if self.supervisor is not None and self.supervisor.poll() is None:
             self.supervisor.kill()
         if self.supervisor is not None:
             self.supervisor.wait()
-        for pid in self.pids():
+        for pid in self.process_ids():
             os.kill(pid, signal.SIGKILL)
         self.store.close()
 
-    def pids(self) -> list[int]:
-        """Processes that work on this lab, by their environment; this one is not among them."""
-        mine = str(self.settings.artifacts)
-        found = []
+    def process_ids(self) -> list[int]:
+        """Returns the ids of the processes whose environment names this installation."""
+        folder = str(self.settings.artifacts)
+        pids = []
         for process in psutil.process_iter(["environ", "status"]):
             environment = process.info["environ"] or {}
-            is_dead = process.info["status"] == psutil.STATUS_ZOMBIE
-            if environment.get("CHROMABENCH_ARTIFACTS") == mine and not is_dead:
-                found.append(process.pid)
-        return found
+            is_zombie = process.info["status"] == psutil.STATUS_ZOMBIE
+            if environment.get("CHROMABENCH_ARTIFACTS") == folder and not is_zombie:
+                pids.append(process.pid)
+        return pids
 
-    def figures(self) -> dict[tuple[str, int, int, str], float | None]:
-        """Every recorded point but timings: (configuration, seed, step, name) -> value."""
+    def metric_values(self) -> dict[tuple[str, int, int, str], float | None]:
+        """Returns (configuration, seed, step, name) -> value of all points but timings."""
         return {
             (run.configuration, run.seed, point.step, point.name): point.value
-            for run in self.store.read_runs()
-            for point in self.store.read_metrics([run.id])
-            if point.name not in TIMED
+            for run in self.store.runs.read_all()
+            for point in self.store.curves.read([run.id])
+            if point.name not in TIMED_METRICS
         }
 
     def count_points(self) -> int:
-        """How many points are recorded, timings too."""
-        return len(self.store.read_metrics([run.id for run in self.store.read_runs()]))
+        """Counts the recorded points, including timings."""
+        return len(self.store.curves.read([run.id for run in self.store.runs.read_all()]))
 
-    def weights(self, run: Run) -> dict[str, object]:
-        """The final state of a run."""
-        newest = self.store.read_checkpoints(run.id)[0]
-        return checkpoint.load_saved(self.settings.artifacts, newest)
+    def final_state(self, run: Run) -> dict[str, object]:
+        """Loads the newest checkpoint of a run."""
+        newest = self.store.checkpoints.read(run.id)[0]
+        return checkpoint.load_from_record(self.settings.artifacts, newest)
 
-    def is_sound(self) -> bool:
-        """Whether SQLite finds nothing wrong with the file."""
+    def is_database_intact(self) -> bool:
+        """Returns whether SQLite finds no error in the database file."""
         with closing(sqlite3.connect(database_path(self.settings.database_url))) as database:
             return database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 @contextmanager
-def lab(folder: Path, shared: Path, slots: int = 2) -> Iterator[Lab]:
-    """A lab that is ended whatever happens."""
-    made = Lab(folder, shared, slots)
+def temporary_installation(folder: Path, shared: Path, slots: int = 2) -> Iterator[Installation]:
+    """Makes an installation and kills its processes after the block."""
+    installation = Installation(folder, shared, slots)
     try:
-        yield made
+        yield installation
     finally:
-        made.end()
+        installation.close()
 
 
-def same(first: object, second: object) -> bool:
-    """Whether two states are equal bit for bit."""
+def is_equal(first: object, second: object) -> bool:
+    """Returns whether two states are equal bit for bit."""
     if isinstance(first, torch.Tensor):
         return isinstance(second, torch.Tensor) and torch.equal(first, second)
     if isinstance(first, dict):
         return (
             isinstance(second, dict)
             and first.keys() == second.keys()
-            and all(same(value, second[key]) for key, value in first.items())
+            and all(is_equal(value, second[key]) for key, value in first.items())
         )
     if isinstance(first, list | tuple):
-        return isinstance(second, list | tuple) and all(map(same, first, second))
+        return isinstance(second, list | tuple) and all(map(is_equal, first, second))
     return first == second
 
 
-def wait_until(happens: Callable[[], bool], patience_s: float) -> bool:
-    """Waits for something; False when it does not happen in time."""
-    deadline = time.monotonic() + patience_s
-    while not happens():
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Waits until a condition is true; returns False after the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
     return True

@@ -1,4 +1,4 @@
-"""Workers and supervisors are killed at random moments; the outcome is compared with peace."""
+"""Kills workers and supervisors at random moments; compares the results with undisturbed runs."""
 
 import os
 import random
@@ -9,148 +9,163 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.jobs.reaping import process_of
 from engine.records.runs import Job, RunState
-from engine.system import processes
-from tests.chaos.installation import Lab, lab, same
+from tests.chaos.installation import Installation, is_equal, temporary_installation
 
-SUPERVISORS = 0.15  # the share of kills that hit one
-AT_ONCE = 0.15  # the share of the others that hit whatever is under way
-AIMS = ("training", "training", "checkpoint", "samples", "evaluating")  # of the rest
-PATIENCE_S = 8.0  # for that to be under way
-SPREAD = 0.95  # the kills are spread over so much of the work, so that every run has its share
+SUPERVISOR_SHARE = 0.15  # of all kills
+IMMEDIATE_SHARE = 0.15  # of the kills of workers; the others wait for one of the phases below
+TARGET_PHASES = ("training", "training", "checkpoint", "samples", "evaluating")
+PHASE_TIMEOUT_S = 8.0
+# The kills are spread over this share of the work, so that every run is hit.
+KILLED_SHARE_OF_WORK = 0.95
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was left after the kills.
+    """The result of a study whose processes were killed, compared with an undisturbed study.
 
     Attributes:
-        kills: what was under way -> how many.
-        attempts: of each run.
-        is_sound: whether the database file is.
-        missing, extra, different: recorded figures against those of peace.
-        other_weights: runs whose final state is another one.
+        kills: what was killed, or the phase of the killed worker -> number of kills.
+        attempts: number of attempts of each run.
+        is_database_intact: whether SQLite finds no error in the database file.
+        all_done: whether all runs are done.
+        missing: number of metric points that were not recorded.
+        extra: number of metric points that were recorded in addition.
+        different: number of metric points with another value.
+        different_states: number of runs with another final state.
     """
 
     kills: Counter[str]
     attempts: list[int]
-    is_sound: bool
+    is_database_intact: bool
     all_done: bool
     missing: int
     extra: int
     different: int
-    other_weights: int
+    different_states: int
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was lost or doubled."""
-        wrong = self.missing + self.extra + self.different + self.other_weights
-        return self.is_sound and self.all_done and not wrong
+        """Whether nothing was lost, doubled or changed."""
+        n_wrong = self.missing + self.extra + self.different + self.different_states
+        return self.is_database_intact and self.all_done and not n_wrong
 
 
-def compare_with_peace(
+def compare_with_undisturbed(
     folder: Path,
     shared: Path,
-    study: Callable[[Lab], object],
+    study: Callable[[Installation], object],
     n_kills: int,
     seed: int,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Outcome:
-    """Runs a study in peace, and again under fire.
+    """Runs a study undisturbed, and again while its processes are killed.
 
     Args:
-        folder: empty.
-        shared: as `prepare_shared` made it.
-        study: submits runs to a lab, the same to both.
-        n_kills: how many; some hit supervisors.
-        seed: of the moments.
-        say: told what is going on.
+        folder: an empty folder.
+        shared: the folder that `prepare_shared` has made.
+        study: submits runs to an installation; called for both.
+        n_kills: number of kills; some hit supervisors.
+        seed: seed of the moments of the kills.
+        report: called with the current activity.
     """
-    with lab(folder / "peace", shared) as peace, lab(folder / "fire", shared) as fire:
-        study(peace)
-        say("in peace")
-        peace.finish()
-        study(fire)
-        kills = _kill(fire, n_kills, random.Random(seed), say)
-        say("to the end")
-        fire.finish()
+    with (
+        temporary_installation(folder / "undisturbed", shared) as undisturbed,
+        temporary_installation(folder / "killed", shared) as killed,
+    ):
+        study(undisturbed)
+        report("undisturbed")
+        undisturbed.finish_all()
+        study(killed)
+        kills = _kill(killed, n_kills, random.Random(seed), report)
+        report("resuming")
+        killed.finish_all()
 
-        expected, found = peace.figures(), fire.figures()
-        both = expected.keys() & found.keys()
-        pairs = zip(peace.store.read_runs(), fire.store.read_runs(), strict=True)
+        expected, actual = undisturbed.metric_values(), killed.metric_values()
+        common = expected.keys() & actual.keys()
+        pairs = zip(undisturbed.store.runs.read_all(), killed.store.runs.read_all(), strict=True)
         return Outcome(
             kills=kills,
-            attempts=[run.attempt for run in fire.store.read_runs()],
-            is_sound=fire.is_sound(),
-            all_done=fire.is_done(),
-            missing=len(expected.keys() - found.keys()),
-            extra=fire.count_points() - peace.count_points(),
-            different=sum(expected[key] != found[key] for key in both),
-            other_weights=sum(
-                not same(peace.weights(one), fire.weights(other)) for one, other in pairs
+            attempts=[run.attempt for run in killed.store.runs.read_all()],
+            is_database_intact=killed.is_database_intact(),
+            all_done=killed.is_done(),
+            missing=len(expected.keys() - actual.keys()),
+            extra=killed.count_points() - undisturbed.count_points(),
+            different=sum(expected[key] != actual[key] for key in common),
+            different_states=sum(
+                not is_equal(undisturbed.final_state(one), killed.final_state(other))
+                for one, other in pairs
             ),
         )
 
 
-def _kill(fire: Lab, count: int, chance: random.Random, say: Callable[[str], None]) -> Counter[str]:
-    """Kills at the pace of the work: neither are all over early, nor is the work done first."""
+def _kill(
+    installation: Installation,
+    n_kills: int,
+    rng: random.Random,
+    report: Callable[[str], None],
+) -> Counter[str]:
+    """Kills processes at the pace of the work, so that kills and work end at the same time."""
     kills: Counter[str] = Counter()
-    while kills.total() < count and not fire.is_done():
-        fire.supervise()
-        fire.resume_ended()
-        done = _progress(fire)
-        if done < SPREAD * kills.total() / count:
+    while kills.total() < n_kills and not installation.is_done():
+        installation.supervise()
+        installation.resume_ended()
+        done = _progress(installation)
+        if done < KILLED_SHARE_OF_WORK * kills.total() / n_kills:
             time.sleep(0.2)
             continue
-        is_late = done > (kills.total() + 1) / count
+        is_late = done > (kills.total() + 1) / n_kills
         if not is_late:
-            time.sleep(chance.uniform(0.0, 3.0))
-        if chance.random() < SUPERVISORS and fire.supervisor is not None:
-            fire.supervisor.kill()
-            fire.supervisor.wait()
+            time.sleep(rng.uniform(0.0, 3.0))
+        if rng.random() < SUPERVISOR_SHARE and installation.supervisor is not None:
+            installation.supervisor.kill()
+            installation.supervisor.wait()
             kills["supervisor"] += 1
-        elif working := fire.working():
-            job = chance.choice(working)
-            under_way = _phase(fire, job.run_id or 0) if is_late else _aim(fire, job, chance)
-            if _strike(job):
-                kills[under_way] += 1
-        say(f"under fire: {kills.total()} of {count} kills")
+        elif jobs := installation.running_jobs():
+            job = rng.choice(jobs)
+            run_id = job.run_id or 0
+            phase = _phase(installation, run_id) if is_late else _wait_for(installation, job, rng)
+            if _kill_worker(job):
+                kills[phase] += 1
+        report(f"{kills.total()} of {n_kills} kills")
     return kills
 
 
-def _progress(fire: Lab) -> float:
-    runs = fire.store.read_runs()
+def _progress(installation: Installation) -> float:
+    runs = installation.store.runs.read_all()
     return sum(run.state == RunState.DONE or run.progress for run in runs) / len(runs)
 
 
-def _aim(fire: Lab, job: Job, chance: random.Random) -> str:
-    """Waits for what the kill is to hit; says what is under way then."""
+def _wait_for(installation: Installation, job: Job, rng: random.Random) -> str:
+    """Waits for a random phase of a run; returns the phase after the wait."""
     assert job.run_id is not None
-    folder, run_id = fire.settings.run_dir(job.run_id), job.run_id
-    if chance.random() < AT_ONCE:
-        return _phase(fire, run_id)
-    aim = chance.choice(AIMS)
-    deadline = time.monotonic() + PATIENCE_S
+    folder, run_id = installation.settings.run_dir(job.run_id), job.run_id
+    if rng.random() < IMMEDIATE_SHARE:
+        return _phase(installation, run_id)
+    target = rng.choice(TARGET_PHASES)
+    deadline = time.monotonic() + PHASE_TIMEOUT_S
     while time.monotonic() < deadline:
-        if aim == "checkpoint" and any(folder.glob("checkpoints/*.partial")):
+        if target == "checkpoint" and any(folder.glob("checkpoints/*.partial")):
             return "writing a checkpoint"
-        if aim == "samples" and any(folder.glob("samples/*.partial")):
+        if target == "samples" and any(folder.glob("samples/*.partial")):
             return "writing samples"
-        if aim in ("training", "evaluating") and _phase(fire, run_id) == aim:
-            time.sleep(chance.uniform(0.0, 2.0))
+        if target in ("training", "evaluating") and _phase(installation, run_id) == target:
+            time.sleep(rng.uniform(0.0, 2.0))
             break
-        time.sleep(0.002 if aim in ("checkpoint", "samples") else 0.05)
-    return _phase(fire, run_id)
+        time.sleep(0.002 if target in ("checkpoint", "samples") else 0.05)
+    return _phase(installation, run_id)
 
 
-def _phase(fire: Lab, run_id: int) -> str:
-    phase = fire.store.read_run(run_id).phase or "between"
-    return "evaluating" if phase.startswith(("evaluating", "judging")) else phase
+def _phase(installation: Installation, run_id: int) -> str:
+    phase = installation.store.runs.read(run_id).phase or "between attempts"
+    return "evaluating" if phase.startswith(("evaluating", "validating")) else phase
 
 
-def _strike(job: Job) -> bool:
-    """SIGKILL, if it still is that process."""
-    if job.process is None or not processes.is_alive(job.process):
+def _kill_worker(job: Job) -> bool:
+    """Kills the worker of a job; returns False if it has ended already."""
+    process = process_of(job)
+    if process is None or process.pid is None or not process.is_alive():
         return False
-    os.kill(int(job.process.split("/")[2]), signal.SIGKILL)
+    os.kill(process.pid, signal.SIGKILL)
     return True

@@ -1,4 +1,4 @@
-"""A real MLflow server of our own."""
+"""A real MLflow server for tests."""
 
 import os
 import signal
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE_S = 120
 START_TRIES = 240
 
 
@@ -24,7 +23,7 @@ def free_port():
 
 @dataclass
 class Server:
-    """An MLflow server that can go away and come back, its record kept."""
+    """An MLflow server that can be stopped and started again with its data."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -71,6 +70,6 @@ class Server:
 
     @property
     def client(self):
-        from mlflow import MlflowClient  # a second to load, which most tests need not wait for
+        from mlflow import MlflowClient  # imported here: it takes a second to load
 
         return MlflowClient(tracking_uri=self.uri)

@@ -1,4 +1,4 @@
-"""A real Ray cluster of our own, on this machine, behind its token."""
+"""A real Ray cluster on this machine, which requires a token."""
 
 import os
 import secrets
@@ -18,12 +18,12 @@ import requests
 from engine.settings import PROJECT_ROOT
 
 START_TRIES = 240
-MEMORY = 100 * 2**20  # for Ray's objects, of which there are none
+OBJECT_STORE_BYTES = 100 * 2**20  # the minimum; the jobs store no objects
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where it is, and what opens it."""
+    """The address of a cluster and its token."""
 
     address: str
     token: str
@@ -39,8 +39,8 @@ def free_ports(count):
 
 @contextmanager
 def running_cluster():
-    """A cluster of one machine; ended with all its processes."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets lie in it
+    """Starts a cluster of one machine; kills all its processes after the block."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: it contains sockets
     token = secrets.token_hex(32)
     ports = free_ports(7)
     names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
@@ -49,7 +49,7 @@ def running_cluster():
         *(str(Path(os.sys.executable).parent / "ray"), "start", "--head", "--block"),
         *("--node-ip-address", "127.0.0.1", "--dashboard-host", "127.0.0.1"),
         *(f"--{name}={port}" for name, port in zip(names, ports, strict=True)),
-        *("--num-cpus=4", "--num-gpus=0", f"--object-store-memory={MEMORY}"),
+        *("--num-cpus=4", "--num-gpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}"),
         *("--temp-dir", str(folder), "--disable-usage-stats"),
     ]
     environment = {
@@ -68,10 +68,10 @@ def running_cluster():
         for _ in range(START_TRIES):
             assert head.poll() is None, (folder / "log").read_text()[-3000:]
             try:
-                said = requests.get(
+                response = requests.get(
                     f"{address}/api/jobs/", headers={"Authorization": f"Bearer {token}"}, timeout=2
                 )
-                if said.ok:
+                if response.ok:
                     break
             except requests.RequestException:
                 pass

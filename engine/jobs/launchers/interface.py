@@ -1,51 +1,51 @@
-"""What a launcher does."""
+"""Defines the interface of a launcher."""
 
 from typing import Literal, Protocol
 
 from engine.errors import EngineError
 from engine.records.runs import Job
 
-# How a job's process stands: at work (or waiting to be), or what it returned, negative for a
-# signal; `unknown` where this launcher cannot tell, and heartbeats must.
+# "alive": the process of a job runs, or waits for a machine. "unknown": this launcher cannot tell,
+# so heartbeats decide. A number: the return code, negative if a signal ended the process.
 Status = Literal["alive", "unknown"] | int
 
 
-class NotNowError(EngineError):
-    """A job could not be started for now; it goes back into the queue."""
+class LauncherUnavailableError(EngineError):
+    """A job cannot be started at the moment; it is queued again."""
 
 
 class Launcher(Protocol):
-    """Starts processes of claimed jobs, and knows how they stand."""
+    """Starts the processes of claimed jobs, and polls and stops them."""
 
     def is_ready(self) -> bool:
-        """Whether it takes jobs now; while it does not, they stay in the queue."""
+        """Returns whether the launcher takes jobs now; if not, jobs stay in the queue."""
         ...
 
-    def submit(self, job: Job, gpu: str | None) -> str:
-        """Starts the process of one attempt, once however often it is asked; who it is.
+    def submit(self, job: Job, gpus: str | None) -> str:
+        """Starts the process of one attempt; a second call with this attempt starts nothing.
 
         Args:
-            job: claimed; its token tells the attempt.
-            gpu: the GPUs that it may see, with commas; None: as the launcher has it.
+            job: a claimed job; its token identifies the attempt.
+            gpus: the GPUs that the process may use, as CUDA_VISIBLE_DEVICES takes them; None: the
+                launcher decides.
+
+        Returns:
+            The `ProcessId` of the process, as text.
 
         Raises:
-            NotNowError: not for now.
-            EngineError: it could not be started.
+            LauncherUnavailableError: the process cannot be started at the moment.
+            EngineError: the process could not be started.
         """
         ...
 
     def poll(self, job: Job) -> Status:
-        """How the process of an attempt stands."""
+        """Returns the status of an attempt's process."""
         ...
 
     def stop(self, job: Job, by_force: bool) -> None:
-        """Asks it to save and leave; by force: ends it."""
+        """Asks the process to save and exit; by force: kills it."""
         ...
 
-    def logs(self, job: Job) -> str:
-        """The last that it has said."""
-        ...
-
-    def tidy(self, at_work: set[str]) -> None:
-        """Forgets attempts whose tokens are not among those at work."""
+    def forget_ended(self, active_tokens: set[str]) -> None:
+        """Drops what the launcher remembers of attempts that are not active any more."""
         ...

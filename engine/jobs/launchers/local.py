@@ -1,40 +1,40 @@
-"""Processes on this machine: detached children of the supervisor."""
+"""Runs jobs on this machine, as detached children of the supervisor."""
 
 import subprocess
 
 from engine.errors import EngineError
-from engine.jobs import spawn
+from engine.jobs import worker_command
 from engine.jobs.launchers.interface import Status
 from engine.records.runs import Job
 from engine.settings import Settings
-from engine.system import processes
+from engine.system.processes import ProcessId
 
 
 class LocalLauncher:
-    """Starts processes in sessions of their own; as their parent it knows how they ended."""
+    """Starts each process in its own session, and polls the return codes of its children."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._children: dict[str, subprocess.Popen[bytes]] = {}  # by the token of their attempt
+        self._children: dict[str, subprocess.Popen[bytes]] = {}  # by the token of the attempt
 
     def is_ready(self) -> bool:
-        """Always."""
+        """Returns True: this machine always takes jobs."""
         return True
 
-    def submit(self, job: Job, gpu: str | None) -> str:
-        """Starts it, unless it was."""
+    def submit(self, job: Job, gpus: str | None) -> str:
+        """Starts the process of an attempt, unless it was started before."""
         child = self._children.get(str(job.token))
         if child is None:
             try:
-                child = spawn.start_worker(job, self.settings, gpu)
+                child = worker_command.start_worker(job, self.settings, gpus)
             except OSError as error:
                 reason = f"its process could not be started ({error.strerror})"
                 raise EngineError(reason) from error
             self._children[str(job.token)] = child
-        return processes.identify(child.pid)
+        return str(ProcessId.of(child.pid))
 
     def poll(self, job: Job) -> Status:
-        """A child's return code; others' children are looked up by who they are."""
+        """Returns the status of a child; "unknown" for a child of another supervisor."""
         child = self._children.get(str(job.token))
         if child is None:
             return "unknown"
@@ -42,21 +42,17 @@ class LocalLauncher:
         return "alive" if returncode is None else returncode
 
     def stop(self, job: Job, by_force: bool) -> None:
-        """A signal, or the end of it and all its descendants."""
-        process = job.process
-        if process is None or not processes.is_here(process):
+        """Sends SIGTERM to a process of this host; by force: kills it and its descendants."""
+        process = None if job.process is None else ProcessId.parse(job.process)
+        if process is None or not process.is_local:
             return
         if by_force:
-            processes.kill_tree(process)
+            process.kill_tree()
         else:
-            processes.terminate(process)
+            process.terminate()
 
-    def logs(self, job: Job) -> str:
-        """From its log."""
-        return spawn.log_tail(job, self.settings)
-
-    def tidy(self, at_work: set[str]) -> None:
-        """Children that have ended are reaped once nobody needs to know how."""
+    def forget_ended(self, active_tokens: set[str]) -> None:
+        """Drops the children that have ended and whose attempts are not active any more."""
         for token, child in list(self._children.items()):
-            if token not in at_work and child.poll() is not None:
+            if token not in active_tokens and child.poll() is not None:
                 del self._children[token]

@@ -1,7 +1,8 @@
-"""Processes on the machines of a Ray cluster, as Ray jobs.
+"""Runs jobs on the machines of a Ray cluster, as Ray jobs.
 
-Every machine has our code and its Python at the same place, the artifacts folder, and reaches the
-database. Ray is asked to start and stop; how a run went is read from the database.
+Every machine of the cluster has this code, its Python and the artifacts folder at the same paths,
+and reaches the database. Ray only starts and stops processes; the database holds the state of a
+job.
 """
 
 import math
@@ -10,170 +11,172 @@ import shlex
 import time
 from typing import Any
 
-os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it while it is loaded
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # must be set before Ray is imported
 
 from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
 from engine.errors import EngineError
-from engine.jobs import spawn
-from engine.jobs.launchers.interface import NotNowError, Status
+from engine.jobs import worker_command
+from engine.jobs.launchers.interface import LauncherUnavailableError, Status
 from engine.records.runs import Job
 from engine.settings import Settings
 from engine.system import child_environment
-from engine.system.processes import ELSEWHERE, is_here, is_submitted, kill_tree
+from engine.system.processes import ProcessId
 
-LOOK_EVERY_S = 1.0  # Ray is not asked about a job more often
-GRACE_S = 60  # between being asked to leave and being killed
+POLL_EVERY_S = 1.0
 READY_EVERY_S = 5.0
-HANDED_ON = (  # by name: Ray shows them to whoever may look at its jobs
+STOP_GRACE_S = 60
+CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 3.0, 10.0
+# Ray shows the environment of a job to all users of the cluster, so only these are passed on.
+PASSED_VARIABLES = (
     *("CHROMABENCH_DATABASE_URL", "CHROMABENCH_ARTIFACTS", "CHROMABENCH_RANKS"),
     *("CHROMABENCH_SLOTS", "GOMP_SPINCOUNT", "PYTHONPATH", "TORCH_HOME"),
 )
-FAULTS = (RuntimeError, OSError, RayError)
-TIMEOUT_S = (3.0, 10.0)  # to connect, and to answer
-LOST = -9  # its machine went, or the cluster began anew and knows nothing of it
-SIGNALLED = 128  # a shell's exit status of a process that a signal ended, less the signal
+CLIENT_ERRORS = (RuntimeError, OSError, RayError)
+# Status of a process whose machine was lost, or whose cluster was restarted and has no record.
+LOST = -9
+STOPPED = -15
+# A shell exits with 128 + the number of the signal that ended its process.
+SHELL_SIGNAL_OFFSET = 128
+NAME_PREFIX = "chromabench-"
 
 
 class _Client(JobSubmissionClient):
-    """Ray's, with an end to its patience."""
+    """A Ray client with a request timeout."""
 
-    def _do_request(self, *them: Any, **options: Any) -> Any:  # noqa: ANN401, as Ray has it
-        return super()._do_request(*them, **{"timeout": TIMEOUT_S, **options})
+    def _do_request(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401, overrides Ray
+        timeout = (CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S)
+        return super()._do_request(*args, **{"timeout": timeout, **options})
 
 
 class RayLauncher:
-    """Submits Ray jobs; their names follow from the attempt, so any supervisor finds them again."""
+    """Submits Ray jobs; a job's name contains the token, so any supervisor can poll it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._client: _Client | None = None
-        self._seen: dict[str, tuple[float, Status]] = {}
-        self._ready: tuple[float, bool] = (-math.inf, False)
-        self._is_away = False
+        self._statuses: dict[str, tuple[float, Status]] = {}  # job name -> (poll time, status)
+        self._ready: tuple[float, bool] = (-math.inf, False)  # (check time, whether ready)
+        self._is_unreachable = False
 
     def is_ready(self) -> bool:
-        """Whether the cluster answers."""
+        """Returns whether the cluster answers."""
         if time.monotonic() - self._ready[0] >= READY_EVERY_S:
             try:
-                self._connected().get_version()
-                self._back()
+                self._connected_client().get_version()
+                self._mark_reachable()
                 self._ready = (time.monotonic(), True)
-            except FAULTS as error:
-                self._away(error)
+            except CLIENT_ERRORS as error:
+                self._mark_unreachable(error)
         return self._ready[1]
 
-    def _connected(self) -> _Client:
+    def _connected_client(self) -> _Client:
         if self._client is None:
             self._client = _Client(self.settings.ray_address)
         return self._client
 
-    def submit(self, job: Job, gpu: str | None) -> str:
-        """Submits it; Ray takes a name once."""
-        name = _name(job)
-        log = spawn.job_log(job, self.settings)
-        command = shlex.join(spawn.worker_command(job, self.settings))
-        folder, file = shlex.quote(str(log.parent)), shlex.quote(str(log))
-        gpus = self.settings.ray_gpus
+    def submit(self, job: Job, gpus: str | None) -> str:
+        """Submits a Ray job; Ray refuses a second job of the same name."""
+        name = _job_name(job)
+        log = worker_command.job_log_path(job, self.settings)
+        command = shlex.join(worker_command.build_command(job, self.settings))
+        log_folder, log_file = shlex.quote(str(log.parent)), shlex.quote(str(log))
+        n_gpus = self.settings.ray_gpus
         try:
-            self._connected().submit_job(
-                # Without a shell between, signals and exit codes are the worker's own.
-                entrypoint=f"mkdir -p {folder} && exec {command} >> {file} 2>&1",
+            self._connected_client().submit_job(
+                # `exec` replaces the shell: signals reach the worker, and its exit code is Ray's.
+                entrypoint=f"mkdir -p {log_folder} && exec {command} >> {log_file} 2>&1",
                 submission_id=name,
                 runtime_env={"env_vars": self._environment()},
-                entrypoint_num_gpus=gpus or None,
-                entrypoint_num_cpus=None if gpus else 1,
+                entrypoint_num_gpus=n_gpus or None,
+                entrypoint_num_cpus=None if n_gpus else 1,
                 metadata={"chromabench_job": str(job.id), "chromabench_run": str(job.run_id)},
             )
-        except FAULTS as error:
-            if self._ask(name, None) == "unknown":
+        except CLIENT_ERRORS as error:
+            if self._request_status(name, None) == "unknown":
                 reason = (str(error).strip().splitlines() or [repr(error)])[-1][:300]
-                refusal = f"the Ray cluster did not take run {job.run_id} ({reason})"
-                is_away = self._is_away or not isinstance(error, RuntimeError)
-                raise (NotNowError if is_away else EngineError)(refusal) from error
-        return f"{ELSEWHERE}/{name}"
+                message = f"the Ray cluster did not take run {job.run_id} ({reason})"
+                is_unavailable = self._is_unreachable or not isinstance(error, RuntimeError)
+                raise (LauncherUnavailableError if is_unavailable else EngineError)(
+                    message
+                ) from error
+        return str(ProcessId.submitted(name))
 
     def poll(self, job: Job) -> Status:
-        """As Ray has it; while the cluster does not answer, heartbeats must tell."""
-        name = _name(job)
-        asked_at, standing = self._seen.get(name, (0.0, "unknown"))
-        if time.monotonic() - asked_at >= LOOK_EVERY_S:
-            standing = self._ask(name, job.process)
-            self._seen[name] = (time.monotonic(), standing)
-        return standing
+        """Returns Ray's status of a job; "unknown" while the cluster does not answer."""
+        name = _job_name(job)
+        polled_at, status = self._statuses.get(name, (0.0, "unknown"))
+        if time.monotonic() - polled_at >= POLL_EVERY_S:
+            status = self._request_status(name, job.process)
+            self._statuses[name] = (time.monotonic(), status)
+        return status
 
-    def _ask(self, name: str, process: str | None) -> Status:
+    def _request_status(self, name: str, process: str | None) -> Status:
         try:
-            info = self._connected().get_job_info(name)
+            info = self._connected_client().get_job_info(name)
         except RuntimeError as error:
-            if "does not exist" in str(error):
-                return "unknown" if process is None or not is_submitted(process) else LOST
-            return self._away(error)
-        except FAULTS as error:
-            return self._away(error)
-        self._back()
+            if "does not exist" not in str(error):
+                return self._mark_unreachable(error)
+            is_submitted = process is not None and ProcessId.parse(process).is_submitted
+            return LOST if is_submitted else "unknown"
+        except CLIENT_ERRORS as error:
+            return self._mark_unreachable(error)
+        self._mark_reachable()
         status = str(info.status)
         if status == "SUCCEEDED":
             return 0
         if status == "STOPPED":
-            return -15
+            return STOPPED
         if status != "FAILED":
             return "alive"
         code = info.driver_exit_code
-        if code is None:  # its machine went, and Ray with it
+        if code is None:  # the machine was lost, and Ray's agent with it
             return LOST
-        return SIGNALLED - code if code > SIGNALLED else int(code)
+        return SHELL_SIGNAL_OFFSET - code if code > SHELL_SIGNAL_OFFSET else int(code)
 
-    def _away(self, error: Exception) -> Status:
-        if not self._is_away:
-            where = self.settings.ray_address
-            print(f"the Ray cluster at {where} does not answer: {error}", flush=True)
-            self._is_away = True
+    def _mark_unreachable(self, error: Exception) -> Status:
+        if not self._is_unreachable:
+            address = self.settings.ray_address
+            print(f"the Ray cluster at {address} does not answer: {error}", flush=True)
+            self._is_unreachable = True
         self._ready = (time.monotonic(), False)
         return "unknown"
 
-    def _back(self) -> None:
-        if self._is_away:
+    def _mark_reachable(self) -> None:
+        if self._is_unreachable:
             print(f"the Ray cluster at {self.settings.ray_address} answers again", flush=True)
-            self._is_away = False
+            self._is_unreachable = False
 
     def stop(self, job: Job, by_force: bool) -> None:
-        """Ray sends a signal, and ends it after a minute; by force at once where it is here."""
-        if by_force and job.process is not None and is_here(job.process):
-            kill_tree(job.process)
+        """Lets Ray send SIGTERM, and SIGKILL after a grace period.
+
+        By force, a process of this host is killed at once. For other machines Ray has no such
+        request.
+        """
+        process = None if job.process is None else ProcessId.parse(job.process)
+        if by_force and process is not None and process.is_local:
+            process.kill_tree()
             return
         try:
-            self._connected().stop_job(_name(job))
-        except FAULTS as error:  # the worker finds the wish in the database, too
+            self._connected_client().stop_job(_job_name(job))
+        except CLIENT_ERRORS as error:  # the worker also polls the stop request in the database
             if "does not exist" not in str(error):
-                self._away(error)
+                self._mark_unreachable(error)
 
-    def logs(self, job: Job) -> str:
-        """From its log, or what Ray has of it where it did not come so far."""
-        said = spawn.log_tail(job, self.settings)
-        if said:
-            return said
-        try:
-            found: str = self._connected().get_job_logs(_name(job))
-        except FAULTS as error:
-            return f"The Ray cluster has no log of it ({error})."
-        return found
-
-    def tidy(self, at_work: set[str]) -> None:
-        """What was seen of attempts that have ended."""
-        names = {f"{_PREFIX}{token}" for token in at_work}
-        self._seen = {name: it for name, it in self._seen.items() if name in names}
+    def forget_ended(self, active_tokens: set[str]) -> None:
+        """Drops the statuses of attempts that are not active any more."""
+        names = {f"{NAME_PREFIX}{token}" for token in active_tokens}
+        self._statuses = {name: entry for name, entry in self._statuses.items() if name in names}
 
     def _environment(self) -> dict[str, str]:
-        everything = child_environment.worker_environment(self.settings)
-        handed_on: dict[str, Any] = {key: it for key, it in everything.items() if key in HANDED_ON}
-        return {**handed_on, "RAY_JOB_STOP_WAIT_TIME_S": str(GRACE_S)}
+        environment = child_environment.build_child_environment(self.settings)
+        passed: dict[str, Any] = {
+            name: value for name, value in environment.items() if name in PASSED_VARIABLES
+        }
+        return {**passed, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_S)}
 
 
-_PREFIX = "chromabench-"
-
-
-def _name(job: Job) -> str:
-    """The Ray job of an attempt."""
-    return f"{_PREFIX}{job.token}"
+def _job_name(job: Job) -> str:
+    """Returns the name of the Ray job of an attempt."""
+    return f"{NAME_PREFIX}{job.token}"

@@ -1,24 +1,64 @@
-"""Which launcher a supervisor uses for which kind of job."""
+"""Selects the launcher for each kind of job, and validates the settings of a Ray cluster.
 
-from engine.jobs import spawn
+Ray itself is imported only if the settings select it.
+"""
+
+import os
+from importlib.util import find_spec
+from urllib.parse import urlsplit
+
+from engine.errors import BadInputError
 from engine.jobs.launchers.interface import Launcher
 from engine.jobs.launchers.local import LocalLauncher
 from engine.records.runs import JobKind
 from engine.settings import Settings
+from engine.store import has_password, is_on_this_machine
 
 
-def choose(settings: Settings) -> dict[JobKind, Launcher]:
-    """A launcher for each kind: trainings go to the cluster where there is one.
+def select_launchers(settings: Settings) -> dict[JobKind, Launcher]:
+    """Selects a launcher for each kind of job.
 
-    Looks at data are made here, where its folders are; probes measure this machine.
+    Training runs on the Ray cluster if there is one. Scans run on this machine, which has the
+    folders of images. Speed probes run on this machine, whose speed they measure.
 
     Raises:
-        BadInputError: the cluster could not be used as it should be.
+        BadInputError: the Ray cluster cannot be used with these settings.
     """
     local = LocalLauncher(settings)
     if settings.launcher == "local":
         return {"train": local, "check": local, "probe": local}
-    spawn.check_cluster(settings)
+    require_usable_cluster(settings)
     from engine.jobs.launchers.ray_jobs import RayLauncher
 
     return {"train": RayLauncher(settings), "check": local, "probe": local}
+
+
+def require_usable_cluster(settings: Settings) -> None:
+    """Checks that a Ray cluster can be used with these settings, without a connection to it.
+
+    Raises:
+        BadInputError: Ray is not installed, a secret would be visible to other users of the
+            cluster, or its machines could not reach the database.
+    """
+    if find_spec("ray") is None:
+        raise BadInputError(
+            "CHROMABENCH_LAUNCHER is ray, but Ray's client is not installed: "
+            "`pip install 'chromabench[cluster]'`."
+        )
+    if has_password(settings.database_url):
+        raise BadInputError(
+            "Ray shows the environment of its jobs: remove the password from "
+            "CHROMABENCH_DATABASE_URL and set it on each machine as PGPASSWORD or in ~/.pgpass."
+        )
+    if urlsplit(settings.ray_address).hostname in ("127.0.0.1", "localhost", "::1"):
+        return
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        raise BadInputError(
+            f"The Ray cluster at {settings.ray_address} is used only with its token: without a "
+            "token, anyone who reaches the cluster can run code on it. Unset RAY_AUTH_MODE."
+        )
+    if is_on_this_machine(settings.database_url):
+        raise BadInputError(
+            "All machines of a Ray cluster must reach the database: set "
+            "CHROMABENCH_DATABASE_URL to a PostgreSQL server."
+        )

@@ -6,48 +6,49 @@ from engine.networks.architectures import build_discriminator, build_generator
 from engine.presets import BUDGETS
 from tests.conftest import tiny_config
 
-PAIRS = {"train": 1600, "val": 200, "test": 200}
+N_PAIRS = {"train": 1600, "val": 200, "test": 200}
 
 
 @pytest.mark.parametrize("name", BUDGETS)
-def test_weights_are_counted_without_building_the_networks(name):
+def test_the_counted_weights_are_those_of_the_built_networks(name):
     budget = BUDGETS[name]
     encoder = torchvision.models.resnet18(weights=None)
 
-    counted = estimates.count_weights(budget)
+    counts = estimates.count_weights(budget)
 
-    for network, found in zip(
-        (build_generator(budget, encoder), build_discriminator(budget)), counted, strict=True
+    for network, count in zip(
+        (build_generator(budget, encoder), build_discriminator(budget)), counts, strict=True
     ):
-        assert found == pytest.approx(sum(it.numel() for it in network.parameters()), rel=0.1)
+        assert count == pytest.approx(sum(part.numel() for part in network.parameters()), rel=0.1)
 
 
-def test_measured_speeds_come_first():
-    config = tiny_config(epochs=10)  # judged once: nothing to choose, nothing to pay for
-    paces = {estimates.work_of(config): estimates.Pace(100.0, 900.0)}
+def test_a_measured_speed_replaces_the_guess():
+    config = tiny_config(epochs=10)  # only the last epoch is evaluated, so no validation is counted
+    speeds = {estimates.workload_key(config): estimates.MeasuredSpeed(100.0, 900.0)}
 
-    guessed = estimates.estimate([config], PAIRS, {}, 0)
-    measured = estimates.estimate([config], PAIRS, paces, 0)
+    guessed = estimates.estimate([config], N_PAIRS, {}, 0)
+    measured = estimates.estimate([config], N_PAIRS, speeds, 0)
 
     assert (guessed.is_measured, measured.is_measured) == (False, True)
     assert (guessed.memory_mb, measured.memory_mb) == (None, 900.0)
-    judged = PAIRS["test"] / estimates.JUDGED_PER_SECOND
-    assert measured.seconds == pytest.approx(10 * 1600 / 100 + estimates.START_S + judged)
+    evaluation_s = N_PAIRS["test"] / estimates.EVALUATED_IMAGES_PER_SECOND
+    expected_s = 10 * 1600 / 100 + estimates.START_UP_S + evaluation_s
+    assert measured.seconds == pytest.approx(expected_s)
 
 
-def test_runs_one_after_the_other_add_up():
-    one = estimates.estimate([tiny_config()], PAIRS, {}, 0)
-    two = estimates.estimate([tiny_config(), tiny_config(seed=1)], PAIRS, {}, 0)
+def test_the_times_of_runs_add_up():
+    one = estimates.estimate([tiny_config()], N_PAIRS, {}, 0)
+    two = estimates.estimate([tiny_config(), tiny_config(seed=1)], N_PAIRS, {}, 0)
 
     assert two.seconds == pytest.approx(2 * one.seconds)
 
 
-def test_equal_work_is_told_by_its_terms_and_not_by_a_name_or_a_weight():
-    def work(name="standard", **changes):
-        return estimates.work_of(tiny_config(name, **changes))
+def test_the_workload_follows_from_the_terms_and_not_from_names_or_weights():
+    def key(name="standard", **changes):
+        return estimates.workload_key(tiny_config(name, **changes))
 
-    assert work() == work("gan") == work(l1="50") == work(epochs="9", lr_g="1e-3")
-    assert work() != work("regularized")
-    assert work() != work("perceptual")
-    assert work() != work(px="64")
-    assert work("regularized", total_variation="0") == work()
+    assert key() == key("gan") == key(l1="50") == key(epochs="9", lr_g="1e-3")
+    assert key() != key("regularized")
+    assert key() != key("perceptual")
+    assert key() != key(px="64")
+    assert key("regularized", total_variation="0") == key()

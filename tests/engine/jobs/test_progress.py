@@ -1,4 +1,4 @@
-"""How long is left: right after the first epoch, whatever the start cost."""
+"""The time left is estimated from the recorded steps, not from the start of the process."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from engine.jobs import progress
-from engine.jobs.progress import Going
+from engine.jobs.progress import RunProgress
 from engine.records.curves import MetricPoint
 from engine.records.runs import RunState
 from tests.conftest import NOW, tiny_config
@@ -16,110 +16,107 @@ STEP_S = 0.25
 
 @pytest.fixture
 def runs(store):
-    _, runs = store.add_study("key", "a study", [tiny_config(seed=it) for it in range(3)], NOW)
-    return runs
+    configs = [tiny_config(seed=seed) for seed in range(3)]
+    return store.studies.add("key", "a study", configs, NOW)[1]
 
 
-def at_work(run, step, steps=400, **changes):
+def running(run, step, steps=400, **changes):
+    """The run at a step of its first attempt."""
     values = {"state": RunState.RUNNING, "phase": "training", "step": step, "steps": steps}
     return replace(run, **{**values, "started_at": NOW, "attempt": 1, **changes})
 
 
-def span(first, last, started_s=20.0):
-    """Points of an attempt that took a while to start."""
-    began = NOW.timestamp() + started_s
+def make_span(first, last, started_s=20.0):
+    """The first and the last point of an attempt that recorded its first step after some time."""
+    first_at = NOW.timestamp() + started_s
     return tuple(
-        MetricPoint(1, step, 1, "l1", 0.5, at=began + (step - first) * STEP_S)
+        MetricPoint(1, step, 1, "l1", 0.5, at=first_at + (step - first) * STEP_S)
         for step in (first, last)
     )
 
 
-def moment(found):
-    return NOW + timedelta(seconds=found[1].at - NOW.timestamp())
+def time_of_last(span):
+    return NOW + timedelta(seconds=span[1].at - NOW.timestamp())
 
 
-def test_the_time_left_follows_the_pace_of_steps_and_not_the_start(runs):
-    found = span(1, 101)
-
-    going = progress.going(at_work(runs[0], 101), found, tail_s=10.0, now=moment(found))
-
-    assert going.seconds_left == pytest.approx(299 * STEP_S + 10.0)
-    assert going.images_per_second == pytest.approx(8 / STEP_S)
+def measure(run, span, evaluation_s, seconds_later=0.0):
+    """The progress some seconds after the last point."""
+    now = time_of_last(span) + timedelta(seconds=seconds_later)
+    return progress.measure_progress(run, span, evaluation_s, now)
 
 
-def test_a_resumed_run_is_judged_by_its_new_attempt_alone(runs):
-    found = span(201, 211)
+def test_the_time_left_follows_the_time_per_step_and_not_the_start(runs):
+    result = measure(running(runs[0], 101), make_span(1, 101), evaluation_s=10.0)
 
-    going = progress.going(at_work(runs[0], 211), found, tail_s=0.0, now=moment(found))
-
-    assert going.seconds_left == pytest.approx(189 * STEP_S)
-
-
-def test_the_time_since_the_last_word_counts(runs):
-    found = span(1, 101)
-    later = moment(found) + timedelta(seconds=5)
-
-    going = progress.going(at_work(runs[0], 101), found, tail_s=0.0, now=later)
-
-    assert going.seconds_left == pytest.approx(299 * STEP_S - 5)
+    assert result.seconds_left == pytest.approx(299 * STEP_S + 10.0)
+    assert result.images_per_second == pytest.approx(8 / STEP_S)
 
 
-def test_an_evaluation_counts_down(runs):
-    run = at_work(runs[0], 400, phase="evaluating the chosen epoch, 4: 64 of 237")
-    found = span(301, 400)
+def test_the_progress_of_a_resumed_run_is_measured_in_its_new_attempt(runs):
+    result = measure(running(runs[0], 211), make_span(201, 211), evaluation_s=0.0)
 
-    going = progress.going(run, found, tail_s=12.0, now=moment(found) + timedelta(seconds=4))
+    assert result.seconds_left == pytest.approx(189 * STEP_S)
 
-    assert going.seconds_left == 8.0
+
+def test_the_time_since_the_last_point_is_subtracted(runs):
+    run, span = running(runs[0], 101), make_span(1, 101)
+
+    result = measure(run, span, evaluation_s=0.0, seconds_later=5)
+
+    assert result.seconds_left == pytest.approx(299 * STEP_S - 5)
+
+
+def test_the_time_left_of_an_evaluation_decreases(runs):
+    run = running(runs[0], 400, phase="evaluating the chosen epoch, 4: 64 of 237")
+
+    result = measure(run, make_span(301, 400), evaluation_s=12.0, seconds_later=4)
+
+    assert result.seconds_left == 8.0
 
 
 @pytest.mark.parametrize(
     ("step", "from_step", "start"), [(10, 0, 0), (390, 0, 257), (210, 200, 200)]
 )
-def test_the_pace_is_that_of_the_last_epoch_in_this_attempt(runs, step, from_step, start):
-    assert progress.window_start(at_work(runs[0], step, epochs=3), from_step) == start
+def test_the_window_is_the_last_epoch_of_this_attempt(runs, step, from_step, start):
+    assert progress.window_start(running(runs[0], step, epochs=3), from_step) == start
 
 
-def test_before_there_is_a_pace_nothing_is_told(runs):
-    run = at_work(runs[0], 1)
+def test_without_two_points_no_time_is_estimated(runs):
+    run = running(runs[0], 1)
 
-    assert progress.going(run, None, 0.0, NOW) == Going(None, None)
-    assert progress.going(run, span(1, 1), 0.0, NOW) == Going(None, None)
-    assert progress.study_seconds_left([run], {run.id: Going(None, None)}) is None
+    assert progress.measure_progress(run, None, 0.0, NOW) == RunProgress(None, None)
+    assert progress.measure_progress(run, make_span(1, 1), 0.0, NOW) == RunProgress(None, None)
+    assert progress.study_seconds_left([run], {run.id: RunProgress(None, None)}) is None
 
 
-def test_waiting_runs_take_as_long_as_those_that_are_done(runs):
-    done = at_work(runs[0], 400, state=RunState.DONE, ended_at=NOW + timedelta(seconds=100))
-    active = at_work(runs[1], 200)
+def test_queued_runs_take_as_long_as_done_and_running_runs(runs):
+    done = running(runs[0], 400, state=RunState.DONE, ended_at=NOW + timedelta(seconds=100))
+    active = running(runs[1], 200)
+    by_run = {active.id: RunProgress(40.0, 30.0, total_s=80.0)}
 
-    known = {active.id: Going(40.0, 30.0, whole_s=80.0)}
+    seconds_left = progress.study_seconds_left([done, active, runs[2]], by_run)
 
-    left = progress.study_seconds_left([done, active, runs[2]], known)
-
-    assert left == pytest.approx(40 + (100 + 80) / 2)
+    assert seconds_left == pytest.approx(40 + (100 + 80) / 2)
 
 
 @pytest.mark.parametrize("step", [200, 360, 396, 400])
-def test_a_run_that_nears_its_end_does_not_inflate_those_that_wait(runs, step):
-    found = span(max(1, step - 100), step)
-    run = at_work(runs[0], step)
-    known = {run.id: progress.going(run, found, tail_s=60.0, now=moment(found))}
+def test_the_estimate_of_queued_runs_does_not_grow_while_a_run_nears_its_end(runs, step):
+    run = running(runs[0], step)
+    by_run = {run.id: measure(run, make_span(max(1, step - 100), step), evaluation_s=60.0)}
 
-    left = progress.study_seconds_left([run, *runs[1:]], known)
+    seconds_left = progress.study_seconds_left([run, *runs[1:]], by_run)
 
-    assert left == pytest.approx((400 - step) * STEP_S + 60 + 2 * (400 * STEP_S + 60))
-
-
-def test_without_its_pictures_nothing_is_told_of_the_time_but_the_speed(runs):
-    found = span(1, 101)
-
-    going = progress.going(at_work(runs[0], 101), found, tail_s=None, now=moment(found))
-
-    assert going.seconds_left is None
-    assert going.images_per_second == pytest.approx(8 / STEP_S)
+    assert seconds_left == pytest.approx((400 - step) * STEP_S + 60 + 2 * (400 * STEP_S + 60))
 
 
-def test_a_study_that_is_over_takes_no_time(runs):
-    ended = [at_work(run, 400, state=RunState.STOPPED) for run in runs]
+def test_without_the_time_of_the_evaluation_only_the_speed_is_measured(runs):
+    result = measure(running(runs[0], 101), make_span(1, 101), evaluation_s=None)
+
+    assert result.seconds_left is None
+    assert result.images_per_second == pytest.approx(8 / STEP_S)
+
+
+def test_an_ended_study_has_no_time_left(runs):
+    ended = [running(run, 400, state=RunState.STOPPED) for run in runs]
 
     assert progress.study_seconds_left(ended, {}) == 0.0

@@ -1,4 +1,4 @@
-"""What a supervisor decides, without the processes: slots, GPUs, deaths elsewhere."""
+"""The decisions of a supervisor, without worker processes: slots, GPUs, lost jobs."""
 
 import os
 import threading
@@ -7,16 +7,19 @@ from dataclasses import replace
 import pytest
 
 from engine.errors import EngineError
-from engine.jobs import lifecycle, spawn, supervisor
+from engine.jobs import periodic, reaping, spawn, supervisor, worker_command
 from engine.records.runs import RunState
-from engine.store import Place, database_path
-from engine.system import child_environment, processes
+from engine.store import WorkerSlot, database_path
+from engine.system import child_environment, gpus
+from engine.system.processes import ProcessId
 from tests.conftest import NOW, tiny_config
-from tests.engine.store.test_store import saved
+from tests.support.records import checkpoint_of
+
+OTHER_HOST_SLOT = WorkerSlot("elsewhere", "0", "elsewhere/boot/1/1")
 
 
-class Child:
-    """A process that lives as long as the test."""
+class RunningChild:
+    """A process that runs as long as the test."""
 
     pid = os.getpid()
 
@@ -26,185 +29,191 @@ class Child:
 
 @pytest.fixture
 def started(monkeypatch):
-    """(run, GPU) of every worker that would have been started."""
-    found = []
+    """(run id, GPUs) of every worker that would have been started."""
+    workers = []
 
-    def start(job, settings, gpu):
-        found.append((job.run_id, gpu))
-        return Child()
+    def start(job, settings, visible_gpus):
+        workers.append((job.run_id, visible_gpus))
+        return RunningChild()
 
-    monkeypatch.setattr(spawn, "start_worker", start)
-    return found
+    monkeypatch.setattr(worker_command, "start_worker", start)
+    return workers
 
 
 @pytest.fixture
 def queue(store):
     names = ("standard", "gan", "ganv2", "ganv3")
-    store.add_study("key", "a", [tiny_config(name) for name in names], NOW)
+    store.studies.add("key", "a", [tiny_config(name) for name in names], NOW)
     return store
 
 
-def watch(store, settings, monkeypatch, gpus=(), slots=None):
-    monkeypatch.setattr(spawn, "find_gpus", lambda: list(gpus))
-    return supervisor._Supervisor(store, replace(settings, slots=slots), threading.Event())
+def make_supervisor(store, settings, monkeypatch, gpu_ids=(), slots=None):
+    monkeypatch.setattr(gpus, "find_gpus", lambda: list(gpu_ids))
+    return supervisor.Supervisor(store, replace(settings, slots=slots), threading.Event())
 
 
-def test_a_machine_without_gpus_does_one_run_at_a_time(queue, settings, started, monkeypatch):
-    one = watch(queue, settings, monkeypatch)
+@pytest.fixture
+def clock(monkeypatch):
+    """The monotonic time, in a list of one item."""
+    seconds = [1000.0]
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: seconds[0])
+    return seconds
 
-    one.look()
-    one.look()
+
+def test_a_machine_without_gpus_trains_one_run_at_a_time(queue, settings, started, monkeypatch):
+    one = make_supervisor(queue, settings, monkeypatch)
+
+    one.tick()
+    one.tick()
 
     assert started == [(1, None)]
 
 
-def test_each_gpu_has_one_run_and_a_free_one_gets_the_next(queue, settings, started, monkeypatch):
-    one = watch(queue, settings, monkeypatch, gpus=["0", "GPU-b"])
-    one.look()
+def test_each_gpu_has_one_run_and_a_free_gpu_gets_the_next(queue, settings, started, monkeypatch):
+    one = make_supervisor(queue, settings, monkeypatch, gpu_ids=["0", "GPU-b"])
+    one.tick()
     assert started == [(1, "0"), (2, "GPU-b")]
-    (second,) = (it for it in queue.read_jobs(RunState.RUNNING) if it.run_id == 2)
+    (second,) = (job for job in queue.jobs.read_all(RunState.RUNNING) if job.run_id == 2)
 
-    queue.finish_job(second, RunState.DONE, None, NOW)
-    one.look()
+    queue.jobs.finish(second, RunState.DONE, None, NOW)
+    one.tick()
 
     assert started[2:] == [(3, "GPU-b")]
 
 
 def test_the_next_supervisor_knows_which_gpu_is_in_use(queue, settings, started, monkeypatch):
-    watch(queue, settings, monkeypatch, gpus=["0", "1"], slots=1).look()
+    make_supervisor(queue, settings, monkeypatch, gpu_ids=["0", "1"], slots=1).tick()
 
-    watch(queue, settings, monkeypatch, gpus=["0", "1"]).look()
+    make_supervisor(queue, settings, monkeypatch, gpu_ids=["0", "1"]).tick()
 
     assert started == [(1, "0"), (2, "1")]
 
 
-def test_more_slots_than_gpus_share_them(queue, settings, started, monkeypatch):
-    watch(queue, settings, monkeypatch, gpus=["0", "1"], slots=4).look()
+def test_more_slots_than_gpus_share_the_gpus(queue, settings, started, monkeypatch):
+    make_supervisor(queue, settings, monkeypatch, gpu_ids=["0", "1"], slots=4).tick()
 
     assert started == [(1, "0"), (2, "1"), (3, "0"), (4, "1")]
 
 
-def test_another_hosts_runs_take_no_slot_here(queue, settings, started, monkeypatch):
-    queue.claim_job(NOW, place=Place("elsewhere", "0", "elsewhere/boot/1/1"))
+def test_runs_of_another_host_take_no_slot_of_this_host(queue, settings, started, monkeypatch):
+    queue.jobs.claim(NOW, worker_slot=OTHER_HOST_SLOT)
 
-    watch(queue, settings, monkeypatch).look()
+    make_supervisor(queue, settings, monkeypatch).tick()
 
     assert started == [(2, None)]
 
 
-def test_a_check_does_not_wait_for_runs(queue, settings, started, monkeypatch):
-    queue.add_job("check", "openmoji", NOW)
+def test_a_scan_does_not_wait_for_runs(queue, settings, started, monkeypatch):
+    queue.jobs.add("check", "openmoji", NOW)
 
-    watch(queue, settings, monkeypatch).look()
+    make_supervisor(queue, settings, monkeypatch).tick()
 
     assert started == [(1, None), (None, None)]
 
 
-def test_a_process_that_cannot_be_started_is_the_runs_reason(queue, settings, monkeypatch):
+def test_a_run_whose_process_cannot_be_started_fails_with_the_reason(queue, settings, monkeypatch):
     def fail(*_):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(spawn, "start_worker", fail)
-    one = watch(queue, settings, monkeypatch)
+    monkeypatch.setattr(worker_command, "start_worker", fail)
+    one = make_supervisor(queue, settings, monkeypatch)
 
-    one.look()
-    one.look()
+    one.tick()
+    one.tick()
 
-    run = queue.read_run(1)
+    run = queue.runs.read(1)
     assert run.state == RunState.FAILED
     assert run.reason == "its process could not be started (Resource temporarily unavailable)"
 
 
-def test_a_job_elsewhere_is_lost_when_its_heartbeat_stands_still_before_ones_eyes(
-    queue, settings, started, monkeypatch
+def test_a_job_on_another_host_is_lost_if_its_heartbeat_does_not_change(
+    queue, settings, started, monkeypatch, clock
 ):
-    job = queue.claim_job(NOW, place=Place("elsewhere", "0", "elsewhere/boot/1/1"))
-    one, clock = watch(queue, settings, monkeypatch), [1000.0]
-    monkeypatch.setattr(supervisor.time, "monotonic", lambda: clock[0])
-    one.look()
+    job = queue.jobs.claim(NOW, worker_slot=OTHER_HOST_SLOT)
+    one = make_supervisor(queue, settings, monkeypatch)
+    one.tick()
 
-    for minutes in (4, 8, 12):  # it is heard in between, by whatever clock
+    for minutes in (4, 8, 12):  # the heartbeat changes in between, whatever its time is
         clock[0] = 1000.0 + 60 * minutes
-        queue.beat(job, NOW.replace(minute=minutes))
-        one.look()
-    assert queue.read_run(1).state == RunState.RUNNING
-    clock[0] += lifecycle.UNHEARD_AFTER_S + 1
-    one.look()
+        queue.jobs.heartbeat(job, NOW.replace(minute=minutes))
+        one.tick()
+    assert queue.runs.read(1).state == RunState.RUNNING
+    clock[0] += reaping.LOST_AFTER_S + 1
+    one.tick()
 
-    assert queue.read_run(1).state == RunState.CRASHED
-    assert queue.read_run(1).reason == "nothing was heard from elsewhere for five minutes"
-
-
-def test_a_crashed_run_is_seen_for_a_while_before_it_goes_on(queue, settings, started, monkeypatch):
-    one, clock = watch(queue, settings, monkeypatch), [1000.0]
-    monkeypatch.setattr(supervisor.time, "monotonic", lambda: clock[0])
-    one.look()
-    (job,) = queue.read_jobs(RunState.RUNNING)
-    queue.add_checkpoint(job, saved(1), NOW)
-    queue.finish_job(job, RunState.CRASHED, "killed", NOW, may_retry=True)
-
-    assert one.look()
-    assert queue.read_run(1).state == RunState.CRASHED
-    clock[0] += supervisor.RETRY_AFTER_S
-    one.look()
-
-    assert queue.read_run(1).state == RunState.QUEUED
+    assert queue.runs.read(1).state == RunState.CRASHED
+    assert queue.runs.read(1).reason == "nothing was heard from elsewhere for five minutes"
 
 
-def test_the_second_wish_to_stop_kills_at_once(queue, settings, started, monkeypatch):
-    done = []
-    monkeypatch.setattr(processes, "terminate", lambda it: done.append("asked"))
-    monkeypatch.setattr(processes, "kill_tree", lambda it: done.append("killed"))
-    one = watch(queue, settings, monkeypatch)
-    one.look()
-    queue.request_stop(1, NOW)
-    one.look()
-    one.look()
-    assert done == ["asked"]
+def test_a_crashed_run_is_retried_after_a_delay(queue, settings, started, monkeypatch, clock):
+    one = make_supervisor(queue, settings, monkeypatch)
+    one.tick()
+    (job,) = queue.jobs.read_all(RunState.RUNNING)
+    queue.checkpoints.add(job, checkpoint_of(1), NOW)
+    queue.jobs.finish(job, RunState.CRASHED, "killed", NOW, may_retry=True)
 
-    queue.request_stop(1, NOW)
-    one.look()
+    assert one.tick()
+    assert queue.runs.read(1).state == RunState.CRASHED
+    clock[0] += periodic.RETRY_AFTER_S
+    one.tick()
 
-    assert done == ["asked", "killed"]
+    assert queue.runs.read(1).state == RunState.QUEUED
 
 
-def test_a_deleted_database_ends_its_supervisor(settings, store, monkeypatch, capsys):
-    store.add_study("key", "a", [tiny_config()], NOW)
+def test_the_second_stop_request_kills_at_once(queue, settings, started, monkeypatch):
+    signals = []
+    monkeypatch.setattr(ProcessId, "terminate", lambda process: signals.append("terminate"))
+    monkeypatch.setattr(ProcessId, "kill_tree", lambda process: signals.append("kill"))
+    one = make_supervisor(queue, settings, monkeypatch)
+    one.tick()
+    queue.jobs.request_run_stop(1, NOW)
+    one.tick()
+    one.tick()
+    assert signals == ["terminate"]
+
+    queue.jobs.request_run_stop(1, NOW)
+    one.tick()
+
+    assert signals == ["terminate", "kill"]
+
+
+def test_a_supervisor_exits_when_its_database_is_deleted(settings, store, monkeypatch, capsys):
+    store.studies.add("key", "a", [tiny_config()], NOW)
     settings.artifacts.mkdir()
     monkeypatch.setattr(supervisor.signal, "signal", lambda *_: None)
-    look = supervisor._Supervisor.look
+    tick = supervisor.Supervisor.tick
 
-    def lose(self):
+    def delete_database(self):
         database_path(settings.database_url).unlink(missing_ok=True)
-        return look(self)
+        return tick(self)
 
-    monkeypatch.setattr(supervisor._Supervisor, "look", lose)
-    monkeypatch.setattr(spawn, "start_worker", lambda *_: Child())
+    monkeypatch.setattr(supervisor.Supervisor, "tick", delete_database)
+    monkeypatch.setattr(worker_command, "start_worker", lambda *_: RunningChild())
 
     assert supervisor.supervise(settings)
     assert capsys.readouterr().out.count("was deleted or replaced") == 1
 
 
-def test_gpus_are_given_out_in_groups(queue, settings, started, monkeypatch):
-    together = replace(settings, ranks=2)
+def test_each_run_gets_as_many_gpus_as_it_has_ranks(queue, settings, started, monkeypatch):
+    two_ranks = replace(settings, ranks=2)
 
-    watch(queue, together, monkeypatch, gpus=["0", "1", "2", "3", "4"]).look()
+    make_supervisor(queue, two_ranks, monkeypatch, gpu_ids=["0", "1", "2", "3", "4"]).tick()
 
     assert started == [(1, "0,1"), (2, "2,3")]
 
 
-def test_more_processes_than_gpus_are_refused(queue, settings, monkeypatch):
+def test_more_ranks_than_gpus_are_refused(queue, settings, monkeypatch):
     with pytest.raises(EngineError, match="CHROMABENCH_RANKS must be at most 1, the number of GPU"):
-        watch(queue, replace(settings, ranks=2), monkeypatch, gpus=["0"])
+        make_supervisor(queue, replace(settings, ranks=2), monkeypatch, gpu_ids=["0"])
     with pytest.raises(EngineError, match="runs wait"):
         spawn.ensure_supervisor(replace(settings, ranks=2))
 
 
-def test_a_worker_is_no_member_of_whatever_started_the_supervisor(settings, monkeypatch):
+def test_a_worker_does_not_inherit_the_rank_of_the_supervisors_parent(settings, monkeypatch):
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.setenv(name, "3")
 
-    environment = child_environment.worker_environment(settings)
+    environment = child_environment.build_child_environment(settings)
 
     assert not {"RANK", "WORLD_SIZE"} & environment.keys()
     assert environment["CHROMABENCH_RANKS"] == "1"

@@ -1,4 +1,4 @@
-"""Real supervisors; what becomes of their runs is in `launchers/test_contract.py`."""
+"""Real supervisors; their runs are tested in `launchers/test_contract.py`."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from engine.jobs import lifecycle, planning, spawn
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records.runs import RunState
 from engine.store import utc_now
-from tests.conftest import PATIENCE_S, end_processes_of, wait_for
+from tests.conftest import TIMEOUT_S, kill_processes_of, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -21,37 +21,37 @@ def supervise(supervise_with, tiny_settings):
 
 @pytest.fixture
 def submit(store, tiny_settings, monkeypatch):
-    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
+    monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
 
     def start(configurations=("standard",), **changes):
         configs = planning.plan_study(
             OpenMoji(), "smoke", configurations, 1, changes, tiny_settings
         )
-        key = f"key {len(store.read_studies())}"
+        key = f"key {len(store.studies.read_all())}"
         return lifecycle.submit(store, tiny_settings, configs, "a", key, utc_now())[1]
 
     return start
 
 
 def states(store):
-    return [run.state for run in store.read_runs()]
+    return [run.state for run in store.runs.read_all()]
 
 
-def test_a_drained_queue_leaves_all_runs_done_and_no_process(store, supervise, submit):
+def test_a_supervisor_with_drain_exits_after_all_runs_are_done(store, supervise, submit):
     submit(DEFAULT_CONFIGURATIONS)
 
     child = supervise("--drain")
 
-    assert child.wait(timeout=PATIENCE_S) == 0
+    assert child.wait(timeout=TIMEOUT_S) == 0
     assert states(store) == [RunState.DONE] * 3
-    points = store.read_metrics([1, 2, 3])
-    assert len({(it.run_id, it.step, it.name) for it in points}) == len(points)
+    points = store.curves.read([1, 2, 3])
+    assert len({(point.run_id, point.step, point.name) for point in points}) == len(points)
 
 
-def test_of_two_supervisors_one_lives(store, supervise, submit, tiny_settings):
+def test_a_second_supervisor_exits(store, supervise, submit, tiny_settings):
     submit(epochs="40")
     first = supervise()
-    wait_for(lambda: spawn.supervisor_lives(tiny_settings))
+    wait_for(lambda: spawn.is_supervisor_running(tiny_settings))
 
     second = supervise()
 
@@ -59,7 +59,7 @@ def test_of_two_supervisors_one_lives(store, supervise, submit, tiny_settings):
     assert first.poll() is None
 
 
-def test_submitting_starts_a_supervisor_that_does_the_work(store, tiny_settings):
+def test_submitting_starts_a_supervisor_that_runs_the_study(store, tiny_settings):
     configs = planning.plan_study(OpenMoji(), "smoke", ["gan"], 1, {}, tiny_settings)
 
     lifecycle.submit(store, tiny_settings, configs, "a", "key", utc_now())
@@ -68,4 +68,4 @@ def test_submitting_starts_a_supervisor_that_does_the_work(store, tiny_settings)
     try:
         wait_for(lambda: states(store) == [RunState.DONE])
     finally:
-        end_processes_of(tiny_settings)
+        kill_processes_of(tiny_settings)

@@ -1,4 +1,4 @@
-"""Commands on runs and studies that are there: extend, clone, delete, prune, back up, restore."""
+"""Commands on existing runs and studies: extend, clone, delete, prune, back up, restore."""
 
 import errno
 import json
@@ -11,51 +11,68 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli import inputs, parser
+from engine.cli import inputs
+from engine.cli.main import main
 from engine.config import Budget
 from engine.errors import EngineError
 from engine.jobs import lifecycle, spawn
-from engine.maintenance import pruning
+from engine.jobs.installation import claim_artifacts
+from engine.maintenance import backup, pruning
 from engine.records.runs import RunState
-from engine.store import Store, database_path
-from engine.system import disk, processes
+from engine.store import Store, database_path, run_files
+from engine.system import disk
+from engine.system.processes import ProcessId
 from engine.training import checkpoint
-from engine.workers import train
-from tests.conftest import NOW, share_what_is_drawn, tiny_config
+from tests.conftest import NOW, share_prepared_data, tiny_config
+from tests.support.training_jobs import run_training_job
 
 
 @pytest.fixture
-def places(tiny_settings, monkeypatch):
+def installation(tiny_settings, monkeypatch):
+    """Settings that commands read from the environment."""
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", tiny_settings.database_url)
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(tiny_settings.artifacts))
-    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
+    monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
     return tiny_settings
 
 
 @pytest.fixture
-def copied(places, trained):
-    """The study of two done runs, in places of its own."""
-    shutil.copytree(trained.pristine / "runs", places.artifacts / "runs")
-    shutil.copy(trained.pristine / "runs.db", database_path(places.database_url))
-    opened = Store(places.database_url)
+def copied(installation, trained):
+    """A writable copy of the study of two done runs."""
+    shutil.copytree(trained.pristine / "runs", installation.artifacts / "runs")
+    shutil.copy(trained.pristine / "runs.db", database_path(installation.database_url))
+    opened = Store(installation.database_url)
     yield opened
     opened.close()
 
 
 def train_all(store, settings):
-    while (job := store.claim_job(NOW)) is not None:
-        train.run_job(store, settings, job, lambda: False)
+    while (job := store.jobs.claim(NOW)) is not None:
+        run_training_job(store, settings, job, lambda: False)
 
 
 def run(capsys, *arguments):
-    capsys.readouterr()  # what workers printed
-    status = parser.main(list(arguments))
+    capsys.readouterr()  # drop the output of workers
+    status = main(list(arguments))
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
 
-def test_a_stopped_run_is_resumed_and_a_done_one_is_not(places, store, capsys):
-    store.add_study("key", "a", [tiny_config(), tiny_config("gan")], NOW)
+def values_of_last_epoch(store):
+    """Metric -> value of the last epoch of run 1 on the test split."""
+    evaluations = store.evaluations.read([1], "test")
+    return {each.name: each.value for each in evaluations if each.epoch == 3}
+
+
+def find_old_database(folder):
+    """The database that a restore has moved aside, without its -wal and -shm files."""
+    paths = folder.glob("runs.db.before-*")
+    (database,) = (path for path in paths if not path.name.endswith(("-wal", "-shm")))
+    return database
+
+
+def test_a_stopped_run_is_resumed_and_a_done_one_is_not(installation, store, capsys):
+    store.studies.add("key", "a", [tiny_config(), tiny_config("gan")], NOW)
     assert run(capsys, "cancel", "1", "2")[1] == "run 1 is stopped\nrun 2 is stopped\n"
 
     assert run(capsys, "resume", "--study", "1")[1].splitlines() == [
@@ -69,16 +86,16 @@ def test_a_stopped_run_is_resumed_and_a_done_one_is_not(places, store, capsys):
     )
 
 
-def test_a_done_run_says_how_it_is_trained_further(copied, capsys):
+def test_the_error_for_a_done_run_names_the_command_for_more_epochs(copied, capsys):
     status, _, error = run(capsys, "resume", "1")
 
     assert status == 2
     assert "study --extend 1 --set epochs=N" in error
 
 
-def test_of_several_runs_the_ones_that_can_be_are_stopped(places, store, capsys):
-    store.add_study("key", "a", [tiny_config(), tiny_config("gan")], NOW)
-    store.request_stop(1, NOW)
+def test_cancel_stops_the_runs_that_can_be_stopped(installation, store, capsys):
+    store.studies.add("key", "a", [tiny_config(), tiny_config("gan")], NOW)
+    store.jobs.request_run_stop(1, NOW)
 
     status, out, error = run(capsys, "cancel", "1", "2")
 
@@ -86,36 +103,37 @@ def test_of_several_runs_the_ones_that_can_be_are_stopped(places, store, capsys)
     assert "Run 1 is stopped already" in error
 
 
-def test_the_queue_is_changed(places, store, capsys):
+def test_front_moves_runs_to_the_front_of_the_queue(installation, store, capsys):
     configs = [tiny_config(name) for name in ("standard", "gan", "ganv2")]
-    store.add_study("key", "a", configs, NOW)
+    store.studies.add("key", "a", configs, NOW)
 
     assert run(capsys, "front", "2", "3")[0] == 0
 
-    assert [job.run_id for job in store.read_jobs(RunState.QUEUED)] == [2, 3, 1]
+    assert [job.run_id for job in store.jobs.read_all(RunState.QUEUED)] == [2, 3, 1]
 
 
 @pytest.mark.slow
-def test_more_epochs_go_on_from_the_last_and_are_those_of_a_longer_study(
-    places, store, capsys, trained
+def test_a_run_with_added_epochs_equals_a_run_of_a_longer_study(
+    installation, store, capsys, trained
 ):
     config = tiny_config(epochs=2, evaluations=1)
-    store.add_study("key", "short", [config], NOW)
-    train_all(store, places)
-    assert store.read_run(1).state == RunState.DONE
+    store.studies.add("key", "short", [config], NOW)
+    train_all(store, installation)
+    assert store.runs.read(1).state == RunState.DONE
 
     status, out, _ = run(capsys, "study", "--extend", "1", "--set", "epochs=3", "--json")
     assert (status, json.loads(out)) == (0, {"study": 1, "runs": [1]})
-    train_all(store, places)
+    train_all(store, installation)
 
-    extended = store.read_run(1)
+    extended = store.runs.read(1)
     assert (extended.state, extended.epoch, extended.epochs) == (RunState.DONE, 3, 3)
-    longer = {(it.step, it.name): it.value for it in trained.store.read_metrics([1])}
-    for point in store.read_metrics([1]):
+    points = trained.store.curves.read([1])
+    longer = {(point.step, point.name): point.value for point in points}
+    for point in store.curves.read([1]):
         if point.name in ("l1", "d_loss", "val_psnr"):
             assert point.value == longer[point.step, point.name]
     assert extended.best_epoch == 3
-    assert {it.epoch for it in store.read_evaluations([1], "test")} == {2, 3}
+    assert {each.epoch for each in store.evaluations.read([1], "test")} == {2, 3}
 
 
 def test_seeds_and_configurations_are_added(copied, capsys):
@@ -124,18 +142,18 @@ def test_seeds_and_configurations_are_added(copied, capsys):
     status, out, _ = run(capsys, "study", *arguments, "--json")
 
     assert (status, len(json.loads(out)["runs"])) == (0, 4)
-    queued = [it for it in copied.read_runs(1) if it.state == RunState.QUEUED]
-    assert [(it.configuration, it.seed) for it in queued] == [
+    queued = [each for each in copied.runs.read_all(1) if each.state == RunState.QUEUED]
+    assert [(each.configuration, each.seed) for each in queued] == [
         *(("standard", 1), ("gan", 1), ("ganv2", 0), ("ganv2", 1)),
     ]
-    assert {it.config.budget for it in queued} == {copied.read_study(1).budget}
+    assert {each.config.budget for each in queued} == {copied.studies.read(1).budget}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         (["--extend", "9"], "There is no study 9"),
-        (["--extend", "1"], "Say what to add"),
+        (["--extend", "1"], "Nothing to add"),
         (["--extend", "1", "--seeds", "1"], "has all of that"),
         (["--extend", "1", "--configurations", ""], "no configuration"),
         (["--extend", "1", "--seeds", "0"], "seeds must be from 1"),
@@ -147,17 +165,17 @@ def test_seeds_and_configurations_are_added(copied, capsys):
         (["--extend", "1", "--configurations", "best"], "no configuration 'best'"),
     ],
 )
-def test_an_extension_that_makes_no_sense_is_refused(copied, capsys, arguments, sentence):
+def test_an_invalid_extension_is_refused(copied, capsys, arguments, message):
     status, out, error = run(capsys, "study", *arguments)
 
     assert (status, out) == (2, "")
-    assert sentence in error
-    assert len(copied.read_runs()) == 2
+    assert message in error
+    assert len(copied.runs.read_all()) == 2
 
 
-def test_a_study_whose_rates_end_at_zero_is_not_lengthened(places, store, capsys):
-    store.add_study("key", "a", [tiny_config(epochs=2, decay="0.5")], NOW)
-    store.request_stop(1, NOW)
+def test_a_study_whose_learning_rates_end_at_zero_gets_no_more_epochs(installation, store, capsys):
+    store.studies.add("key", "a", [tiny_config(epochs=2, decay="0.5")], NOW)
+    store.jobs.request_run_stop(1, NOW)
 
     status, _, error = run(capsys, "study", "--extend", "1", "--set", "epochs=4")
 
@@ -169,31 +187,31 @@ def test_a_study_is_cloned_with_a_change(copied, capsys):
     status, out, _ = run(capsys, "clone", "1", "--set", "l1=50", "--json")
 
     assert status == 0
-    clone = copied.read_study(json.loads(out)["study"])
+    clone = copied.studies.read(json.loads(out)["study"])
     assert clone.name.endswith("(again)")
-    for before, after in zip(copied.read_runs(1), copied.read_runs(clone.id), strict=True):
+    for before, after in zip(copied.runs.read_all(1), copied.runs.read_all(clone.id), strict=True):
         assert after.config.budget == before.config.budget
         assert "50 l1" in str(after.config.configuration.recipe)
 
 
-def test_deleting_asks_and_takes_rows_and_files(copied, places, capsys, monkeypatch):
+def test_delete_asks_first_and_deletes_rows_and_files(copied, installation, capsys, monkeypatch):
     status, _, error = run(capsys, "delete", "--study", "1")
-    assert (status, len(copied.read_runs())) == (2, 2)
+    assert (status, len(copied.runs.read_all())) == (2, 2)
     assert "Add --yes" in error
 
     monkeypatch.setattr(inputs.sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(inputs.sys.stdin, "readline", lambda: "n\n", raising=False)
     assert run(capsys, "delete", "--study", "1")[0] == 1
-    assert len(copied.read_runs()) == 2
+    assert len(copied.runs.read_all()) == 2
     assert run(capsys, "delete", "--study", "1", "--yes")[0] == 0
 
-    assert copied.read_studies() == []
-    assert disk.usage_of(places.artifacts / "runs") == 0
+    assert copied.studies.read_all() == []
+    assert disk.usage_of(installation.artifacts / "runs") == 0
 
 
-def test_a_run_at_work_is_not_deleted(places, store, capsys):
-    store.add_study("key", "a", [tiny_config()], NOW)
-    store.claim_job(NOW)
+def test_a_running_run_is_not_deleted(installation, store, capsys):
+    store.studies.add("key", "a", [tiny_config()], NOW)
+    store.jobs.claim(NOW)
 
     status, _, error = run(capsys, "delete", "1", "--yes")
 
@@ -201,84 +219,87 @@ def test_a_run_at_work_is_not_deleted(places, store, capsys):
     assert "Run 1 is running: stop it first" in error
 
 
-def test_what_is_archived_is_not_listed(copied, capsys):
+def test_archived_runs_are_not_listed(copied, capsys):
     run(capsys, "archive", "1")
     listed = json.loads(run(capsys, "runs", "--json")[1])
-    everything = json.loads(run(capsys, "runs", "--all", "--json")[1])
+    listed_with_archived = json.loads(run(capsys, "runs", "--all", "--json")[1])
     run(capsys, "archive", "1", "--undo")
 
-    assert [it["id"] for it in listed] == [2]
-    assert [(it["id"], it["archived"]) for it in everything] == [(1, True), (2, False)]
+    assert [each["id"] for each in listed] == [2]
+    assert [(each["id"], each["archived"]) for each in listed_with_archived] == [
+        (1, True),
+        (2, False),
+    ]
     assert len(json.loads(run(capsys, "runs", "--json")[1])) == 2
 
 
-def test_disk_tells_what_studies_take(copied, places, capsys):
-    found = json.loads(run(capsys, "disk", "--json")[1])
+def test_disk_measures_the_files_of_studies(copied, installation, capsys):
+    usage = json.loads(run(capsys, "disk", "--json")[1])
 
-    (study,) = found["studies"]
-    saved = sum(it.n_bytes for run_id in (1, 2) for it in copied.read_checkpoints(run_id))
-    assert study["checkpoints"] == saved
-    assert study["total"] == disk.usage_of(places.artifacts / "runs")
-    assert found["free"] > 0
+    (study,) = usage["studies"]
+    n_bytes = sum(record.n_bytes for run_id in (1, 2) for record in copied.checkpoints.read(run_id))
+    assert study["checkpoints"] == n_bytes
+    assert study["total"] == disk.usage_of(installation.artifacts / "runs")
+    assert usage["free"] > 0
     assert "standard" not in run(capsys, "disk")[1]
 
 
-def test_prune_says_first_and_takes_what_is_named(copied, places, capsys):
-    orphan = places.artifacts / "runs" / "000099"
+def test_prune_reports_and_then_deletes_the_named_parts(copied, installation, capsys):
+    orphan = installation.artifacts / "runs" / "000099"
     orphan.mkdir()
     (orphan / "run.log").write_text("x" * 1000)
-    (places.run_dir(1) / "a.pt.1234.partial").write_bytes(b"x" * 500)
+    (installation.run_dir(1) / "a.pt.1234.partial").write_bytes(b"x" * 500)
     parts = ("--parts", "leftovers,checkpoints,samples,optimisers")
 
-    told = json.loads(run(capsys, "prune", *parts, "--dry-run", "--json")[1])
-    assert told["leftovers"] == 1500
-    assert told["optimisers"] > 100_000
-    before = disk.usage_of(places.artifacts / "runs")
-    assert before == disk.usage_of(places.artifacts / "runs")
+    report = json.loads(run(capsys, "prune", *parts, "--dry-run", "--json")[1])
+    assert report["leftovers"] == 1500
+    assert report["optimisers"] > 100_000
+    before = disk.usage_of(installation.artifacts / "runs")
+    assert before == disk.usage_of(installation.artifacts / "runs")
     assert run(capsys, "prune", *parts, "--yes")[0] == 0
 
-    freed = before - disk.usage_of(places.artifacts / "runs")
-    assert freed == pytest.approx(told["total"], rel=0.1)
+    freed = before - disk.usage_of(installation.artifacts / "runs")
+    assert freed == pytest.approx(report["total"], rel=0.1)
     assert not orphan.exists()
     for run_id in (1, 2):
-        best = copied.read_run(run_id).best_epoch
-        assert {it.epoch for it in copied.read_samples([run_id])} == {best, 3}
-        for saved in copied.read_checkpoints(run_id):
-            checkpoint.load_saved(places.artifacts, saved)
+        best = copied.runs.read(run_id).best_epoch
+        assert {sample.epoch for sample in copied.runs.read_samples([run_id])} == {best, 3}
+        for saved in copied.checkpoints.read(run_id):
+            checkpoint.load_from_record(installation.artifacts, saved)
 
 
-def test_a_pruned_run_is_evaluated_to_the_same_numbers_and_not_trained_further(
-    copied, places, capsys
-):
-    parser.main(["evaluate", "1", "--features", "none"])
-    before = {it.name: it.value for it in copied.read_evaluations([1], "test") if it.epoch == 3}
+def test_a_pruned_run_can_be_evaluated_but_not_trained_further(copied, installation, capsys):
+    main(["evaluate", "1", "--features", "none"])
+    before = values_of_last_epoch(copied)
     run(capsys, "prune", "--parts", "optimisers", "--yes")
 
-    assert parser.main(["evaluate", "1", "--checkpoint", "last", "--features", "none"]) == 0
-    after = {it.name: it.value for it in copied.read_evaluations([1], "test") if it.epoch == 3}
+    assert main(["evaluate", "1", "--checkpoint", "last", "--features", "none"]) == 0
+    after = values_of_last_epoch(copied)
     assert after["psnr"] == before["psnr"]
 
     status, _, error = run(capsys, "study", "--extend", "1", "--set", "epochs=4")
 
     assert status == 2
     assert "The optimisers of run 1 were pruned" in error
-    assert copied.read_run(1).state == RunState.DONE
+    assert copied.runs.read(1).state == RunState.DONE
 
 
-def test_what_has_begun_again_since_it_was_found_is_not_pruned(copied, places):
-    found = pruning.find(copied, places, ("checkpoints", "samples", "optimisers"), 1)
-    copied.lengthen_study(1, 9)
+def test_files_of_a_run_that_was_queued_after_the_search_are_not_pruned(copied, installation):
+    prunable = pruning.find_prunable(
+        copied, installation, ("checkpoints", "samples", "optimisers"), 1
+    )
+    copied.studies.extend_epochs(1, 9)
 
-    pruning.prune(copied, places, found)
+    pruning.prune(copied, installation, prunable)
 
     for run_id in (1, 2):
-        for saved in copied.read_checkpoints(run_id):
-            state = checkpoint.load_saved(places.artifacts, saved)
+        for saved in copied.checkpoints.read(run_id):
+            state = checkpoint.load_from_record(installation.artifacts, saved)
             assert set(pruning.OPTIMISERS) <= state.keys()
 
 
 def test_two_databases_do_not_share_an_artifacts_folder(
-    copied, places, capsys, monkeypatch, tmp_path
+    copied, installation, capsys, monkeypatch, tmp_path
 ):
     assert run(capsys, "prune", "--yes")[0] == 0
     other = f"sqlite:///{tmp_path}/other.db"
@@ -290,13 +311,13 @@ def test_two_databases_do_not_share_an_artifacts_folder(
         assert status == 1
         assert "belongs to another database" in error
 
-    assert places.run_dir(1).exists()
+    assert installation.run_dir(1).exists()
 
 
-def test_packed_pairs_of_a_folder_that_changed_may_go(copied, places, capsys):
-    places.data_dir.unlink()  # it was shared with other tests
-    stale = places.data_dir / "openmoji-32px-3-16.0.0"
-    unknown = places.data_dir / "photos-mine-0123abcd-64px-3-ffff"
+def test_packed_pairs_of_an_old_version_are_pruned(copied, installation, capsys):
+    installation.data_dir.unlink()  # a link to the folder of all tests
+    stale = installation.data_dir / "openmoji-32px-3-16.0.0"
+    unknown = installation.data_dir / "photos-mine-0123abcd-64px-3-ffff"
     for folder in (stale, unknown):
         folder.mkdir(parents=True)
         (folder / "pixels.npy").write_bytes(b"x" * 1000)
@@ -304,65 +325,62 @@ def test_packed_pairs_of_a_folder_that_changed_may_go(copied, places, capsys):
     run(capsys, "prune", "--yes")
 
     assert not stale.exists()
-    assert unknown.exists()  # nobody knows whether its folder has changed
+    assert unknown.exists()  # it may be current: no study names its source
 
 
-def test_a_backup_is_restored_elsewhere_and_its_runs_go_on(
-    copied, places, capsys, tmp_path, monkeypatch, packed_settings
+def test_a_backup_is_restored_in_another_place_and_its_runs_continue(
+    copied, installation, capsys, tmp_path, monkeypatch, packed_settings
 ):
-    copied.add_study("more", "half done", [tiny_config(epochs=3, seed=5)], NOW)
-    job = copied.claim_job(NOW)
+    copied.studies.add("more", "half done", [tiny_config(epochs=3, seed=5)], NOW)
+    job = copied.jobs.claim(NOW)
 
-    def stop():
-        return len(copied.read_checkpoints(3)) == 1
-
-    train.run_job(copied, places, job, stop)
+    run_training_job(copied, installation, job, lambda: len(copied.checkpoints.read(3)) == 1)
     status, out, _ = run(capsys, "backup", str(tmp_path / "safe"))
     assert (status, out.split()[:2]) == (0, ["3", "runs"])
-    elsewhere = replace(
-        places,
+    other = replace(
+        installation,
         database_url=f"sqlite:///{tmp_path}/new/runs.db",
         artifacts=tmp_path / "new" / "artifacts",
     )
-    share_what_is_drawn(packed_settings, elsewhere)
-    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", elsewhere.database_url)
-    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(elsewhere.artifacts))
+    share_prepared_data(packed_settings, other)
+    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", other.database_url)
+    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(other.artifacts))
 
     assert run(capsys, "restore", str(tmp_path / "safe"))[0] == 0
 
-    store = Store(elsewhere.database_url)
+    store = Store(other.database_url)
     for run_id in (1, 2, 3):
-        for saved in store.read_checkpoints(run_id):
-            checkpoint.load_saved(elsewhere.artifacts, saved)
-    for name in [it.grid for it in store.read_samples([1, 2, 3])]:
-        assert (elsewhere.artifacts / name).is_file()
-    assert store.requeue(3, NOW)
-    train_all(store, elsewhere)
-    assert store.read_run(3).state == RunState.DONE
-    assert store.read_attempts([3])[1].from_step == 8
+        for saved in store.checkpoints.read(run_id):
+            checkpoint.load_from_record(other.artifacts, saved)
+    for sample in store.runs.read_samples([1, 2, 3]):
+        assert (other.artifacts / sample.grid).is_file()
+    assert store.jobs.requeue(3, NOW)
+    train_all(store, other)
+    assert store.runs.read(3).state == RunState.DONE
+    assert store.runs.read_attempts([3])[1].from_step == 8
     store.close()
 
 
-def test_restoring_moves_what_is_there_aside(copied, places, capsys, tmp_path):
+def test_a_restore_moves_the_present_files_aside(copied, installation, capsys, tmp_path):
     run(capsys, "backup", str(tmp_path / "safe"))
     run(capsys, "delete", "1", "--yes")
-    assert run(capsys, "restore", str(tmp_path / "safe"))[0] == 2  # nobody to ask
+    assert run(capsys, "restore", str(tmp_path / "safe"))[0] == 2  # no terminal to ask
     status, out, _ = run(capsys, "restore", str(tmp_path / "safe"), "--yes")
 
     assert status == 0
-    assert out.startswith("2 runs are restored; what was there before is ")
-    restored = Store(places.database_url)
-    assert [it.id for it in restored.read_runs()] == [1, 2]
+    assert out.startswith("restored 2 runs; the previous database and runs are in ")
+    restored = Store(installation.database_url)
+    assert [each.id for each in restored.runs.read_all()] == [1, 2]
     restored.close()
-    (aside,) = (it for it in tmp_path.glob("runs.db.before-*") if it.suffix[-1] not in "lm")
-    before = Store(f"sqlite:///{aside}")
-    assert [it.id for it in before.read_runs()] == [2]
+    old_database = find_old_database(tmp_path)
+    before = Store(f"sqlite:///{old_database}")
+    assert [each.id for each in before.runs.read_all()] == [2]
     before.close()
-    assert places.run_dir(1).exists()
+    assert installation.run_dir(1).exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         (["backup", "{tmp}"], "exists already"),
         (["restore", "{tmp}/nowhere"], "is no backup"),
@@ -379,16 +397,16 @@ def test_restoring_moves_what_is_there_aside(copied, places, capsys, tmp_path):
         (["clone", "4"], "There is no study 4"),
     ],
 )
-def test_bad_use_is_one_sentence_and_changes_nothing(copied, capsys, tmp_path, arguments, sentence):
-    status, out, error = run(capsys, *(it.format(tmp=tmp_path) for it in arguments))
+def test_a_wrong_command_changes_nothing(copied, capsys, tmp_path, arguments, message):
+    status, out, error = run(capsys, *(word.format(tmp=tmp_path) for word in arguments))
 
     assert (status, out) == (2, "")
-    assert sentence in error
+    assert message in error
     assert error.count("\n") == 1
-    assert len(copied.read_runs()) == 2
+    assert len(copied.runs.read_all()) == 2
 
 
-def test_a_backup_of_a_newer_release_changes_nothing(copied, places, capsys, tmp_path):
+def test_a_backup_of_a_newer_release_changes_nothing(copied, installation, capsys, tmp_path):
     run(capsys, "backup", str(tmp_path / "safe"))
     with closing(sqlite3.connect(tmp_path / "safe" / "runs.db")) as database:
         database.execute("PRAGMA user_version=99")
@@ -397,13 +415,13 @@ def test_a_backup_of_a_newer_release_changes_nothing(copied, places, capsys, tmp
 
     assert status == 1
     assert "newer Chromabench" in error
-    assert len(copied.read_runs()) == 2
-    assert places.run_dir(1).exists()
+    assert len(copied.runs.read_all()) == 2
+    assert installation.run_dir(1).exists()
     assert not list(tmp_path.glob("*arriving*"))
 
 
-def test_a_restore_that_fails_in_its_midst_takes_back_what_it_did(
-    copied, places, capsys, tmp_path, monkeypatch
+def test_a_restore_that_fails_undoes_its_renames(
+    copied, installation, capsys, tmp_path, monkeypatch
 ):
     run(capsys, "backup", str(tmp_path / "safe"))
     rename = Path.rename
@@ -419,102 +437,99 @@ def test_a_restore_that_fails_in_its_midst_takes_back_what_it_did(
 
     assert status == 1
     assert "could not be put in place" in error
-    again = Store(places.database_url)
-    assert len(again.read_runs()) == 2
-    again.close()
-    assert places.run_dir(1).exists()
+    reopened = Store(installation.database_url)
+    assert len(reopened.runs.read_all()) == 2
+    reopened.close()
+    assert installation.run_dir(1).exists()
 
 
-def test_a_damaged_database_is_replaced_by_the_backup_and_kept_aside(
-    copied, places, capsys, tmp_path
-):
+def test_a_damaged_database_is_moved_aside_by_a_restore(copied, installation, capsys, tmp_path):
     run(capsys, "backup", str(tmp_path / "safe"))
     copied.close()
-    path = database_path(places.database_url)
+    path = database_path(installation.database_url)
     path.write_bytes(b"damaged " * 1000)
 
     assert run(capsys, "restore", str(tmp_path / "safe"), "--yes")[0] == 0
 
-    (aside,) = (it for it in tmp_path.glob("runs.db.before-*") if it.suffix[-1] not in "lm")
-    assert aside.read_bytes().startswith(b"damaged")
-    restored = Store(places.database_url)
-    assert len(restored.read_runs()) == 2
+    old_database = find_old_database(tmp_path)
+    assert old_database.read_bytes().startswith(b"damaged")
+    restored = Store(installation.database_url)
+    assert len(restored.runs.read_all()) == 2
     restored.close()
 
 
-def test_a_log_that_outlived_its_database_is_not_replayed_onto_the_backup(
-    copied, places, capsys, tmp_path
+def test_an_old_write_ahead_log_is_not_replayed_onto_the_restored_database(
+    copied, installation, capsys, tmp_path
 ):
     run(capsys, "backup", str(tmp_path / "safe"))
-    copied.delete_runs([1])  # in the write-ahead log alone
-    database_path(places.database_url).unlink()
+    copied.runs.delete([1])  # only the write-ahead log holds this change
+    database_path(installation.database_url).unlink()
 
     assert run(capsys, "restore", str(tmp_path / "safe"))[0] == 0
 
-    restored = Store(places.database_url)
-    assert [it.id for it in restored.read_runs()] == [1, 2]
+    restored = Store(installation.database_url)
+    assert [each.id for each in restored.runs.read_all()] == [1, 2]
     restored.close()
 
 
-def test_nothing_is_restored_under_a_supervisor(copied, places, capsys, tmp_path):
+def test_nothing_is_restored_while_a_supervisor_is_running(copied, installation, capsys, tmp_path):
     run(capsys, "backup", str(tmp_path / "safe"))
 
-    with spawn.supervisor_lock(places).acquire():
+    with spawn.supervisor_lock(installation).acquire():
         status, _, error = run(capsys, "restore", str(tmp_path / "safe"), "--yes")
 
     assert status == 1
-    assert "A supervisor is at work" in error
+    assert "A supervisor is running" in error
 
 
-def test_a_backup_under_a_running_writer_is_whole(copied, places, tmp_path):
-    """Checkpoints vanish while they are copied: another snapshot is taken."""
-    from engine.maintenance import backup
+def test_a_checkpoint_that_is_deleted_during_a_backup_leads_to_another_snapshot(
+    copied, installation, tmp_path
+):
+    copied.studies.add("more", "running", [tiny_config(epochs=30, seed=7)], NOW)
+    job = copied.jobs.claim(NOW)
+    copied.jobs.request_run_stop(3, NOW)
+    run_training_job(copied, installation, job, lambda: len(copied.checkpoints.read(3)) == 2)
+    deleted = []
 
-    copied.add_study("more", "at work", [tiny_config(epochs=30, seed=7)], NOW)
-    job = copied.claim_job(NOW)
-    copied.request_stop(3, NOW)
-    train.run_job(copied, places, job, lambda: len(copied.read_checkpoints(3)) == 2)
-    vanished = []
+    def delete_checkpoint(name):
+        if name.endswith(".pt") and "000003" in name and not deleted:
+            deleted.append(name)
+            record = next(each for each in copied.checkpoints.read(3) if each.path == name)
+            (installation.artifacts / name).unlink()
+            copied.checkpoints.delete_of_ended_run(record)
 
-    def lose(name):
-        if name.endswith(".pt") and "000003" in name and not vanished:
-            vanished.append(name)
-            gone = next(it for it in copied.read_checkpoints(3) if it.path == name)
-            (places.artifacts / name).unlink()
-            copied.forget_checkpoint(gone)
+    content = backup.back_up(copied, installation, tmp_path / "safe", NOW, delete_checkpoint)
 
-    made = backup.back_up(copied, places, tmp_path / "safe", NOW, lose)
-
-    assert made.absent == ()
+    assert content.absent == ()
     snapshot = Store(f"sqlite:///{tmp_path}/safe/runs.db")
-    for saved in snapshot.read_checkpoints(3):
-        checkpoint.load_saved(tmp_path / "safe" / "artifacts", saved)
-    assert len(snapshot.read_checkpoints(3)) == 1
+    for saved in snapshot.checkpoints.read(3):
+        checkpoint.load_from_record(tmp_path / "safe" / "artifacts", saved)
+    assert len(snapshot.checkpoints.read(3)) == 1
     snapshot.close()
 
 
-def test_a_start_that_would_not_fit_on_the_disk_is_refused(places, store, monkeypatch):
-    monkeypatch.setattr(disk, "free_bytes", lambda settings: 250 * 2**20)
+def test_a_study_that_does_not_fit_on_the_disk_is_refused(installation, store, monkeypatch):
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: 250 * 2**20)
     big = tiny_config()
     budget = Budget.model_validate({**big.budget.model_dump(), "base_channels": 64})
 
-    configs = [big.model_copy(update={"budget": budget, "seed": it}) for it in range(9)]
-    with pytest.raises(EngineError, match="makes room"):
-        lifecycle.submit(store, places, configs, "a", "key", NOW)
+    configs = [big.model_copy(update={"budget": budget, "seed": seed}) for seed in range(9)]
+    with pytest.raises(EngineError, match="frees room"):
+        lifecycle.submit(store, installation, configs, "a", "key", NOW)
 
-    assert store.read_studies() == []
+    assert store.studies.read_all() == []
 
 
-def test_pruned_samples_leave_what_the_kept_ones_need(copied, places, capsys):
+def test_pruning_samples_keeps_the_files_that_other_samples_share(copied, installation, capsys):
     run(capsys, "prune", "--parts", "samples", "--yes")
 
-    for sample in copied.read_samples([1, 2]):
-        for name in (sample.grid, sample.source, sample.target, sample.fake, sample.thumbnail):
-            assert (places.artifacts / name).is_file()
+    for sample in copied.runs.read_samples([1, 2]):
+        for name in run_files.sample_paths(sample):
+            assert (installation.artifacts / name).is_file()
 
 
 @pytest.mark.parametrize("where", ["artifacts/inner", "artifacts/runs/000001/inner"])
-def test_a_backup_does_not_go_where_it_would_be_pruned(copied, capsys, tmp_path, where):
+def test_a_backup_inside_the_artifacts_folder_is_refused(copied, capsys, tmp_path, where):
     status, _, error = run(capsys, "backup", str(tmp_path / where))
 
     assert status == 2
@@ -522,33 +537,37 @@ def test_a_backup_does_not_go_where_it_would_be_pruned(copied, capsys, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("deed", "sentence"),
-    [("files", "is not whole"), ("format", "format 99"), ("about", "not that")],
+    ("fault", "message"),
+    [
+        ("files", "is not complete"),
+        ("format", "format 99"),
+        ("manifest", "does not describe a backup"),
+    ],
 )
-def test_a_backup_that_is_not_whole_is_refused(copied, places, capsys, tmp_path, deed, sentence):
+def test_a_damaged_backup_is_refused(copied, installation, capsys, tmp_path, fault, message):
     safe = tmp_path / "safe"
     run(capsys, "backup", str(safe))
-    if deed == "files":
+    if fault == "files":
         shutil.rmtree(safe / "artifacts")
     else:
-        content = {"format": '{"format": 99, "absent": []}', "about": "nothing"}[deed]
+        content = {"format": '{"format": 99, "absent": []}', "manifest": "nothing"}[fault]
         (safe / "backup.json").write_text(content)
 
     status, _, error = run(capsys, "restore", str(safe), "--yes")
 
     assert status == 2
-    assert sentence in error
-    assert places.run_dir(1).exists()
+    assert message in error
+    assert installation.run_dir(1).exists()
 
 
-def test_a_copy_of_a_run_at_work_has_no_hold_on_the_original(
-    places, store, capsys, tmp_path, monkeypatch
+def test_a_restored_copy_of_running_jobs_is_detached_from_their_processes(
+    installation, store, capsys, tmp_path, monkeypatch
 ):
-    store.add_study("key", "a", [tiny_config(), tiny_config("gan")], NOW)
+    store.studies.add("key", "a", [tiny_config(), tiny_config("gan")], NOW)
     for _ in range(2):
-        job = store.claim_job(NOW)
-        store.set_process(job, processes.identify(os.getpid()), NOW)
-    store.request_stop(2, NOW)
+        job = store.jobs.claim(NOW)
+        store.jobs.set_process(job, str(ProcessId.of(os.getpid())), NOW)
+    store.jobs.request_run_stop(2, NOW)
     run(capsys, "backup", str(tmp_path / "safe"))
     url = f"sqlite:///{tmp_path}/copy/runs.db"
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", url)
@@ -557,11 +576,11 @@ def test_a_copy_of_a_run_at_work_has_no_hold_on_the_original(
     assert run(capsys, "restore", str(tmp_path / "safe"))[0] == 0
 
     with closing(Store(url)) as copy:
-        assert [it.state for it in copy.read_runs()] == [RunState.QUEUED, RunState.STOPPED]
-        assert [it.process for it in copy.read_jobs(*RunState)] == [None, None]
-        assert copy.read_installation() != store.read_installation()
-    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(places.artifacts))
-    lifecycle.claim_artifacts(store, places)
+        assert [each.state for each in copy.runs.read_all()] == [RunState.QUEUED, RunState.STOPPED]
+        assert [each.process for each in copy.jobs.read_all(*RunState)] == [None, None]
+        assert copy.machines.read_installation_id() != store.machines.read_installation_id()
+    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(installation.artifacts))
+    claim_artifacts(store, installation)
     assert "belongs to another database" in run(capsys, "prune", "--dry-run")[2]
 
 

@@ -1,9 +1,9 @@
 import pytest
 
-from engine.system.files import replacing
+from engine.system.files import load_tail, replacing
 
 
-def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
+def test_a_file_is_replaced_when_the_block_ends_without_an_error(tmp_path):
     path = tmp_path / "folder" / "a.txt"
     with replacing(path) as file:
         file.write(b"first")
@@ -13,10 +13,10 @@ def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
         assert path.read_bytes() == b"first"
 
     assert path.read_bytes() == b"second"
-    assert [it.name for it in path.parent.iterdir()] == ["a.txt"]
+    assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
 
 
-def test_after_an_error_the_old_file_is_as_it_was(tmp_path):
+def test_after_an_error_the_old_file_is_unchanged(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"old")
 
     def fail():
@@ -28,4 +28,13 @@ def test_after_an_error_the_old_file_is_as_it_was(tmp_path):
         fail()
 
     assert (tmp_path / "a.txt").read_bytes() == b"old"
-    assert [it.name for it in tmp_path.iterdir()] == ["a.txt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_tail_of_a_log_is_its_last_lines_and_of_no_log_empty(tmp_path):
+    log = tmp_path / "run.log"
+    assert load_tail(log) == ""
+
+    log.write_text("one\ntwo\nthree\n")
+
+    assert load_tail(log, 2) == "two\nthree"

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from engine.records.runs import RunState
 from engine.workers import reevaluate
 
 
-def untold(done, total):
+def ignore_progress(done, total):
     pass
 
 
@@ -25,67 +26,71 @@ def places(trained):
 
 @pytest.fixture
 def run(places):
-    return places[0].read_run(1)
+    return places[0].runs.read(1)
 
 
-def numbers(evaluations):
-    return {(it.epoch, it.name): (it.value, it.low, it.high, it.halves) for it in evaluations}
+def values_of(evaluations):
+    return {
+        (each.epoch, each.name): (each.value, each.low, each.high, each.halves)
+        for each in evaluations
+    }
 
 
 @pytest.mark.parametrize("role", ["best", "last"])
-def test_the_same_checkpoint_and_protocol_give_the_same_numbers_to_the_last_digit(
+def test_a_second_evaluation_of_a_checkpoint_gives_equal_values_to_the_last_digit(
     places, run, role
 ):
     store, settings = places
-    before = numbers(store.read_evaluations([1], "test"))
-    scores = store.read_scores([1], "test")
+    before = values_of(store.evaluations.read([1], "test"))
+    scores = store.evaluations.read_scores([1], "test")
 
-    again = reevaluate.evaluate_again(store, settings, run, role, "test", "all", untold)
+    result = reevaluate.evaluate_again(store, settings, run, role, "test", "all", ignore_progress)
 
-    found = numbers(again.evaluations)
-    assert len(found) > 15
-    assert found == {key: before[key] for key in found}
-    assert numbers(store.read_evaluations([1], "test")) == before
-    key = lambda it: (it.epoch, it.name, it.picture)  # noqa: E731
-    assert sorted(store.read_scores([1], "test"), key=key) == sorted(scores, key=key)
+    values = values_of(result.evaluations)
+    assert len(values) > 15
+    assert values == {key: before[key] for key in values}
+    assert values_of(store.evaluations.read([1], "test")) == before
+    order = attrgetter("epoch", "name", "picture")
+    stored_scores = store.evaluations.read_scores([1], "test")
+    assert sorted(stored_scores, key=order) == sorted(scores, key=order)
 
 
-def test_another_split_and_no_features_can_be_asked_for(places, run):
+def test_a_checkpoint_is_evaluated_on_another_split_without_feature_metrics(places, run):
     store, settings = places
-    found = reevaluate.evaluate_again(store, settings, run, "best", "val", "none", untold)
+    result = reevaluate.evaluate_again(store, settings, run, "best", "val", "none", ignore_progress)
 
-    names = {it.name for it in found.evaluations}
+    names = {each.name for each in result.evaluations}
     assert "psnr" in names
     assert "kd_lite2" not in names
-    assert {it.split for it in found.evaluations} == {"val"}
+    assert {each.split for each in result.evaluations} == {"val"}
 
 
-def test_a_checkpoint_file_is_measured_and_not_recorded(places, run):
+def test_the_evaluation_of_a_checkpoint_file_is_not_stored(places, run):
     store, settings = places
-    path = settings.artifacts / store.read_checkpoints(1)[0].path
-    before = store.read_evaluations([1])
+    path = settings.artifacts / store.checkpoints.read(1)[0].path
+    before = store.evaluations.read([1])
 
-    found = reevaluate.evaluate_again(store, settings, run, path, "test", "none", untold)
+    result = reevaluate.evaluate_again(store, settings, run, path, "test", "none", ignore_progress)
 
-    assert found.evaluations
-    assert store.read_evaluations([1]) == before
+    assert result.evaluations
+    assert store.evaluations.read([1]) == before
 
 
-def test_what_cannot_be_evaluated_is_said(places, run, tmp_path):
+def test_a_run_or_file_that_cannot_be_evaluated_is_refused(places, run, tmp_path):
     store, settings = places
 
-    def again(wanted):
-        return reevaluate.evaluate_again(store, settings, run, wanted, "test", "none", untold)
+    def evaluate(choice):
+        reevaluate.evaluate_again(store, settings, run, choice, "test", "none", ignore_progress)
 
     with pytest.raises(BadInputError, match="there is no file nowhere"):
-        again(Path("nowhere"))
+        evaluate(Path("nowhere"))
     junk = tmp_path / "junk.pt"
     junk.write_bytes(b"junk")
     with pytest.raises(EngineError, match="is no checkpoint"):
-        again(junk)
+        evaluate(junk)
     torch.save(torch.zeros(3), junk)
     with pytest.raises(EngineError, match="is no checkpoint"):
-        again(junk)
+        evaluate(junk)
     run = replace(run, state=RunState.QUEUED)
     with pytest.raises(BadInputError, match="Run 1 is queued"):
-        again("best")
+        evaluate("best")

@@ -1,11 +1,11 @@
-"""A probe measures real steps, remembers them, and does so alone."""
+"""A speed probe measures training steps, stores the result, and runs alone."""
 
 import json
 
 import pytest
 
-from engine.jobs import estimates, lifecycle
-from engine.jobs.supervisor import _Supervisor
+from engine.jobs import estimates, lifecycle, spawn
+from engine.jobs.supervisor import Supervisor
 from engine.records.runs import RunState
 from engine.system import processes
 from engine.workers import speed_probe
@@ -14,68 +14,68 @@ from tests.conftest import NOW, tiny_config
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"generator": "resnet18_unet", "px": "64"}])
-def test_a_probe_remembers_speed_and_memory(store, tiny_settings, monkeypatch, changes):
-    monkeypatch.setattr(speed_probe, "ENOUGH_S", 0.1)
+def test_a_probe_stores_speed_and_memory(store, tiny_settings, monkeypatch, changes):
+    monkeypatch.setattr(speed_probe, "MIN_SECONDS", 0.1)
     configs = [tiny_config(name, **changes) for name in ("standard", "perceptual")]
-    subject = json.dumps([it.model_dump(mode="json") for it in configs])
-    store.add_job("probe", subject, NOW)
-    job = store.claim_job(NOW, "probe")
+    subject = json.dumps([config.model_dump(mode="json") for config in configs])
+    store.jobs.add("probe", subject, NOW)
+    job = store.jobs.claim(NOW, "probe")
 
     assert speed_probe.probe(store, tiny_settings, job, lambda: False) == (RunState.DONE, None)
 
-    found = store.read_probes(processes.host())
-    assert set(found) == {estimates.work_of(it) for it in configs}
-    for it in found.values():
-        assert 0 < it.images_per_second < 1e6
-        assert 50 < it.memory_mb < 1e5
+    probes = store.machines.read_probes(processes.host_id())
+    assert set(probes) == {estimates.workload_key(config) for config in configs}
+    for probe in probes.values():
+        assert 0 < probe.images_per_second < 1e6
+        assert 50 < probe.memory_mb < 1e5
 
 
-def test_kinds_of_work_are_measured_once_each(store, settings, monkeypatch):
-    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
+def test_each_workload_is_measured_once(store, settings, monkeypatch):
+    monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
     configs = [
         tiny_config(name, seed) for name in ("standard", "gan", "regularized") for seed in (0, 1)
     ]
 
     job = lifecycle.submit_probe(store, settings, configs, NOW)
-    again = lifecycle.submit_probe(store, settings, configs, NOW)
+    second = lifecycle.submit_probe(store, settings, configs, NOW)
 
-    assert again == job
+    assert second == job
     assert len(json.loads(job.subject)) == 2
 
 
 @pytest.fixture
-def looking(store, settings, monkeypatch):
-    """A supervisor that starts no process: -> (look at the queue, kinds that it started)."""
+def supervisor_tick(store, settings, monkeypatch):
+    """A supervisor that starts no process: (its tick, the kinds of jobs that it started)."""
     settings.artifacts.mkdir(parents=True)
-    supervisor, started = _Supervisor(store, settings, None), []
+    supervisor, started = Supervisor(store, settings, None), []
     monkeypatch.setattr(supervisor, "start", lambda job: started.append(job.kind))
     monkeypatch.setattr(supervisor, "reap", lambda: None)
-    return supervisor.look, started
+    return supervisor.tick, started
 
 
-def test_in_one_look_a_run_and_a_probe_are_not_both_started(store, looking):
-    look, started = looking
-    store.add_study("key", "a study", [tiny_config()], NOW)
-    store.add_job("probe", "[]", NOW)
+def test_a_run_and_a_probe_are_not_started_together(store, supervisor_tick):
+    tick, started = supervisor_tick
+    store.studies.add("key", "a study", [tiny_config()], NOW)
+    store.jobs.add("probe", "[]", NOW)
 
-    look()
-    look()
+    tick()
+    tick()
 
     assert started == ["train"]
 
 
 @pytest.mark.parametrize("other", ["train", "check"])
-def test_while_it_is_measured_nothing_begins(store, looking, other):
-    look, started = looking
-    store.add_job("probe", "[]", NOW)
-    look()
-    store.add_study("key", "a study", [tiny_config()], NOW)
-    store.add_job("check", "openmoji", NOW)
+def test_no_other_job_is_started_while_a_probe_runs(store, supervisor_tick, other):
+    tick, started = supervisor_tick
+    store.jobs.add("probe", "[]", NOW)
+    tick()
+    store.studies.add("key", "a study", [tiny_config()], NOW)
+    store.jobs.add("check", "openmoji", NOW)
 
-    look()
+    tick()
 
     assert started == ["probe"]
-    (job,) = store.read_jobs(RunState.RUNNING)
-    store.finish_job(job, RunState.DONE, None, NOW)
-    look()
+    (job,) = store.jobs.read_all(RunState.RUNNING)
+    store.jobs.finish(job, RunState.DONE, None, NOW)
+    tick()
     assert set(started) == {"probe", "train", "check"}

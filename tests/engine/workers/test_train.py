@@ -1,8 +1,9 @@
-"""A whole job in this process: from a claimed row to the table and its CSV."""
+"""Whole jobs in the process of the test: from a claimed row to the table and its CSV."""
 
 import csv
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,29 +14,33 @@ from engine.evaluation import checkpoint_evaluator
 from engine.records.runs import RunState
 from engine.report.comparison import compare
 from engine.report.tables import to_csv
-from engine.store import Store
+from engine.store import run_files
+from engine.store.checkpoints import Checkpoints
+from engine.system.disk import iterate_files
 from engine.training import losses
 from engine.workers import setup, train
 from tests.conftest import NOW, tiny_config
-from tests.engine.test_weights import stand_in
+from tests.engine.test_weights import install_weights
+from tests.support.training_jobs import run_training_job
 
-THE_SAME = tiny_config(epochs=3, evaluations=2)  # as the first run of `trained`
+FIRST_CONFIG = tiny_config(epochs=3, evaluations=2)  # of the first run of `trained`
 
 
 def never():
     return False
 
 
-def do_job(store, settings, config, should_stop=never):
-    store.add_study("key", "a", [config], NOW)
-    train.run_job(store, settings, store.claim_job(NOW), should_stop)
-    return store.read_run(1)
+def train_config(store, settings, config, should_stop=never):
+    store.studies.add("key", "a", [config], NOW)
+    run_training_job(store, settings, store.jobs.claim(NOW), should_stop)
+    return store.runs.read(1)
 
 
-def numbers(store, run_id=1):
+def recorded_values(store, run_id=1):
+    """(step, name, value) of every recorded point but timings."""
     timed = ("epoch_seconds", "images_per_second", "peak_memory_mb")
-    found = store.read_metrics([run_id])
-    return [(it.step, it.name, it.value) for it in found if it.name not in timed]
+    points = store.curves.read([run_id])
+    return [(point.step, point.name, point.value) for point in points if point.name not in timed]
 
 
 @pytest.fixture(autouse=True)
@@ -44,143 +49,148 @@ def no_inception(monkeypatch, tmp_path):
 
 
 def test_a_run_ends_done_with_everything_recorded(trained):
-    done = trained.store.read_run(1)
+    done = trained.store.runs.read(1)
 
     assert (done.state, done.reason, done.phase) == (RunState.DONE, None, None)
     assert (done.epoch, done.step, done.steps) == (3, 24, 24)
     assert done.environment["torch"]
-    names = {point.name for point in trained.store.read_metrics([1])}
+    names = {point.name for point in trained.store.curves.read([1])}
     assert {"g_loss", "d_loss", "adversarial", "l1", "val_g_loss", "val_psnr", "lr_g"} <= names
     assert {"d_train_accuracy", "g_grad_norm", "d_grad_norm"} <= names
-    assert [sample.epoch for sample in trained.store.read_samples([1])] == [1, 2, 3]
-    for path in vars(trained.store.read_samples([1])[0]).values():
+    assert [sample.epoch for sample in trained.store.runs.read_samples([1])] == [1, 2, 3]
+    for path in vars(trained.store.runs.read_samples([1])[0]).values():
         if isinstance(path, str):
             assert (trained.settings.artifacts / path).is_file()
 
 
 def test_paths_in_the_database_are_relative(trained):
-    paths = [it.path for it in trained.store.read_checkpoints(1)]
-    paths += [it.path for it in trained.store.read_predictions([1], "test")]
-    paths.append(trained.store.read_samples([1])[0].grid)
+    paths = [file.path for file in run_files.recorded_files(trained.store, [1])]
 
     assert len(paths) > 2
     assert not [path for path in paths if path.startswith("/")]
 
 
 @pytest.mark.slow
-def test_the_best_epoch_by_validation_is_what_test_reports_beside_the_last(store, tiny_settings):
+def test_the_best_and_the_last_epoch_are_evaluated_on_the_test_split(store, tiny_settings):
     config = tiny_config(epochs=3, evaluations=2, choose_by="ssim")
 
-    run = do_job(store, tiny_settings, config)
+    run = train_config(store, tiny_settings, config)
 
-    judged = {it.epoch: it.value for it in store.read_evaluations([1], "val") if it.name == "ssim"}
-    assert set(judged) == {2, 3}
-    assert run.best_epoch == max(judged, key=judged.get)
-    assert {it.epoch for it in store.read_evaluations([1], "test")} == {run.best_epoch, 3}
-    assert {it.epoch for it in store.read_predictions([1], "test")} == {run.best_epoch, 3}
+    evaluations = store.evaluations.read([1], "val")
+    ssim = {each.epoch: each.value for each in evaluations if each.name == "ssim"}
+    assert set(ssim) == {2, 3}
+    assert run.best_epoch == max(ssim, key=ssim.get)
+    predictions = store.evaluations.read_predictions([1], "test")
+    for records in (store.evaluations.read([1], "test"), predictions):
+        assert {record.epoch for record in records} == {run.best_epoch, 3}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "at", [(checkpoint_evaluator.Court, "validate"), (Store, "choose_checkpoint")]
+    "method", [(checkpoint_evaluator.CheckpointEvaluator, "validate"), (Checkpoints, "choose")]
 )
-def test_an_attempt_that_was_cut_off_before_the_judging_catches_up(
-    store, tiny_settings, trained, monkeypatch, at
+def test_the_next_attempt_repeats_a_validation_that_was_interrupted(
+    store, tiny_settings, trained, monkeypatch, method
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(*at, lambda *_: (_ for _ in ()).throw(OSError("full")))
-        run = do_job(store, tiny_settings, THE_SAME)
+        patch.setattr(*method, lambda *_: (_ for _ in ()).throw(OSError("full")))
+        run = train_config(store, tiny_settings, FIRST_CONFIG)
     assert (run.state, run.epoch) == (RunState.FAILED, 2)
 
-    store.requeue(1, NOW)
-    train.run_job(store, tiny_settings, store.claim_job(NOW), never)
+    store.jobs.requeue(1, NOW)
+    run_training_job(store, tiny_settings, store.jobs.claim(NOW), never)
 
     first, second = (
-        {(it.epoch, it.name): it.value for it in each.read_evaluations([1], "val")}
-        for each in (trained.store, store)
+        {(each.epoch, each.name): each.value for each in any_store.evaluations.read([1], "val")}
+        for any_store in (trained.store, store)
     )
     assert second == {key: first[key] for key in second}
     assert {epoch for epoch, _ in second} == {2, 3}
-    assert store.read_run(1).best_epoch == trained.store.read_run(1).best_epoch
+    assert store.runs.read(1).best_epoch == trained.store.runs.read(1).best_epoch
 
 
-def test_the_fakes_of_the_test_split_are_kept(trained):
+def test_the_fakes_of_the_test_split_are_stored(trained):
     store = trained.store
-    kept = store.read_predictions([1], "test")[-1]
+    predictions = store.evaluations.read_predictions([1], "test")[-1]
 
-    fakes = np.load(trained.settings.artifacts / kept.path)
+    fakes = np.load(trained.settings.artifacts / predictions.path)
     assert fakes.shape == (32, 32, 32, 3)
     assert fakes.std() > 0
-    assert len(kept.names) == 32
-    scores = store.read_scores([1], "test", ["psnr"])
-    assert [it.picture for it in scores if it.epoch == kept.epoch] == list(kept.names)
+    assert len(predictions.names) == 32
+    scores = store.evaluations.read_scores([1], "test", ["psnr"])
+    names = [score.picture for score in scores if score.epoch == predictions.epoch]
+    assert names == list(predictions.names)
 
 
-def test_only_checkpoints_that_are_recorded_stay_on_the_disk(trained):
-    recorded = {it.path.rpartition("/")[2] for it in trained.store.read_checkpoints(1)}
+def test_every_file_that_a_run_writes_is_a_recorded_file(trained):
+    """A new kind of artifact must be added to `run_files`, or backups would not hold it."""
+    recorded = {file.path for file in run_files.recorded_files(trained.store, [1, 2])}
 
-    folder = trained.settings.run_dir(1) / "checkpoints"
-    assert {path.name for path in folder.iterdir()} == recorded
+    written = {
+        trained.settings.relative(path)
+        for run_id in (1, 2)
+        for path, _ in iterate_files(trained.settings.run_dir(run_id))
+    }
+    assert written == recorded
+    assert {Path(path).parent.name for path in written} == {"checkpoints", "samples", "predictions"}
 
 
 @pytest.mark.slow
-def test_the_same_config_again_gives_the_same_numbers(store, tiny_settings, trained):
-    do_job(store, tiny_settings, THE_SAME)
+def test_two_runs_of_one_config_record_equal_values(store, tiny_settings, trained):
+    train_config(store, tiny_settings, FIRST_CONFIG)
 
-    assert numbers(store) == numbers(trained.store)
+    assert recorded_values(store) == recorded_values(trained.store)
 
 
-def test_a_stopped_run_keeps_its_last_epoch_and_says_so(store, tiny_settings):
-    def after_an_epoch():
-        asked = bool(store.read_checkpoints(1))
-        if asked:
-            store.request_stop(1, NOW)
-        return asked
+def test_a_stopped_run_keeps_the_checkpoint_of_its_last_epoch(store, tiny_settings):
+    def stop_after_an_epoch():
+        has_checkpoint = bool(store.checkpoints.read(1))
+        if has_checkpoint:
+            store.jobs.request_run_stop(1, NOW)
+        return has_checkpoint
 
-    run = do_job(store, tiny_settings, tiny_config(epochs=5), after_an_epoch)
+    run = train_config(store, tiny_settings, tiny_config(epochs=5), stop_after_an_epoch)
 
     assert run.state == RunState.STOPPED
     assert run.reason == "stopped by the user at epoch 1"
-    assert [it.epoch for it in store.read_checkpoints(1)] == [1]
+    assert [record.epoch for record in store.checkpoints.read(1)] == [1]
 
 
-def test_a_signal_that_no_user_sent_is_the_systems(store, tiny_settings):
-    run = do_job(store, tiny_settings, tiny_config(epochs=5), lambda: True)
+def test_a_run_that_is_stopped_without_a_request_is_crashed(store, tiny_settings):
+    run = train_config(store, tiny_settings, tiny_config(epochs=5), lambda: True)
 
     assert run.state == RunState.CRASHED
     assert run.reason.startswith("ended by the system")
 
 
 @pytest.mark.slow
-def test_a_stopped_run_continues_from_its_checkpoint_as_if_it_had_not_stopped(
-    store, tiny_settings, trained
-):
-    do_job(store, tiny_settings, THE_SAME, lambda: bool(store.read_checkpoints(1)))
-    assert store.read_run(1).epoch == 1
+def test_a_resumed_run_records_the_values_of_an_uninterrupted_run(store, tiny_settings, trained):
+    train_config(store, tiny_settings, FIRST_CONFIG, lambda: bool(store.checkpoints.read(1)))
+    assert store.runs.read(1).epoch == 1
 
-    store.requeue(1, NOW)
-    train.run_job(store, tiny_settings, store.claim_job(NOW), never)
+    store.jobs.requeue(1, NOW)
+    run_training_job(store, tiny_settings, store.jobs.claim(NOW), never)
 
-    run = store.read_run(1)
+    run = store.runs.read(1)
     assert (run.state, run.attempt) == (RunState.DONE, 2)
-    assert numbers(store) == numbers(trained.store)
+    assert recorded_values(store) == recorded_values(trained.store)
 
 
-def test_a_fault_becomes_the_runs_reason(store, tiny_settings):
-    run = do_job(store, tiny_settings, tiny_config(device="cuda"))
+def test_an_error_becomes_the_reason_of_the_run(store, tiny_settings):
+    run = train_config(store, tiny_settings, tiny_config(device="cuda"))
 
     assert run.state == RunState.FAILED
     assert "'cuda' is not on this machine" in run.reason
 
 
 def test_a_loss_that_is_not_finite_is_diverged(store, tiny_settings, monkeypatch):
-    monkeypatch.setitem(losses.TERMS, "l1", lambda generated: generated.fake.mean() * math.inf)
+    monkeypatch.setitem(losses.TERM_FUNCTIONS, "l1", lambda inputs: inputs.fake.mean() * math.inf)
 
-    run = do_job(store, tiny_settings, tiny_config())
+    run = train_config(store, tiny_settings, tiny_config())
 
     assert run.state == RunState.DIVERGED
     assert run.reason == "diverged: l1 became infinite at step 1"
-    assert [it.value for it in store.read_metrics([1]) if it.name == "l1"] == []
+    assert [point for point in store.curves.read([1]) if point.name == "l1"] == []
 
 
 @pytest.mark.slow
@@ -190,42 +200,44 @@ def test_an_fid_goes_from_inception_through_the_database_to_table_and_csv(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     torch.manual_seed(0)
     with monkeypatch.context() as patch:
-        # The constructor wants a file: give it none to read while the stand-in is made.
+        # The constructor loads a file of weights: replace the loading, there is no such file.
         patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_, **__: None)
         patch.setattr(torch, "load", lambda *_, **__: {})
         blank = FeatureExtractorInceptionV3(
             "x", ["2048"], feature_extractor_weights_path=str(tmp_path / "none")
         )
-    stand_in("inception", blank.state_dict(), tiny_settings, monkeypatch)
+    install_weights("inception", blank.state_dict(), tiny_settings, monkeypatch)
 
-    do_job(store, tiny_settings, tiny_config())
+    train_config(store, tiny_settings, tiny_config())
 
-    recorded = {it.name: it for it in store.read_evaluations([1], "test")}
-    assert recorded["fid"].value > 0
-    assert recorded["fid"].protocol["extractor"] == "inception_v3"
-    assert recorded["fid"].note == "32 pictures in 2,048 dimensions: biased upward"
-    assert recorded["kid"].value is not None
-    assert recorded["is_mean"].value > 1
+    evaluations = {each.name: each for each in store.evaluations.read([1], "test")}
+    assert evaluations["fid"].value > 0
+    assert evaluations["fid"].protocol["extractor"] == "inception_v3"
+    assert evaluations["fid"].note == "32 pictures in 2,048 dimensions: biased upward"
+    assert evaluations["kid"].value is not None
+    assert evaluations["is_mean"].value > 1
     comparison = compare(store, 1)
-    assert comparison.rows[0].cells["fid"].value == recorded["fid"].value
+    assert comparison.rows[0].cells["fid"].value == evaluations["fid"].value
     (row,) = csv.DictReader(io.StringIO(to_csv(comparison)))
-    assert float(row["fid"]) == recorded["fid"].value
+    assert float(row["fid"]) == evaluations["fid"].value
 
 
 @pytest.mark.slow
-def test_what_comes_before_the_first_step_is_said(store, tiny_settings, monkeypatch):
-    said = []
-    phase = train.Recorder.phase
+def test_a_slow_start_has_its_own_phase(store, tiny_settings, monkeypatch):
+    phases = []
+    set_phase = train.Recorder.set_phase
     monkeypatch.setattr(
-        train.Recorder, "phase", lambda self, text: (said.append(text), phase(self, text))
+        train.Recorder,
+        "set_phase",
+        lambda self, phase: (phases.append(phase), set_phase(self, phase)),
     )
 
-    do_job(store, tiny_settings, tiny_config("perceptual", keep_maps="on"))
+    train_config(store, tiny_settings, tiny_config("perceptual", keep_maps="on"))
 
-    assert store.read_run(1).state == RunState.DONE
-    first = said.index("making the feature maps of all targets")
-    assert said[first + 1] == "training"
-    assert said.count("training") == 1
+    assert store.runs.read(1).state == RunState.DONE
+    warm_up = phases.index("making the feature maps of all targets")
+    assert phases[warm_up + 1] == "training"
+    assert phases.count("training") == 1
     compiled = tiny_config(compile="on")
-    assert "a minute or two" in setup.describe_warm_up(compiled)
-    assert setup.describe_warm_up(tiny_config()) is None
+    assert "a minute or two" in setup.warm_up_phase(compiled)
+    assert setup.warm_up_phase(tiny_config()) is None

@@ -1,4 +1,4 @@
-"""A cluster that is away, began anew, or must not be used as it is."""
+"""A Ray cluster that does not answer, was restarted, or must not be used with the settings."""
 
 from dataclasses import replace
 
@@ -6,26 +6,27 @@ import pytest
 
 from engine.cli import doctor
 from engine.errors import BadInputError
-from engine.jobs import lifecycle, spawn
-from engine.jobs.launchers import ray_jobs
-from engine.jobs.launchers.interface import NotNowError
+from engine.jobs import reaping, spawn
+from engine.jobs.launchers import ray_jobs, select
+from engine.jobs.launchers.interface import LauncherUnavailableError
 from engine.records.runs import RunState
 from engine.store import utc_now
 from tests.conftest import tiny_config
 
-AWAY = "http://127.0.0.1:9"
+UNREACHABLE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-def away(settings, monkeypatch):
+def unreachable(settings, monkeypatch):
+    """Settings of a cluster that does not answer."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
-    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
+    monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
     settings.artifacts.mkdir()
-    return replace(settings, launcher="ray", ray_address=AWAY, ray_gpus=0)
+    return replace(settings, launcher="ray", ray_address=UNREACHABLE, ray_gpus=0)
 
 
 @pytest.mark.parametrize(
-    ("changes", "variables", "said"),
+    ("changes", "variables", "message"),
     [
         ({"ray_address": "http://head:8265"}, {}, "PostgreSQL"),
         (
@@ -38,85 +39,84 @@ def away(settings, monkeypatch):
         (
             {"ray_address": "http://head:8265", "database_url": "postgresql://x@127.0.0.1/c"},
             {},
-            "all of them reach",
+            "must reach the database",
         ),
     ],
 )
-def test_a_cluster_that_would_not_do_is_refused_at_once(
-    settings, monkeypatch, changes, variables, said
+def test_unusable_settings_of_a_cluster_are_refused_at_once(
+    settings, monkeypatch, changes, variables, message
 ):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(BadInputError, match=said):
-        spawn.check_cluster(replace(settings, launcher="ray", **changes))
+    with pytest.raises(BadInputError, match=message):
+        select.require_usable_cluster(replace(settings, launcher="ray", **changes))
 
 
-def test_a_cluster_that_would_do_is_not_refused(settings, monkeypatch):
+def test_usable_settings_of_a_cluster_are_accepted(settings, monkeypatch):
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    spawn.check_cluster(
+    select.require_usable_cluster(
         replace(settings, ray_address="https://head", database_url="postgresql://x@db/c")
     )
 
 
-def test_without_its_client_that_is_said(settings, monkeypatch):
-    monkeypatch.setattr(spawn, "find_spec", lambda name: None)
+def test_a_missing_ray_client_is_refused_with_the_install_command(settings, monkeypatch):
+    monkeypatch.setattr(select, "find_spec", lambda name: None)
     with pytest.raises(BadInputError, match="chromabench\\[cluster\\]"):
-        spawn.check_cluster(settings)
+        select.require_usable_cluster(settings)
 
 
-def test_while_the_cluster_is_away_jobs_stay_in_the_queue(away, store, capsys):
-    launcher = ray_jobs.RayLauncher(away)
-    store.add_study("key", "a", [tiny_config()], utc_now())
-    job = store.claim_job(utc_now())
+def test_jobs_stay_in_the_queue_while_the_cluster_does_not_answer(unreachable, store, capsys):
+    launcher = ray_jobs.RayLauncher(unreachable)
+    store.studies.add("key", "a", [tiny_config()], utc_now())
+    job = store.jobs.claim(utc_now())
 
     assert not launcher.is_ready()
     assert launcher.poll(job) == "unknown"
     launcher.stop(job, by_force=False)
-    assert "has no log" in launcher.logs(job)
-    with pytest.raises(NotNowError, match="did not take run 1"):
+    with pytest.raises(LauncherUnavailableError, match="did not take run 1"):
         launcher.submit(job, None)
     assert capsys.readouterr().out.count("does not answer") == 1
 
 
-def test_the_doctor_says_that_it_is_away(away, store):
-    (found,) = [it for it in doctor.examine(away) if it.about == "Launcher"]
+def test_the_doctor_reports_a_cluster_that_does_not_answer(unreachable, store):
+    (check,) = [check for check in doctor.run_checks(unreachable) if check.subject == "Launcher"]
 
-    assert found.state == "broken"
-    assert "does not answer; runs wait" in found.found
-
-
-def test_what_a_cluster_lost_before_it_began_waits_again(away, store):
-    store.add_study("key", "a", [tiny_config()], utc_now())
-    job = store.claim_job(utc_now())
-    store.set_process(job, "elsewhere/chromabench-x", utc_now())
-
-    lifecycle.reap(store, utc_now(), {str(job.token): None})
-    assert store.read_run(1).state == RunState.RUNNING  # it waits for a machine
-    lifecycle.reap(store, utc_now(), {str(job.token): ray_jobs.LOST})
-    assert store.read_run(1).state == RunState.QUEUED
+    assert check.state == "broken"
+    assert "does not answer; runs wait" in check.detail
 
 
-def test_what_a_cluster_refused_after_taking_it_is_crashed_with_the_reason(away, store):
-    store.add_study("key", "a", [tiny_config()], utc_now())
-    job = store.claim_job(utc_now())
-    store.set_process(job, "elsewhere/chromabench-x", utc_now())
+def test_a_job_that_the_cluster_lost_before_it_started_is_queued_again(unreachable, store):
+    store.studies.add("key", "a", [tiny_config()], utc_now())
+    job = store.jobs.claim(utc_now())
+    store.jobs.set_process(job, "elsewhere/chromabench-x", utc_now())
 
-    lifecycle.reap(store, utc_now(), {str(job.token): 1})
-    assert store.read_run(1).reason == "the cluster ended it before it began; its log says why"
-
-
-def test_what_was_submitted_by_a_supervisor_that_is_silent_is_lost_in_the_end(away, store):
-    store.add_study("key", "a", [tiny_config()], utc_now())
-    job = store.claim_job(utc_now())
-    store.set_process(job, "elsewhere/chromabench-x", utc_now())
-
-    lifecycle.reap(store, utc_now(), unheard_s={str(job.token): lifecycle.UNHEARD_AFTER_S + 1})
-    assert store.read_run(1).state == RunState.CRASHED
+    reaping.reap(store, utc_now(), {str(job.token): None})
+    assert store.runs.read(1).state == RunState.RUNNING  # it waits in the cluster
+    reaping.reap(store, utc_now(), {str(job.token): ray_jobs.LOST})
+    assert store.runs.read(1).state == RunState.QUEUED
 
 
-def test_no_secret_is_in_the_environment_that_ray_shows(away):
-    shown = ray_jobs.RayLauncher(replace(away, server_token="a" * 20))._environment()
+def test_a_job_that_failed_in_the_cluster_before_it_started_is_crashed(unreachable, store):
+    store.studies.add("key", "a", [tiny_config()], utc_now())
+    job = store.jobs.claim(utc_now())
+    store.jobs.set_process(job, "elsewhere/chromabench-x", utc_now())
 
-    assert shown["CHROMABENCH_ARTIFACTS"] == str(away.artifacts)
-    assert "CHROMABENCH_SERVER_TOKEN" not in shown
-    assert not [name for name in shown if "TOKEN" in name or "PASSWORD" in name]
+    reaping.reap(store, utc_now(), {str(job.token): 1})
+    assert store.runs.read(1).reason == "the cluster ended it before it began; its log says why"
+
+
+def test_a_submitted_job_without_heartbeats_is_lost(unreachable, store):
+    store.studies.add("key", "a", [tiny_config()], utc_now())
+    job = store.jobs.claim(utc_now())
+    store.jobs.set_process(job, "elsewhere/chromabench-x", utc_now())
+
+    reaping.reap(store, utc_now(), silences_s={str(job.token): reaping.LOST_AFTER_S + 1})
+    assert store.runs.read(1).state == RunState.CRASHED
+
+
+def test_the_environment_that_ray_shows_holds_no_secret(unreachable):
+    environment = ray_jobs.RayLauncher(replace(unreachable, server_token="a" * 20))._environment()
+
+    assert environment["CHROMABENCH_ARTIFACTS"] == str(unreachable.artifacts)
+    assert "CHROMABENCH_SERVER_TOKEN" not in environment
+    assert not [name for name in environment if "TOKEN" in name or "PASSWORD" in name]

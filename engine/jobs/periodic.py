@@ -1,0 +1,99 @@
+"""The periodic tasks of a supervisor: webhook, MLflow uploader and automatic retries."""
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+from engine.errors import EngineError
+from engine.jobs import webhook
+from engine.records.runs import Job
+from engine.settings import Settings
+from engine.store import Store, utc_now
+from engine.tracking import export_requests
+
+NOTIFY_EVERY_S = 5.0
+# A study that ended longer ago, while no supervisor was running, is not posted any more.
+NOTIFY_WITHIN_S = 3600.0
+UPLOAD_CHECK_EVERY_S = 5.0
+# A crashed run is retried after this delay, so that users can see the crash.
+RETRY_AFTER_S = 10.0
+
+
+class WebhookNotifier:
+    """Posts to the webhook when a study has ended."""
+
+    def __init__(self, store: Store, url: str | None) -> None:
+        self._store, self._url = store, url
+        self._active_tokens: set[str] = set()
+        self._next_check = 0.0
+
+    def run(self, active_tokens: set[str]) -> None:
+        """Looks for ended studies, if a job has ended or the last look is a while ago.
+
+        Args:
+            active_tokens: the tokens of the jobs that are running or stopping.
+        """
+        has_job_ended = bool(self._active_tokens - active_tokens)
+        self._active_tokens = active_tokens
+        is_due = time.monotonic() >= self._next_check
+        if self._url is None or not (is_due or has_job_ended):
+            return
+        self._next_check = time.monotonic() + NOTIFY_EVERY_S
+        now = utc_now()
+        since = now - timedelta(seconds=NOTIFY_WITHIN_S)
+        for study_id in self._store.studies.claim_notifications(since, now):
+            study = self._store.studies.read(study_id)
+            message = webhook.build_message(study, self._store.runs.read_all(study_id))
+            threading.Thread(target=webhook.post, args=(self._url, message)).start()
+
+
+class UploaderStarter:
+    """Starts the process that exports studies to MLflow, if it has work and does not run."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
+        self._next_check = 0.0
+        self._last_error = ""
+
+    def run(self, active: Sequence[Job]) -> None:
+        """Starts the uploader every few seconds if needed, but not while a run is starting.
+
+        A starting run may be measuring the best number of threads, which an upload would disturb.
+
+        Args:
+            active: the jobs that are running or stopping.
+        """
+        if time.monotonic() < self._next_check:
+            return
+        self._next_check = time.monotonic() + UPLOAD_CHECK_EVERY_S
+        active_runs = {job.run_id for job in active}
+        if all(run.step for run in self._store.runs.read_all() if run.id in active_runs):
+            self.ensure_uploader()
+
+    def ensure_uploader(self) -> None:
+        """Starts the uploader if needed; an error is logged once and does not affect training."""
+        try:
+            export_requests.ensure_uploader(self._settings)
+        except (EngineError, OSError) as error:
+            if str(error) != self._last_error:
+                print(f"nothing is sent to MLflow: {error}", flush=True)
+            self._last_error = str(error)
+
+
+class CrashRetries:
+    """Queues crashed runs again after a delay."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._crashed_at: dict[int, float] = {}  # run id -> monotonic time when it was first seen
+
+    def run(self) -> bool:
+        """Queues the crashed runs whose delay is over; returns whether any retry was pending."""
+        run_ids = self._store.runs.read_retrying()
+        for run_id in run_ids:
+            crashed_at = self._crashed_at.setdefault(run_id, time.monotonic())
+            if time.monotonic() - crashed_at >= RETRY_AFTER_S:
+                self._store.jobs.retry_crashed(run_id, utc_now())
+                del self._crashed_at[run_id]
+        return bool(run_ids)

@@ -1,0 +1,133 @@
+"""Detects jobs whose process has ended or was lost, and ends these jobs with a reason."""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from engine.jobs import spawn
+from engine.records.runs import Job, RunState
+from engine.settings import Settings
+from engine.store import LostJobError, Store
+from engine.system.processes import ProcessId
+
+CLAIMING = "claiming"  # role of a supervisor in `Job.process`, until the worker's own id is stored
+SIGKILLED = -9
+LOST_AFTER_S = 300.0
+
+
+class Heartbeats:
+    """Measures how long the heartbeats of jobs on other hosts have not changed.
+
+    The clocks of two hosts may differ, so a heartbeat's time is compared only with the earlier
+    heartbeat of the same job; the time in between is measured by the monotonic clock of this host.
+    """
+
+    def __init__(self) -> None:
+        # Token -> (last heartbeat, monotonic time when it was first read).
+        self._last_change: dict[str, tuple[datetime | None, float]] = {}
+
+    def observe(self, job: Job) -> None:
+        """Notes the heartbeat of a job; a job of this host needs none, its process is examined."""
+        process = process_of(job)
+        if job.token is None or (process is not None and process.is_local):
+            return
+        last = self._last_change.get(job.token)
+        if last is None or last[0] != job.heartbeat_at:
+            self._last_change[job.token] = (job.heartbeat_at, time.monotonic())
+
+    def silence(self, job: Job) -> float:
+        """Returns for how many seconds the heartbeat of a job has not changed; 0 if unobserved."""
+        last = self._last_change.get(str(job.token))
+        return 0.0 if last is None else time.monotonic() - last[1]
+
+    def clear(self) -> None:
+        """Forgets all heartbeats, for example after no heartbeat could be read for a while."""
+        self._last_change.clear()
+
+
+def reap(
+    store: Store,
+    now: datetime,
+    returncodes: Mapping[str, int | None] | None = None,
+    silences_s: Mapping[str, float] | None = None,
+) -> None:
+    """Ends the jobs whose process has ended or was lost, with the reason if it is known.
+
+    Args:
+        store: the store with the jobs.
+        now: the time of the end.
+        returncodes: token -> return code of a child of the caller; None while the child runs. Only
+            the parent of a process can read its return code, so a child is judged by it alone.
+        silences_s: token -> seconds for which the heartbeat of a job on another host has not
+            changed, see `Heartbeats`.
+    """
+    child_returncodes, silences_s = returncodes or {}, silences_s or {}
+    for job in store.jobs.read_all(RunState.RUNNING, RunState.STOPPING):
+        token = str(job.token)
+        returncode = child_returncodes.get(token)
+        if token in child_returncodes and returncode is None:
+            continue  # the child is running
+        if returncode is None and not _is_lost(job, silences_s.get(token, 0.0)):
+            continue
+        process = process_of(job)
+        is_claim = returncode is None and process is not None and process.role == CLAIMING
+        # The worker may have ended the job itself since the list was read.
+        with suppress(LostJobError):
+            if is_claim or (returncode == SIGKILLED and is_submitted(job)):
+                store.jobs.release(job, now)  # no worker has started
+            else:
+                was_signalled = returncode is None or returncode < 0
+                reason = _crash_reason(job, returncode)
+                store.jobs.finish(job, RunState.CRASHED, reason, now, may_retry=was_signalled)
+
+
+def reap_if_unsupervised(store: Store, settings: Settings, now: datetime) -> None:
+    """Reaps jobs and starts a supervisor, if there are unfinished jobs and no supervisor runs.
+
+    Pages and commands that show runs call this function, for example after a reboot.
+    """
+    unfinished = store.jobs.read_all(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
+    if not (unfinished or store.runs.read_retrying()) or spawn.is_supervisor_running(settings):
+        return
+    reap(store, now)
+    spawn.ensure_supervisor(settings)
+
+
+def process_of(job: Job) -> ProcessId | None:
+    """Parses the id of the process that works on a job; None if none is stored."""
+    return None if job.process is None else ProcessId.parse(job.process)
+
+
+def is_submitted(job: Job) -> bool:
+    """Returns whether the job was submitted to a cluster and its process has not started yet."""
+    process = process_of(job)
+    return process is not None and process.is_submitted
+
+
+def _is_lost(job: Job, silence_s: float) -> bool:
+    process = process_of(job)
+    if process is not None and process.is_local:
+        return not process.is_alive()
+    return silence_s > LOST_AFTER_S
+
+
+def _crash_reason(job: Job, returncode: int | None) -> str:
+    """Returns why a job crashed.
+
+    Args:
+        job: the job.
+        returncode: of its process; None if the process is lost.
+    """
+    process = process_of(job)
+    if returncode is None:
+        if process is not None and not process.is_local:
+            return f"nothing was heard from {job.host} for five minutes"
+        return "its process is gone; the machine or somebody ended it"
+    if is_submitted(job):
+        return "the cluster ended it before it began; its log says why"
+    if returncode == SIGKILLED:
+        return "killed by the system, probably out of memory"
+    if returncode < 0:
+        return f"its process was ended by signal {-returncode}"
+    return f"its process ended with code {returncode}; the log says more"
