@@ -1,6 +1,6 @@
-"""`make bench`: from Start in the form to the first loss on the screen, in a real browser.
+"""Measures the time from Start to the first loss on the screen, in a real browser (`make bench`).
 
-The pairs are packed before, and the processor measured, as they are at every start but the first.
+Pairs are packed and the processor is measured beforehand, as for every study but the first one.
 """
 
 import statistics
@@ -18,52 +18,52 @@ from engine.data.sources.openmoji import OpenMoji
 from engine.presets import BUDGETS
 from engine.settings import Settings
 from engine.store import Store
+from engine.system import processes
 from engine.training import machine_profile
-from scripts.browser import chromium, end, served, wait
+from scripts.browser import chromium, running_dashboard, stop_study, wait_until
 
-TIMES = 5
+N_STARTS = 5
 TARGET_S = 8.0
 
 
 def main() -> None:
-    """Starts studies of the demo budget one after the other and stops them again."""
+    """Starts and stops studies of the demo budget one after the other, and prints the times."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(f"sqlite:///{folder}/runs.db", Path(folder) / "artifacts")
         settings.require_writable_artifacts()
         packing.prepare(OpenMoji(), BUDGETS["demo"].px, settings)
-        machine_profile.best_threads(machine_profile.count_cores(), settings)
-        machine_profile.bf16_pays(torch.device("cpu"), settings)
+        machine_profile.fastest_thread_count(processes.count_cores(), settings)
+        machine_profile.should_use_bf16(torch.device("cpu"), settings)
         with (
             closing(Store(settings.database_url)) as store,
-            served(settings) as address,
+            running_dashboard(settings) as address,
             chromium() as browser,
         ):
-            seconds = [start_once(browser, address, store) for _ in range(TIMES)]
-    median, most = statistics.median(seconds), max(seconds)
+            seconds = [start_once(browser, address, store) for _ in range(N_STARTS)]
     Console().print(
-        f"from Start to the first loss on the screen: median {median:.1f} s, at most {most:.1f} s "
-        f"of {TIMES} (asked for: {TARGET_S:.0f} s)"
+        f"from Start to the first loss on the screen: median {statistics.median(seconds):.1f} s, "
+        f"maximum {max(seconds):.1f} s of {N_STARTS} starts (target: {TARGET_S:.0f} s)"
     )
 
 
 def start_once(browser: Browser, address: str, store: Store) -> float:
-    """Seconds from the click until the chart has its first points."""
+    """Returns the seconds from the click until the chart has its first points."""
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
     page.goto(f"{address}/launch")
-    start = page.get_by_role("button", name="Start", exact=True)
+    start = page.get_by_role("button", name="Start study", exact=True)
     start.wait_for()
-    wait(start.is_enabled, 30)
-    page.wait_for_timeout(1000)  # until the form has answered to everything
+    wait_until(start.is_enabled, 30)
+    page.wait_for_timeout(1000)  # the form may still be updating
     began = time.monotonic()
     start.click()
     chart = page.locator(".live-chart")
     chart.wait_for(timeout=60_000)
-    wait(lambda: int(chart.get_attribute("data-points") or 0) > 0, 60)
+    wait_until(lambda: int(chart.get_attribute("data-points") or 0) > 0, 60)
     seconds = time.monotonic() - began
     page.close()
-    end(store, store.read_studies()[0].id)
-    for run in store.read_runs():
-        store.delete_runs([run.id])
+    stop_study(store, store.studies.read_all()[0].id)
+    for run in store.runs.read_all():
+        store.runs.delete([run.id])
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""The real app in a real browser, for what is measured and photographed there."""
+"""Starts the dashboard and a browser for the other scripts."""
 
 import shutil
 import signal
@@ -25,12 +25,10 @@ FLAGS = (
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser without a window; ends the program where there is none."""
+    """Runs Chromium without a window; exits the program if Chromium is not installed."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
-        sys.exit(
-            "error: there is no chromium on this machine; `apt-get install chromium` brings it."
-        )
+        sys.exit("error: Chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
         try:
@@ -40,39 +38,39 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[str]:
-    """The dashboard on a free port: its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def running_dashboard(settings: Settings) -> Iterator[str]:
+    """Runs the dashboard on a free port; yields its address."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
     command = [sys.executable, "-m", "dashboard", "--port", str(port), "--headless"]
-    environment = child_environment.worker_environment(settings)
+    environment = child_environment.build_child_environment(settings)
     server = subprocess.Popen(command, env=environment, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
-        wait(lambda: _answers(address), 90)
+        wait_until(lambda: _answers(address), 90)
         yield address
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=60)
 
 
-def engine(settings: Settings, *arguments: str) -> None:
-    """One command of the engine on this store."""
-    environment = child_environment.worker_environment(settings)
+def run_engine(settings: Settings, *arguments: str) -> None:
+    """Runs a command of the engine."""
+    environment = child_environment.build_child_environment(settings)
     command = [sys.executable, "-m", "engine", *arguments]
     subprocess.run(command, env=environment, check=True, cwd=PROJECT_ROOT)
 
 
-def end(store: Store, study_id: int) -> None:
-    """Stops what was started only to be looked at."""
-    for run in store.read_runs(study_id):
+def stop_study(store: Store, study_id: int) -> None:
+    """Stops all runs of a study and waits until no process trains any more."""
+    for run in store.runs.read_all(study_id):
         if not run.is_over:
-            store.request_stop(run.id, utc_now())
-    wait(lambda: all(_is_over(run) for run in store.read_runs(study_id)), 120)
+            store.jobs.request_run_stop(run.id, utc_now())
+    wait_until(lambda: all(_is_inactive(run) for run in store.runs.read_all(study_id)), 120)
 
 
-def _is_over(run: Run) -> bool:
+def _is_inactive(run: Run) -> bool:
     return run.is_over or run.state == RunState.QUEUED
 
 
@@ -84,10 +82,14 @@ def _answers(address: str) -> bool:
         return False
 
 
-def wait(condition: Callable[[], object], patience_s: float) -> None:
-    """Until it is true; an error where that takes too long."""
-    deadline = time.monotonic() + patience_s
+def wait_until(condition: Callable[[], object], timeout_s: float) -> None:
+    """Waits until a condition is true.
+
+    Raises:
+        TimeoutError: the condition was not true in time.
+    """
+    deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("it did not happen in time")
+            raise TimeoutError(f"a condition was not met within {timeout_s:g} s")
         time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""`make screenshots`: every page of the real app in both themes, for the README.
+"""Takes screenshots of every page in both themes, for the documentation (`make screenshots`).
 
-A study is trained once (about eight minutes on two cores) and kept under build/screenshots; a
-second one is started anew each time, so that Live shows runs that are really at work.
+The first call trains a study (about 8 minutes on two cores), which is kept in build/screenshots.
+Every call starts a second study, so that the Live page shows runs that are training.
 """
 
 import signal
@@ -15,78 +15,87 @@ from playwright.sync_api import Browser
 from engine.serve import client
 from engine.settings import PROJECT_ROOT, Settings
 from engine.store import Store
-from engine.system.child_environment import worker_environment
-from scripts.browser import chromium, end, engine, served, wait
+from engine.system.child_environment import build_child_environment
+from scripts.browser import chromium, run_engine, running_dashboard, stop_study, wait_until
 
 FOLDER = PROJECT_ROOT / "build" / "screenshots"
 OUT = PROJECT_ROOT / "docs" / "img"
 THEMES = ("light", "dark")
 WIDTH = 1280
-TRAINED, STARTED = "Three losses on drawings", "Weaker and stronger L1"
-FOX = "1F98A"  # a validation picture
-SETTLED_MS = 5000  # until pictures and charts are drawn
-FAR_ENOUGH = 0.45  # of the first run of the second study
+TRAINED_STUDY, LIVE_STUDY = "Three losses on drawings", "Weaker and stronger L1"
+FOX_PICTURE = "1F98A"
+DRAWING_MS = 5000
+# The screenshots are taken when the live study's first run has made this progress.
+LIVE_PROGRESS = 0.45
 
 
 def main() -> None:
-    """Trains what is missing, drives the app, writes the pictures."""
+    """Trains the studies, opens all pages and writes the screenshots."""
     settings = Settings(f"sqlite:///{FOLDER}/runs.db", FOLDER / "artifacts")
     FOLDER.mkdir(parents=True, exist_ok=True)
     with closing(Store(settings.database_url)) as store:
-        trained = train_once(store, settings)
-        started = start_anew(store, settings)
+        trained_id = train_once(store, settings)
+        live_id = start_live_study(store, settings)
         try:
-            with model_server(settings), served(settings) as address, chromium() as browser:
+            with (
+                model_server(settings),
+                running_dashboard(settings) as address,
+                chromium() as browser,
+            ):
                 for theme in THEMES:
-                    take_all(browser, address, theme, trained, started)
+                    take_screenshots(browser, address, theme, trained_id, live_id)
         finally:
-            end(store, started)
+            stop_study(store, live_id)
 
 
-def study_named(store: Store, name: str) -> int | None:
-    """The newest study of that name."""
-    return next((it.id for it in store.read_studies() if it.name == name), None)
+def find_study(store: Store, name: str) -> int | None:
+    """Returns the id of the newest study of a name."""
+    return next((study.id for study in store.studies.read_all() if study.name == name), None)
 
 
 def train_once(store: Store, settings: Settings) -> int:
-    """Three configurations with two seeds; trained at the first call."""
-    if study_named(store, TRAINED) is None:
-        engine(
+    """Trains three configurations with two seeds, unless an earlier call did; returns the study."""
+    if find_study(store, TRAINED_STUDY) is None:
+        run_engine(
             *(settings, "study", "--data", "openmoji", "--budget", "demo", "--seeds", "2"),
-            *("--name", TRAINED, "--wait"),
+            *("--name", TRAINED_STUDY, "--wait"),
         )
-    found = study_named(store, TRAINED)
-    assert found is not None
-    store.edit_study(found, TRAINED, "Does a perceptual term cost colour?", ["drawings", "paper"])
-    return found
+    study_id = find_study(store, TRAINED_STUDY)
+    assert study_id is not None
+    note, tags = "Does a perceptual term cost colour?", ["drawings", "paper"]
+    store.studies.annotate(study_id, TRAINED_STUDY, note, tags)
+    return study_id
 
 
-def start_anew(store: Store, settings: Settings) -> int:
-    """Two configurations, the first of them half-way when this returns."""
-    before = study_named(store, STARTED)
-    if before is not None:
-        store.delete_runs([run.id for run in store.read_runs(before)])
-    engine(
-        *(settings, "study", "--data", "openmoji", "--budget", "demo", "--name", STARTED),
+def start_live_study(store: Store, settings: Settings) -> int:
+    """Starts two configurations and waits for the first one's progress; returns the study."""
+    previous_id = find_study(store, LIVE_STUDY)
+    if previous_id is not None:
+        store.runs.delete([run.id for run in store.runs.read_all(previous_id)])
+    run_engine(
+        *(settings, "study", "--data", "openmoji", "--budget", "demo", "--name", LIVE_STUDY),
         *("--configurations", "ganv2,ganv3", "--set", "epochs=8"),
     )
-    found = study_named(store, STARTED)
-    assert found is not None
-    wait(lambda: store.read_runs(found)[0].progress > FAR_ENOUGH, 600)
-    return found
+    study_id = find_study(store, LIVE_STUDY)
+    assert study_id is not None
+    wait_until(lambda: store.runs.read_all(study_id)[0].progress > LIVE_PROGRESS, 600)
+    return study_id
 
 
-def take_all(browser: Browser, address: str, theme: str, trained: int, started: int) -> None:
-    """One picture of every page."""
+def take_screenshots(
+    browser: Browser, address: str, theme: str, trained_id: int, live_id: int
+) -> None:
+    """Takes a screenshot of every page."""
+    # name -> (address, height of the window, text to wait for)
     pages = {
         "overview": ("/", 900, None),
-        "live": (f"/live?study={started}", 1500, "Newest samples"),
-        "launch": ("/launch", 1150, "What Start will do"),
-        "gallery": (f"/gallery?study={trained}", 1150, None),
-        "compare": (f"/compare?study={trained}", 1500, None),
-        "run": (f"/run?run={trained_run(trained)}", 1300, None),
+        "live": (f"/live?study={live_id}", 1500, "Newest samples"),
+        "launch": ("/launch", 1150, "Summary"),
+        "gallery": (f"/gallery?study={trained_id}", 1150, None),
+        "compare": (f"/compare?study={trained_id}", 1500, None),
+        "run": (f"/run?run={first_run(trained_id)}", 1300, None),
         "data": ("/data", 1000, None),
-        "colorize": (f"/colorize?{colorize(trained)}", 1000, "target · what was wanted"),
+        "colorize": (f"/colorize?{colorize_query(trained_id)}", 1000, "target · ground truth"),
     }
     context = browser.new_context(
         viewport={"width": WIDTH, "height": 900}, color_scheme=theme, device_scale_factor=1.5
@@ -97,36 +106,37 @@ def take_all(browser: Browser, address: str, theme: str, trained: int, started: 
         page.goto(f"{address}{path}")
         if text is not None:
             page.get_by_text(text, exact=True).first.wait_for(timeout=60_000)
-        page.wait_for_timeout(SETTLED_MS)
+        page.wait_for_timeout(DRAWING_MS)
         page.screenshot(path=OUT / f"{name}-{theme}.png")
         page.close()
     context.close()
 
 
-def colorize(study_id: int) -> str:
-    """The first seed of each configuration, on a validation picture."""
+def colorize_query(study_id: int) -> str:
+    """Returns the query of the Colorize page: a model per configuration, a validation picture."""
     with closing(Store(f"sqlite:///{FOLDER}/runs.db")) as store:
-        first = [run.id for run in store.read_runs(study_id) if run.seed == 0]
-    return f"models={'.'.join(map(str, first))}&picture=Validation+set&pair_{study_id}={FOX}"
+        run_ids = [str(run.id) for run in store.runs.read_all(study_id) if run.seed == 0]
+    models = ".".join(run_ids)
+    return f"models={models}&picture=Validation+set&pair_{study_id}={FOX_PICTURE}"
 
 
 @contextmanager
 def model_server(settings: Settings) -> Iterator[None]:
-    """A server for the Colorize page."""
+    """Runs a model server for the Colorize page."""
     command = [sys.executable, "-m", "engine", "serve", "--port", "0"]
-    process = subprocess.Popen(command, env=worker_environment(settings))
+    process = subprocess.Popen(command, env=build_child_environment(settings))
     try:
-        wait(lambda: client.look(settings).state == "ready", 120)
+        wait_until(lambda: client.server_status(settings).state == "ready", 120)
         yield
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
 
 
-def trained_run(study_id: int) -> int:
-    """The run that the Run page shows: the study's first."""
+def first_run(study_id: int) -> int:
+    """Returns the id of the study's first run."""
     with closing(Store(f"sqlite:///{FOLDER}/runs.db")) as store:
-        return store.read_runs(study_id)[0].id
+        return store.runs.read_all(study_id)[0].id
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Where the time of a training step goes; the device is waited for after every part."""
+"""Measures which parts of a training step take how much time.
+
+The benchmark waits for the device after every part, so that each part is charged its own time.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,89 +14,104 @@ from engine.data.batches import PairSet
 from engine.errors import EngineError
 from engine.training import loop, machine_profile
 from engine.training.state import TrainingState
-from engine.training.step import Steps
+from engine.training.step import TrainingStep
 from engine.workers.recorder import Recorder
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FEWEST = 10  # steps, however long they take
-PARTS = {  # method of a step -> what its time is spent on
-    "lay_out": "data",
+MIN_STEPS = 10
+# Method of `TrainingStep` -> the part of a step to which its time is charged.
+PART_OF_METHOD = {
+    "to_memory_format": "data",
     "generate": "generator",
-    "teach_generator": "generator",
-    "teach_discriminator": "discriminator",
-    "update": "optimisers",
-    "count": "optimisers",
+    "update_generator": "generator",
+    "update_discriminator": "discriminator",
+    "optimiser_step": "optimisers",
+    "advance_counters": "optimisers",
     "gradient_norms": "recording",
-    "read": "recording",
+    "fetch_losses": "recording",
 }
 
 
 class Stopwatch:
-    """Counts what functions take; a part within a part counts once, as itself."""
+    """Sums up the time of functions by part; time in a nested function is charged to that only."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.spent: dict[str, float] = dict.fromkeys(PARTS.values(), 0.0)
-        self._inside: list[float] = []
+        self.seconds: dict[str, float] = dict.fromkeys(PART_OF_METHOD.values(), 0.0)
+        # For each function that is running: the seconds that its nested functions took.
+        self._nested_seconds: list[float] = []
 
-    def around(self, function: Callable[P, T], part: str) -> Callable[P, T]:
-        """The same function, its time counted as spent on the part."""
+    def wrap(self, function: Callable[P, T], part: str) -> Callable[P, T]:
+        """Wraps a function so that its time is charged to a part."""
 
-        def timed(*arguments: P.args, **named: P.kwargs) -> T:
-            machine_profile.synchronise(self.device)
-            self._inside.append(0.0)
+        def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+            machine_profile.synchronize(self.device)
+            self._nested_seconds.append(0.0)
             began = time.perf_counter()
-            result = function(*arguments, **named)
-            machine_profile.synchronise(self.device)
+            result = function(*args, **kwargs)
+            machine_profile.synchronize(self.device)
             seconds = time.perf_counter() - began
-            self.spent[part] += seconds - self._inside.pop()
-            if self._inside:
-                self._inside[-1] += seconds
+            self.seconds[part] += seconds - self._nested_seconds.pop()
+            if self._nested_seconds:
+                self._nested_seconds[-1] += seconds
             return result
 
         return timed
 
 
-def keep_training(
-    config: RunConfig, state: TrainingState, steps: Steps, pairs: PairSet
+def train_endlessly(
+    config: RunConfig, state: TrainingState, training_step: TrainingStep, pairs: PairSet
 ) -> Iterator[loop.StepsDone]:
-    """Epoch after epoch without end, from where the state is.
+    """Trains epoch after epoch without an end, continuing from the state.
 
     Raises:
-        EngineError: steps are not taken as they were asked for.
+        EngineError: the training step issued a warning, so it would be measured with other
+            settings than configured.
     """
     while True:
-        for event in loop.train_epoch(config, state, steps, pairs):
-            if isinstance(event, loop.Noted):
+        for event in loop.train_epoch(config, state, training_step, pairs):
+            if isinstance(event, loop.WarningEvent):
                 raise EngineError(event.text)
             yield event
         state.epoch, state.batches = state.epoch + 1, 0
 
 
-def split(
+def measure_breakdown(
     config: RunConfig,
     state: TrainingState,
-    steps: Steps,
+    training_step: TrainingStep,
     pairs: PairSet,
     recorder: Recorder,
-    enough_s: float,
+    min_seconds: float,
 ) -> dict[str, float]:
-    """Trains on for some seconds -> share of the time by part; `other` is what is left over.
+    """Trains for some seconds and measures where the time goes.
 
-    A recorded step has no parts: it is taken as it was before the recording.
+    A CUDA graph cannot be split into parts, so the steps run without one.
+
+    Args:
+        config: the run, with no setting left `auto`.
+        state: the state to continue from.
+        training_step: its methods are replaced by timed ones.
+        pairs: the training pairs.
+        recorder: records the losses.
+        min_seconds: how long to train, unless `MIN_STEPS` steps take longer.
+
+    Returns:
+        Part -> its share of the time; `other` is the time of no part.
     """
-    watch = Stopwatch(pairs.device)
-    steps.recorded = None
-    for method, part in PARTS.items():
-        setattr(steps, method, watch.around(getattr(steps, method), part))
-    add_steps = watch.around(recorder.add_steps, "recording")
-    began, first = time.perf_counter(), state.step
-    for event in keep_training(config, state, steps, pairs):
+    stopwatch = Stopwatch(pairs.device)
+    training_step.graph_step = None
+    for method, part in PART_OF_METHOD.items():
+        setattr(training_step, method, stopwatch.wrap(getattr(training_step, method), part))
+    add_steps = stopwatch.wrap(recorder.add_steps, "recording")
+    began, first_step = time.perf_counter(), state.step
+    for event in train_endlessly(config, state, training_step, pairs):
         add_steps(event)
-        if time.perf_counter() - began >= enough_s and state.step >= first + FEWEST:
+        is_long_enough = time.perf_counter() - began >= min_seconds
+        if is_long_enough and state.step >= first_step + MIN_STEPS:
             break
     total = time.perf_counter() - began
-    shares = {part: seconds / total for part, seconds in watch.spent.items()}
+    shares = {part: seconds / total for part, seconds in stopwatch.seconds.items()}
     return {**shares, "other": 1 - sum(shares.values())}

@@ -1,7 +1,8 @@
-"""Packing beside bare decoding and scaling with Pillow, on all cores and the same files.
+"""Times packing beside decoding and resizing with Pillow, on all cores and the same files.
 
-The bare contenders keep nothing, not even a file. Ours packs pictures that were looked at before
-(`data check`), or looks for faults, look-alikes and figures in the same pass.
+The Pillow contenders discard their results. Our packing writes a file; "ours" packs pictures that
+were scanned before (`data check`), "ours, first look" also scans them for faults, duplicates and
+statistics in the same pass.
 """
 
 import multiprocessing
@@ -16,23 +17,32 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.bench.race import race
+from engine.bench.race import Timing, time_contenders
 from engine.data import packing
-from engine.data.sources.registry import read_source
-from engine.data.survey.scan import count_cores
-from engine.records.comparison import Timing
+from engine.data.sources.registry import parse_source
 from engine.settings import Settings
+from engine.system import processes
 
-CHUNK = 32  # files in one task of a process
+FILES_PER_PROCESS_TASK = 32
 
 
 @dataclass(frozen=True)
 class Task:
-    """Files of one kind, packed at one size."""
+    """A set of equal files to pack.
+
+    Attributes:
+        name: name of the task.
+        source_kind: kind of the source, `photos` or `sidebyside`.
+        n_files: number of files.
+        width: width of each file's picture, in pixels.
+        height: height of each file's picture, in pixels.
+        suffix: suffix of the files, which selects their format.
+        px: size at which the pairs are packed.
+    """
 
     name: str
-    kind: str  # of source
-    count: int
+    source_kind: str
+    n_files: int
     width: int
     height: int
     suffix: str
@@ -49,43 +59,56 @@ TASKS = (
 )
 
 
-def run(rounds: int, on_progress: Callable[[str], None] = lambda doing: None) -> list[Timing]:
-    """All tasks; about a minute and a half a round on two cores."""
-    found: list[Timing] = []
-    workers = count_cores()
+def run(rounds: int, on_progress: Callable[[str], None] = lambda text: None) -> list[Timing]:
+    """Times all tasks; takes about 1.5 minutes per round on two cores.
+
+    Args:
+        rounds: number of timed rounds.
+        on_progress: called with the name of each task.
+    """
+    timings: list[Timing] = []
+    n_workers = processes.count_cores()
     with tempfile.TemporaryDirectory() as folder:
         spawn = multiprocessing.get_context("spawn")
-        with ThreadPoolExecutor(workers) as threads, ProcessPoolExecutor(workers, spawn) as several:
+        with (
+            ThreadPoolExecutor(n_workers) as thread_pool,
+            ProcessPoolExecutor(n_workers, spawn) as process_pool,
+        ):
             for task in TASKS:
                 on_progress(task.name)
-                place = Path(folder) / task.name
-                files = _make_files(task, place)
-                bare = partial(_scale, px=task.px, halves=2 if task.kind == "sidebyside" else 1)
-                artifacts = Path(folder) / "artifacts"
+                pictures, artifacts = Path(folder) / task.name, Path(folder) / "artifacts"
+                files = _make_files(task, pictures)
                 settings = Settings(f"sqlite:///{artifacts}/unused.db", artifacts)
+                n_halves = 2 if task.source_kind == "sidebyside" else 1
+                resize = partial(_decode_and_resize, px=task.px, n_halves=n_halves)
                 contenders = {
-                    "ours": partial(_pack, task, place, settings),
-                    "ours, first look": partial(_look_and_pack, task, place, settings),
-                    "Pillow, threads": partial(_sum, threads, bare, files, 1),
-                    "Pillow, processes": partial(_sum, several, bare, files, CHUNK),
+                    "ours": partial(_pack, task, pictures, settings),
+                    "ours, first look": partial(_scan_and_pack, task, pictures, settings),
+                    "Pillow, threads": partial(_map_and_sum, thread_pool, resize, files, 1),
+                    "Pillow, processes": partial(
+                        _map_and_sum, process_pool, resize, files, FILES_PER_PROCESS_TASK
+                    ),
                 }
-                found += race(task.name, contenders, rounds)
-                shutil.rmtree(place)
+                timings += time_contenders(task.name, contenders, rounds)
+                shutil.rmtree(pictures)
                 shutil.rmtree(artifacts)
-    return found
+    return timings
 
 
 def _make_files(task: Task, folder: Path) -> list[Path]:
-    """Pictures with soft shapes and some grain, which compress about as photographs do."""
+    """Writes pictures of soft shapes with some noise, which compress about as well as photographs.
+
+    In a pair side by side, the left half is grey.
+    """
     folder.mkdir()
-    chance = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     files = []
-    for number in range(task.count):
-        coarse = Image.fromarray(chance.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    for number in range(task.n_files):
+        coarse = Image.fromarray(generator.integers(0, 256, (9, 12, 3), dtype=np.uint8))
         shapes = np.asarray(coarse.resize((task.width, task.height), Image.Resampling.BICUBIC))
-        grain = chance.integers(-8, 9, shapes.shape, dtype=np.int16)
-        pixels = np.clip(shapes + grain, 0, 255).astype(np.uint8)
-        if task.kind == "sidebyside":  # the left half is the sketch
+        noise = generator.integers(-8, 9, shapes.shape, dtype=np.int16)
+        pixels = np.clip(shapes + noise, 0, 255).astype(np.uint8)
+        if task.source_kind == "sidebyside":
             pixels[:, : task.width // 2] = pixels[:, : task.width // 2].mean(2, keepdims=True)
         files.append(folder / f"{number:05d}.{task.suffix}")
         Image.fromarray(pixels).save(files[-1], quality=90, compress_level=3)
@@ -93,32 +116,34 @@ def _make_files(task: Task, folder: Path) -> list[Path]:
 
 
 def _pack(task: Task, folder: Path, settings: Settings) -> float:
-    """Packs pictures; the first time, which is the warm-up, looks at them too."""
-    source = read_source(f"{task.kind}:{folder}", settings)
+    """Packs all pairs; the first call (the warm-up) also scans the pictures."""
+    source = parse_source(f"{task.source_kind}:{folder}", settings)
     packed = packing.prepare(source, task.px, settings)
     shutil.rmtree(packing.packed_dir(source, task.px, settings))
     return len(packed.pairs)
 
 
-def _look_and_pack(task: Task, folder: Path, settings: Settings) -> float:
-    """Everything from nothing, in one pass: faults, look-alikes, figures, the file."""
-    elsewhere = replace(settings, artifacts=settings.artifacts / "first")
-    count = _pack(task, folder, elsewhere)
-    shutil.rmtree(elsewhere.artifacts)
-    return count
+def _scan_and_pack(task: Task, folder: Path, settings: Settings) -> float:
+    """Packs and scans in one pass, into a new artifacts folder that has no survey."""
+    unscanned = replace(settings, artifacts=settings.artifacts / "first")
+    n_pairs = _pack(task, folder, unscanned)
+    shutil.rmtree(unscanned.artifacts)
+    return n_pairs
 
 
-def _sum(pool: Executor, work: Callable[[Path], int], files: list[Path], chunk: int) -> float:
-    return float(sum(pool.map(work, files, chunksize=chunk)))
+def _map_and_sum(
+    pool: Executor, function: Callable[[Path], int], files: list[Path], chunk_size: int
+) -> float:
+    return float(sum(pool.map(function, files, chunksize=chunk_size)))
 
 
-def _scale(path: Path, px: int, halves: int) -> int:
-    """Decodes and scales one picture; nothing else."""
+def _decode_and_resize(path: Path, px: int, n_halves: int) -> int:
+    """Decodes and resizes one file; returns the number of values as a simple checksum."""
     with Image.open(path) as image:
         picture = image.convert("RGB")
-    part = picture.width // halves
-    total = 0
-    for half in range(halves):
-        box = (half * part, 0, (half + 1) * part, picture.height)
-        total += np.asarray(picture.resize((px, px), Image.Resampling.BICUBIC, box)).size
-    return total
+    half_width = picture.width // n_halves
+    n_values = 0
+    for half in range(n_halves):
+        box = (half * half_width, 0, (half + 1) * half_width, picture.height)
+        n_values += np.asarray(picture.resize((px, px), Image.Resampling.BICUBIC, box)).size
+    return n_values

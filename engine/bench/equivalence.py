@@ -1,4 +1,4 @@
-"""Whether our steps do what the plain loop's do."""
+"""Checks that our training steps compute the same losses as the plain loop."""
 
 import math
 
@@ -7,27 +7,30 @@ from torch import nn
 from engine.bench.plain_loop import PlainLoop
 from engine.bench.training import make_pairs
 from engine.config import RunConfig
-from engine.data.batches import cut, training_batches
+from engine.data.batches import make_images, training_batches
 from engine.training import execution
-from engine.training.losses import Extract
+from engine.training.losses import FeatureExtractor
 from engine.training.state import build_state
-from engine.training.step import Steps
+from engine.training.step import TrainingStep
 
-JITTER = 4  # pixels
+JITTER_PX = 4
 
 
-def worst_difference(config: RunConfig, extract: Extract, count: int) -> tuple[float, list[str]]:
-    """Takes steps beside the plain loop, from the same weights and without dropout.
+def max_loss_difference(
+    config: RunConfig, extract: FeatureExtractor, n_steps: int
+) -> tuple[float, list[str]]:
+    """Takes steps with both loops, on the same batches, from the same weights, without dropout.
 
     Args:
-        config: the run, with nothing left `auto`.
+        config: the run, with no setting left `auto`.
         extract: pictures -> feature maps, for recipes with a perceptual term.
-        count: how many steps.
+        n_steps: number of steps.
 
     Returns:
-        The largest relative difference of a loss, infinite where one is not finite; and what our
-        steps note.
+        The largest relative difference of a loss (infinite if a loss is not finite), and the
+        warnings of our training step.
     """
+    # Give both loops the same weights and switch off dropout, whose random numbers differ.
     device = execution.choose_device(config.execution.device)
     state, plain = build_state(config, device), PlainLoop(config, device, extract)
     plain.generator.load_state_dict(state.generator.state_dict())
@@ -36,11 +39,15 @@ def worst_difference(config: RunConfig, extract: Extract, count: int) -> tuple[f
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-    steps, worst = Steps(config, state, extract), 0.0
-    pairs = make_pairs(config, config.budget.batch * count, device)
-    for batch in training_batches(pairs, config.budget.batch, JITTER, 0, 1):
-        found = steps.train(batch)[:2].tolist()
-        for mine, theirs in zip(found, plain.step(*cut(batch)), strict=True):
-            error = abs(mine - theirs) / abs(theirs)
-            worst = max(worst, error) if math.isfinite(error) else math.inf
-    return worst, steps.notes
+
+    # Compare the losses step by step.
+    training_step, max_difference = TrainingStep(config, state, extract), 0.0
+    pairs = make_pairs(config, config.budget.batch * n_steps, device)
+    for batch in training_batches(pairs, config.budget.batch, JITTER_PX, 0, 1):
+        our_losses = training_step.train(batch)[:2].tolist()
+        plain_losses = plain.step(*make_images(batch))
+        for ours, expected in zip(our_losses, plain_losses, strict=True):
+            difference = abs(ours - expected) / abs(expected)
+            is_finite = math.isfinite(difference)
+            max_difference = max(max_difference, difference) if is_finite else math.inf
+    return max_difference, training_step.warnings

@@ -1,4 +1,4 @@
-"""The result of `bench gpu`, and the same as a page of Markdown tables."""
+"""The result of `bench gpu`, and its report in Markdown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,16 @@ from typing import Any
 
 
 @dataclass
-class Found:
-    """All results, as they come."""
+class GpuBenchResult:
+    """Results of `bench gpu`. The names of the fields are keys of `gpu.json`.
+
+    Attributes:
+        machine: device, versions and peak arithmetic throughput.
+        checks: one entry per check of a training step against the plain loop.
+        speeds: one entry per measured configuration, picture size and batch size.
+        study: one entry per configuration of study 1, with its extrapolated duration.
+        left_out: descriptions of what was not measured before the time limit.
+    """
 
     machine: dict[str, Any]
     checks: list[dict[str, Any]] = field(default_factory=list)
@@ -16,66 +24,68 @@ class Found:
     left_out: list[str] = field(default_factory=list)
 
     @property
-    def is_right(self) -> bool:
-        """Whether every check was passed."""
+    def all_checks_passed(self) -> bool:
+        """Whether every check passed."""
         return all(check["passed"] for check in self.checks)
 
 
-def describe(found: Mapping[str, Any]) -> str:
-    """Checks, speeds and the extrapolated study, for people."""
-    machine = found["machine"]
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """Renders the content of `gpu.json` as Markdown."""
+    machine = result["machine"]
+    total_s = sum(study["extrapolated_s"] for study in result["study"])
     parts = [
         f"# Training on {machine['device']}",
         f"torch {machine['torch']}, Python {machine['python']}; a matrix product in bf16 reaches "
         f"{machine['limit_tflops']:.3g} TFLOP/s.",
-        "## Beside the plain loop, step by step",
+        "## Losses compared with the plain loop",
         _table(
-            ("configuration", "way", "worst relative difference", "at most", "passed"),
-            [
-                (
-                    *(it["configuration"], it["way"], f"{it['error']:.1e}", f"{it['at_most']:g}"),
-                    "yes" if it["passed"] else f"NO {'; '.join(it['notes'])}",
-                )
-                for it in found["checks"]
-            ],
+            ("configuration", "variant", "largest relative difference", "limit", "passed"),
+            [_check_row(check) for check in result["checks"]],
         ),
         "## Pictures per second",
         _table(
             (
-                *("configuration", "px", "batch", "compiled", "graph", "pictures/s", "spread"),
-                *("plain loop", "of the limit", "peak memory", "warm-up"),
+                *("configuration", "px", "batch", "compiled", "graph", "pictures/s", "range"),
+                *("plain loop", "share of peak arithmetic", "peak memory", "warm-up"),
             ),
-            [_speed(it) for it in found["speeds"]],
+            [_speed_row(speed) for speed in result["speeds"]],
         ),
-        "## Study 1, extrapolated (training and validation, without judging)",
+        "## Study 1, extrapolated (training and validation, without evaluation)",
         _table(
             ("configuration", "px", "first epoch, s", "epoch, s", "60 epochs, minutes"),
-            [
-                (
-                    *(it["configuration"], it["px"], f"{it['first_epoch_s']:.1f}"),
-                    *(f"{it['epoch_s']:.2f}", f"{it['extrapolated_s'] / 60:.1f}"),
-                )
-                for it in found["study"]
-            ],
+            [_study_row(study) for study in result["study"]],
         ),
-        f"All three: {sum(it['extrapolated_s'] for it in found['study']) / 60:.1f} minutes.",
+        f"All three: {total_s / 60:.1f} minutes.",
     ]
-    if found["left_out"]:
-        parts.append("Not measured, for want of time: " + "; ".join(found["left_out"]) + ".")
+    if result["left_out"]:
+        not_measured = "; ".join(result["left_out"])
+        parts.append(f"Not measured before the time limit: {not_measured}.")
     return "\n\n".join(parts) + "\n"
 
 
-def _speed(it: Mapping[str, Any]) -> tuple[object, ...]:
-    plain = it.get("plain_pictures_per_second")
-    ours = it["pictures_per_second"]
-    least, most = it["spread"]
+def _check_row(check: Mapping[str, Any]) -> tuple[object, ...]:
+    passed = "yes" if check["passed"] else f"NO {'; '.join(check['notes'])}"
+    difference, limit = f"{check['error']:.1e}", f"{check['at_most']:g}"
+    return check["configuration"], check["way"], difference, limit, passed
+
+
+def _speed_row(speed: Mapping[str, Any]) -> tuple[object, ...]:
+    plain = speed.get("plain_pictures_per_second")
+    ours = speed["pictures_per_second"]
+    slowest, fastest = speed["spread"]
     return (
-        *(it["configuration"], it["px"], it["batch"], it["compile"], it["graph"]),
-        *(f"{ours:,.1f}", f"{least:,.1f} to {most:,.1f}"),
+        *(speed["configuration"], speed["px"], speed["batch"], speed["compile"], speed["graph"]),
+        *(f"{ours:,.1f}", f"{slowest:,.1f} to {fastest:,.1f}"),
         "" if plain is None else f"{plain:,.1f} ({ours / plain:.2f}x)",
-        *(f"{it['share_of_limit']:.0%}", f"{it['peak_memory_mb']:,.0f} MB"),
-        f"{it['warm_up_s']:.0f} s",
+        *(f"{speed['share_of_limit']:.0%}", f"{speed['peak_memory_mb']:,.0f} MB"),
+        f"{speed['warm_up_s']:.0f} s",
     )
+
+
+def _study_row(study: Mapping[str, Any]) -> tuple[object, ...]:
+    first_s, epoch_s = f"{study['first_epoch_s']:.1f}", f"{study['epoch_s']:.2f}"
+    minutes = f"{study['extrapolated_s'] / 60:.1f}"
+    return study["configuration"], study["px"], first_s, epoch_s, minutes
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,6 +1,7 @@
-"""The training loop as one writes it first: float32, contiguous, Adam, `.item()` at every step.
+"""A plain training loop: float32, contiguous tensors, Adam, `.item()` after every step.
 
-What ours is measured against, and what its steps must equal. It knows nothing of `steps`.
+The benchmark compares the speed of `training.loop` with this loop, and tests require that both
+compute the same losses. This module shares no code with `training.step`.
 """
 
 from collections.abc import Iterator
@@ -15,77 +16,94 @@ from torch.utils.data import DataLoader, Dataset
 
 from engine.config import RunConfig
 from engine.networks.architectures import build_discriminator, build_generator
-from engine.networks.layers import Doubling, Halving
-from engine.training.losses import Extract, Generated, generator_loss
+from engine.networks.layers import DownConv, UpConv
+from engine.training.losses import FeatureExtractor, LossInputs, generator_loss
 
-WORKERS = 2  # processes that decode
+N_DECODING_PROCESSES = 2
 
 
 class PlainLoop:
-    """Both networks, both optimisers, and a step.
+    """Both networks with their optimisers.
 
     Args:
-        config: the run; how the machine does it is not looked at.
-        device: where.
+        config: the run; its execution settings are ignored.
+        device: where the networks compute.
         extract: pictures -> feature maps, for recipes with a perceptual term.
-        makes_twice: the generator runs once for each network, as the sketch study's code has it.
+        two_forwards: whether each step runs the generator twice, once for the discriminator's
+            update and once for its own, like the published code of the sketch study.
     """
 
     def __init__(
-        self, config: RunConfig, device: torch.device, extract: Extract, makes_twice: bool = False
+        self,
+        config: RunConfig,
+        device: torch.device,
+        extract: FeatureExtractor,
+        two_forwards: bool = False,
     ) -> None:
-        chosen = config.configuration
-        self.recipe, self.extract, self.makes_twice = chosen.recipe, extract, makes_twice
+        configuration = config.configuration
+        self.recipe, self.extract, self.two_forwards = configuration.recipe, extract, two_forwards
         self.generator: nn.Module = build_generator(config.budget).to(device)
         self.discriminator: nn.Module = build_discriminator(config.budget).to(device)
         for layer in self.generator.modules():
-            if isinstance(layer, Halving | Doubling):
-                layer.most_rows = 0  # the library's own convolutions
-        betas = (chosen.beta1, chosen.beta2)
-        self.g_optimiser = torch.optim.Adam(self.generator.parameters(), chosen.lr_g, betas)
-        self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), chosen.lr_d, betas)
+            if isinstance(layer, DownConv | UpConv):
+                layer.max_gemm_rows = 0  # torch's own convolutions
+        betas = (configuration.beta1, configuration.beta2)
+        self.g_optimiser = torch.optim.Adam(self.generator.parameters(), configuration.lr_g, betas)
+        self.d_optimiser = torch.optim.Adam(
+            self.discriminator.parameters(), configuration.lr_d, betas
+        )
 
     def step(self, source: Tensor, target: Tensor) -> tuple[float, float]:
-        """One step on pictures [B, 3, H, W] in [-1, 1] -> losses of generator, discriminator."""
+        """Takes one step on pictures [B, 3, H, W] in [-1, 1].
+
+        Returns:
+            The losses of the generator and of the discriminator.
+        """
+        # Discriminator: tell the target from the fake.
         fake = self.generator(source)
-        real_logits = self.discriminator(source, target)
+        target_logits = self.discriminator(source, target)
         fake_logits = self.discriminator(source, fake.detach())
-        d_loss = 0.5 * (_bce(real_logits, 1.0) + _bce(fake_logits, 0.0))
+        d_loss = 0.5 * (_bce(target_logits, 1.0) + _bce(fake_logits, 0.0))
         self.d_optimiser.zero_grad()
         d_loss.backward()  # type: ignore[no-untyped-call]
         self.d_optimiser.step()
 
-        if self.makes_twice:
+        # Generator: lower the recipe's loss.
+        if self.two_forwards:
             fake = self.generator(source)
         logits = self.discriminator(source, fake)
-        g_loss, _ = generator_loss(self.recipe, Generated(target, fake, logits, self.extract))
+        g_loss, _ = generator_loss(self.recipe, LossInputs(target, fake, logits, self.extract))
         self.g_optimiser.zero_grad()
         g_loss.backward()  # type: ignore[no-untyped-call]
         self.g_optimiser.step()
         return g_loss.item(), d_loss.item()
 
 
-def _bce(logits: Tensor, wanted: float) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, wanted))
+def _bce(logits: Tensor, label: float) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
-def in_memory(source: Tensor, target: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs [N, 3, H, W] that are pictures already, batch by batch in a new order, for ever."""
+def batches_in_memory(
+    source: Tensor, target: Tensor, batch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields batches of pairs [N, 3, H, W] endlessly, in a new order in every epoch."""
     while True:
         order = torch.randperm(len(source), device=source.device)
         for start in range(0, len(order) - batch + 1, batch):
-            chosen = order[start : start + batch]
-            yield source[chosen], target[chosen]
+            indices = order[start : start + batch]
+            yield source[indices], target[indices]
 
 
-def decoded(folder: Path, batch: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs that are decoded from files side by side in other processes, for ever."""
+def batches_from_files(
+    folder: Path, batch: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields batches of pairs endlessly; other processes decode them from files side by side."""
     loader = DataLoader(
-        _Files(sorted(folder.glob("*.png"))),
+        _PairFiles(sorted(folder.glob("*.png"))),
         batch,
         shuffle=True,
         drop_last=True,
-        num_workers=WORKERS,
+        num_workers=N_DECODING_PROCESSES,
         persistent_workers=True,
     )
     while True:
@@ -93,7 +111,7 @@ def decoded(folder: Path, batch: int, device: torch.device) -> Iterator[tuple[Te
             yield source.to(device), target.to(device)
 
 
-class _Files(Dataset[tuple[Tensor, Tensor]]):
+class _PairFiles(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
 
@@ -102,7 +120,7 @@ class _Files(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         with Image.open(self.paths[index]) as image:
-            both = np.asarray(image.convert("RGB"))
-        pictures = torch.from_numpy(both.copy()).permute(2, 0, 1).float() / 127.5 - 1
-        source, target = pictures.chunk(2, dim=2)
+            pixels = np.asarray(image.convert("RGB"))
+        pair = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1
+        source, target = pair.chunk(2, dim=2)
         return source, target

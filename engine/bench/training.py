@@ -1,7 +1,7 @@
-"""Training beside the plain loop: pictures per second, memory, share of the arithmetic limit.
+"""Measures training beside the plain loop: pictures per second, memory, share of peak arithmetic.
 
-All contenders train the same configuration on the same made-up pairs, each in its own process, in
-turn. Ours is the loop that runs are trained by, its figures recorded in a database.
+All contenders train the same configuration on the same random pairs, each in its own process, in
+turn. "ours" is `training.loop`, whose losses are recorded in a database.
 """
 
 import shutil
@@ -20,34 +20,33 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.bench import breakdown, plain_loop
-from engine.bench.contenders import Remote, Rival, started
+from engine.bench.race import Contender, Speed, measure_speeds, start_contenders
 from engine.config import RunConfig
 from engine.data.batches import PairSet, evaluation_batches, training_batches
 from engine.networks import backbones
-from engine.records.comparison import Speed
 from engine.settings import Settings
 from engine.store import Store, utc_now
 from engine.system.child_environment import SPIN_COUNT
 from engine.training import execution, loop, machine_profile
 from engine.training.state import build_state
-from engine.training.step import Steps
+from engine.training.step import TrainingStep
 from engine.workers.recorder import Recorder
 
-ROUND_S = 4.0  # of each contender's work in a round
-LOADED = 256  # files that the decoding loader reads
-PAIRS_MB = {"cuda": 1024, "cpu": 32, "mps": 32}  # of made-up pairs
-OURS, PLAIN, LOADING = "ours", "plain loop", "plain loop, decoding, two forwards"
+ROUND_S = 4.0
+N_FILES = 256
+PAIRS_MB = {"cuda": 1024, "cpu": 32, "mps": 32}
+OURS, PLAIN, DECODING = "ours", "plain loop", "plain loop, decoding, two forwards"
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained.
+    """The training to measure.
 
     Attributes:
-        config: what was asked of ours; the others look at its budget and configuration alone.
-        settings: of this installation: feature weights, what was measured of the machine.
-        rounds: how often each contender takes its turn, after a warm-up.
-        round_s: how long a turn is.
+        config: the run that is trained; the plain loop ignores its execution settings.
+        settings: has the folders of feature weights and of measurements of this machine.
+        rounds: number of timed rounds, after a warm-up.
+        round_s: seconds of each contender's turn in a round.
     """
 
     config: RunConfig
@@ -56,173 +55,184 @@ class Task:
     round_s: float
 
 
-def run(task: Task, on_progress: Callable[[str], None] = lambda doing: None) -> list[Speed]:
-    """Races the contenders; takes a minute or two at the demo budget on two cores.
+def run(task: Task, on_progress: Callable[[str], None] = lambda text: None) -> list[Speed]:
+    """Measures all contenders; takes 1 to 2 minutes for the demo budget on two cores.
+
+    Args:
+        task: the training to measure.
+        on_progress: called with the part of the benchmark that begins.
 
     Raises:
-        EngineError: the device is not here, or a contender ended.
+        EngineError: the device does not exist, or a contender failed.
     """
     device = execution.choose_device(task.config.execution.device)
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "pairs"
         _write_files(task, device, files)
-        builders: dict[str, tuple[Callable[[], Rival], Mapping[str, str]]] = {
-            OURS: (partial(Ours, task, Path(folder)), {"GOMP_SPINCOUNT": SPIN_COUNT}),
-            PLAIN: (partial(Plain, task, device, None), {}),
-            LOADING: (partial(Plain, task, device, files), {}),
+        builders: dict[str, tuple[Callable[[], Contender], Mapping[str, str]]] = {
+            OURS: (
+                partial(TrainingLoopContender, task, Path(folder)),
+                {"GOMP_SPINCOUNT": SPIN_COUNT},
+            ),
+            PLAIN: (partial(PlainLoopContender, task, device, None), {}),
+            DECODING: (partial(PlainLoopContender, task, device, files), {}),
         }
         on_progress("starting the contenders")
-        with started(builders) as rivals:
-            turns = {name: _warm_up(rival, task.round_s) for name, rival in rivals.items()}
-            speeds: dict[str, list[float]] = {name: [] for name in rivals}
-            for number in range(task.rounds):
-                for name, rival in rivals.items():
-                    on_progress(f"round {number + 1} of {task.rounds}: {name}")
-                    taken, seconds = rival.run(turns[name])
-                    speeds[name].append(taken * task.config.budget.batch / seconds)
-            on_progress("measuring where the time goes")
-            told = {name: rival.tell() for name, rival in rivals.items()}
+        with start_contenders(builders) as contenders:
+            functions = {name: contender.take_steps for name, contender in contenders.items()}
+            batch = task.config.budget.batch
+            speeds = measure_speeds(functions, batch, task.rounds, task.round_s, on_progress)
+            on_progress("measuring the parts of a step")
+            reports = {name: contender.report() for name, contender in contenders.items()}
         shutil.rmtree(files)
-    flops, limit = told[OURS]["flops_per_picture"], told[OURS]["limit_flops"]
+    flops, peak_flops = reports[OURS]["flops_per_picture"], reports[OURS]["limit_flops"]
     return [
         Speed(
             name,
-            tuple(found),
-            told[name]["peak_memory_mb"],
-            statistics.median(found) * flops / limit,
-            limit / 1e12,
-            told[name].get("split"),
+            tuple(rounds),
+            reports[name]["peak_memory_mb"],
+            statistics.median(rounds) * flops / peak_flops,
+            peak_flops / 1e12,
+            reports[name].get("split"),
         )
-        for name, found in speeds.items()
+        for name, rounds in speeds.items()
     ]
 
 
 def as_json(task: Task, speeds: Sequence[Speed]) -> dict[str, Any]:
-    """The result with what was asked, for files."""
-    ours, plain, loading = speeds
-    found: dict[str, Any] = {
-        key: {"images_per_second": it.median, **vars(it)}
-        for key, it in (("ours", ours), ("plain", plain), ("decoding", loading))
+    """Returns the result and the configuration in the format of `bench train --json`."""
+    ours, plain, decoding = speeds
+    results: dict[str, Any] = {
+        key: {"images_per_second": speed.median, **vars(speed)}
+        for key, speed in (("ours", ours), ("plain", plain), ("decoding", decoding))
     }
-    ratios = {"ratio": ours.median / plain.median, "ratio_decoding": ours.median / loading.median}
-    return {"asked": task.config.model_dump(mode="json"), **found, **ratios}
+    ratios = {"ratio": ours.median / plain.median, "ratio_decoding": ours.median / decoding.median}
+    return {"asked": task.config.model_dump(mode="json"), **results, **ratios}
 
 
-def _warm_up(rival: Remote, round_s: float) -> int:
-    """Steps that fill a round."""
-    rival.run(2)
-    taken, seconds = rival.run(3)
-    return max(1, round(round_s / (seconds / taken)))
-
-
-class Ours:
-    """The loop that runs are trained by, recording every step."""
+class TrainingLoopContender:
+    """The project's training loop, which records every step in a database."""
 
     def __init__(self, task: Task, folder: Path) -> None:
         self.round_s = task.round_s
-        self.device = device = execution.choose_device(task.config.execution.device)
-        n_pairs = count_pairs(task.config, device)
+        self.device = execution.choose_device(task.config.execution.device)
+        n_pairs = count_pairs(task.config, self.device)
         self.config = config = execution.resolve(task.config, n_pairs, task.settings)
-        execution.set_up(config.execution)
+        execution.configure_process(config.execution)
         self.pairs = make_pairs(config, n_pairs, self.device)
-        self.extract = backbones.build_extract(config, task.settings, self.device)
+        self.extract = backbones.build_feature_extractor(config, task.settings, self.device)
         self.state = build_state(config, self.device)
-        self.steps = loop.build_steps(config, self.state, self.extract, self.pairs)
-        own = Settings(f"sqlite:///{folder}/ours.db", folder / "ours")
-        store = Store(own.database_url)
-        store.add_study(uuid.uuid4().hex, "bench", [config], utc_now())
-        job = store.claim_job(utc_now())
+        self.training_step = loop.build_training_step(config, self.state, self.extract, self.pairs)
+        settings = Settings(f"sqlite:///{folder}/ours.db", folder / "ours")
+        store = Store(settings.database_url)
+        store.studies.add(uuid.uuid4().hex, "bench", [config], utc_now())
+        job = store.jobs.claim(utc_now())
         assert job is not None
-        self.recorder = Recorder(store, own, job, lambda: False)
+        self.recorder = Recorder(store, settings, job, lambda: False)
 
-    def work(self, steps: int) -> int:
-        """Trains; what is told of about once a second ends a turn."""
-        state, began = self.state, self.state.step
-        for event in breakdown.keep_training(self.config, state, self.steps, self.pairs):
+    def take_steps(self, steps: int) -> int:
+        """Trains until the first event after so many steps; events come about once a second."""
+        state, first_step = self.state, self.state.step
+        for event in breakdown.train_endlessly(self.config, state, self.training_step, self.pairs):
             self.recorder.add_steps(event)
-            if state.step >= began + steps:
+            if state.step >= first_step + steps:
                 break
-        return state.step - began
+        return state.step - first_step
 
-    def tell(self) -> dict[str, Any]:
-        """Memory, arithmetic, and the split of a step."""
-        found = {"peak_memory_mb": loop.peak_memory_mb(self.device)}
-        found["flops_per_picture"] = count_flops(self.config, self.extract)
-        found["limit_flops"] = machine_profile.measure_limit(
-            self.device, self.config.execution.precision
-        )
-        split = breakdown.split(
-            self.config, self.state, self.steps, self.pairs, self.recorder, self.round_s
-        )
-        return {**found, "split": split}
+    def report(self) -> dict[str, Any]:
+        """Returns peak memory, arithmetic per picture, peak arithmetic and the parts of a step."""
+        precision = self.config.execution.precision
+        return {
+            "peak_memory_mb": loop.peak_memory_mb(self.device),
+            "flops_per_picture": count_flops(self.config, self.extract),
+            "limit_flops": machine_profile.measure_peak_flops(self.device, precision),
+            "split": breakdown.measure_breakdown(
+                *(self.config, self.state, self.training_step, self.pairs),
+                *(self.recorder, self.round_s),
+            ),
+        }
 
 
-class Plain:
-    """The plain loop, on pictures in memory, or decoded from files with a second forward."""
+class PlainLoopContender:
+    """The plain loop.
+
+    Args:
+        task: the training to measure.
+        device: where the networks compute.
+        files: a folder of pairs that are decoded during training; each step then runs the generator
+            twice. None: the pairs are in memory.
+    """
 
     def __init__(self, task: Task, device: torch.device, files: Path | None) -> None:
         config = task.config
         self.device, batch = device, config.budget.batch
         torch.manual_seed(config.seed)
         resolved = execution.resolve(config, batch, task.settings).execution
-        features = config.model_copy(update={"execution": resolved})
-        extract = backbones.build_extract(features, task.settings, device)
-        self.loop = plain_loop.PlainLoop(config, device, extract, makes_twice=files is not None)
-        if files is None:
-            n_pairs = max(batch, min(count_pairs(config, device), LOADED))
-            pairs = make_pairs(config, n_pairs, device)
-            ((source, target),) = evaluation_batches(pairs, n_pairs)
-            self.batches = plain_loop.in_memory(source.contiguous(), target.contiguous(), batch)
-        else:
-            self.batches = plain_loop.decoded(files, batch, device)
+        extract = backbones.build_feature_extractor(
+            config.model_copy(update={"execution": resolved}), task.settings, device
+        )
+        has_files = files is not None
+        self.loop = plain_loop.PlainLoop(config, device, extract, two_forwards=has_files)
+        if files is not None:
+            self.batches = plain_loop.batches_from_files(files, batch, device)
+            return
+        n_pairs = _count_plain_pairs(config, device)
+        ((source, target),) = evaluation_batches(make_pairs(config, n_pairs, device), n_pairs)
+        self.batches = plain_loop.batches_in_memory(source.contiguous(), target.contiguous(), batch)
 
-    def work(self, steps: int) -> int:
-        """Trains."""
+    def take_steps(self, steps: int) -> int:
+        """Trains for exactly so many steps."""
         for _ in range(steps):
             self.loop.step(*next(self.batches))
         return steps
 
-    def tell(self) -> dict[str, Any]:
-        """Memory."""
+    def report(self) -> dict[str, Any]:
+        """Returns the peak memory."""
         return {"peak_memory_mb": loop.peak_memory_mb(self.device)}
 
 
 def count_pairs(config: RunConfig, device: torch.device) -> int:
-    """Made-up pairs: whole batches, enough that an epoch is not over at once."""
-    n_bytes = 6 * config.budget.px**2
-    return (
-        max(4, (PAIRS_MB[device.type] << 20) // n_bytes // config.budget.batch)
-        * config.budget.batch
-    )
+    """Returns the number of random pairs: `PAIRS_MB` of pairs, in whole batches, at least 4."""
+    batch, bytes_per_pair = config.budget.batch, 6 * config.budget.px**2
+    n_batches = (PAIRS_MB[device.type] << 20) // bytes_per_pair // batch
+    return max(4, n_batches) * batch
+
+
+def _count_plain_pairs(config: RunConfig, device: torch.device) -> int:
+    return max(config.budget.batch, min(count_pairs(config, device), N_FILES))
 
 
 def make_pairs(config: RunConfig, count: int, device: torch.device) -> PairSet:
-    """Pairs of random bytes: what is in a picture makes no difference to the speed."""
-    px, chance = config.budget.px, torch.Generator().manual_seed(0)
-    few = torch.randint(0, 256, (min(count, 64), px, px, 6), generator=chance, dtype=torch.uint8)
-    pixels = few.repeat(-(-count // len(few)), 1, 1, 1)[:count].to(device)
+    """Makes pairs of random bytes; the content of pictures does not influence the speed."""
+    px, generator = config.budget.px, torch.Generator().manual_seed(0)
+    shape = (min(count, 64), px, px, 6)
+    distinct = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    n_repeats = -(-count // len(distinct))
+    pixels = distinct.repeat(n_repeats, 1, 1, 1)[:count].to(device)
     return PairSet(pixels, tuple(map(str, range(count))), device)
 
 
 def _write_files(task: Task, device: torch.device, folder: Path) -> None:
-    """Pairs side by side, as a decoding loader reads them."""
+    """Writes pairs side by side as PNG files."""
     folder.mkdir()
-    batch, px = task.config.budget.batch, task.config.budget.px
-    chance = torch.Generator().manual_seed(0)
-    for number in range(max(batch, min(count_pairs(task.config, device), LOADED))):
-        coarse = torch.randint(0, 256, (8, 16, 3), generator=chance, dtype=torch.uint8)
+    px, generator = task.config.budget.px, torch.Generator().manual_seed(0)
+    for number in range(_count_plain_pairs(task.config, device)):
+        coarse = torch.randint(0, 256, (8, 16, 3), generator=generator, dtype=torch.uint8)
         picture = Image.fromarray(coarse.numpy()).resize((2 * px, px), Image.Resampling.BICUBIC)
         picture.save(folder / f"{number:05d}.png")
 
 
 def count_flops(config: RunConfig, extract: Callable[[Tensor], tuple[Tensor, ...]]) -> float:
-    """Floating-point operations that training on one picture needs, two to a multiplication."""
+    """Counts the floating-point operations of training on one picture.
+
+    A multiplication with its addition counts as two operations.
+    """
     device = execution.choose_device(config.execution.device)
     eager = config.execution.model_copy(update={"graph": "off", "compile": "off"})
     config = config.model_copy(update={"execution": eager})
-    steps = Steps(config, build_state(config, device), extract)
+    training_step = TrainingStep(config, build_state(config, device), extract)
     pairs = make_pairs(config, config.budget.batch, device)
     batch = next(training_batches(pairs, len(pairs), 0, 0, 1))
     with FlopCounterMode(display=False) as counter:
-        steps.take(batch)
+        training_step.run_step(batch)
     return float(counter.get_total_flops()) / config.budget.batch

@@ -1,19 +1,19 @@
-"""The model server: colorizes images over HTTP.
+"""The model server: colorizes pictures over HTTP.
 
 Modules:
-    app: the FastAPI application.
-    routes: the endpoints.
+    app: the FastAPI application and its endpoints.
+    auth: access by bearer token, or from this machine only.
     server: the server process.
     service: the models and limits that all requests share.
-    ranking: selects the best run.
-    model_cache: loaded generators.
-    pipeline: one request from its bytes to the answer's bytes.
-    line_art: detects line art and extracts lines.
-    compositing: fits images into the model's square and back.
+    ranking: ranks the models of a study.
+    model_cache: loads generators and keeps them in memory.
+    pipeline: decodes, prepares and encodes one picture.
+    line_art: detects and extracts line art.
+    compositing: fits pictures into the model's square and back.
     batching: answers several requests with one model call.
-    limits: body size, timeout, queue length, API token.
+    limits: limits of body size, upload time and concurrent requests.
     prometheus: metrics of the server.
-    discovery: where the running server can be reached.
+    discovery: address and lock of the running server.
     client: an HTTP client for pages and scripts.
     model_export: exports a generator as safetensors, TorchScript or ONNX.
 

@@ -1,4 +1,4 @@
-"""Requests that wait while a model is busy are its next batch; each answer goes to its asker."""
+"""Batches the requests that wait while a model is busy."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,86 +10,89 @@ import numpy as np
 from engine.serve.compositing import Picture
 from engine.serve.model_cache import Model
 
-MOST = 16  # squares in a batch
+MAX_BATCH = 16
 
 
 @dataclass
-class _Asked:
+class _PendingSquare:
     model: Model
     square: Picture
     answer: "asyncio.Future[Picture]" = field(repr=False)
 
 
 class Batcher:
-    """One model call at a time, in a thread; what came meanwhile goes together into the next.
+    """Runs one model call at a time in a thread.
+
+    Squares that arrive during a call form the next batch.
 
     Args:
-        on_batch: told how many squares went into each call.
+        on_batch: called with the number of squares of each batch.
     """
 
     def __init__(self, on_batch: Callable[[int], None] = lambda count: None) -> None:
-        self._waiting: list[_Asked] = []
-        self._alone: list[_Asked] = []  # of batches that failed
+        self._pending: list[_PendingSquare] = []
+        self._retries: list[_PendingSquare] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model")
         self._on_batch = on_batch
-        self._worker: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Batcher":
-        self._worker = asyncio.create_task(self._work())
+        self._task = asyncio.create_task(self._run_batches())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._worker is not None
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
-        for asked in (*self._waiting, *self._alone):
-            asked.answer.cancel()
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        for pending in (*self._pending, *self._retries):
+            pending.answer.cancel()
         self._thread.shutdown(wait=True)
 
-    async def ask(self, model: Model, square: Picture) -> Picture:
-        """A model's answer to a square, [px, px, 3] bytes each.
+    async def colorize(self, model: Model, square: Picture) -> Picture:
+        """Returns a model's answer to a square; both are [px, px, 3].
 
         Raises:
-            EngineError: the model could not answer.
+            EngineError: the model could not compute an answer.
         """
-        asked = _Asked(model, square, asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
+        pending = _PendingSquare(model, square, asyncio.get_running_loop().create_future())
+        self._pending.append(pending)
         self._arrived.set()
-        return await asked.answer
+        return await pending.answer
 
-    async def _work(self) -> None:
+    async def _run_batches(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            batch = self._take()
+            batch = self._next_batch()
             if not batch:
                 self._arrived.clear()
                 continue
             self._on_batch(len(batch))
-            squares = np.stack([asked.square for asked in batch])
+            colorize, squares = batch[0].model.colorize, np.stack([item.square for item in batch])
             try:
-                answers = await loop.run_in_executor(self._thread, batch[0].model.colour, squares)
-            except Exception as error:  # it is the asker's to tell
-                if len(batch) > 1:  # alone, most of them may do better
-                    self._alone += batch
+                answers = await loop.run_in_executor(self._thread, colorize, squares)
+            except Exception as error:  # the caller of `colorize` gets the error
+                # One square can make the whole batch fail: retry each square alone.
+                if len(batch) > 1:
+                    self._retries += batch
                 elif not batch[0].answer.done():
                     batch[0].answer.set_exception(error)
                 continue
-            for asked, answer in zip(batch, answers, strict=True):
-                if not asked.answer.done():  # who has left is not told
-                    asked.answer.set_result(answer)
+            for item, answer in zip(batch, answers, strict=True):
+                if not item.answer.done():  # it is done if its request was cancelled
+                    item.answer.set_result(answer)
 
-    def _take(self) -> list[_Asked]:
-        """The next batch: who waits longest, and others who ask the same model."""
-        self._waiting = [asked for asked in self._waiting if not asked.answer.done()]
-        self._alone = [asked for asked in self._alone if not asked.answer.done()]
-        if self._alone:
-            return [self._alone.pop()]
-        if not self._waiting:
+    def _next_batch(self) -> list[_PendingSquare]:
+        """Takes one square of a failed batch, or the oldest square and others for its model."""
+        self._pending = [item for item in self._pending if not item.answer.done()]
+        self._retries = [item for item in self._retries if not item.answer.done()]
+        if self._retries:
+            return [self._retries.pop()]
+        if not self._pending:
             return []
-        model = self._waiting[0].model
-        batch = [asked for asked in self._waiting if asked.model is model][:MOST]
-        taken = {id(asked) for asked in batch}
-        self._waiting = [asked for asked in self._waiting if id(asked) not in taken]
+        model = self._pending[0].model
+        batch = [item for item in self._pending if item.model is model][:MAX_BATCH]
+        batched = {id(item) for item in batch}
+        self._pending = [item for item in self._pending if id(item) not in batched]
         return batch

@@ -1,7 +1,6 @@
-"""For those who ask the model server: pages and scripts. Torch-free."""
+"""HTTP client of the model server, for pages and scripts. Loads no torch."""
 
 import sys
-import threading
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
@@ -12,40 +11,41 @@ from engine.errors import EngineError
 from engine.serve import discovery
 from engine.settings import Settings
 from engine.system import processes
-from engine.system.child_environment import worker_environment
-from engine.system.files import read_tail
+from engine.system.child_environment import build_child_environment
 
-LARGEST_FILE_MB = 32  # that a server takes
-IDLE_S = 1800  # after which a server that a page has started ends by itself
-QUICK_S, PATIENT_S = 3.0, 120.0
-TAIL = 2000  # characters of a log
+MAX_FILE_MB = 32
+IDLE_TIMEOUT_S = 1800
+STATUS_TIMEOUT_S, COLORIZE_TIMEOUT_S = 3.0, 120.0
 
-State = Literal["none", "starting", "waiting", "ready"]
+ServerState = Literal["none", "starting", "waiting", "ready"]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How the model server stands.
+class ServerStatus:
+    """State of the model server.
 
     Attributes:
-        state: there is `none`; one is `starting`; one is `waiting` for a first model; `ready`.
-        url: where it is; None where there is none yet.
-        detail: what it waits for, or why it cannot be reached.
+        state: `none`: no server runs; `starting`: a server process runs and does not answer yet;
+            `waiting`: the server answers and has no model yet; `ready`: the server has a model.
+        url: the server's address; None if no address is known yet.
+        detail: why the server has no model or cannot be reached; empty otherwise.
     """
 
-    state: State
+    state: ServerState
     url: str | None = None
     detail: str = ""
 
 
 @dataclass(frozen=True)
-class Coloured:
-    """A server's answer.
+class ColorizedImage:
+    """The server's answer to a picture.
 
     Attributes:
-        picture: the file's bytes.
-        notes: what was done to the picture on the way; empty where nothing was.
-        is_extracted: whether its lines were extracted first.
+        picture: bytes of the image file.
+        run_id: the run whose model colorized the picture.
+        configuration: name of that run's configuration.
+        notes: what the server changed in the input picture; empty if it changed nothing.
+        is_extracted: whether the server extracted line art from the input picture.
     """
 
     picture: bytes
@@ -55,100 +55,94 @@ class Coloured:
     is_extracted: bool
 
 
-def look(settings: Settings) -> Standing:
-    """How the server stands that pages ask."""
-    known = discovery.read(settings)
-    url = settings.server_url or (None if known is None else known.url)
+def server_status(settings: Settings) -> ServerStatus:
+    """Asks for the state of the server that pages use.
+
+    That server is the one at `settings.server_url` or, without this setting, the one that runs on
+    this machine.
+    """
+    address = discovery.load_address(settings)
+    url = settings.server_url or (None if address is None else address.url)
     if url is None:
-        return Standing("starting") if discovery.is_held(settings) else Standing("none")
+        return ServerStatus("starting") if discovery.is_running(settings) else ServerStatus("none")
     try:
-        said = _session().get(f"{url}/readyz", timeout=QUICK_S)
-        detail = str(said.json().get("detail", ""))
+        response = _session().get(f"{url}/readyz", timeout=STATUS_TIMEOUT_S)
+        detail = str(response.json().get("detail", ""))
     except (requests.RequestException, ValueError) as error:
-        if settings.server_url is None:  # its process lives; it may not listen yet
-            return Standing("starting")
-        where = f"The model server at {url} cannot be reached ({type(error).__name__})."
-        return Standing("none", url, where)
-    return Standing("ready" if said.ok else "waiting", url, detail)
+        if settings.server_url is None:  # the local process is alive, but may not listen yet
+            return ServerStatus("starting")
+        detail = f"The model server at {url} cannot be reached ({type(error).__name__})."
+        return ServerStatus("none", url, detail)
+    return ServerStatus("ready" if response.ok else "waiting", url, detail)
 
 
-def start(settings: Settings) -> None:
-    """Starts a detached server on a free port, unless one of its kind runs already.
+def start_server(settings: Settings) -> None:
+    """Starts a detached server on a free port, unless such a server already runs.
+
+    The server exits after `IDLE_TIMEOUT_S` seconds without a picture.
 
     Raises:
-        EngineError: no process could be started.
+        EngineError: the process could not be started.
     """
-    if discovery.is_held(settings):
+    if discovery.is_running(settings):
         return
     settings.require_writable_artifacts()
-    command = [sys.executable, "-m", "engine", "serve", "--port", "0", "--idle", str(IDLE_S)]
+    command = [sys.executable, "-m", "engine", "serve"]
+    options = ["--port", "0", "--idle", str(IDLE_TIMEOUT_S)]
+    log, environment = discovery.log_path(settings), build_child_environment(settings)
     try:
-        child = processes.start_detached(
-            command, discovery.log_path(settings), worker_environment(settings)
-        )
+        processes.spawn_detached([*command, *options], log, environment)
     except OSError as error:
         raise EngineError(f"No model server could be started ({error}).") from error
-    threading.Thread(target=child.wait, daemon=True).start()
-
-
-def log_tail(settings: Settings) -> str:
-    """The last that a server which was started by a page has said."""
-    return read_tail(discovery.log_path(settings), TAIL)
 
 
 def colorize(
     settings: Settings, url: str, picture: bytes, run_id: int, given: str = "auto"
-) -> Coloured:
-    """Asks a model for the colours of a picture.
+) -> ColorizedImage:
+    """Colorizes a picture with the model of a run.
+
+    Args:
+        settings: has the server's API token.
+        url: the server's address.
+        picture: bytes of the image file.
+        run_id: the run whose model is used.
+        given: `auto` or `as_is`; see `pipeline.prepare`.
 
     Raises:
-        EngineError: it was refused, with the server's reason, or the server does not answer.
+        EngineError: the server refused the picture (with the server's reason), or did not answer.
     """
-    answer = _ask(
-        settings,
-        "POST",
-        f"{url}/api/v1/colorize",
-        PATIENT_S,
-        params={"run": str(run_id), "given": given},
-        files={"file": ("picture", picture)},
-    )
-    said = answer.headers
-    return Coloured(
-        answer.content,
-        int(said["X-Chromabench-Run"]),
-        said["X-Chromabench-Configuration"],
-        unquote(said["X-Chromabench-Notes"]),
-        said["X-Chromabench-Given"] == "extracted",
+    token = settings.server_token
+    try:
+        response = _session().post(
+            f"{url}/api/v1/colorize",
+            params={"run": str(run_id), "given": given},
+            files={"file": ("picture", picture)},
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            timeout=COLORIZE_TIMEOUT_S,
+        )
+    except requests.RequestException as error:
+        raise EngineError(f"The model server does not answer ({type(error).__name__}).") from error
+    if not response.ok:
+        raise EngineError(_error_detail(response))
+    headers = response.headers
+    return ColorizedImage(
+        response.content,
+        int(headers["X-Chromabench-Run"]),
+        headers["X-Chromabench-Configuration"],
+        unquote(headers["X-Chromabench-Notes"]),
+        headers["X-Chromabench-Given"] == "extracted",
     )
 
 
 def _session() -> requests.Session:
-    """Without the environment's proxy: the server is on this machine or a neighbour."""
+    """Makes a session that ignores the environment's proxy: the server is in the local network."""
     session = requests.Session()
     session.trust_env = False
     return session
 
 
-def _ask(
-    settings: Settings,
-    method: str,
-    url: str,
-    patience_s: float,
-    params: dict[str, str] | None = None,
-    files: dict[str, tuple[str, bytes]] | None = None,
-) -> requests.Response:
-    token = settings.server_token
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+def _error_detail(response: requests.Response) -> str:
     try:
-        answer = _session().request(
-            method, url, params=params, files=files, headers=headers, timeout=patience_s
-        )
-    except requests.RequestException as error:
-        raise EngineError(f"The model server does not answer ({type(error).__name__}).") from error
-    if answer.ok:
-        return answer
-    try:
-        reason = str(answer.json()["detail"])
+        return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        reason = f"status {answer.status_code}"
-    raise EngineError(reason)
+        return f"The model server answered with status {response.status_code}."

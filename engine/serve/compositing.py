@@ -1,7 +1,7 @@
-"""A picture of any size -> the square that a model takes, and its answer back. Torch-free.
+"""Fits a picture of any size into a model's square, and the model's answer back. Loads no torch.
 
-A model's answer is small. At the picture's own size only its colours are used: a photograph keeps
-its own lightness, line art its own lines, both at full resolution.
+A model's square is small. From its answer only the colours are used at the picture's own size: a
+photograph keeps its own lightness and line art keeps its own lines, both at full resolution.
 """
 
 from dataclasses import dataclass
@@ -15,145 +15,167 @@ from engine.images import color
 
 Picture = NDArray[np.uint8]  # [H, W, 3]
 
-STRIP = 2**20  # pixels that are composed at a time: memory stays flat whatever the size
-LINE_BLUR = 1.2  # pixels of the model: from how far around a place takes its colours
-LINE_POWER = 4.0  # how much a pixel that is partly covered by a line still counts as colour
-_LEVELS = 2**16
-_DECODED = color.decode(np.arange(256) / 255).astype(np.float32)
-_ENCODED = (255 * color.encode(np.arange(_LEVELS) / (_LEVELS - 1))).round().astype(np.uint8)
-_LUMINANCE = np.array(color.LUMINANCE_WEIGHTS, dtype=np.float32)
+# Pictures are composed in strips of whole rows, so that memory does not grow with their size.
+PIXELS_PER_STRIP = 2**20
+# Sigma, in pixels of the model's square, of the area from which a pixel takes its colour.
+COLOUR_BLUR_SIGMA = 1.2
+# The higher this exponent, the less a pixel that a line partly covers counts as colour.
+COVER_EXPONENT = 4.0
+
+_N_LINEAR_LEVELS = 2**16
+_SRGB_TO_LINEAR = color.srgb_to_linear(np.arange(256) / 255).astype(np.float32)
+_LINEAR_TO_SRGB = (
+    (255 * color.linear_to_srgb(np.arange(_N_LINEAR_LEVELS) / (_N_LINEAR_LEVELS - 1)))
+    .round()
+    .astype(np.uint8)
+)
+_LUMINANCE_WEIGHTS = np.array(color.LUMINANCE_WEIGHTS, dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Framed:
-    """A picture in the model's square.
+class LetterboxedImage:
+    """A picture that was scaled and padded to the model's square.
 
     Attributes:
-        square: [px, px, 3] bytes, what the model is given.
-        box: left, top, width and height of the picture in it; the rest is padding.
+        square: the model's input, [px, px, 3].
+        box: left, top, width and height of the picture in the square; the rest is padding.
     """
 
     square: Picture
     box: tuple[int, int, int, int]
 
-    def cut(self, square: Picture) -> Picture:
-        """The picture's part of another square, such as the model's answer."""
+    def crop(self, square: Picture) -> Picture:
+        """Cuts the picture's box out of a square of the same size, such as the model's answer."""
         left, top, width, height = self.box
         return square[top : top + height, left : left + width]
 
 
-def frame(picture: Picture, px: int, paper: bool) -> Framed:
-    """Scales the longer side to the model's and pads the shorter one.
+def letterbox(picture: Picture, px: int, pad_with_border_colour: bool) -> LetterboxedImage:
+    """Scales the longer side to the model's size and pads the shorter side.
 
     Args:
-        picture: of any size and aspect.
-        px: side of the model's pictures.
-        paper: pad with the colour of the border, as paper goes on, and not with its pixels.
+        picture: a picture of any size and aspect ratio.
+        px: side of the model's square.
+        pad_with_border_colour: whether the padding has the median colour of the picture's border,
+            like the paper around a drawing. Otherwise it repeats the border's pixels.
     """
     height, width = picture.shape[:2]
     scale = px / max(width, height)
-    across, down = max(1, round(width * scale)), max(1, round(height * scale))
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     image = Image.fromarray(picture)
-    if image.size != (across, down):
-        image = image.resize((across, down), Image.Resampling.BICUBIC)
+    if image.size != (new_width, new_height):
+        image = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
     small = np.asarray(image)
-    left, top = (px - across) // 2, (px - down) // 2
-    around = ((top, px - down - top), (left, px - across - left), (0, 0))
-    if paper:
+    left, top = (px - new_width) // 2, (px - new_height) // 2
+    if pad_with_border_colour:
         square = np.empty((px, px, 3), np.uint8)
-        square[:] = _border(small)
-        square[top : top + down, left : left + across] = small
+        square[:] = _border_colour(small)
+        square[top : top + new_height, left : left + new_width] = small
     else:
-        square = np.pad(small, around, mode="edge")
-    return Framed(square, (left, top, across, down))
+        margins = ((top, px - new_height - top), (left, px - new_width - left), (0, 0))
+        square = np.pad(small, margins, mode="edge")
+    return LetterboxedImage(square, (left, top, new_width, new_height))
 
 
-def _border(small: Picture) -> Picture:
-    """The usual colour of a picture's edge, [3]."""
-    edge = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
-    usual: Picture = np.median(edge, axis=0).astype(np.uint8)
-    return usual
+def _border_colour(picture: Picture) -> Picture:
+    """Returns the median colour of a picture's border, [3]."""
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    colour: Picture = np.median(border, axis=0).astype(np.uint8)
+    return colour
 
 
-def grey_of(picture: Picture) -> Picture:
-    """The grey of equal lightness, [H, W, 3]: what models of photographs are given."""
+def to_grey(picture: Picture) -> Picture:
+    """Returns the grey picture of equal lightness, [H, W, 3], as models of photographs need it."""
     grey = color.grey_of_equal_lightness(*(picture[..., channel] for channel in range(3)))
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def resized(colours: Picture, like: Picture) -> Picture:
-    """A model's answer, [h, w, 3], at the size of a picture, as it is."""
-    size = (like.shape[1], like.shape[0])
-    if colours.shape == like.shape:
+def resize_like(colours: Picture, picture: Picture) -> Picture:
+    """Resizes a model's answer, [h, w, 3], to the size of a picture and changes nothing else."""
+    if colours.shape == picture.shape:
         return colours
+    size = (picture.shape[1], picture.shape[0])
     return np.asarray(Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC))
 
 
 def keep_lightness(picture: Picture, colours: Picture) -> Picture:
-    """The picture's own lightness at its full size, coloured by a and b of a small answer.
+    """Combines the lightness of a picture with the colours (Lab a and b) of a smaller answer.
 
-    A colour that no screen shows at that lightness is paled until one does.
+    A colour outside the sRGB gamut is desaturated at constant luminance until it is inside.
 
     Args:
-        picture: [H, W, 3]; of its own colours nothing remains.
-        colours: [h, w, 3], the model's answer.
+        picture: the picture at full size, [H, W, 3]; only its lightness is used.
+        colours: the model's answer, [h, w, 3].
     """
     height, width = picture.shape[:2]
     small = colours.transpose(2, 0, 1)[None].astype(np.float32) / 255
-    planes = [Image.fromarray(it[0].astype(np.float32)) for it in color.lab(small)[1:]]
-    made = np.empty_like(picture)
-    rows = max(1, STRIP // width)
-    for start in range(0, height, rows):
-        stop = min(height, start + rows)
-        a, b = (_scaled_rows(plane, (width, height), start, stop) for plane in planes)
-        luminance = _DECODED[picture[start:stop]] @ _LUMINANCE
-        lightness = color.lightness(luminance)
-        shown = color.pale(color.linear_rgb(lightness, a, b), luminance)
-        for channel, values in enumerate(shown):
-            levels = (values.clip(0, 1) * (_LEVELS - 1)).astype(np.uint16)
-            made[start:stop, :, channel] = _ENCODED[levels]
-    return made
+    _, *chroma = color.srgb_to_lab(small)
+    planes = [Image.fromarray(plane[0].astype(np.float32)) for plane in chroma]
+    composed = np.empty_like(picture)
+    rows_per_strip = max(1, PIXELS_PER_STRIP // width)
+    for start in range(0, height, rows_per_strip):
+        stop = min(height, start + rows_per_strip)
+        a, b = (_resize_rows(plane, (width, height), start, stop) for plane in planes)
+        luminance = _SRGB_TO_LINEAR[picture[start:stop]] @ _LUMINANCE_WEIGHTS
+        linear = color.lab_to_linear(color.lightness(luminance), a, b)
+        for channel, values in enumerate(color.fit_to_gamut(linear, luminance)):
+            levels = (values.clip(0, 1) * (_N_LINEAR_LEVELS - 1)).astype(np.uint16)
+            composed[start:stop, :, channel] = _LINEAR_TO_SRGB[levels]
+    return composed
 
 
-def keep_lines(lines: Picture, colours: Picture, framed: Framed) -> Picture:
-    """The line art at its full size over the colours of a small answer.
+def keep_lines(lines: Picture, colours: Picture, letterboxed: LetterboxedImage) -> Picture:
+    """Draws line art at full size over the colours of a smaller answer.
 
-    The answer has the lines too, small and blurred, and a fine weave on large areas. Each place
-    takes its colours from around it, lines left out; these are enlarged, the true lines drawn over.
+    The answer has the lines too, small and blurred, and a fine texture in large areas. Therefore
+    every pixel of the answer gets the weighted mean of the colours around it, in which lines have
+    no weight. The result is enlarged and multiplied by the line art at full size.
 
     Args:
-        lines: [H, W, 3], what the model was given, before it was scaled.
-        colours: [px, px, 3], the model's whole answer.
-        framed: what the model was given.
+        lines: the line art at full size, [H, W, 3].
+        colours: the model's answer, [px, px, 3], with its padding.
+        letterboxed: the model's input.
     """
-    paper = np.maximum(_border(framed.cut(framed.square)), 1).astype(np.float32)
-    cover = (framed.square / paper).min(axis=-1).clip(0, 1) ** LINE_POWER  # 1 where no line is
-    seen = gaussian_filter(cover, LINE_BLUR)[..., None]
-    beside = gaussian_filter(colours * cover[..., None], (LINE_BLUR, LINE_BLUR, 0))
-    clean = framed.cut(np.where(seen > 1e-3, beside / np.maximum(seen, 1e-3), colours))
-    planes = [Image.fromarray(it.astype(np.float32)) for it in clean.transpose(2, 0, 1)]
+    # Share of each pixel that no line covers: the ratio of its colour to the paper's colour.
+    border = _border_colour(letterboxed.crop(letterboxed.square))
+    paper = np.maximum(border, 1).astype(np.float32)
+    weight = (letterboxed.square / paper).min(axis=-1).clip(0, 1) ** COVER_EXPONENT
+
+    # Weighted mean of the colours around each pixel.
+    total_weight = gaussian_filter(weight, COLOUR_BLUR_SIGMA)[..., None]
+    sigmas = (COLOUR_BLUR_SIGMA, COLOUR_BLUR_SIGMA, 0)
+    weighted_colours = gaussian_filter(colours * weight[..., None], sigmas)
+    means = weighted_colours / np.maximum(total_weight, 1e-3)
+    without_lines = letterboxed.crop(np.where(total_weight > 1e-3, means, colours))
+
+    # Enlarge the colours strip by strip and multiply them by the lines.
+    channels = without_lines.transpose(2, 0, 1)
+    planes = [Image.fromarray(plane.astype(np.float32)) for plane in channels]
     height, width = lines.shape[:2]
-    made = np.empty_like(lines)
-    rows = max(1, STRIP // width)
-    for start in range(0, height, rows):
-        stop = min(height, start + rows)
+    composed = np.empty_like(lines)
+    rows_per_strip = max(1, PIXELS_PER_STRIP // width)
+    for start in range(0, height, rows_per_strip):
+        stop = min(height, start + rows_per_strip)
         ink = (lines[start:stop] / paper).clip(0, 1)
         for channel, plane in enumerate(planes):
-            values = _scaled_rows(plane, (width, height), start, stop) * ink[..., channel]
-            made[start:stop, :, channel] = values.round().clip(0, 255).astype(np.uint8)
-    return made
+            values = _resize_rows(plane, (width, height), start, stop) * ink[..., channel]
+            composed[start:stop, :, channel] = values.round().clip(0, 255).astype(np.uint8)
+    return composed
 
 
-def _scaled_rows(
+def _resize_rows(
     plane: Image.Image, size: tuple[int, int], start: int, stop: int
 ) -> NDArray[np.float32]:
-    """Rows of a plane of numbers, scaled to a size: the same as if all of it had been."""
+    """Resizes a plane of numbers to (width, height) and returns its rows from start to stop.
+
+    The rows equal those of the whole resized plane, which is never in memory.
+    """
     width, height = size
-    part = plane.height / height
-    # Beyond a box nothing is seen, so a few rows more are scaled and cut off again.
+    scale = plane.height / height
+    # Bicubic resizing reads pixels beyond the rows: a margin is resized too and cut off again.
     margin = -(-4 * height // plane.height) if height > plane.height else 4
     first, last = max(0, start - margin), min(height, stop + margin)
-    box = (0.0, first * part, float(plane.width), min(last * part, plane.height))
-    scaled = plane.resize((width, last - first), Image.Resampling.BICUBIC, box)
-    rows: NDArray[np.float32] = np.asarray(scaled)[start - first : stop - first]
+    box = (0.0, first * scale, float(plane.width), min(last * scale, plane.height))
+    resized = plane.resize((width, last - first), Image.Resampling.BICUBIC, box)
+    rows: NDArray[np.float32] = np.asarray(resized)[start - first : stop - first]
     return rows

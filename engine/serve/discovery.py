@@ -1,4 +1,8 @@
-"""Where the model server of an installation is: a file that it writes. Torch-free."""
+"""Records where the model server of an installation can be reached. Loads no torch.
+
+A running server writes its address to a file in the artifacts folder. The server that a page has
+started also holds a lock, so that a second page starts no second server.
+"""
 
 import json
 from collections.abc import Iterator
@@ -10,72 +14,77 @@ from filelock import FileLock, Timeout
 
 from engine.errors import EngineError
 from engine.settings import Settings
-from engine.system import processes
 from engine.system.files import is_locked, replacing
+from engine.system.processes import ProcessId
 
-LOOKED_AT_S = 2.0
-FILE, LOCK, LOG = "server.json", "server.lock", "server.log"
+LOCK_TIMEOUT_S = 2.0
+ADDRESS_FILE, LOCK_FILE, LOG_FILE = "server.json", "server.lock", "server.log"
 
 
 @dataclass(frozen=True)
-class Address:
-    """A server that runs, or has run, on this machine."""
+class ServerAddress:
+    """Address of a model server on this machine.
+
+    Attributes:
+        url: the server's URL.
+        process: the server's process id, as `ProcessId` writes it.
+    """
 
     url: str
     process: str
 
 
-def write(settings: Settings, url: str, process: str) -> None:
-    """Says where the server is."""
-    with replacing(_path(settings)) as file:
+def write_address(settings: Settings, url: str, process: str) -> None:
+    """Writes the address of a server that has started to listen."""
+    with replacing(_address_path(settings)) as file:
         file.write(json.dumps({"url": url, "process": process}).encode())
 
 
-def read(settings: Settings) -> Address | None:
-    """The server that runs on this machine; None without one."""
+def load_address(settings: Settings) -> ServerAddress | None:
+    """Loads the address of the server that runs on this machine; None if no server runs."""
     try:
-        found = json.loads(_path(settings).read_bytes())
-        known = Address(str(found["url"]), str(found["process"]))
+        values = json.loads(_address_path(settings).read_bytes())
+        address = ServerAddress(str(values["url"]), str(values["process"]))
+        process = ProcessId.parse(address.process)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    here = processes.is_here(known.process) and processes.is_alive(known.process)
-    return known if here else None
+    return address if process.is_local and process.is_alive() else None
 
 
-def forget(settings: Settings, process: str) -> None:
-    """Removes what a server wrote, if it is still its own."""
-    known = read(settings)
-    if known is not None and known.process == process:
-        _path(settings).unlink(missing_ok=True)
+def delete_address(settings: Settings, process: str) -> None:
+    """Deletes the address file if it belongs to the given process."""
+    address = load_address(settings)
+    if address is not None and address.process == process:
+        _address_path(settings).unlink(missing_ok=True)
 
 
 @contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """What the one server that a page has started is in, from its start to its end.
+def exclusive_server(settings: Settings) -> Iterator[None]:
+    """Holds the lock of the server that a page has started, while that server runs.
 
     Raises:
-        EngineError: another one is.
+        EngineError: another such server already runs.
     """
-    held = FileLock(settings.artifacts / LOCK)
+    lock = FileLock(settings.artifacts / LOCK_FILE)
     try:
-        held.acquire(timeout=LOOKED_AT_S)  # a page that looks holds it for a moment
+        lock.acquire(timeout=LOCK_TIMEOUT_S)  # `is_running` holds the lock for a moment
     except Timeout as error:
-        raise EngineError("Another model server that a page has started runs already.") from error
+        raise EngineError("Another model server that a page has started is running.") from error
     try:
         yield
     finally:
-        held.release()
+        lock.release()
 
 
-def is_held(settings: Settings) -> bool:
-    """Whether a server that a page has started lives, ready or not."""
-    return is_locked(FileLock(settings.artifacts / LOCK))
+def is_running(settings: Settings) -> bool:
+    """Returns whether a server that a page has started runs, whether it is ready or not."""
+    return is_locked(FileLock(settings.artifacts / LOCK_FILE))
 
 
 def log_path(settings: Settings) -> Path:
-    """What a server that was started by a page says."""
-    return settings.artifacts / LOG
+    """Returns the path of the log of a server that a page has started."""
+    return settings.artifacts / LOG_FILE
 
 
-def _path(settings: Settings) -> Path:
-    return settings.artifacts / FILE
+def _address_path(settings: Settings) -> Path:
+    return settings.artifacts / ADDRESS_FILE

@@ -1,7 +1,6 @@
-"""What a request may take: bytes, time, a place in the queue, and who may ask at all."""
+"""Limits of a request: size of its body and file, upload time, and concurrent work."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,71 +10,77 @@ from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.serve.client import LARGEST_FILE_MB
+from engine.serve.client import MAX_FILE_MB
 
 MIB = 2**20
-FORM_BYTES = 64 * 1024  # of a form besides its file
-HEARD_OUT = 4  # a body of at most so many times what is taken is read to its end
-OPEN_PATHS = ("/healthz", "/readyz")
+# Bytes that a multipart form may have in addition to its file.
+MAX_FORM_BYTES = 64 * 1024
+# A body of up to this many times the limit is read to its end before it is refused.
+DRAIN_FACTOR = 4
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Bounds of what is served.
+class RequestLimits:
+    """Limits of the model server.
 
     Attributes:
-        file_bytes: of an uploaded file.
-        pixels: of an uploaded picture.
-        queue: requests at a time, the waiting ones too.
-        files_at_once: of uploaded files that are in memory at a time.
-        pixels_at_once: of the pictures that are decoded at a time: what memory follows from.
-        upload_s: for the whole upload.
+        max_file_bytes: size of an uploaded file.
+        max_pixels: pixels of an uploaded picture.
+        max_requests: requests that the server holds at the same time, including those that wait.
+        concurrent_files: uploaded files in memory at the same time.
+        concurrent_pixels: pixels of all pictures in memory at the same time; the server's memory
+            grows with this number.
+        upload_timeout_s: time for a whole upload.
     """
 
-    file_bytes: int = LARGEST_FILE_MB * MIB
-    pixels: int = 25_000_000
-    queue: int = 64
-    files_at_once: int = 16
-    pixels_at_once: int = 75_000_000
-    upload_s: float = 60.0
+    max_file_bytes: int = MAX_FILE_MB * MIB
+    max_pixels: int = 25_000_000
+    max_requests: int = 64
+    concurrent_files: int = 16
+    concurrent_pixels: int = 75_000_000
+    upload_timeout_s: float = 60.0
 
 
-class Queue:
-    """Places for requests; who finds none is told to come again."""
+class RequestSlots:
+    """Counts the requests that the server holds and refuses one too many."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.taken = most, 0
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Holds a place; 503 with `Retry-After` where there is none."""
-        if self.taken >= self.most:
+    async def hold(self) -> AsyncIterator[None]:
+        """Holds a slot during a request.
+
+        Raises:
+            HTTPException: 503 with `Retry-After` if no slot is free.
+        """
+        if self.used >= self.limit:
             raise HTTPException(
                 503,
-                f"{self.taken} requests are waiting already; try again in a moment.",
+                f"{self.used} requests are waiting already; try again in a moment.",
                 {"Retry-After": "1"},
             )
-        self.taken += 1
+        self.used += 1
         try:
             yield
         finally:
-            self.taken -= 1
+            self.used -= 1
 
 
-class Room:
-    """So many pixels at a time, first come first served; the rest waits."""
+class PixelBudget:
+    """Limits the pixels that are in memory; further pictures wait, first come first served."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.used = most, 0
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
         self._turn = asyncio.Lock()
         self._freed = asyncio.Condition()
 
     @asynccontextmanager
     async def hold(self, pixels: int) -> AsyncIterator[None]:
-        """Waits until there is room for so many pixels and holds it."""
-        pixels = min(pixels, self.most)
+        """Waits until so many pixels are free and holds them."""
+        pixels = min(pixels, self.limit)
         async with self._turn, self._freed:
-            await self._freed.wait_for(lambda: self.used + pixels <= self.most)
+            await self._freed.wait_for(lambda: self.used + pixels <= self.limit)
             self.used += pixels
         try:
             yield
@@ -85,93 +90,81 @@ class Room:
                 self._freed.notify_all()
 
 
-class BoundedBody:
-    """Middleware: a body that grows too large is refused while it comes in; nothing keeps it.
+class MaxBodyMiddleware:
+    """Middleware that refuses a body while it arrives, as soon as it exceeds the limit.
 
-    What is not far too large is read to its end, so that its sender can hear the refusal.
+    A body that is only a few times too large is read to its end, so that the client can read the
+    refusal.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most = app, most
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app, self.max_bytes = app, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Counts what is received."""
+        """Counts the received bytes of a request.
+
+        Raises:
+            HTTPException: 413 if the body exceeds the limit.
+        """
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        received = 0
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        is_far_too_large = announced.isdigit() and int(announced) > HEARD_OUT * self.most
+        n_received = 0
+        drain_limit = DRAIN_FACTOR * self.max_bytes
+        content_length = dict(scope["headers"]).get(b"content-length", b"0")
+        is_far_too_large = content_length.isdigit() and int(content_length) > drain_limit
 
-        async def count() -> Message:
-            nonlocal received
+        async def receive_counted() -> Message:
+            nonlocal n_received
             while not is_far_too_large:
                 message = await receive()
-                received += len(message.get("body", b""))
-                if received <= self.most:
+                n_received += len(message.get("body", b""))
+                if n_received <= self.max_bytes:
                     return message
-                if received > HEARD_OUT * self.most or not message.get("more_body"):
+                if n_received > drain_limit or not message.get("more_body"):
                     break
             raise HTTPException(
                 413,
-                f"The request is too large; at most {self.most / MIB:.0f} MB are taken.",
+                f"The request is too large; the limit is {self.max_bytes / MIB:.0f} MB.",
                 {"Connection": "close"},
             )
 
-        await self.app(scope, count, send)
-
-
-class Token:
-    """Middleware: only who sends the token is answered, but for questions after its health."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self.app, self.expected = app, f"Bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Compares in constant time."""
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not secrets.compare_digest(given, self.expected):
-                headers = [(b"www-authenticate", b"Bearer"), (b"content-type", b"application/json")]
-                await send({"type": "http.response.start", "status": 401, "headers": headers})
-                body = b'{"detail":"This server asks for a token: Authorization: Bearer TOKEN."}'
-                await send({"type": "http.response.body", "body": body})
-                return
-        await self.app(scope, receive, send)
+        await self.app(scope, receive_counted, send)
 
 
 @asynccontextmanager
-async def uploaded(request: Request, limits: Limits) -> AsyncIterator[UploadFile]:
-    """The file of a multipart form, its field `file`; a large one lies on the disk.
+async def uploaded_file(request: Request, limits: RequestLimits) -> AsyncIterator[UploadFile]:
+    """Receives a multipart form and yields the file in its field `file`.
+
+    A large file is stored on disk during the request.
 
     Raises:
-        HTTPException: 400 for no such form or field, 408 for an upload that takes too long, 413
-            for one too large, 415 for a body of another type.
+        HTTPException: 400 if the form or its field is missing, 408 if the upload takes too long,
+            413 if the file is too large, 415 if the body has another type.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
         raise HTTPException(
             415,
-            f"The body must be multipart/form-data with the picture in its field `file`, not "
-            f"{kind[:60] or 'of no type'}; `curl -F file=@cat.png` sends it so.",
+            "The body must be multipart/form-data with the picture in its field `file`, not "
+            f"{media_type[:60] or 'of no type'}; for example, use `curl -F file=@cat.png`.",
         )
     try:
-        async with asyncio.timeout(limits.upload_s):
-            form = await request.form(max_files=1, max_fields=8, max_part_size=FORM_BYTES)
+        async with asyncio.timeout(limits.upload_timeout_s):
+            form = await request.form(max_files=1, max_fields=8, max_part_size=MAX_FORM_BYTES)
     except TimeoutError as error:
         raise HTTPException(
-            408, f"The upload took longer than {limits.upload_s:.0f} seconds."
+            408, f"The upload took longer than {limits.upload_timeout_s:.0f} seconds."
         ) from error
     except ClientDisconnect as error:
-        raise HTTPException(400, "The upload was cut off.") from error
+        raise HTTPException(400, "The client disconnected during the upload.") from error
     try:
-        sent = form.get("file")
-        if not isinstance(sent, UploadFile):
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
             raise HTTPException(400, "The form has no file in its field `file`.")
-        if (sent.size or 0) > limits.file_bytes:
-            raise HTTPException(
-                413, f"The file is too large; at most {limits.file_bytes / MIB:.0f} MB are taken."
-            )
-        yield sent
+        if (file.size or 0) > limits.max_file_bytes:
+            max_mb = limits.max_file_bytes / MIB
+            raise HTTPException(413, f"The file is too large; the limit is {max_mb:.0f} MB.")
+        yield file
     finally:
         await form.close()

@@ -1,4 +1,7 @@
-"""Is a picture line art or not, and line art out of what is not. Torch-free."""
+"""Detects line art, and extracts line art from other pictures. Loads no torch.
+
+Line art is dark ink on light paper: "paper" are the pixels of the background, "ink" the lines.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,59 +11,66 @@ from scipy.ndimage import gaussian_filter
 from engine.images import color
 from engine.serve.compositing import Picture
 
-GLANCE = 160  # pixels: the longer side at which a picture is looked at
-PAPER_SHARE, INK_SHARE = 0.45, 0.6  # of all pixels; of those that are not paper
-PAPER_LIGHTNESS, INK_LIGHTNESS, INK_CHROMA = 88.0, 60.0, 14.0
+DETECTION_PX = 160
+MIN_PAPER_SHARE = 0.45
+MIN_INK_SHARE = 0.6
+MIN_PAPER_LIGHTNESS, MAX_INK_LIGHTNESS, MAX_INK_CHROMA = 73.0, 60.0, 14.0
+PAPER_LIGHTNESS_RANGE = 8.0
 
-EXTRACTED = 1024  # pixels: the longer side of extracted line art, at most
-# Difference of Gaussians with a soft threshold (Winnemoeller et al. 2012, "XDoG", with no share of
-# the tone itself: dark areas stay paper, as in line art).
-WIDER, THRESHOLD, STEEPNESS = 1.6, 0.012, 60.0
-LINE_PX = 0.55  # the narrower Gaussian's sigma, in pixels of the model
+MAX_EXTRACTED_PX = 1024
+# Difference of Gaussians with a soft threshold (Winnemoeller et al. 2012, "XDoG", without the share
+# of the tone itself: dark areas become paper, as in line art).
+SIGMA_RATIO, DOG_THRESHOLD, DOG_STEEPNESS = 1.6, 0.012, 60.0
+MIN_SIGMA_PX = 0.55
 
 
 def is_line_art(picture: Picture) -> bool:
-    """Whether a picture is drawn in dark lines on light paper, without colours."""
+    """Returns whether a picture consists of dark lines on light paper, without colours."""
     image = Image.fromarray(picture)
-    image.thumbnail((GLANCE, GLANCE), Image.Resampling.BOX)
+    image.thumbnail((DETECTION_PX, DETECTION_PX), Image.Resampling.BOX)
     small = np.asarray(image, dtype=np.float64).transpose(2, 0, 1)[None] / 255
-    lightness, a, b = (it[0] for it in color.lab(small))
-    chroma = np.hypot(a, b)
-    # Tinted paper is paper: what counts is the difference from the commonest tone.
+    lightness, a, b = (plane[0] for plane in color.srgb_to_lab(small))
+    is_grey = np.hypot(a, b) < MAX_INK_CHROMA
+
+    # Paper may be tinted: a pixel is paper if it is about as light as the lightest tenth.
     paper_lightness = np.percentile(lightness, 90)
-    paper = (lightness > paper_lightness - 8) & (chroma < INK_CHROMA)
-    rest = ~paper
-    if paper_lightness < PAPER_LIGHTNESS - 15 or paper.mean() < PAPER_SHARE:
+    is_paper = is_grey & (lightness > paper_lightness - PAPER_LIGHTNESS_RANGE)
+    if paper_lightness < MIN_PAPER_LIGHTNESS or is_paper.mean() < MIN_PAPER_SHARE:
         return False
-    if not rest.any():
+    non_paper = ~is_paper
+    if not non_paper.any():
         return True
-    # Where a line is thinner than a pixel of the glance it is grey: so not darkness alone counts.
-    ink = rest & (chroma < INK_CHROMA)
-    thin = _edges(lightness) > 0
-    return bool((ink & ((lightness < INK_LIGHTNESS) | thin)).sum() >= INK_SHARE * rest.sum()) and (
-        bool(rest.mean() < 1 - PAPER_SHARE)
+
+    # A line that is thinner than a pixel of the thumbnail is grey, so an edge counts as ink too.
+    is_line_pixel = (lightness < MAX_INK_LIGHTNESS) | (_darker_than_surroundings(lightness) > 0)
+    n_ink = (non_paper & is_grey & is_line_pixel).sum()
+    return bool(n_ink >= MIN_INK_SHARE * non_paper.sum()) and bool(
+        non_paper.mean() < 1 - MIN_PAPER_SHARE
     )
 
 
-def _edges(lightness: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positive where a pixel is darker than its surroundings: lines, not faces of shade."""
-    darker: NDArray[np.float64] = gaussian_filter(lightness, 3) - lightness - 2.0
-    return darker
+def _darker_than_surroundings(lightness: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns positive values at lines, which are darker than the pixels around them.
+
+    Inside a large dark area the values are not positive.
+    """
+    difference: NDArray[np.float64] = gaussian_filter(lightness, 3) - lightness - 2.0
+    return difference
 
 
 def extract_lines(picture: Picture, px: int) -> Picture:
-    """Line art of a picture, dark on white, [h, w, 3], at most 1,024 pixels wide and high.
+    """Extracts line art, dark on white, [h, w, 3]; no side is longer than `MAX_EXTRACTED_PX`.
 
     Args:
-        picture: in colours or grey.
-        px: side of the model's pictures: lines become about as wide as a model of that size draws.
+        picture: a picture in colours or grey.
+        px: side of the model's square. The lines become about as wide as in line art of this size.
     """
     image = Image.fromarray(picture)
-    image.thumbnail((EXTRACTED, EXTRACTED), Image.Resampling.LANCZOS)
+    image.thumbnail((MAX_EXTRACTED_PX, MAX_EXTRACTED_PX), Image.Resampling.LANCZOS)
     small = np.asarray(image)
     grey = color.grey_of_equal_lightness(*(small[..., channel] for channel in range(3))) / 255.0
-    sigma = max(LINE_PX * max(small.shape[:2]) / px, LINE_PX)
-    darker = gaussian_filter(grey, WIDER * sigma) - gaussian_filter(grey, sigma)
-    lines = 1 - np.tanh(STEEPNESS * (darker - THRESHOLD).clip(0))
-    made: Picture = np.repeat((255 * lines).round().astype(np.uint8)[..., None], 3, axis=-1)
-    return made
+    sigma = max(MIN_SIGMA_PX * max(small.shape[:2]) / px, MIN_SIGMA_PX)
+    difference = gaussian_filter(grey, SIGMA_RATIO * sigma) - gaussian_filter(grey, sigma)
+    lines = 1 - np.tanh(DOG_STEEPNESS * (difference - DOG_THRESHOLD).clip(0))
+    extracted: Picture = np.repeat((255 * lines).round().astype(np.uint8)[..., None], 3, axis=-1)
+    return extracted

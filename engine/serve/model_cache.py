@@ -1,4 +1,4 @@
-"""Trained generators in memory, ready to colour squares of pixels."""
+"""Loads trained generators and keeps the most recently used ones in memory."""
 
 import threading
 from collections import OrderedDict
@@ -11,135 +11,148 @@ from engine.config import RunConfig, change, source_label
 from engine.errors import BadInputError, EngineError
 from engine.evaluation.evaluate import as_arrays, to_bytes
 from engine.metrics import features
-from engine.networks import backbones
 from engine.networks.architectures import build_generator
 from engine.records.runs import Checkpoint, Run
 from engine.serve.compositing import Picture
-from engine.serve.ranking import chosen_checkpoint
+from engine.serve.ranking import served_checkpoint
 from engine.settings import Settings
 from engine.store import Store
 from engine.training import checkpoint, execution
 from engine.training.step import autocast
 
-KEPT = 4  # models in memory at a time
+MODEL_CACHE_SIZE = 4
 
 
 @dataclass(frozen=True)
 class Model:
-    """A generator as it was evaluated.
+    """A generator that computes as it did when it was evaluated.
 
     Attributes:
-        config: as the run was trained; its precision is what this machine computes in.
+        run: the run that trained the generator.
+        checkpoint: the checkpoint that the weights were loaded from.
+        config: the run's configuration, with the device and precision of this machine.
+        generator: the network in evaluation mode.
+        device: where the network computes.
     """
 
     run: Run
-    saved: Checkpoint
+    checkpoint: Checkpoint
     config: RunConfig
     generator: nn.Module
     device: torch.device
 
     @property
     def px(self) -> int:
-        """Side of its pictures."""
+        """Side of the model's squares."""
         return self.config.budget.px
 
     @property
     def expects(self) -> str:
-        """What it is given: `sketch` or `grey`."""
+        """Kind of source that the model was trained on, `sketch` or `grey`."""
         return source_label(self.config.data)
 
     @torch.no_grad()
-    def colour(self, squares: Picture) -> Picture:
-        """[N, px, px, 3] bytes -> likewise, in the order they came.
+    def colorize(self, squares: Picture) -> Picture:
+        """Generates colour pictures from sources.
+
+        Args:
+            squares: sources, [N, px, px, 3] bytes.
+
+        Returns:
+            The generated pictures in the same order, [N, px, px, 3] bytes.
 
         Raises:
-            EngineError: the generator gives values that no picture has.
+            EngineError: the device is out of memory, or the generator's output is not finite.
         """
         try:
             source = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
             source = source.float().div(127.5).sub(1)
             with features.exact_float32(), autocast(self.config, self.device.type):
-                made = self.generator(source).float()
-        except RuntimeError as error:  # out of memory, mostly
-            raise EngineError(f"Run {self.run.id} cannot answer for now: {error}") from error
-        if not bool(made.isfinite().all()):
-            raise EngineError(f"Run {self.run.id} gave values that are no colours.")
-        return as_arrays(to_bytes(made))
+                fake = self.generator(source).float()
+        except RuntimeError as error:  # usually out of memory
+            raise EngineError(f"The model of run {self.run.id} failed: {error}") from error
+        if not bool(fake.isfinite().all()):
+            raise EngineError(
+                f"The model of run {self.run.id} generated values that are not finite."
+            )
+        return as_arrays(to_bytes(fake))
 
 
-def load(store: Store, settings: Settings, run_id: int, device: str = "auto") -> Model:
-    """Loads the chosen checkpoint of a run.
+def load_model(store: Store, settings: Settings, run_id: int, device: str = "auto") -> Model:
+    """Loads the generator of a run's served checkpoint.
 
     Args:
-        store: where the run is.
-        settings: where its files are.
-        run_id: which.
-        device: where it computes; `auto`: a GPU where there is one.
+        store: the store with the run.
+        settings: has the folder of the checkpoints.
+        run_id: the run to load.
+        device: where the generator computes; `auto` uses a GPU if there is one.
 
     Raises:
-        BadInputError: there is no such run, or it has no checkpoint.
-        EngineError: the checkpoint is missing, damaged or of other networks.
+        BadInputError: the run does not exist or has no checkpoint.
+        EngineError: the checkpoint is missing or damaged, does not fit the run's networks, or
+            does not fit into memory.
     """
-    run = store.read_run(run_id)
-    kept = chosen_checkpoint(store, run_id)
-    if kept is None or run.resolved is None:
+    run = store.runs.read(run_id)
+    saved = served_checkpoint(store, run_id)
+    if saved is None or run.resolved is None:
         raise BadInputError(f"Run {run_id} is {run.state} and has no checkpoint yet.")
-    place = execution.choose_device(device)
-    config = _as_here(run.resolved, place)
-    generator = build_generator(
-        config.budget,
-        backbones.load_resnet18(None) if config.budget.generator == "resnet18_unet" else None,
-    )
+    torch_device = execution.choose_device(device)
+    config = _config_on_device(run.resolved, torch_device)
+    generator = build_generator(config.budget)
     try:
-        state = checkpoint.load_saved(settings.artifacts, kept)
+        state = checkpoint.load_from_record(settings.artifacts, saved)
     except OSError as error:
         raise EngineError(f"The checkpoint of run {run_id} cannot be read ({error}).") from error
     try:
         generator.load_state_dict(state.get("averaged") or state["generator"])
     except (RuntimeError, LookupError, TypeError) as error:
         raise EngineError(
-            f"The checkpoint of run {run_id} is none of its networks ({type(error).__name__})."
+            f"The checkpoint of run {run_id} does not fit its networks ({type(error).__name__})."
         ) from error
     try:
-        return Model(run, kept, config, generator.eval().to(place), place)
+        return Model(run, saved, config, generator.eval().to(torch_device), torch_device)
     except RuntimeError as error:
-        raise EngineError(f"There is no room for the model of run {run_id}: {error}") from error
+        raise EngineError(f"The model of run {run_id} does not fit into memory: {error}") from error
 
 
-def _as_here(config: RunConfig, device: torch.device) -> RunConfig:
-    """The run as this machine computes it: in float32 unless it is the kind it was trained on."""
+def _config_on_device(config: RunConfig, device: torch.device) -> RunConfig:
+    """Returns the configuration for a device.
+
+    On another type of device than the training's, the model computes in float32.
+    """
     if config.execution.device == device.type:
         return config
     on_device = change(config.execution, {"device": device.type, "precision": "fp32"})
     return config.model_copy(update={"execution": on_device})
 
 
-class Shelf:
-    """The models in memory, the least used one making room for a new one; for many threads."""
+class ModelCache:
+    """Thread-safe cache of models; a full cache drops the least recently used model."""
 
     def __init__(self, store: Store, settings: Settings, device: str = "auto") -> None:
         self.store, self.settings, self.device = store, settings, device
         self._models: OrderedDict[tuple[int, str], Model] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, run_id: int) -> Model:
-        """The model of a run as its checkpoint is now, loaded if it is not here.
+    def get(self, run_id: int) -> Model:
+        """Returns the model of a run's current checkpoint; loads it if it is not in the cache.
 
         Raises:
-            BadInputError, EngineError: as `load`.
+            BadInputError: the run does not exist or has no checkpoint.
+            EngineError: the checkpoint cannot be loaded; see `load_model`.
         """
-        saved = chosen_checkpoint(self.store, run_id)
+        saved = served_checkpoint(self.store, run_id)
         key = (run_id, "" if saved is None else saved.sha256)
         with self._lock:
             if key in self._models:
                 self._models.move_to_end(key)
                 return self._models[key]
-            model = load(self.store, self.settings, run_id, self.device)
+            model = load_model(self.store, self.settings, run_id, self.device)
             self._models[key] = model
-            while len(self._models) > KEPT:
+            while len(self._models) > MODEL_CACHE_SIZE:
                 self._models.popitem(last=False)
             return model
 
     def __len__(self) -> int:
-        """How many models are in memory."""
+        """Returns the number of models in memory."""
         return len(self._models)

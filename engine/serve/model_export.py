@@ -1,4 +1,4 @@
-"""A trained generator as one file for elsewhere, proved on real pictures before it is kept."""
+"""Exports a generator as safetensors, TorchScript or ONNX, and verifies the outputs of the file."""
 
 import json
 import shutil
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.data import batches, packing
-from engine.data.sources.registry import read_source
+from engine.data.sources.registry import parse_source
 from engine.errors import BadInputError, EngineError
 from engine.metrics import features
-from engine.networks import backbones
 from engine.networks.architectures import build_generator
-from engine.networks.layers import Doubling, Halving
+from engine.networks.layers import DownConv, UpConv
 from engine.serve import model_cache
 from engine.serve.model_cache import Model
 from engine.settings import Settings
@@ -30,67 +29,81 @@ from engine.store import Store
 from engine.system.files import replacing
 
 SUFFIXES = {"safetensors": ".safetensors", "torchscript": ".pt", "onnx": ".onnx"}
-N_PICTURES = 20
-MOST_APART = 1e-4  # of values in [-1, 1]
-MOST_AT_ONCE = 1024  # pictures that a file's first dimension allows
-BOUNDARY = "source [N, 3, px, px] float32 in [-1, 1] RGB -> picture, likewise; padded to a square"
+N_COMPARED = 20
+# Largest allowed difference between the outputs of the file and of the checkpoint, both in [-1, 1].
+MAX_DIFFERENCE = 1e-4
+MAX_ONNX_BATCH = 1024
+INTERFACE = (
+    "source [N, 3, px, px] float32 in [-1, 1] RGB -> picture of the same shape and range; pictures "
+    "of other shapes are padded to a square"
+)
 
-Run = Callable[[Tensor], NDArray[np.float32]]
+# Runs an exported model: source -> fake, both [N, 3, px, px] in [-1, 1].
+ForwardFn = Callable[[Tensor], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A model file, and how far its pictures are from the checkpoint's.
+class ExportedModel:
+    """An exported model file.
 
     Attributes:
-        apart: the largest difference of any value, of values in [-1, 1].
-        n_pictures: how many pictures of the test split were compared.
+        path: the file.
+        n_bytes: size of the file.
+        max_difference: largest difference between a value of the file's outputs and the
+            checkpoint's, both in [-1, 1].
+        n_compared: number of pictures of the test split that were compared.
     """
 
     path: Path
     n_bytes: int
-    apart: float
-    n_pictures: int
+    max_difference: float
+    n_compared: int
 
 
 @torch.no_grad()
-def export(store: Store, settings: Settings, run_id: int, kind: str, path: Path) -> Exported:
-    """Writes a run's generator to a file that gives the same pictures.
+def export_model(
+    store: Store, settings: Settings, run_id: int, file_format: str, path: Path
+) -> ExportedModel:
+    """Writes a run's generator to a file and verifies that the file gives the same pictures.
 
     Args:
-        store: where the run is.
-        settings: where its checkpoint and pictures are.
-        run_id: which.
-        kind: `safetensors`, `torchscript` or `onnx`.
-        path: the file, replaced if it is there.
+        store: the store with the run.
+        settings: has the folder of checkpoints and packed pairs.
+        run_id: the run to export.
+        file_format: `safetensors`, `torchscript` or `onnx`.
+        path: the file to write; an existing file is replaced.
 
     Raises:
-        BadInputError: the run has no checkpoint, or there are no packages for this kind.
-        EngineError: the file's pictures are not the checkpoint's; nothing was written.
+        BadInputError: the run has no checkpoint, or the packages for this format are missing.
+        EngineError: the file's outputs differ from the checkpoint's; nothing was written.
     """
-    if kind == "onnx":
+    if file_format == "onnx":
         require_onnx()
-    model = model_cache.load(store, settings, run_id, "cpu")
-    pictures = _test_pictures(model, settings)
-    write = {"safetensors": _safetensors, "torchscript": _torchscript, "onnx": _onnx}[kind]
-    wanted = _eager(model.generator)(pictures)
+    model = model_cache.load_model(store, settings, run_id, "cpu")
+    sources = _test_sources(model, settings)
+    expected = _run_generator(model.generator)(sources)
+    writers = {
+        "safetensors": _write_safetensors,
+        "torchscript": _write_torchscript,
+        "onnx": _write_onnx,
+    }
     with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / f"model{SUFFIXES[kind]}"
-        made = write(model, written, _about(model))
-        apart = float(np.abs(made(pictures) - wanted).max())
-        if not apart <= MOST_APART:
+        temporary = Path(folder) / f"model{SUFFIXES[file_format]}"
+        run_file = writers[file_format](model, temporary, _metadata(model))
+        difference = float(np.abs(run_file(sources) - expected).max())
+        if not difference <= MAX_DIFFERENCE:
             raise EngineError(
-                f"The {kind} file's pictures differ from the checkpoint's by up to {apart:.2g} "
-                f"(at most {MOST_APART:g} is allowed); it was not kept."
+                f"The {file_format} file's pictures differ from the checkpoint's by up to "
+                f"{difference:.2g}; the limit is {MAX_DIFFERENCE:g}. The file was not kept."
             )
-        with replacing(path) as file, written.open("rb") as content:
+        with replacing(path) as file, temporary.open("rb") as content:
             shutil.copyfileobj(content, file)
             n_bytes = file.tell()
-    return Exported(path, n_bytes, apart, len(pictures))
+    return ExportedModel(path, n_bytes, difference, len(sources))
 
 
 def require_onnx() -> None:
-    """Raises `BadInputError` unless the packages of the extra `onnx` are here."""
+    """Raises `BadInputError` unless the packages of the extra `onnx` are installed."""
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
         raise BadInputError(
@@ -98,98 +111,100 @@ def require_onnx() -> None:
         )
 
 
-def _test_pictures(model: Model, settings: Settings) -> Tensor:
-    """Sources of the test split, [N, 3, px, px] in [-1, 1]."""
-    source = read_source(model.config.data, settings)
+def _test_sources(model: Model, settings: Settings) -> Tensor:
+    """Loads the first sources of the test split, [N, 3, px, px] in [-1, 1]."""
+    source = parse_source(model.config.data, settings)
     packed = packing.prepare(source, model.px, settings)
-    pairs = batches.load_pairs(packed, "test", N_PICTURES, torch.device("cpu"))
-    return torch.cat([sources for sources, _ in batches.evaluation_batches(pairs, N_PICTURES)])
+    pairs = batches.load_pair_set(packed, "test", N_COMPARED, torch.device("cpu"))
+    return torch.cat([sources for sources, _ in batches.evaluation_batches(pairs, N_COMPARED)])
 
 
-def _about(model: Model) -> dict[str, str]:
-    """What a file says of itself."""
+def _metadata(model: Model) -> dict[str, str]:
+    """Returns the metadata that every exported file contains."""
     run, config = model.run, model.config
     return {
         "made_by": f"chromabench {version('chromabench')}",
-        "boundary": BOUNDARY,
+        "boundary": INTERFACE,
         "expects": model.expects,
         "px": str(model.px),
         "study": str(run.study_id),
         "run": str(run.id),
         "configuration": run.configuration,
         "seed": str(run.seed),
-        "epoch": str(model.saved.epoch),
-        "checkpoint_sha256": model.saved.sha256,
+        "epoch": str(model.checkpoint.epoch),
+        "checkpoint_sha256": model.checkpoint.sha256,
         "config": config.model_dump_json(),
     }
 
 
-def _eager(generator: nn.Module) -> Run:
+def _run_generator(generator: nn.Module) -> ForwardFn:
     def run(source: Tensor) -> NDArray[np.float32]:
         with features.exact_float32():
-            made: NDArray[np.float32] = generator(source).numpy()
-        return made
+            fake: NDArray[np.float32] = generator(source).numpy()
+        return fake
 
     return run
 
 
-def _safetensors(model: Model, path: Path, about: dict[str, str]) -> Run:
-    """The weights alone; `networks.build_generator` of the file's `config` takes them."""
-    weights = {name: it.contiguous() for name, it in model.generator.state_dict().items()}
-    safetensors.torch.save_file(weights, path, about)
+def _write_safetensors(model: Model, path: Path, metadata: dict[str, str]) -> ForwardFn:
+    """Writes the weights alone; they fit `build_generator` for the file's `config`."""
+    weights = {name: tensor.contiguous() for name, tensor in model.generator.state_dict().items()}
+    safetensors.torch.save_file(weights, path, metadata)
     budget = model.config.budget
-    encoder = backbones.load_resnet18(None) if budget.generator == "resnet18_unet" else None
-    again = build_generator(budget, encoder)
-    again.load_state_dict(safetensors.torch.load_file(path))
-    return _eager(again.eval())
+    loaded = build_generator(budget)
+    loaded.load_state_dict(safetensors.torch.load_file(path))
+    return _run_generator(loaded.eval())
 
 
-def _torchscript(model: Model, path: Path, about: dict[str, str]) -> Run:
-    """The whole network, for programs that load torch without our code."""
-    generator = _plain(model)
+def _write_torchscript(model: Model, path: Path, metadata: dict[str, str]) -> ForwardFn:
+    """Writes the whole network, for programs that load torch without this project's code."""
+    generator = _with_library_convolutions(model)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather export its own way; others still read
-        traced = torch.jit.trace(generator, _example(model), check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, path, _extra_files={"about.json": json.dumps(about)})
-        again = torch.jit.load(path)  # type: ignore[no-untyped-call]
-    return _eager(again)
+        warnings.simplefilter("ignore")  # torch deprecates TorchScript, which others still read
+        traced = torch.jit.trace(generator, _example_source(model), check_trace=False)  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, path, _extra_files={"about.json": json.dumps(metadata)})
+        loaded = torch.jit.load(path)  # type: ignore[no-untyped-call]
+    return _run_generator(loaded)
 
 
-def _onnx(model: Model, path: Path, about: dict[str, str]) -> Run:
-    """The whole network, for ONNX Runtime and its like."""
+def _write_onnx(model: Model, path: Path, metadata: dict[str, str]) -> ForwardFn:
+    """Writes the whole network, for ONNX Runtime and similar programs."""
     import onnx
     import onnxruntime
 
-    count = torch.export.Dim("pictures", min=1, max=MOST_AT_ONCE)
+    batch = torch.export.Dim("pictures", min=1, max=MAX_ONNX_BATCH)
     torch.onnx.export(
-        _plain(model),
-        (_example(model),),
+        _with_library_convolutions(model),
+        (_example_source(model),),
         path,
         input_names=["source"],
         output_names=["picture"],
-        dynamic_shapes=({0: count},),
+        dynamic_shapes=({0: batch},),
         external_data=False,
         verbose=False,
     )
     written = onnx.load(path)
-    onnx.helper.set_model_props(written, about)
+    onnx.helper.set_model_props(written, metadata)
     onnx.save(written, path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def run(source: Tensor) -> NDArray[np.float32]:
-        made: NDArray[np.float32] = session.run(None, {"source": source.numpy()})[0]
-        return made
+        fake: NDArray[np.float32] = session.run(None, {"source": source.numpy()})[0]
+        return fake
 
     return run
 
 
-def _plain(model: Model) -> nn.Module:
-    """The generator with every convolution as the library has it, whatever the number of maps."""
+def _with_library_convolutions(model: Model) -> nn.Module:
+    """Makes every layer use torch's convolution, and none a matrix product; returns the generator.
+
+    A traced network would otherwise keep the choice that was made for the example's batch size.
+    """
     for layer in model.generator.modules():
-        if isinstance(layer, Halving | Doubling):
-            layer.most_rows = 0
+        if isinstance(layer, DownConv | UpConv):
+            layer.max_gemm_rows = 0
     return model.generator
 
 
-def _example(model: Model) -> Tensor:
+def _example_source(model: Model) -> Tensor:
     return torch.zeros(2, 3, model.px, model.px)

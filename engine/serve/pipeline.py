@@ -1,6 +1,7 @@
-"""One picture from its file's bytes to the coloured file's, the model's call left out. Torch-free.
+"""Everything that happens to one picture before and after the model's call. Loads no torch.
 
-`read` makes what the model is given, `finish` makes the answer of it.
+`prepare` makes the model's input from the uploaded file; `compose` and `encode` make the file that
+is sent back from the model's answer.
 """
 
 import io
@@ -12,109 +13,126 @@ from PIL import Image
 
 from engine.images import decoding
 from engine.images.faults import PictureFaultError
-from engine.images.pillow import lenient_pillow
 from engine.serve import compositing, line_art
-from engine.serve.compositing import Framed, Picture
+from engine.serve.compositing import LetterboxedImage, Picture
 
-Format = Literal["png", "jpeg", "webp"]
-Given = Literal["auto", "as_is"]
+OutputFormat = Literal["png", "jpeg", "webp"]
+InputMode = Literal["auto", "as_is"]
 
-FORMATS: tuple[Format, ...] = ("png", "jpeg", "webp")
-QUALITY = 92  # of JPEG and WebP
-PNG_LEVEL = 3  # half the time of the usual 6, a few per cent larger
-LONGEST = 16_000  # pixels a side: what WebP can hold, and scaling takes memory for
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = ("png", "jpeg", "webp")
+JPEG_AND_WEBP_QUALITY = 92
+# Level 3 takes half the time of the default level 6 and makes files a few per cent larger.
+PNG_COMPRESSION_LEVEL = 3
+# WebP holds no longer side, and resizing needs memory in proportion to the side.
+MAX_SIDE_PX = 16_000
+MIN_MEAN_SATURATION = 4
 
 
 @dataclass(frozen=True)
-class Question:
-    """A picture as a model is asked about it.
+class PreparedImage:
+    """A decoded picture and the model's input that was made from it.
 
     Attributes:
-        whole: [H, W, 3], what the answer is drawn over: the photograph's grey, or the line art.
-        framed: the same in the model's square.
-        notes: sentences on what was done to the picture on the way.
-        is_extracted: whether its lines were extracted first.
+        expects: the kind of source that the model was trained on, `sketch` or `grey`.
+        whole: the picture at full size, [H, W, 3]: the photograph, or the line art.
+        letterboxed: the model's input.
+        notes: sentences that say what was changed in the picture.
+        is_extracted: whether the line art was extracted from the picture.
     """
 
     expects: str
     whole: Picture
-    framed: Framed
+    letterboxed: LetterboxedImage
     notes: tuple[str, ...]
     is_extracted: bool = False
 
 
-def measure(content: bytes, most_pixels: int) -> tuple[int, int]:
-    """Width and height by the header alone.
+def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
+    """Reads width and height from the header of an image file.
 
     Raises:
-        PictureFaultError: the content begins no picture that is read, or a too large one.
+        PictureFaultError: the content is not a supported image file, or the image is too large.
     """
-    with lenient_pillow():
-        size = decoding.measure(content, most_pixels)
-    if max(size) > LONGEST:
-        detail = f"{max(size):,} pixels a side; at most {LONGEST:,} are taken"
+    size = decoding.image_size(content, max_pixels)
+    if max(size) > MAX_SIDE_PX:
+        detail = f"{max(size):,} pixels a side; the limit is {MAX_SIDE_PX:,}"
         raise PictureFaultError("too_large", detail)
     return size
 
 
-def read(content: bytes, expects: str, px: int, given: Given, most_pixels: int) -> Question:
-    """Decodes a picture and brings it to what a model expects.
+def prepare(
+    content: bytes, expects: str, px: int, given: InputMode, max_pixels: int
+) -> PreparedImage:
+    """Decodes a picture and converts it to the model's input.
 
     Args:
-        content: the file's bytes.
-        expects: `sketch` or `grey`.
-        px: side of the model's pictures.
-        given: `auto`: line art is extracted for a model of sketches where the picture is none;
-            `as_is`: it is taken for line art whatever it looks like.
-        most_pixels: what has more is refused by its header.
+        content: bytes of the image file.
+        expects: the kind of source that the model was trained on, `sketch` or `grey`.
+        px: side of the model's square.
+        given: whether lines are extracted for a model of sketches. `auto`: if the picture is not
+            line art; `as_is`: never.
+        max_pixels: a picture with more pixels is refused before it is decoded.
 
     Raises:
-        PictureFaultError: there is no picture in it, or a too large one.
+        PictureFaultError: the content is not a picture that can be decoded, or it is too large.
     """
-    with lenient_pillow():
-        picture = decoding.decode(content, most_pixels=most_pixels)
-    notes = [f"The picture was changed on the way in: {detail}." for _, detail in picture.notes]
-    whole = np.asarray(picture.image)
+    decoded = decoding.decode(content, max_pixels=max_pixels)
+    notes = [f"The picture was changed while it was read: {detail}." for _, detail in decoded.notes]
+    whole = np.asarray(decoded.image)
+
     if expects == "grey":
         if line_art.is_line_art(whole):
             notes.append(
                 "This model was trained on grey photographs; the picture looks like line art."
             )
         elif _is_coloured(whole):
-            notes.append("This model takes grey photographs: the picture's own colours were left.")
-        framed = compositing.frame(compositing.grey_of(whole), px, paper=False)
-        return Question(expects, whole, framed, tuple(notes))
+            notes.append(
+                "This model takes grey photographs: the picture's own colours were ignored."
+            )
+        grey = compositing.to_grey(whole)
+        letterboxed = compositing.letterbox(grey, px, pad_with_border_colour=False)
+        return PreparedImage(expects, whole, letterboxed, tuple(notes))
+
     is_extracted = given == "auto" and not line_art.is_line_art(whole)
     if is_extracted:
         notes.append(
-            "This model takes line art and the picture is none: its lines were extracted first."
+            "This model takes line art and the picture is not line art: its lines were extracted "
+            "first."
         )
         size = (whole.shape[1], whole.shape[0])
         lines = line_art.extract_lines(whole, px)
         whole = np.asarray(Image.fromarray(lines).resize(size, Image.Resampling.BICUBIC))
-    framed = compositing.frame(whole, px, paper=True)
-    return Question(expects, whole, framed, tuple(notes), is_extracted)
+    letterboxed = compositing.letterbox(whole, px, pad_with_border_colour=True)
+    return PreparedImage(expects, whole, letterboxed, tuple(notes), is_extracted)
 
 
 def _is_coloured(picture: Picture) -> bool:
     small = Image.fromarray(picture)
     small.thumbnail((64, 64))
     channels = np.asarray(small).astype(np.int16)
-    return bool((channels.max(axis=-1) - channels.min(axis=-1)).mean() > 4)
+    saturation = channels.max(axis=-1) - channels.min(axis=-1)
+    return bool(saturation.mean() > MIN_MEAN_SATURATION)
 
 
-def finish(question: Question, answer: Picture) -> Picture:
-    """A model's answer, [px, px, 3], as a picture of the question's size."""
-    if question.expects == "grey":
-        return compositing.keep_lightness(question.whole, question.framed.cut(answer))
-    if max(question.whole.shape[:2]) <= answer.shape[0]:  # nothing is enlarged, nothing is lost
-        return compositing.resized(question.framed.cut(answer), question.whole)
-    return compositing.keep_lines(question.whole, answer, question.framed)
+def compose(prepared: PreparedImage, answer: Picture) -> Picture:
+    """Composes the coloured picture at full size, [H, W, 3].
+
+    Args:
+        prepared: the picture and the model's input.
+        answer: the model's answer, [px, px, 3].
+    """
+    if prepared.expects == "grey":
+        return compositing.keep_lightness(prepared.whole, prepared.letterboxed.crop(answer))
+    # The answer is not enlarged, so its own lines are as sharp as those of the picture.
+    if max(prepared.whole.shape[:2]) <= answer.shape[0]:
+        return compositing.resize_like(prepared.letterboxed.crop(answer), prepared.whole)
+    return compositing.keep_lines(prepared.whole, answer, prepared.letterboxed)
 
 
-def encode(picture: Picture, format: Format) -> bytes:  # noqa: A002, as the question names it
-    """A picture as a file's bytes."""
+def encode(picture: Picture, file_format: OutputFormat) -> bytes:
+    """Encodes a picture, [H, W, 3], as an image file."""
     out = io.BytesIO()
-    options = {"png": {"compress_level": PNG_LEVEL}}.get(format, {"quality": QUALITY})
-    Image.fromarray(picture).save(out, format, **options)
+    png_options = {"compress_level": PNG_COMPRESSION_LEVEL}
+    options = png_options if file_format == "png" else {"quality": JPEG_AND_WEBP_QUALITY}
+    Image.fromarray(picture).save(out, file_format, **options)
     return out.getvalue()

@@ -1,30 +1,31 @@
-"""Which trained models there are, and which of a study's is the best. Torch-free.
+"""Ranks the trained models of a study. Loads no torch.
 
-No single metric chooses: distances in features prefer clean and pale to colourful pictures, pixel
-errors prefer grey. A study's runs are ranked in each of several metrics, and the mean rank counts.
+No single metric decides: feature distances favour clean and pale pictures over colourful ones, and
+pixel errors favour grey. The runs of a study are ranked in each of several metrics, and the model
+with the best mean rank is the best.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.config import REPORTED_SPLIT
-from engine.metrics.catalog import CATALOG
+from engine.metrics.catalog import CATALOG, KERNEL_METRICS, RANKING_METRICS
 from engine.records.runs import Checkpoint, Evaluation, Run, RunState, Study
 from engine.report.comparison import protocol_key
 from engine.store import Store
 
-KERNELS = ("kid", "kd_lite2")  # the first that was measured speaks for the distances
-RANKED_BY = ("psnr", "ssim", "delta_e", "colorfulness_gap", "ab_divergence")
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained model.
+    """A trained model that can be served.
 
     Attributes:
-        checkpoint: the chosen one.
-        mean_rank: among the study's runs, 1 is the best; None where nothing was measured.
+        checkpoint: the checkpoint that is served.
+        mean_rank: among the runs of the study, 1 is the best; None if the run was not evaluated
+            like the others.
     """
 
     study: Study
@@ -34,87 +35,123 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """The model in a few words."""
+        """Short name of the model: its configuration, seed and run."""
         return f"{self.run.config.label}, run {self.run.id}"
 
 
-def candidates(store: Store, study_id: int | None = None) -> Iterator[list[Candidate]]:
-    """The models of one study or of each, newest study first, best model first.
+def candidates_by_study(store: Store, study_id: int | None = None) -> Iterator[list[Candidate]]:
+    """Iterates over the models of each study, newest study first, best model first.
 
-    What is archived is left out, unless its study is asked for.
+    Args:
+        store: the store to read from.
+        study_id: the only study to read, even if it is archived. None reads all studies that are
+            not archived.
+
+    Raises:
+        BadInputError: the study does not exist.
     """
-    studies = store.read_studies() if study_id is None else [store.read_study(study_id)]
-    for study in sorted(studies, key=lambda it: -it.id):
+    studies = store.studies.read_all() if study_id is None else [store.studies.read(study_id)]
+    for study in sorted(studies, key=lambda study: -study.id):
         if study.archived_at is not None and study_id is None:
             continue
-        found = _of_study(store, study)
-        if found:
-            yield found
+        candidates = _candidates_of(store, study)
+        if candidates:
+            yield candidates
 
 
-def best(store: Store, study_id: int | None = None) -> Candidate | None:
-    """The best model of a study, or of the newest study that has one; None without any."""
-    return next((found[0] for found in candidates(store, study_id)), None)
+def best_candidate(store: Store, study_id: int | None = None) -> Candidate | None:
+    """Returns the best model of a study, or of the newest study that has a model.
+
+    Raises:
+        BadInputError: the study does not exist.
+    """
+    return next((candidates[0] for candidates in candidates_by_study(store, study_id)), None)
 
 
-def chosen_checkpoint(store: Store, run_id: int) -> Checkpoint | None:
-    """The one that validation chose, else the newest; None before there is any."""
-    saved = [it for it in store.read_checkpoints(run_id) if it.is_whole]
-    return next((it for it in saved if it.is_best), saved[0] if saved else None)
+def served_checkpoint(store: Store, run_id: int) -> Checkpoint | None:
+    """Returns the checkpoint that was chosen on the validation split, else the last one."""
+    return store.checkpoints.read_best(run_id) or store.checkpoints.read_last(run_id)
 
 
-def _of_study(store: Store, study: Study) -> list[Candidate]:
-    done = [
+def _candidates_of(store: Store, study: Study) -> list[Candidate]:
+    runs = [
         run
-        for run in store.read_runs(study.id)
+        for run in store.runs.read_all(study.id)
         if run.state == RunState.DONE and run.archived_at is None
     ]
-    evaluations = store.read_evaluations([run.id for run in done], REPORTED_SPLIT)
-    chosen = {run.id: run.best_epoch for run in done}
-    ranks = mean_ranks([it for it in evaluations if it.epoch == chosen[it.run_id]])
-    found = []
-    for run in done:
-        kept = chosen_checkpoint(store, run.id)
-        if kept is not None:
-            found.append(Candidate(study, run, kept, ranks.get(run.id)))
-    return sorted(found, key=lambda it: (it.mean_rank or float("inf"), it.run.id))
+    best_epochs = {run.id: run.best_epoch for run in runs}
+    evaluations = store.evaluations.read(list(best_epochs), REPORTED_SPLIT)
+    of_best_epochs = [value for value in evaluations if value.epoch == best_epochs[value.run_id]]
+    ranks = mean_ranks(of_best_epochs)
+    candidates = [
+        Candidate(study, run, checkpoint, ranks.get(run.id))
+        for run in runs
+        if (checkpoint := served_checkpoint(store, run.id)) is not None
+    ]
+    return sorted(
+        candidates, key=lambda candidate: (candidate.mean_rank or float("inf"), candidate.run.id)
+    )
 
 
 def mean_ranks(evaluations: Sequence[Evaluation]) -> dict[int, float]:
-    """Run -> its mean rank over metrics; equals share a rank.
+    """Ranks runs in every metric and returns the mean rank of each run; 1 is the best.
 
-    Only runs that were measured alike are ranked: those that have the same metrics by the protocol
-    that most have; the largest such group. The others have no rank.
+    Equal values share the mean of their ranks. Only runs that were measured in the same way are
+    ranked; the other runs are missing in the result.
     """
-    by_metric: dict[str, dict[int, Evaluation]] = {}
-    for it in evaluations:
-        if it.value is not None:
-            by_metric.setdefault(it.name, {})[it.run_id] = it
-    kernel = next((name for name in KERNELS if name in by_metric), None)
-    alike: dict[str, dict[int, Evaluation]] = {}
-    for name in (kernel, *RANKED_BY):
-        if name in by_metric:
-            keys = Counter(protocol_key(it) for it in by_metric[name].values())
-            usual = keys.most_common(1)[0][0]
-            column = {run: it for run, it in by_metric[name].items() if protocol_key(it) == usual}
-            alike[name] = column
-    measured = {
-        run: tuple(name for name in alike if run in alike[name])
-        for run in {run for column in alike.values() for run in column}
-    }
-    if not measured:
+    columns = _comparable_values(evaluations)
+    run_ids, metrics = _largest_group(columns)
+    if not run_ids:
         return {}
-    names = max(Counter(measured.values()).items(), key=lambda it: (it[1], len(it[0])))[0]
-    group = [run for run, its in measured.items() if set(names) <= set(its)]
-    ranks = [_ranks({run: alike[name][run] for run in group}) for name in names]
-    return {run: sum(it[run] for it in ranks) / len(ranks) for run in group}
+    # [runs, metrics], lower is better
+    values = np.array([[columns[metric][run_id] for metric in metrics] for run_id in run_ids])
+    n_better = (values < values[:, None]).sum(axis=1)
+    n_equal = (values == values[:, None]).sum(axis=1)  # counts the run itself
+    ranks = n_better + (n_equal + 1) / 2
+    return dict(zip(run_ids, ranks.mean(axis=1).tolist(), strict=True))
 
 
-def _ranks(column: Mapping[int, Evaluation]) -> dict[int, float]:
-    sign = -1 if CATALOG[next(iter(column.values())).name].better == "up" else 1
-    values = {run: sign * (it.value or 0.0) for run, it in column.items()}
-    ordered = sorted(values.values())
-    return {
-        run: 1 + ordered.index(value) + (ordered.count(value) - 1) / 2
-        for run, value in values.items()
+def _comparable_values(evaluations: Sequence[Evaluation]) -> dict[str, dict[int, float]]:
+    """Returns metric -> run -> value, negated where higher is better.
+
+    In each metric, only the values that were measured with the most frequent protocol are returned.
+    """
+    by_metric: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        if evaluation.value is not None:
+            by_metric.setdefault(evaluation.name, []).append(evaluation)
+    # Only one kernel distance counts: the first that was measured.
+    kernel_distance = next((metric for metric in KERNEL_METRICS if metric in by_metric), None)
+    columns: dict[str, dict[int, float]] = {}
+    for metric in (kernel_distance, *RANKING_METRICS):
+        if metric is None or metric not in by_metric:
+            continue
+        protocols = Counter(protocol_key(evaluation) for evaluation in by_metric[metric])
+        ((usual_protocol, _),) = protocols.most_common(1)
+        sign = -1 if CATALOG[metric].better == "up" else 1
+        columns[metric] = {
+            evaluation.run_id: sign * evaluation.value
+            for evaluation in by_metric[metric]
+            if evaluation.value is not None and protocol_key(evaluation) == usual_protocol
+        }
+    return columns
+
+
+def _largest_group(
+    columns: Mapping[str, Mapping[int, float]],
+) -> tuple[list[int], tuple[str, ...]]:
+    """Returns the largest group of runs that have the same metrics, and these metrics.
+
+    Of two groups of the same size, the one with more metrics is returned.
+    """
+    metrics_of_run = {
+        run_id: tuple(metric for metric in columns if run_id in columns[metric])
+        for run_id in sorted({run_id for column in columns.values() for run_id in column})
     }
+    if not metrics_of_run:
+        return [], ()
+    group_sizes = Counter(metrics_of_run.values())
+    metrics = max(group_sizes, key=lambda metrics: (group_sizes[metrics], len(metrics)))
+    # A run with further metrics belongs to the group too.
+    run_ids = [run_id for run_id, own in metrics_of_run.items() if set(metrics) <= set(own)]
+    return run_ids, metrics

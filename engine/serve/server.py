@@ -1,7 +1,6 @@
-"""The model server's process: where it listens, who may ask, when it ends."""
+"""Runs the model server as a process, until it receives a signal or was idle for too long."""
 
 import asyncio
-import ipaddress
 import os
 import signal
 import socket
@@ -12,25 +11,26 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from engine.errors import BadInputError, EngineError
+from engine.errors import EngineError
 from engine.serve import discovery
 from engine.serve.app import build_app
-from engine.serve.service import Serving
+from engine.serve.auth import require_token_beyond_loopback
+from engine.serve.service import ModelService
 from engine.settings import Settings
-from engine.system import processes
+from engine.system.processes import ProcessId
 
-START_LOOK_S, IDLE_LOOK_S = 0.02, 1.0
-LEAVE_S = 10  # for requests under way when it is told to end
+START_POLL_S, IDLE_POLL_S = 0.02, 1.0
+SHUTDOWN_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
-class Listening:
-    """Where a server listens.
+class ServerOptions:
+    """Where a server listens and when it exits.
 
     Attributes:
-        host: a number such as 127.0.0.1.
-        port: 0: any that is free.
-        idle_s: it ends when nobody has asked for so long; None: never.
+        host: an IP address such as 127.0.0.1.
+        port: the port; 0 uses any free port.
+        idle_s: the server exits after this many seconds without a request; None never.
     """
 
     host: str = "127.0.0.1"
@@ -38,105 +38,96 @@ class Listening:
     idle_s: float | None = None
 
 
-def serve(serving: Serving, settings: Settings, listening: Listening) -> None:
-    """Serves until it is told to end.
+def serve(service: ModelService, settings: Settings, options: ServerOptions) -> None:
+    """Serves until the process receives SIGTERM or SIGINT, or was idle for too long.
 
     Raises:
-        BadInputError: it would be open to others without a token; a run or study is not there.
-        EngineError: the port is taken, or a model cannot be loaded.
+        BadInputError: other machines can reach the address and there is no token, or the selected
+            run or study does not exist.
+        EngineError: the port is in use, or the model cannot be loaded.
     """
-    token = settings.server_token
-    if not _is_loopback(listening.host) and token is None:
-        raise BadInputError(
-            f"Beyond this machine ({listening.host}) the server asks for a token: set "
-            "CHROMABENCH_SERVER_TOKEN to a long random text."
-        )
-    serving.look()
-    with _listen(listening) as listener:
+    require_token_beyond_loopback(options.host, settings.server_token)
+    service.reload_default()
+    with _open_socket(options) as listener:
         port = listener.getsockname()[1]
-        host = f"[{listening.host}]" if ":" in listening.host else listening.host
-        url, process = f"http://{host}:{port}", processes.identify(os.getpid())
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        url, process = f"http://{host}:{port}", str(ProcessId.of(os.getpid()))
 
-        def tell() -> None:
-            discovery.write(settings, _reachable(url), process)
-            model = serving.default
-            about = (
+        def announce() -> None:
+            discovery.write_address(settings, _local_url(url), process)
+            model = service.default_model
+            label = (
                 "no model yet" if model is None else f"run {model.run.id}, {model.run.config.label}"
             )
-            sys.stderr.write(f"Serving {about}, on {url}; what it answers: {url}/docs\n")
+            sys.stderr.write(f"Serving {label}, at {url}; API documentation: {url}/docs\n")
             sys.stderr.flush()
 
-        app = build_app(serving, settings.server_token, listening.host)
+        app = build_app(service, settings.server_token, options.host)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
                 log_level="warning",
-                timeout_graceful_shutdown=LEAVE_S,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
                 server_header=False,
             )
         )
-        # What ends it is raised once more after its requests; by then there is more to do.
+        # Uvicorn raises the signal again after its shutdown: without this handler the process
+        # would end before it deletes the address file.
         signal.signal(signal.SIGTERM, lambda *_: None)
         try:
-            asyncio.run(_run(server, listener, listening.idle_s, serving, tell))
+            asyncio.run(_run(server, listener, options.idle_s, service, announce))
         finally:
-            discovery.forget(settings, process)
+            discovery.delete_address(settings, process)
         if not server.started:
-            raise EngineError("The model server could not start; its log says why.")
+            raise EngineError("The model server could not start; see its log.")
 
 
 async def _run(
     server: uvicorn.Server,
     listener: socket.socket,
     idle_s: float | None,
-    serving: Serving,
-    tell: Callable[[], None],
+    service: ModelService,
+    announce: Callable[[], None],
 ) -> None:
-    async def look_after() -> None:
+    """Runs uvicorn; calls `announce` once it accepts requests, and stops it when it is idle."""
+
+    async def announce_and_watch() -> None:
         while not server.started:
-            await asyncio.sleep(START_LOOK_S)
+            await asyncio.sleep(START_POLL_S)
         try:
-            tell()
+            announce()
         except OSError:
             server.should_exit = True
             raise
         while idle_s is not None:
-            await asyncio.sleep(IDLE_LOOK_S)
-            if time.monotonic() - serving.asked_at > idle_s and not serving.queue.taken:
+            await asyncio.sleep(IDLE_POLL_S)
+            is_idle = time.monotonic() - service.last_request_at > idle_s
+            if is_idle and not service.request_slots.used:
                 server.should_exit = True
                 return
 
-    looking = asyncio.create_task(look_after())
+    watching = asyncio.create_task(announce_and_watch())
     await server.serve(sockets=[listener])
-    looking.cancel()
-    if looking.done() and not looking.cancelled():
-        looking.result()  # what went wrong there ended the server
+    watching.cancel()
+    if watching.done() and not watching.cancelled():
+        watching.result()  # raises the error that stopped the server, if there was one
 
 
-def _listen(listening: Listening) -> socket.socket:
-    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+def _open_socket(options: ServerOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((listening.host, listening.port))
+        listener.bind((options.host, options.port))
     except OSError as error:
         listener.close()
         raise EngineError(
-            f"Port {listening.port} of {listening.host} cannot be used ({error.strerror}); choose "
-            f"another: --port {listening.port % 65535 + 1}."
+            f"Port {options.port} of {options.host} cannot be used ({error.strerror}); choose "
+            f"another: --port {options.port % 65535 + 1}."
         ) from error
     return listener
 
 
-def _reachable(url: str) -> str:
-    """The address by which this machine reaches itself."""
+def _local_url(url: str) -> str:
+    """Returns the URL at which this machine reaches a server that listens on all addresses."""
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError as error:
-        raise BadInputError(
-            f"--host takes a number such as 127.0.0.1 or 0.0.0.0, not {host[:60]!r}."
-        ) from error

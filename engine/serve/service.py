@@ -1,4 +1,4 @@
-"""What a model server has in its hands: models, which of them is the default, its limits."""
+"""Holds what all requests to the model server share: models, the default model, and limits."""
 
 import asyncio
 import time
@@ -11,26 +11,26 @@ from fastapi import HTTPException
 from engine.errors import BadInputError, EngineError
 from engine.serve import pipeline
 from engine.serve.batching import Batcher
-from engine.serve.limits import Limits, Queue, Room
-from engine.serve.model_cache import Model, Shelf
-from engine.serve.pipeline import Format, Given, Question
-from engine.serve.prometheus import Measures
-from engine.serve.ranking import best
+from engine.serve.limits import PixelBudget, RequestLimits, RequestSlots
+from engine.serve.model_cache import Model, ModelCache
+from engine.serve.pipeline import InputMode, OutputFormat, PreparedImage
+from engine.serve.prometheus import ServerMetrics
+from engine.serve.ranking import best_candidate
 from engine.settings import Settings
 from engine.store import Store
 
-LOOK_EVERY_S = 5.0  # for a better model
-DECODERS = 4  # pictures that are decoded, composed and encoded at a time
+POLL_INTERVAL_S = 5.0
+N_IMAGE_THREADS = 4
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What is served without `run=`.
+class ModelSelection:
+    """Selects the default model, which answers requests that name no run.
 
     Attributes:
-        run_id: this run, for ever.
-        study_id: the best of this study; None: of the newest study that has a model.
-        follow: look again and again, and change to a better one.
+        run_id: always this run; None selects the best model of a study.
+        study_id: the study whose best model is used; None uses the newest study that has a model.
+        follow: whether the default model is replaced when a better one exists.
     """
 
     run_id: int | None = None
@@ -38,96 +38,124 @@ class Choice:
     follow: bool = True
 
 
-class Serving:
-    """All that requests share.
+class ModelService:
+    """Colorizes pictures with the models in a cache, within the limits of the server.
+
+    Args:
+        store: the store with the runs.
+        settings: has the folder of the checkpoints.
+        selection: selects the default model.
+        limits: limits of the requests.
+        device: where models compute; `auto` uses a GPU if there is one.
 
     Attributes:
-        default: the model that answers where no run is named; None while there is none.
-        reason: why there is none.
-        asked_at: when the last picture came or went, on the monotonic clock.
+        default_model: the model that answers requests that name no run; None before it is loaded.
+        unavailable_reason: why there is no default model.
+        last_request_at: when the last request to colorize began or ended, on the monotonic clock.
+        request_slots: the requests that the server holds.
+        upload_slots: the uploaded files in memory.
+        pixel_budget: the pixels of pictures in memory.
+        image_threads: threads that decode, compose and encode pictures.
     """
 
     def __init__(
         self,
         store: Store,
         settings: Settings,
-        choice: Choice,
-        limits: Limits | None = None,
+        selection: ModelSelection,
+        limits: RequestLimits | None = None,
         device: str = "auto",
     ) -> None:
-        limits = limits or Limits()
-        self.store, self.choice, self.limits = store, choice, limits
-        self.shelf = Shelf(store, settings, device)
-        self.default: Model | None = None
-        self.reason = "the first model is being looked for"
-        self.asked_at = time.monotonic()
-        self.queue, self.room = Queue(limits.queue), Room(limits.pixels_at_once)
-        self.measures = Measures(lambda: self.queue.taken, lambda: len(self.shelf))
-        self.turns = asyncio.Semaphore(limits.files_at_once)
-        self.batcher = Batcher(self.measures.batch.observe)
-        self.threads = ThreadPoolExecutor(DECODERS, "pictures")
+        limits = limits or RequestLimits()
+        self.store, self.selection, self.limits = store, selection, limits
+        self.model_cache = ModelCache(store, settings, device)
+        self.default_model: Model | None = None
+        self.unavailable_reason = "the first model is being loaded"
+        self.last_request_at = time.monotonic()
+        self.request_slots = RequestSlots(limits.max_requests)
+        self.upload_slots = asyncio.Semaphore(limits.concurrent_files)
+        self.pixel_budget = PixelBudget(limits.concurrent_pixels)
+        self.metrics = ServerMetrics(lambda: self.request_slots.used, lambda: len(self.model_cache))
+        self.batcher = Batcher(self.metrics.batch.observe)
+        self.image_threads = ThreadPoolExecutor(N_IMAGE_THREADS, "pictures")
 
-    def look(self) -> None:
-        """Makes the best model there is the default; one that cannot be loaded leaves the old.
+    def reload_default(self) -> None:
+        """Loads the best model as the default; keeps the current one if loading fails.
 
         Raises:
-            BadInputError: what was asked for by number is not there.
+            BadInputError: the selected run or study does not exist.
+            EngineError: the model's checkpoint cannot be loaded.
         """
-        if self.choice.run_id is not None:
-            wanted: int | None = self.choice.run_id
-        else:
-            found = best(self.store, self.choice.study_id)
-            wanted = None if found is None else found.run.id
-        if wanted is None:
-            self.reason = "no run has ended `done` yet"
+        run_id = self.selection.run_id
+        if run_id is None:
+            candidate = best_candidate(self.store, self.selection.study_id)
+            run_id = None if candidate is None else candidate.run.id
+        if run_id is None:
+            self.unavailable_reason = "no run is done yet"
             return
-        model = self.shelf.take(wanted)
-        before = self.default
-        if before is not None and model.saved != before.saved:
-            self.measures.swaps.inc()
-        self.default = model
+        model, previous = self.model_cache.get(run_id), self.default_model
+        if previous is not None and model.checkpoint != previous.checkpoint:
+            self.metrics.swaps.inc()
+        self.default_model = model
 
-    async def watch(self) -> None:
-        """Looks for a better model again and again."""
+    async def poll_default(self) -> None:
+        """Reloads the default model every few seconds, until it is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            if self.default is None or self.choice.follow:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            if self.default_model is None or self.selection.follow:
                 try:
-                    await asyncio.to_thread(self.look)
+                    await asyncio.to_thread(self.reload_default)
                 except EngineError as error:
-                    self.reason = str(error)
-                except Exception:  # a fault of ours must not be the last look
+                    self.unavailable_reason = str(error)
+                except Exception:  # keep polling after an unexpected error
                     traceback.print_exc()
 
-    async def model(self, run_id: int | None) -> Model:
-        """The model of a run, or the default one.
+    async def get_model(self, run_id: int | None) -> Model:
+        """Returns the model of a run, or the default model.
 
         Raises:
-            HTTPException: 404 for a run that is not there, 503 where there is no model yet.
+            HTTPException: 404 if the run does not exist or has no checkpoint, 503 if there is no
+                default model yet.
+            EngineError: the model's checkpoint cannot be loaded.
         """
         if run_id is None:
-            if self.default is None:
-                raise HTTPException(
-                    503, f"There is no model to ask: {self.reason}.", {"Retry-After": "5"}
-                )
-            return self.default
+            if self.default_model is None:
+                detail = f"There is no model yet: {self.unavailable_reason}."
+                raise HTTPException(503, detail, {"Retry-After": "5"})
+            return self.default_model
         try:
-            return await asyncio.to_thread(self.shelf.take, run_id)
+            return await asyncio.to_thread(self.model_cache.get, run_id)
         except BadInputError as error:
             raise HTTPException(404, str(error)) from error
 
-    async def answer(
-        self, model: Model, content: bytes, form: Format, given: Given
-    ) -> tuple[bytes, Question]:
-        """A coloured picture's file, and what the model was asked."""
-        loop, pixels = asyncio.get_running_loop(), self.limits.pixels
-        size = pipeline.measure(content, pixels)
-        async with self.room.hold(size[0] * size[1]):
-            question = await loop.run_in_executor(
-                self.threads, pipeline.read, content, model.expects, model.px, given, pixels
+    async def colorize(
+        self, model: Model, content: bytes, file_format: OutputFormat, given: InputMode
+    ) -> tuple[bytes, PreparedImage]:
+        """Colorizes an uploaded picture.
+
+        Args:
+            model: the model to use.
+            content: bytes of the uploaded image file.
+            file_format: image format of the answer.
+            given: how a model of sketches gets its input; see `pipeline.prepare`.
+
+        Returns:
+            Bytes of the coloured image file, and the model's input.
+
+        Raises:
+            PictureFaultError: the content cannot be decoded, or the picture is too large.
+            EngineError: the model could not compute an answer.
+        """
+        loop, max_pixels = asyncio.get_running_loop(), self.limits.max_pixels
+        width, height = pipeline.image_size(content, max_pixels)
+        async with self.pixel_budget.hold(width * height):
+            prepared = await loop.run_in_executor(
+                self.image_threads,
+                lambda: pipeline.prepare(content, model.expects, model.px, given, max_pixels),
             )
-            square = await self.batcher.ask(model, question.framed.square)
-            made = await loop.run_in_executor(
-                self.threads, lambda: pipeline.encode(pipeline.finish(question, square), form)
+            answer = await self.batcher.colorize(model, prepared.letterboxed.square)
+            encoded = await loop.run_in_executor(
+                self.image_threads,
+                lambda: pipeline.encode(pipeline.compose(prepared, answer), file_format),
             )
-        return made, question
+        return encoded, prepared

@@ -1,7 +1,8 @@
-"""Which studies are recorded in MLflow too, and how much of them has been sent. Torch-free.
+"""Requests to export studies to MLflow, and the progress of each export. Imports no MLflow client.
 
-Two files per study and server in the artifacts folder: the wish, and how much was sent of it.
-`tracking` sends; here nothing knows MLflow, so that whoever starts a study can ask for it.
+Each pair of a study and an MLflow server has two files in the artifacts folder: the request, which
+is written by the process that asks for the export, and the progress, which is written by the
+uploading process.
 """
 
 import hashlib
@@ -10,7 +11,6 @@ import os
 import re
 import secrets
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
@@ -23,30 +23,31 @@ from filelock import FileLock
 from engine.errors import BadInputError, EngineError
 from engine.settings import Settings
 from engine.system import processes
-from engine.system.child_environment import worker_environment
+from engine.system.child_environment import build_child_environment
 from engine.system.files import is_locked, replacing
 
-VARIABLE = "MLFLOW_TRACKING_URI"
-WISH = ".json"
-FOLDER, LOG, LOCK = "tracking", "tracking.log", "tracking.lock"
-INSTALL = "`pip install 'chromabench[mlflow]'`"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+REQUEST_SUFFIX, PROGRESS_SUFFIX = ".json", ".sent"
+REQUEST_FOLDER, LOG_FILE, LOCK_FILE = "tracking", "tracking.log", "tracking.lock"
+INSTALL_COMMAND = "`pip install 'chromabench[mlflow]'`"
 
 
 @dataclass(frozen=True)
-class Sent:
-    """How much of a run MLflow has.
+class UploadState:
+    """What has been uploaded of a run. The names of the fields are keys of the progress file.
 
     Attributes:
-        mlflow_id: of its run there.
-        began: when an attempt last started from the beginning, as text; another one means that
-            what was sent is no longer what the store has.
-        cursor: id of the last curve point that was sent.
-        steps: curve -> the last step that was sent: what a resumed run repeats is not sent again.
-        sample_id: of the last samples that were sent.
-        values: value of an evaluation -> what was sent of it, a number or why there is none.
-        params: whether its settings were sent.
-        state: of the run, when it was last sent.
-        model: hash of the checkpoint whose model was sent.
+        mlflow_id: id of the MLflow run.
+        began: start time, as text, of the attempt that began at step 0. If the store has another
+            time, the run was started again and the MLflow run is outdated.
+        cursor: id of the last uploaded curve point.
+        steps: curve -> its last uploaded step. A resumed run records some steps a second time; they
+            are not uploaded again.
+        sample_id: id of the last uploaded sample.
+        values: evaluation -> its uploaded value, or the uploaded reason why it has no value.
+        params: whether the run's settings were uploaded.
+        state: the last uploaded state of the run.
+        model: SHA-256 of the checkpoint whose model was uploaded.
     """
 
     mlflow_id: str
@@ -61,47 +62,52 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Tracked:
-    """A study that is recorded in MLflow too.
+class ExportRequest:
+    """A request to export a study to an MLflow server, with its progress.
 
     Attributes:
-        path: of the file that says so. Who wishes writes it; who sends writes another beside it.
-        uri: of the MLflow server.
-        asked: the newest wish; another one with each.
-        runs: run -> how much of it was sent.
-        done: the wish that was fulfilled last.
-        trouble: why the server took nothing when it was last asked; empty where it did.
+        path: the request file.
+        study_id: the study to export.
+        uri: address of the MLflow server.
+        request_id: changes with every new request for this study and server.
+        run_states: run -> what has been uploaded of it.
+        completed_id: id of the last request that was completed.
+        error: why the last upload failed; empty if it succeeded.
     """
 
     path: Path
     study_id: int
     uri: str
-    asked: str
-    runs: Mapping[int, Sent] = field(default_factory=dict)
-    done: str = ""
-    trouble: str = ""
+    request_id: str
+    run_states: Mapping[int, UploadState] = field(default_factory=dict)
+    completed_id: str = ""
+    error: str = ""
 
     @property
-    def is_over(self) -> bool:
-        """Whether all there was has been sent since it was last wished for."""
-        return self.done == self.asked
+    def is_complete(self) -> bool:
+        """Whether everything has been uploaded since the newest request."""
+        return self.completed_id == self.request_id
 
-    def with_run(self, run_id: int, sent: Sent) -> "Tracked":
-        """The same with one run further."""
-        return replace(self, runs={**self.runs, run_id: sent})
+    def with_run_state(self, run_id: int, state: UploadState) -> "ExportRequest":
+        """Returns a copy with a new upload state of one run."""
+        return replace(self, run_states={**self.run_states, run_id: state})
 
-    def save(self) -> None:
-        """Writes down how much was sent."""
-        runs = {run_id: asdict(sent) for run_id, sent in self.runs.items()}
-        _write(_sent_path(self.path), {"runs": runs, "done": self.done, "trouble": self.trouble})
+    def save_progress(self) -> None:
+        """Writes the progress file."""
+        runs = {run_id: asdict(state) for run_id, state in self.run_states.items()}
+        progress = {"runs": runs, "done": self.completed_id, "trouble": self.error}
+        _write_json(_progress_path(self.path), progress)
 
 
 def check_uri(uri: str, origin: str) -> str:
-    """The address of an MLflow server, or `BadInputError`.
+    """Checks and returns the address of an MLflow server.
 
     Args:
-        uri: as it was given.
-        origin: the option or variable that gave it.
+        uri: the address.
+        origin: the option or variable that has the address.
+
+    Raises:
+        BadInputError: the text is not an address, or it contains a password.
     """
     if not re.fullmatch(r"\S+", uri):
         raise BadInputError(
@@ -110,106 +116,117 @@ def check_uri(uri: str, origin: str) -> str:
         )
     if re.search(r"://[^/]*@", uri):
         raise BadInputError(
-            f"{origin} holds a password, which would be written down with the study: give it by "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+            f"{origin} contains a password, which would be stored with the study: set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead."
         )
     return uri
 
 
-def take_credentials() -> None:
-    """Hands the user and password of the variable to MLflow's client by themselves."""
-    named = urlsplit(os.environ.get(VARIABLE, ""))
-    if named.username:
-        os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(named.username))
-        os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(named.password or ""))
+def set_client_credentials() -> None:
+    """Copies user and password of MLFLOW_TRACKING_URI into the variables of MLflow's client."""
+    uri = urlsplit(os.environ.get(URI_VARIABLE, ""))
+    if uri.username:
+        os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(uri.username))
+        os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(uri.password or ""))
 
 
 def is_installed() -> bool:
-    """Whether MLflow's client is here."""
+    """Returns whether MLflow's client is installed."""
     return find_spec("mlflow") is not None
 
 
 def require_client() -> None:
-    """Raises `BadInputError` unless MLflow's client is here."""
+    """Raises `BadInputError` unless MLflow's client is installed."""
     if not is_installed():
-        raise BadInputError(f"MLflow's client is not installed: {INSTALL}.")
+        raise BadInputError(f"MLflow's client is not installed: {INSTALL_COMMAND}.")
 
 
-def ask(settings: Settings, study_id: int, uri: str) -> Tracked:
-    """Asks for a study to be recorded there too; what was sent before is known still."""
-    path = _path(settings, study_id, uri)
-    _wish(path, study_id, uri)
-    tracked = read_one(path)
-    assert tracked is not None
-    return tracked
+def request_export(settings: Settings, study_id: int, uri: str) -> ExportRequest:
+    """Requests the export of a study to a server; the progress of earlier exports is kept."""
+    path = _request_path(settings, study_id, uri)
+    _write_request(path, study_id, uri)
+    request = load_request(path)
+    assert request is not None
+    return request
 
 
-def wake(settings: Settings, study_id: int) -> None:
-    """More is to come of a study: whoever it was sent to gets that too."""
-    for it in read_all(settings):
-        if it.study_id == study_id:
-            _wish(it.path, it.study_id, it.uri)
+def renew_requests(settings: Settings, study_id: int) -> None:
+    """Requests another export of a study to every server that it was exported to.
+
+    Called when a study gets further results.
+    """
+    for request in load_requests(settings):
+        if request.study_id == study_id:
+            _write_request(request.path, request.study_id, request.uri)
 
 
-def read_all(settings: Settings) -> list[Tracked]:
-    """All studies that are recorded in MLflow too."""
-    paths = sorted((settings.artifacts / FOLDER).glob(f"study-*{WISH}"))
-    return [it for path in paths if (it := read_one(path)) is not None]
+def load_requests(settings: Settings) -> list[ExportRequest]:
+    """Loads all export requests of an installation."""
+    paths = sorted((settings.artifacts / REQUEST_FOLDER).glob(f"study-*{REQUEST_SUFFIX}"))
+    return [request for path in paths if (request := load_request(path)) is not None]
 
 
-def read_one(path: Path) -> Tracked | None:
-    """What is wished and how much was sent; None where there is no such wish of ours."""
-    wish, sent = _read(path), _read(_sent_path(path))
+def load_request(path: Path) -> ExportRequest | None:
+    """Loads a request and its progress; None if the file does not exist or is not a request."""
+    request, progress = _load_json(path), _load_json(_progress_path(path))
     try:
-        runs = {int(run_id): Sent(**it) for run_id, it in sent.get("runs", {}).items()}
-        progress = {"runs": runs, "done": sent.get("done", ""), "trouble": sent.get("trouble", "")}
-        return Tracked(path, **wish, **progress)
-    except (ValueError, TypeError, AttributeError):
+        return ExportRequest(
+            path,
+            request["study_id"],
+            request["uri"],
+            request["asked"],
+            {int(run): UploadState(**state) for run, state in progress.get("runs", {}).items()},
+            progress.get("done", ""),
+            progress.get("trouble", ""),
+        )
+    except (LookupError, ValueError, TypeError, AttributeError):
         return None
 
 
-def _wish(path: Path, study_id: int, uri: str) -> None:
-    _write(path, {"study_id": study_id, "uri": uri, "asked": secrets.token_hex(8)})
+def _write_request(path: Path, study_id: int, uri: str) -> None:
+    _write_json(path, {"study_id": study_id, "uri": uri, "asked": secrets.token_hex(8)})
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _load_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
-def _write(path: Path, values: Mapping[str, Any]) -> None:
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     with replacing(path) as file:
         file.write(json.dumps(values).encode())
 
 
-def _sent_path(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(WISH) + ".sent")
+def _request_path(settings: Settings, study_id: int, uri: str) -> Path:
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
+    return settings.artifacts / REQUEST_FOLDER / f"study-{study_id:06d}-{digest}{REQUEST_SUFFIX}"
 
 
-def mirror_lock(settings: Settings) -> FileLock:
-    """The lock that the one process holds which sends."""
-    return FileLock(settings.artifacts / LOCK)
+def _progress_path(request_path: Path) -> Path:
+    return request_path.with_name(request_path.name.removesuffix(REQUEST_SUFFIX) + PROGRESS_SUFFIX)
 
 
-def ensure_mirror(settings: Settings) -> None:
-    """Makes sure that a process sends, where there is something left to send."""
-    if not is_installed() or all(it.is_over for it in read_all(settings)):
+def uploader_lock(settings: Settings) -> FileLock:
+    """Returns the lock that the only uploading process holds."""
+    return FileLock(settings.artifacts / LOCK_FILE)
+
+
+def ensure_uploader(settings: Settings) -> None:
+    """Starts an uploading process if a request is incomplete and no such process runs.
+
+    Raises:
+        EngineError: the process could not be started.
+    """
+    if not is_installed() or all(request.is_complete for request in load_requests(settings)):
         return
-    if is_locked(mirror_lock(settings)):
+    if is_locked(uploader_lock(settings)):
         return
     command = [sys.executable, "-m", "engine.tracking.process"]
+    log, environment = settings.artifacts / LOG_FILE, build_child_environment(settings)
     try:
-        child = processes.start_detached(
-            command, settings.artifacts / LOG, worker_environment(settings)
-        )
+        processes.spawn_detached(command, log, environment)
     except OSError as error:
-        raise EngineError(f"Nothing can be sent to MLflow ({error}).") from error
-    threading.Thread(target=child.wait, daemon=True).start()
-
-
-def _path(settings: Settings, study_id: int, uri: str) -> Path:
-    digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
-    return settings.artifacts / FOLDER / f"study-{study_id:06d}-{digest}{WISH}"
+        raise EngineError(f"The MLflow uploader could not be started ({error}).") from error

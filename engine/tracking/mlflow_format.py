@@ -1,4 +1,4 @@
-"""From our records to the names, tags and times that MLflow takes."""
+"""Converts records of the store to the names, tags and timestamps of MLflow."""
 
 import json
 from collections.abc import Mapping
@@ -10,48 +10,67 @@ from mlflow.entities import RunTag
 from engine.records.curves import MetricPoint
 from engine.records.runs import Evaluation, Run
 
-LONGEST_TAG = 5000  # characters
+MAX_TAG_CHARACTERS = 5000
+MAX_ERROR_CHARACTERS = 300
 
 
-def worth(it: Evaluation) -> float | str:
-    """A value, or why there is none."""
-    return it.missing or "" if it.value is None else it.value
+def stored_value(evaluation: Evaluation) -> float | str:
+    """Returns the value of an evaluation, or the reason why it has no value."""
+    return evaluation.missing or "" if evaluation.value is None else evaluation.value
 
 
-def group(it: Evaluation, run: Run) -> str:
-    """MLflow shows the last value of each name: the chosen checkpoint has a name of its own."""
-    return it.split if it.split == "val" or it.epoch == run.best_epoch else f"{it.split}_last"
+def metric_group(evaluation: Evaluation, run: Run) -> str:
+    """Returns the first part of an evaluation's metric name: `val`, `test` or `test_last`.
+
+    MLflow shows the last value of each name, so the selected checkpoint needs a name of its own.
+    """
+    is_selected = evaluation.epoch == run.best_epoch
+    split = evaluation.split
+    return split if split == "val" or is_selected else f"{split}_last"
 
 
-def about(it: Evaluation) -> dict[str, Any]:
-    """The protocol of a value, or why there is none."""
-    name = f"{it.split}.{mlflow_name(it.name)}"
-    if it.value is None:
-        return {f"missing.{name}": it.missing}
-    protocol = {**it.protocol, "low": it.low, "high": it.high, "note": it.note, "epoch": it.epoch}
+def protocol_tags(evaluation: Evaluation) -> dict[str, Any]:
+    """Returns a tag with the protocol of a value, or with the reason why there is no value."""
+    name = f"{evaluation.split}.{mlflow_name(evaluation.name)}"
+    if evaluation.value is None:
+        return {f"missing.{name}": evaluation.missing}
+    protocol = {
+        **evaluation.protocol,
+        "low": evaluation.low,
+        "high": evaluation.high,
+        "note": evaluation.note,
+        "epoch": evaluation.epoch,
+    }
     return {f"protocol.{name}": json.dumps(protocol, default=str)}
 
 
 def tags(values: Mapping[str, Any]) -> list[RunTag]:
-    """Tags with names and lengths such as MLflow takes."""
-    return [RunTag(mlflow_name(key), str(it)[:LONGEST_TAG]) for key, it in values.items()]
+    """Makes tags; invalid characters of their names are replaced and long texts are cut."""
+    return [
+        RunTag(mlflow_name(key), str(value)[:MAX_TAG_CHARACTERS]) for key, value in values.items()
+    ]
 
 
 def mlflow_name(text: str) -> str:
-    """A name such as MLflow takes."""
-    return "".join(it if it.isalnum() or it in "_-. /" else "_" for it in text)
+    """Replaces the characters that MLflow does not allow in names by underscores."""
+    return "".join(
+        character if character.isalnum() or character in "_-. /" else "_" for character in text
+    )
 
 
-def at(point: MetricPoint, run: Run) -> int:
-    """When a point was measured; where that is not known, the same time whenever it is sent."""
-    return int(point.at * 1000) if point.at is not None else milliseconds(run.started_at)
+def timestamp_ms(point: MetricPoint, run: Run) -> int:
+    """Returns when a point was measured; the start of the run if that time was not recorded.
+
+    The result never changes, so that a repeated upload adds no second point to the curve.
+    """
+    return int(point.at * 1000) if point.at is not None else to_milliseconds(run.started_at)
 
 
-def milliseconds(moment: datetime | None) -> int:
-    """Since 1970; 0 where it is not known."""
+def to_milliseconds(moment: datetime | None) -> int:
+    """Returns milliseconds since 1970; 0 if the time is unknown."""
     return 0 if moment is None else int(moment.timestamp() * 1000)
 
 
-def fault(error: Exception) -> str:
-    """The first line of what went wrong."""
-    return (str(error).strip().splitlines() or [repr(error)])[0][:300]
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error message."""
+    return (str(error).strip().splitlines() or [repr(error)])[0][:MAX_ERROR_CHARACTERS]

@@ -1,7 +1,7 @@
-"""The process that sends studies to MLflow while they run, and after. Torch-free.
+"""Uploads studies to MLflow while they run, as a process of its own. Loads no torch.
 
-There is one per artifacts folder. A server that does not answer is asked again, less and less
-often; training hears nothing of it.
+One such process runs per artifacts folder. If a server does not answer, the upload is repeated
+after a growing delay; training is not affected.
 """
 
 import os
@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import replace
 
-# Before the client is loaded: how patient it is is said here, not there.
+# MLflow's client reads these variables on import. The loop below does the retries.
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "15"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
@@ -20,90 +20,103 @@ from filelock import Timeout
 
 from engine.errors import EngineError
 from engine.settings import Settings
-from engine.store import GoneDatabaseError, Store
+from engine.store import DatabaseReplacedError, Store
 from engine.tracking import export_requests, mlflow_format
-from engine.tracking.uploader import TROUBLES, Sender
+from engine.tracking.export_requests import ExportRequest
+from engine.tracking.uploader import UPLOAD_ERRORS, Uploader
 
-LOOK_EVERY_S = 2.0
-FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 60.0
-IDLE_S = 60.0  # without anything new to send, while runs wait for a supervisor
-GIVE_UP_S = 6 * 3600.0  # after which a server that does not answer is left alone
-NICE = 10
-PUT_OFF: tuple[type[Exception], ...] = (*TROUBLES, EngineError)
+POLL_INTERVAL_S = 2.0
+MIN_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 2.0, 60.0
+# The process exits after this time without new data, even if runs of the study are still queued.
+IDLE_TIMEOUT_S = 60.0
+# The process exits after this time without a successful upload, if a server does not answer.
+UNREACHABLE_TIMEOUT_S = 6 * 3600.0
+NICENESS = 10
+RETRYABLE_ERRORS: tuple[type[Exception], ...] = (*UPLOAD_ERRORS, EngineError)
 
 
-class _Mirror:
-    """What is sent now, and how long to wait for each server that does not answer."""
+class UploadLoop:
+    """Uploads all incomplete requests and retries failed ones after a delay.
 
-    def __init__(self, store: Store, settings: Settings, leave: threading.Event) -> None:
-        self.store, self.settings, self.leave = store, settings, leave
-        self.senders: dict[str, Sender] = {}
-        self.wait_s: dict[str, float] = {}
-        self.again_at: dict[str, float] = {}
-        self.heard_at = time.monotonic()
+    Args:
+        store: the store with the studies.
+        settings: has the folder of the requests.
+        stop: ends the loop when it is set.
+    """
 
-    def work(self) -> None:
-        """Sends until all is sent, or nobody has taken anything for long."""
-        while not self.leave.is_set():
-            left = [it for it in export_requests.read_all(self.settings) if not it.is_over]
-            troubled = [it for it in left if not self.send(it)]
-            quiet = time.monotonic() - self.heard_at
-            if not left or quiet > (GIVE_UP_S if troubled else IDLE_S):
+    def __init__(self, store: Store, settings: Settings, stop: threading.Event) -> None:
+        self.store, self.settings, self.stop = store, settings, stop
+        # All three by request file.
+        self.uploaders: dict[str, Uploader] = {}
+        self.retry_delays_s: dict[str, float] = {}
+        self.retry_at: dict[str, float] = {}
+        self.last_progress_at = time.monotonic()
+
+    def run(self) -> None:
+        """Uploads until all requests are complete, or a timeout has passed without progress."""
+        while not self.stop.is_set():
+            requests = export_requests.load_requests(self.settings)
+            incomplete = [request for request in requests if not request.is_complete]
+            failed = [request for request in incomplete if not self.upload(request)]
+            timeout_s = UNREACHABLE_TIMEOUT_S if failed else IDLE_TIMEOUT_S
+            if not incomplete or time.monotonic() - self.last_progress_at > timeout_s:
                 return
-            self.leave.wait(LOOK_EVERY_S)
+            self.stop.wait(POLL_INTERVAL_S)
 
-    def send(self, wanted: export_requests.Tracked) -> bool:
-        """Sends what is new of a study; whether its server took it, or will be asked later."""
-        key = str(wanted.path)
-        if time.monotonic() < self.again_at.get(key, 0.0):
+    def upload(self, request: ExportRequest) -> bool:
+        """Uploads what is new of a study; returns False if the upload failed or must wait."""
+        key = str(request.path)
+        if time.monotonic() < self.retry_at.get(key, 0.0):
             return False
         try:
-            if key not in self.senders:
-                self.senders[key] = Sender(self.store, self.settings, wanted)
-            before = self.senders[key].tracked
-            self.senders[key].send()
-            if self.senders[key].tracked != before:
-                self.heard_at = time.monotonic()
-        except PUT_OFF as error:
-            if isinstance(error, GoneDatabaseError):
+            if key not in self.uploaders:
+                self.uploaders[key] = Uploader(self.store, self.settings, request)
+            uploader = self.uploaders[key]
+            before = uploader.request
+            uploader.upload()
+            if uploader.request != before:
+                self.last_progress_at = time.monotonic()
+        except RETRYABLE_ERRORS as error:
+            if isinstance(error, DatabaseReplacedError):
                 raise
-            self.put_off(wanted, error)
+            self.schedule_retry(request, error)
             return False
-        if self.wait_s.pop(key, None) is not None:
-            print(f"{wanted.uri} takes it again", flush=True)
+        if self.retry_delays_s.pop(key, None) is not None:
+            print(f"{request.uri} accepts uploads again", flush=True)
         return True
 
-    def put_off(self, wanted: export_requests.Tracked, error: Exception) -> None:
-        """Waits twice as long as the last time before it is asked again; says so once."""
-        key = str(wanted.path)
-        reason = mlflow_format.fault(error)
-        if key not in self.wait_s:
-            print(f"{wanted.uri} does not take study {wanted.study_id}: {reason}", flush=True)
-        wait = min(2 * self.wait_s.get(key, FIRST_WAIT_S / 2), LONGEST_WAIT_S)
-        self.wait_s[key], self.again_at[key] = wait, time.monotonic() + wait
-        sender = self.senders.pop(key, None)  # what it was in the midst of is read anew
-        known = wanted if sender is None else sender.tracked
-        replace(known, trouble=reason).save()
+    def schedule_retry(self, request: ExportRequest, error: Exception) -> None:
+        """Doubles the delay before the next upload; logs the first of several errors."""
+        key = str(request.path)
+        reason = mlflow_format.first_line(error)
+        if key not in self.retry_delays_s:
+            print(f"{request.uri} does not accept study {request.study_id}: {reason}", flush=True)
+        delay_s = 2 * self.retry_delays_s.get(key, MIN_RETRY_DELAY_S / 2)
+        self.retry_delays_s[key] = min(delay_s, MAX_RETRY_DELAY_S)
+        self.retry_at[key] = time.monotonic() + self.retry_delays_s[key]
+        uploader = self.uploaders.pop(key, None)  # the next upload begins with a new uploader
+        progress = request if uploader is None else uploader.request
+        replace(progress, error=reason).save_progress()
 
 
 def main() -> int:
-    """Sends what there is to send, unless another process does."""
-    leave = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: leave.set())
-    os.nice(NICE)
-    export_requests.take_credentials()
+    """Uploads all requests; exits at once if another process already does."""
+    stop = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
+    os.nice(NICENESS)
+    export_requests.set_client_credentials()
     settings = Settings.from_environment()
     try:
-        with export_requests.mirror_lock(settings).acquire(timeout=0):
+        with export_requests.uploader_lock(settings).acquire(timeout=0):
             store = Store(settings.database_url)
             try:
-                _Mirror(store, settings, leave).work()
+                UploadLoop(store, settings, stop).run()
             finally:
                 store.close()
     except Timeout:
         return 0
-    except GoneDatabaseError as error:
+    except DatabaseReplacedError as error:
         print(error, flush=True)
     return 0
 

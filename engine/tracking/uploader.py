@@ -1,4 +1,4 @@
-"""Brings MLflow up to what the store has of a study."""
+"""Uploads a study from the store to an MLflow server."""
 
 import subprocess
 import sys
@@ -15,272 +15,312 @@ from mlflow.exceptions import MlflowException
 from engine.config import REPORTED_SPLIT
 from engine.errors import BadInputError
 from engine.overrides import flat_settings
-from engine.records.runs import Run, RunState, Sample, Study
+from engine.records.runs import Evaluation, Run, RunState, Sample, Study
 from engine.settings import Settings
 from engine.store import Store
-from engine.system.child_environment import worker_environment
+from engine.system.child_environment import build_child_environment
 from engine.tracking import mlflow_format
-from engine.tracking.export_requests import Sent, Tracked, read_one
+from engine.tracking.export_requests import ExportRequest, UploadState, load_request
 
-AT_ONCE = 1000  # metrics in a request, the most that MLflow takes
-PARAMS_AT_ONCE = 100
-LONGEST_PARAM = 6000  # characters
-MARK = "chromabench.run"  # the tag by which a run is found again
-ENDS = {
+# MLflow's limits.
+MAX_METRICS_PER_REQUEST = 1000
+MAX_PARAMS_PER_REQUEST = 100
+MAX_PARAM_CHARACTERS = 6000
+
+RUN_TAG = "chromabench.run"
+MLFLOW_STATUS = {
     RunState.DONE: "FINISHED",
     RunState.STOPPED: "KILLED",
     RunState.FAILED: "FAILED",
     RunState.CRASHED: "FAILED",
     RunState.DIVERGED: "FAILED",
 }
-EXPORT_PATIENCE_S = 600
-TROUBLES: tuple[type[Exception], ...] = (MlflowException, OSError, subprocess.SubprocessError)
-# Of one run that is no longer as it was there: deleted by somebody, for instance.
-REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
+MODEL_EXPORT_TIMEOUT_S = 600
+UPLOAD_ERRORS: tuple[type[Exception], ...] = (MlflowException, OSError, subprocess.SubprocessError)
+# Errors that concern one run only, for example because somebody deleted it on the server.
+RUN_ERROR_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
-class Sender:
-    """Sends one study to one server; what was sent is written down after each step.
+class Uploader:
+    """Uploads one study to one server and saves the progress after each part.
 
     Args:
-        store: where the study is.
-        settings: where its files are.
-        tracked: what was sent before.
-        on_progress: told what is sent now.
+        store: the store with the study.
+        settings: has the folder of sample grids and checkpoints.
+        request: the request to fulfil, with the progress of earlier uploads.
+        on_progress: called with a description of the part that is uploaded next.
     """
 
     def __init__(
         self,
         store: Store,
         settings: Settings,
-        tracked: Tracked,
+        request: ExportRequest,
         on_progress: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.store, self.settings, self.tracked = store, settings, tracked
-        self.client = MlflowClient(tracking_uri=tracked.uri)
-        self.installation = store.read_installation()
+        self.store, self.settings, self.request = store, settings, request
+        self.client = MlflowClient(tracking_uri=request.uri)
+        self.installation = store.machines.read_installation_id()
         self.experiment: str | None = None
         self.on_progress = on_progress
 
-    def send(self) -> bool:
-        """Sends what is new; whether nothing more is to come.
+    def upload(self) -> bool:
+        """Uploads what is new; returns whether the request is complete.
 
-        What the server refuses of one run keeps no other from being sent.
+        If the server refuses one run, the other runs are uploaded before the error is raised. After
+        an error, the next call continues from the saved progress.
 
         Raises:
-            MlflowException, OSError: the server did not take it; the next call goes on where this
-                one ended.
+            MlflowException: the server refused an upload or could not be reached.
+            OSError: a file or the server could not be reached.
         """
-        wish = read_one(self.tracked.path)  # before the runs: what is wished later is for later
-        if wish is None:
+        # Load the request before the runs: a request that is made during the upload stays open.
+        newest = load_request(self.request.path)
+        if newest is None:
             return True
-        self.tracked = replace(self.tracked, asked=wish.asked)
+        self.request = replace(self.request, request_id=newest.request_id)
         try:
-            study = self.store.read_study(self.tracked.study_id)
-        except BadInputError:  # it was deleted: nothing more is to come
-            return self._fulfil()
-        runs = self.store.read_runs(study.id)
-        refused: MlflowException | None = None
+            study = self.store.studies.read(self.request.study_id)
+        except BadInputError:  # the study was deleted
+            return self._complete()
+        runs = self.store.runs.read_all(study.id)
+        first_refusal: MlflowException | None = None
         for run in runs:
             try:
                 if run.started_at is not None:
-                    self._send_run(study, run)
+                    self._upload_run(study, run)
             except MlflowException as error:
-                if error.error_code not in REFUSALS:
+                if error.error_code not in RUN_ERROR_CODES:
                     raise
-                refused = refused or error
-        if refused is not None:
-            raise refused
+                first_refusal = first_refusal or error
+        if first_refusal is not None:
+            raise first_refusal
         if all(run.is_over for run in runs):
-            return self._fulfil()
-        if self.tracked.trouble:
-            self.tracked = replace(self.tracked, trouble="")
-            self.tracked.save()
+            return self._complete()
+        if self.request.error:
+            self.request = replace(self.request, error="")
+            self.request.save_progress()
         return False
 
-    def _fulfil(self) -> bool:
-        self.tracked = replace(self.tracked, done=self.tracked.asked, trouble="")
-        self.tracked.save()
+    def _complete(self) -> bool:
+        self.request = replace(self.request, completed_id=self.request.request_id, error="")
+        self.request.save_progress()
         return True
 
-    def _send_run(self, study: Study, run: Run) -> None:
-        sent = self._begun(study, run)
-        if not sent.params and run.resolved is not None:
-            sent = self._send_params(run, sent)
-        sent = self._send_points(run, sent)
-        sent = self._send_samples(run, sent)
-        sent = self._send_evaluations(run, sent)
-        if run.state != sent.state:
-            sent = self._send_state(run, sent)
+    def _upload_run(self, study: Study, run: Run) -> None:
+        state = self._find_or_create_run(study, run)
+        if not state.params and run.resolved is not None:
+            state = self._upload_params(run, state)
+        state = self._upload_points(run, state)
+        state = self._upload_samples(run, state)
+        state = self._upload_evaluations(run, state)
+        if run.state != state.state:
+            state = self._upload_run_state(run, state)
         if run.state == RunState.DONE:
-            self._send_model(run, sent)
+            self._upload_model(run, state)
 
-    def _keep(self, run: Run, sent: Sent) -> Sent:
-        self.tracked = self.tracked.with_run(run.id, sent)
-        self.tracked.save()
-        return sent
+    def _save_state(self, run: Run, state: UploadState) -> UploadState:
+        self.request = self.request.with_run_state(run.id, state)
+        self.request.save_progress()
+        return state
 
-    def _begun(self, study: Study, run: Run) -> Sent:
-        """The run in MLflow: the one of before, one that was made and not written down, or new."""
-        attempts = self.store.read_attempts([run.id])
-        began = str([it.started_at for it in attempts if not it.from_step][-1])
-        sent = self.tracked.runs.get(run.id)
-        if sent is not None and sent.began == began:
-            return sent
+    def _find_or_create_run(self, study: Study, run: Run) -> UploadState:
+        """Returns the state of the MLflow run, which is created if it does not exist.
+
+        An MLflow run without saved progress is found by its tag.
+        """
+        attempts = self.store.runs.read_attempts([run.id])
+        began = str([attempt.started_at for attempt in attempts if not attempt.from_step][-1])
+        state = self.request.run_states.get(run.id)
+        if state is not None and state.began == began:
+            return state
         if self.experiment is None:
-            self.experiment = self._find_experiment(study)
-        mark = f"{self.installation}/{run.id}/{began}"
-        found = self.client.search_runs([self.experiment], f"tags.`{MARK}` = '{mark}'")
-        if found:
-            return self._keep(run, Sent(found[0].info.run_id, began))
-        if sent is not None:  # it was begun anew: what it recorded before is gone from the store
-            self.client.delete_run(sent.mlflow_id)
-        started = mlflow_format.milliseconds(run.started_at)
-        made = self.client.create_run(
+            self.experiment = self._find_or_create_experiment(study)
+        tag = f"{self.installation}/{run.id}/{began}"
+        existing = self.client.search_runs([self.experiment], f"tags.`{RUN_TAG}` = '{tag}'")
+        if existing:
+            return self._save_state(run, UploadState(existing[0].info.run_id, began))
+        if state is not None:  # the run was started again: the store has deleted the old curves
+            self.client.delete_run(state.mlflow_id)
+        study_tag = f"{study.id}: {study.name}"[: mlflow_format.MAX_TAG_CHARACTERS]
+        created = self.client.create_run(
             self.experiment,
-            started,
-            {
-                MARK: mark,
-                "chromabench.study": f"{study.id}: {study.name}"[: mlflow_format.LONGEST_TAG],
-            },
+            mlflow_format.to_milliseconds(run.started_at),
+            {RUN_TAG: tag, "chromabench.study": study_tag},
             f"{run.config.label} · run {run.id}",
         )
-        return self._keep(run, Sent(made.info.run_id, began))
+        return self._save_state(run, UploadState(created.info.run_id, began))
 
-    def _find_experiment(self, study: Study) -> str:
+    def _find_or_create_experiment(self, study: Study) -> str:
         name = f"chromabench {self.installation} study {study.id}"
-        known = self.client.get_experiment_by_name(name)
-        if known is None:
+        existing = self.client.get_experiment_by_name(name)
+        if existing is None:
             tags = {"mlflow.note.content": study.name, "chromabench.data": study.data}
-            made: str = self.client.create_experiment(name, tags=tags)
-            return made
-        if known.lifecycle_stage != "active":
-            self.client.restore_experiment(known.experiment_id)
-        found: str = known.experiment_id
-        return found
+            created_id: str = self.client.create_experiment(name, tags=tags)
+            return created_id
+        if existing.lifecycle_stage != "active":
+            self.client.restore_experiment(existing.experiment_id)
+        experiment_id: str = existing.experiment_id
+        return experiment_id
 
-    def _send_params(self, run: Run, sent: Sent) -> Sent:
+    def _upload_params(self, run: Run, state: UploadState) -> UploadState:
         assert run.resolved is not None
+        settings = flat_settings(run.resolved)
+        # MLflow refuses to change a parameter: upload only those that are missing.
+        existing = self.client.get_run(state.mlflow_id).data.params
         params = [
-            Param(mlflow_format.mlflow_name(key), str(it)[:LONGEST_PARAM])
-            for key, it in flat_settings(run.resolved).items()
+            Param(name, str(value)[:MAX_PARAM_CHARACTERS])
+            for key, value in settings.items()
+            if (name := mlflow_format.mlflow_name(key)) not in existing
         ]
-        environment = {f"environment.{key}": it for key, it in (run.environment or {}).items()}
+        for start in range(0, len(params), MAX_PARAMS_PER_REQUEST):
+            batch = params[start : start + MAX_PARAMS_PER_REQUEST]
+            self.client.log_batch(state.mlflow_id, params=batch)
+        environment = run.environment or {}
         tags = {
-            **environment,
+            **{f"environment.{key}": value for key, value in environment.items()},
             "configuration": run.configuration,
             "recipe": str(run.config.configuration.recipe),
             "seed": run.seed,
         }
-        there = self.client.get_run(sent.mlflow_id).data.params  # MLflow lets none be changed
-        params = [it for it in params if it.key not in there]
-        for start in range(0, len(params), PARAMS_AT_ONCE):
-            part = params[start : start + PARAMS_AT_ONCE]
-            self.client.log_batch(sent.mlflow_id, params=part)
-        self.client.log_batch(sent.mlflow_id, tags=mlflow_format.tags(tags))
-        return self._keep(run, replace(sent, params=True))
+        self.client.log_batch(state.mlflow_id, tags=mlflow_format.tags(tags))
+        return self._save_state(run, replace(state, params=True))
 
-    def _send_points(self, run: Run, sent: Sent) -> Sent:
-        points = self.store.read_metrics([run.id], sent.cursor)
-        for start in range(0, len(points), AT_ONCE):
+    def _upload_points(self, run: Run, state: UploadState) -> UploadState:
+        points = self.store.curves.read([run.id], state.cursor)
+        for start in range(0, len(points), MAX_METRICS_PER_REQUEST):
             self.on_progress(f"run {run.id}: {start + 1:,} of {len(points):,} curve points")
-            part = points[start : start + AT_ONCE]
-            steps = dict(sent.steps)
-            fresh = [it for it in part if it.step > steps.get(it.name, -1)]
+            batch = points[start : start + MAX_METRICS_PER_REQUEST]
+            last_steps = dict(state.steps)
+            new_points = [point for point in batch if point.step > last_steps.get(point.name, -1)]
             metrics = [
                 Metric(
-                    mlflow_format.mlflow_name(it.name), it.value, mlflow_format.at(it, run), it.step
+                    mlflow_format.mlflow_name(point.name),
+                    point.value,
+                    mlflow_format.timestamp_ms(point, run),
+                    point.step,
                 )
-                for it in fresh
-                if it.value is not None
+                for point in new_points
+                if point.value is not None
             ]
             if metrics:
-                self.client.log_batch(sent.mlflow_id, metrics=metrics)
-            steps |= {it.name: max(it.step, steps.get(it.name, -1)) for it in fresh}
-            sent = self._keep(run, replace(sent, cursor=part[-1].id, steps=steps))
-        return sent
+                self.client.log_batch(state.mlflow_id, metrics=metrics)
+            for point in new_points:
+                last_steps[point.name] = max(point.step, last_steps.get(point.name, -1))
+            state = self._save_state(run, replace(state, cursor=batch[-1].id, steps=last_steps))
+        return state
 
-    def _send_samples(self, run: Run, sent: Sent) -> Sent:
-        for sample in self.store.read_samples([run.id]):
-            if sample.id <= sent.sample_id:
+    def _upload_samples(self, run: Run, state: UploadState) -> UploadState:
+        for sample in self.store.runs.read_samples([run.id]):
+            if sample.id <= state.sample_id:
                 continue
             self.on_progress(f"run {run.id}: samples of epoch {sample.epoch}")
-            self._send_grid(sample, sent)
-            sent = self._keep(run, replace(sent, sample_id=sample.id))
-        return sent
+            self._upload_grid(sample, state)
+            state = self._save_state(run, replace(state, sample_id=sample.id))
+        return state
 
-    def _send_grid(self, sample: Sample, sent: Sent) -> None:
+    def _upload_grid(self, sample: Sample, state: UploadState) -> None:
         path = self.settings.artifacts / sample.grid
-        if path.is_file():  # it may have been pruned
-            self.client.log_artifact(sent.mlflow_id, str(path), "samples")
+        if path.is_file():  # the grid may have been pruned
+            self.client.log_artifact(state.mlflow_id, str(path), "samples")
 
-    def _send_evaluations(self, run: Run, sent: Sent) -> Sent:
-        """What is new or another value than before; its time is the run's, whenever it is sent."""
-        found = {
-            f"{mlflow_format.group(it, run)}/{mlflow_format.mlflow_name(it.name)}@{it.epoch}": it
-            for split in ("val", REPORTED_SPLIT)
-            for it in self.store.read_evaluations([run.id], split)
-        }
-        news = {
-            key: it for key, it in found.items() if sent.values.get(key) != mlflow_format.worth(it)
-        }
-        if not news:
-            return sent
-        began = mlflow_format.milliseconds(run.started_at)
+    def _upload_evaluations(self, run: Run, state: UploadState) -> UploadState:
+        """Uploads the evaluations whose value is new or has changed since the last upload.
+
+        The timestamp of a value follows from the run's start and the epoch, so that it is the same
+        in every upload.
+        """
+        changed = self._changed_evaluations(run, state)
+        if not changed:
+            return state
+
+        # Values, as metrics.
+        began_ms = mlflow_format.to_milliseconds(run.started_at)
         metrics = [
-            Metric(key.partition("@")[0], it.value, began + 1000 * it.epoch, it.epoch)
-            for key, it in news.items()
-            if it.value is not None
+            Metric(
+                key.partition("@")[0],
+                evaluation.value,
+                began_ms + 1000 * evaluation.epoch,
+                evaluation.epoch,
+            )
+            for key, evaluation in changed.items()
+            if evaluation.value is not None
         ]
-        tags: dict[str, Any] = {}
-        for key, it in news.items():
-            if it.epoch == run.best_epoch or it.split == "val":
-                tags |= mlflow_format.about(it)
-            if isinstance(sent.values.get(key), str):  # it was missing, and is no more
-                self.client.delete_tag(
-                    sent.mlflow_id, f"missing.{it.split}.{mlflow_format.mlflow_name(it.name)}"
-                )
-        for start in range(0, len(metrics), AT_ONCE):
-            self.client.log_batch(sent.mlflow_id, metrics=metrics[start : start + AT_ONCE])
-        every = mlflow_format.tags(tags)
-        for start in range(0, len(every), PARAMS_AT_ONCE):
-            self.client.log_batch(sent.mlflow_id, tags=every[start : start + PARAMS_AT_ONCE])
-        values = {**sent.values, **{key: mlflow_format.worth(it) for key, it in news.items()}}
-        return self._keep(run, replace(sent, values=values))
+        for start in range(0, len(metrics), MAX_METRICS_PER_REQUEST):
+            batch = metrics[start : start + MAX_METRICS_PER_REQUEST]
+            self.client.log_batch(state.mlflow_id, metrics=batch)
 
-    def _send_state(self, run: Run, sent: Sent) -> Sent:
-        tags: dict[str, Any] = {"state": run.state, "reason": run.reason or ""}
-        tags |= {"attempt": run.attempt, "epochs": run.epochs}
+        # Protocols and reasons for missing values, as tags.
+        tags: dict[str, Any] = {}
+        for key, evaluation in changed.items():
+            if evaluation.epoch == run.best_epoch or evaluation.split == "val":
+                tags |= mlflow_format.protocol_tags(evaluation)
+            if isinstance(state.values.get(key), str):  # the uploaded reason is outdated
+                name = mlflow_format.mlflow_name(evaluation.name)
+                self.client.delete_tag(state.mlflow_id, f"missing.{evaluation.split}.{name}")
+        run_tags = mlflow_format.tags(tags)
+        for start in range(0, len(run_tags), MAX_PARAMS_PER_REQUEST):
+            tag_batch = run_tags[start : start + MAX_PARAMS_PER_REQUEST]
+            self.client.log_batch(state.mlflow_id, tags=tag_batch)
+
+        uploaded = {
+            key: mlflow_format.stored_value(evaluation) for key, evaluation in changed.items()
+        }
+        return self._save_state(run, replace(state, values={**state.values, **uploaded}))
+
+    def _changed_evaluations(self, run: Run, state: UploadState) -> dict[str, Evaluation]:
+        """Returns the evaluations to upload, by metric name and epoch (`test/psnr@12`)."""
+        changed = {}
+        for split in ("val", REPORTED_SPLIT):
+            for evaluation in self.store.evaluations.read([run.id], split):
+                group = mlflow_format.metric_group(evaluation, run)
+                name = mlflow_format.mlflow_name(evaluation.name)
+                key = f"{group}/{name}@{evaluation.epoch}"
+                if state.values.get(key) != mlflow_format.stored_value(evaluation):
+                    changed[key] = evaluation
+        return changed
+
+    def _upload_run_state(self, run: Run, state: UploadState) -> UploadState:
+        tags: dict[str, Any] = {
+            "state": run.state,
+            "reason": run.reason or "",
+            "attempt": run.attempt,
+            "epochs": run.epochs,
+        }
         if run.best_epoch is not None:
             tags["best_epoch"] = run.best_epoch
-        self.client.log_batch(sent.mlflow_id, tags=mlflow_format.tags(tags))
+        self.client.log_batch(state.mlflow_id, tags=mlflow_format.tags(tags))
         if run.is_over:
-            ended = mlflow_format.milliseconds(run.ended_at)
-            self.client.set_terminated(sent.mlflow_id, ENDS[run.state], ended)
+            ended_ms = mlflow_format.to_milliseconds(run.ended_at)
+            self.client.set_terminated(state.mlflow_id, MLFLOW_STATUS[run.state], ended_ms)
         else:
-            self.client.update_run(sent.mlflow_id, RunStatus.to_string(RunStatus.RUNNING))
-        return self._keep(run, replace(sent, state=run.state))
+            self.client.update_run(state.mlflow_id, RunStatus.to_string(RunStatus.RUNNING))
+        return self._save_state(run, replace(state, state=run.state))
 
-    def _send_model(self, run: Run, sent: Sent) -> Sent:
-        """The chosen checkpoint's generator as safetensors, written by a process with torch."""
-        best = next((it for it in self.store.read_checkpoints(run.id) if it.is_best), None)
-        if best is None or best.sha256 == sent.model:
-            return sent
+    def _upload_model(self, run: Run, state: UploadState) -> UploadState:
+        """Uploads the best checkpoint's generator as safetensors.
+
+        A child process exports the generator, because this process does not load torch.
+        """
+        best = self.store.checkpoints.read_best(run.id)
+        if best is None or best.sha256 == state.model:
+            return state
         self.on_progress(f"run {run.id}: its model")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "generator.safetensors"
             command = [sys.executable, "-m", "engine", "export-model", str(run.id)]
-            made = subprocess.run(
+            export = subprocess.run(
                 [*command, "--out", str(path)],
-                env=worker_environment(self.settings),
+                env=build_child_environment(self.settings),
                 capture_output=True,
                 text=True,
-                timeout=EXPORT_PATIENCE_S,
+                timeout=MODEL_EXPORT_TIMEOUT_S,
                 check=False,
             )
-            if made.returncode == 0:
-                self.client.log_artifact(sent.mlflow_id, str(path), "model")
-            said = made.stderr.strip().splitlines()[-1:] or ["it could not be written"]
-            tags = {"model": "model/generator.safetensors" if made.returncode == 0 else said[0]}
-            self.client.log_batch(sent.mlflow_id, tags=mlflow_format.tags(tags))
-        return self._keep(run, replace(sent, model=best.sha256))
+            if export.returncode == 0:
+                self.client.log_artifact(state.mlflow_id, str(path), "model")
+                model_tag = "model/generator.safetensors"
+            else:
+                (model_tag,) = export.stderr.strip().splitlines()[-1:] or ["the export failed"]
+            self.client.log_batch(state.mlflow_id, tags=mlflow_format.tags({"model": model_tag}))
+        return self._save_state(run, replace(state, model=best.sha256))

@@ -1,24 +1,25 @@
-"""Line art is told from pictures, and made of them."""
+"""Line art is detected, and extracted from other pictures."""
 
 import numpy as np
 import pytest
 from skimage import data
 
-from engine.data.pairs import split_pixels
+from engine.data.pairs import split_channels
 from engine.serve import compositing, line_art
 from tests.engine.serve.conftest import drawing, photograph
 
 
 def test_the_embedded_sketches_are_line_art(packed):
-    sources, _ = split_pixels(np.array(packed.pixels[:200]))
+    sources, _ = split_channels(np.array(packed.pixels[:200]))
 
-    assert all(line_art.is_line_art(it) for it in sources)
+    assert all(line_art.is_line_art(source) for source in sources)
 
 
-def test_most_of_their_colourings_are_not(packed):
-    _, targets = split_pixels(np.array(packed.pixels[:200]))
+def test_most_coloured_drawings_are_not_line_art(packed):
+    _, targets = split_channels(np.array(packed.pixels[:200]))
 
-    assert np.mean([line_art.is_line_art(it) for it in targets]) < 0.25  # some are black and white
+    # Some of the coloured drawings are black and white.
+    assert np.mean([line_art.is_line_art(target) for target in targets]) < 0.25
 
 
 @pytest.mark.parametrize("size", [(40, 30), (300, 200), (2000, 1500)])
@@ -27,12 +28,12 @@ def test_a_drawing_of_any_size_is_line_art(size):
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket", "camera", "coins"])
-def test_photographs_are_not_in_colour_nor_in_grey(name):
+def test_photographs_are_not_line_art_in_colour_or_in_grey(name):
     picture = getattr(data, name)()
     picture = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
 
     assert not line_art.is_line_art(picture)
-    assert not line_art.is_line_art(compositing.grey_of(picture))
+    assert not line_art.is_line_art(compositing.to_grey(picture))
 
 
 def test_blank_paper_is_line_art_and_a_dark_page_is_not():

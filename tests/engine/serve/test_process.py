@@ -1,4 +1,4 @@
-"""The server as a process: it starts, is found, answers many at once, keeps its memory, ends."""
+"""The server process: start, address file, concurrent requests, memory, exit."""
 
 import signal
 import socket
@@ -13,13 +13,14 @@ import psutil
 import pytest
 import requests
 
-from engine.cli import parser
-from engine.data.pairs import split_pixels
+from engine.cli.main import main
+from engine.data.pairs import split_channels
 from engine.data.sources.openmoji import OpenMoji
 from engine.errors import EngineError
 from engine.serve import client, discovery, model_cache, pipeline
 from engine.settings import PROJECT_ROOT
-from engine.system.child_environment import worker_environment
+from engine.system.child_environment import build_child_environment
+from engine.system.files import load_tail
 from tests.conftest import wait_for
 from tests.engine.serve.conftest import as_file, as_picture, drawing
 
@@ -27,19 +28,18 @@ GIB, MIB = 2**30, 2**20
 
 
 @contextmanager
-def server(settings, *options, **more):
-    """A server on a free port; its address and process."""
-    environment = {**worker_environment(settings), **more}
+def server(settings, *options, **variables):
+    """Runs a server on a free port; yields its address and process."""
     child = subprocess.Popen(
         [sys.executable, "-m", "engine", "serve", "--port", "0", "--device", "cpu", *options],
         cwd=PROJECT_ROOT,
-        env=environment,
+        env={**build_child_environment(settings), **variables},
         stderr=subprocess.PIPE,
     )
     try:
-        found = wait_for(lambda: child.poll() is not None or discovery.read(settings))
+        address = wait_for(lambda: child.poll() is not None or discovery.load_address(settings))
         assert child.poll() is None, child.stderr.read().decode()
-        yield found.url, child
+        yield address.url, child
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait(timeout=60)
@@ -48,11 +48,11 @@ def server(settings, *options, **more):
 
 @pytest.fixture(scope="module")
 def running(trained):
-    with server(trained.settings) as found:
-        yield found
+    with server(trained.settings) as url_and_process:
+        yield url_and_process
 
 
-def ask(url, picture, **query):
+def post(url, picture, **query):
     return requests.post(
         f"{url}/api/v1/colorize",
         files={"file": as_file(picture)},
@@ -64,140 +64,137 @@ def ask(url, picture, **query):
 @pytest.mark.slow
 def test_200_pictures_of_8_clients_each_get_their_own_answer(trained, running):
     url, _ = running
-    model = model_cache.load(
-        trained.store,
-        trained.settings,
-        requests.get(f"{url}/readyz", timeout=10).json()["run"],
-        "cpu",
-    )
+    run_id = requests.get(f"{url}/readyz", timeout=10).json()["run"]
+    model = model_cache.load_model(trained.store, trained.settings, run_id, "cpu")
     source = OpenMoji()
     sketches = [
-        np.ascontiguousarray(split_pixels(source.open(name, 100).draw(40 + at % 50))[0])
-        for at, name in enumerate(source.names()[:200])
+        np.ascontiguousarray(split_channels(source.load_pair(name, 100).render(40 + index % 50))[0])
+        for index, name in enumerate(source.names()[:200])
     ]
 
-    def client_of(first):
-        return [as_picture(ask(url, it).content) for it in sketches[first : first + 25]]
+    def colorize_25(first):
+        return [as_picture(post(url, sketch).content) for sketch in sketches[first : first + 25]]
 
     with ThreadPoolExecutor(8) as threads:
-        answers = [it for each in threads.map(client_of, range(0, 200, 25)) for it in each]
+        answers = [
+            answer for part in threads.map(colorize_25, range(0, 200, 25)) for answer in part
+        ]
 
     for sketch, answer in zip(sketches, answers, strict=True):
-        question = pipeline.read(as_file(sketch), model.expects, model.px, "auto", 10**7)
-        alone = pipeline.finish(question, model.colour(question.framed.square[None])[0])
+        prepared = pipeline.prepare(as_file(sketch), model.expects, model.px, "auto", 10**7)
+        output = model.colorize(prepared.letterboxed.square[None])[0]
+        expected = pipeline.compose(prepared, output)
         assert answer.shape == sketch.shape
-        assert np.abs(answer.astype(int) - alone).max() <= 1
+        assert np.abs(answer.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_announced", [True, False])
-def test_a_body_of_a_gigabyte_is_refused_and_memory_stays_flat(running, is_announced):
+@pytest.mark.parametrize("has_length", [True, False])
+def test_a_body_of_a_gigabyte_is_refused_without_storing_it_in_memory(running, has_length):
     url, child = running
     host, port = url.removeprefix("http://").split(":")
     process = psutil.Process(child.pid)
-    ask(url, drawing())
+    post(url, drawing())
     before = process.memory_info().rss
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
     chunk = bytes(MIB)
-    most = sent = 0
-    with socket.create_connection((host, int(port)), timeout=60) as wire:
-        length = f"Content-Length: {GIB}\r\n" if is_announced else "Transfer-Encoding: chunked\r\n"
-        wire.sendall(
+    peak = n_sent = 0
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        length = f"Content-Length: {GIB}\r\n" if has_length else "Transfer-Encoding: chunked\r\n"
+        connection.sendall(
             f"POST /api/v1/colorize HTTP/1.1\r\nHost: {host}\r\n{length}"
             "Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode()
         )
         try:
             for part in [head, *[chunk] * 1024]:
-                framed = b"%x\r\n%s\r\n" % (len(part), part)
-                wire.sendall(part if is_announced else framed)
-                sent += len(part)
-                most = max(most, process.memory_info().rss)
+                encoded = b"%x\r\n%s\r\n" % (len(part), part)
+                connection.sendall(part if has_length else encoded)
+                n_sent += len(part)
+                peak = max(peak, process.memory_info().rss)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it has hung up, as it may
+            pass  # the server may close the connection
         try:
-            answer = wire.recv(100)
-        except ConnectionResetError:  # what it said is lost where much was still on its way
+            answer = connection.recv(100)
+        except ConnectionResetError:  # the answer is lost if sent data was not received
             answer = b""
 
     assert answer[9:12] in (b"413", b"")
-    assert sent < 300 * MIB
-    assert most - before < 64 * MIB
-    assert ask(url, drawing()).status_code == 200
+    assert n_sent < 300 * MIB
+    assert peak - before < 64 * MIB
+    assert post(url, drawing()).status_code == 200
 
 
 @pytest.mark.slow
-def test_a_page_finds_it_asks_it_and_is_told_what_was_wrong(trained, running):
+def test_the_client_finds_the_server_and_gets_answers_and_errors(trained, running):
     url, _ = running
-    standing = client.look(trained.settings)
-    made = client.colorize(trained.settings, url, as_file(drawing()), 2)
+    status = client.server_status(trained.settings)
+    image = client.colorize(trained.settings, url, as_file(drawing()), 2)
 
-    assert (standing.state, standing.url) == ("ready", url)
-    assert made.run_id == 2
-    assert made.configuration == "gan"
-    assert as_picture(made.picture).shape == (200, 300, 3)
+    assert (status.state, status.url) == ("ready", url)
+    assert image.run_id == 2
+    assert image.configuration == "gan"
+    assert as_picture(image.picture).shape == (200, 300, 3)
     with pytest.raises(EngineError, match="no picture"):
         client.colorize(trained.settings, url, b"hello", 2)
 
 
 @pytest.mark.slow
-def test_one_that_a_page_starts_is_the_only_one_and_ends_when_nobody_asks(
-    trained, settings, monkeypatch
-):
+def test_a_page_starts_only_one_server_which_exits_when_it_is_idle(trained, settings, monkeypatch):
     own = replace(trained.settings, artifacts=settings.artifacts)
     own.artifacts.mkdir()
     (own.artifacts / "runs").symlink_to(trained.settings.artifacts / "runs")
-    monkeypatch.setattr(client, "IDLE_S", 3)
+    monkeypatch.setattr(client, "IDLE_TIMEOUT_S", 3)
 
-    assert client.look(own).state == "none"
-    client.start(own)
-    wait_for(lambda: discovery.is_held(own))
-    client.start(own)  # pressed twice: nothing more happens
-    standing = wait_for(lambda: (it := client.look(own)).state == "ready" and it)
-    found = discovery.read(own)
-    assert as_picture(client.colorize(own, standing.url, as_file(drawing()), 1).picture).any()
-    assert client.log_tail(own).count("Serving run") == 1
-    wait_for(lambda: client.look(own).state == "none" and not discovery.is_held(own))
-    assert discovery.read(own) is None
-    assert found.url == standing.url
+    assert client.server_status(own).state == "none"
+    client.start_server(own)
+    wait_for(lambda: discovery.is_running(own))
+    client.start_server(own)  # does nothing, because a server runs
+    status = wait_for(lambda: (status := client.server_status(own)).state == "ready" and status)
+    address = discovery.load_address(own)
+    assert as_picture(client.colorize(own, status.url, as_file(drawing()), 1).picture).any()
+    assert load_tail(discovery.log_path(own)).count("Serving run") == 1
+    wait_for(lambda: client.server_status(own).state == "none" and not discovery.is_running(own))
+    assert discovery.load_address(own) is None
+    assert address.url == status.url
 
 
 @pytest.fixture
 def command(trained, monkeypatch, capsys):
-    """`serve` in this process, for what it refuses before it listens."""
+    """Runs the command `serve` in this process; for options that are refused before it listens."""
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", trained.settings.database_url)
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(trained.settings.artifacts))
     monkeypatch.delenv("CHROMABENCH_SERVER_TOKEN", raising=False)
 
     def run(*options):
-        return parser.main(["serve", *options]), capsys.readouterr().err
+        return main(["serve", *options]), capsys.readouterr().err
 
     return run
 
 
 @pytest.mark.parametrize(
-    ("options", "status", "said"),
+    ("options", "status", "message"),
     [
         (["--host", "0.0.0.0"], 2, "CHROMABENCH_SERVER_TOKEN"),
         (["--run", "99"], 2, "There is no run 99"),
-        (["--run", "1", "--follow", "1"], 2, "at a time"),
+        (["--run", "1", "--follow", "1"], 2, "only one of"),
         (["--port", "70000"], 2, "from 0 to 65535"),
-        (["--host", "example.org"], 2, "takes a number"),
+        (["--host", "example.org"], 2, "must be an IP address"),
         (["--device", "cuda:7"], 1, "not on this machine"),
         (["--idle", "0"], 2, "--idle must be"),
     ],
 )
-def test_bad_use_is_told_in_a_sentence(command, options, status, said):
-    refused, error = command(*options)
+def test_invalid_options_are_refused_with_one_sentence(command, options, status, message):
+    exit_status, error = command(*options)
 
-    assert (refused, error.count("\n")) == (status, 1)
-    assert said in error
+    assert (exit_status, error.count("\n")) == (status, 1)
+    assert message in error
 
 
-def test_a_port_that_is_taken_is_told(command):
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        status, error = command("--port", str(other.getsockname()[1]))
+def test_a_port_that_is_in_use_is_refused(command):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        status, error = command("--port", str(listener.getsockname()[1]))
 
     assert status == 1
     assert "cannot be used" in error

@@ -1,4 +1,4 @@
-"""Questions and answers, asked of the application in this process."""
+"""Requests to the application in this process."""
 
 import asyncio
 import itertools
@@ -15,108 +15,112 @@ from starlette.testclient import TestClient
 from engine.errors import BadInputError, EngineError
 from engine.serve import batching, compositing, pipeline
 from engine.serve.app import build_app
-from engine.serve.limits import Limits
-from engine.serve.service import Choice, Serving
+from engine.serve.limits import RequestLimits
+from engine.serve.service import ModelSelection, ModelService
 from engine.store import Store
 from tests.conftest import NOW
 from tests.engine.images.test_decoding import malformed
-from tests.engine.serve.conftest import HERE, as_file, as_picture, drawing, photograph, post
+from tests.engine.serve.conftest import BASE_URL, as_file, as_picture, drawing, photograph, post
 
 
 def expected(model, picture):
-    """What a model makes of a picture, asked alone."""
-    question = pipeline.read(as_file(picture), model.expects, model.px, "auto", 10**7)
-    return pipeline.finish(question, model.colour(question.framed.square[None])[0])
+    """Colorizes a picture with a model, without the server."""
+    prepared = pipeline.prepare(as_file(picture), model.expects, model.px, "auto", 10**7)
+    return pipeline.compose(prepared, model.colorize(prepared.letterboxed.square[None])[0])
 
 
 @pytest.mark.parametrize("size", [(32, 32), (300, 200), (7, 90), (1, 1), (640, 20)])
-def test_the_answer_is_a_coloured_picture_of_the_inputs_size(client, serving, size):
+def test_the_answer_is_a_coloured_picture_of_the_inputs_size(client, service, size):
     answer = post(client, as_file(drawing(size=size) if min(size) > 1 else photograph(size)))
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
     assert as_picture(answer.content).shape == (size[1], size[0], 3)
-    assert answer.headers["x-chromabench-run"] == str(serving.default.run.id)
-    assert answer.headers["x-chromabench-checkpoint"] == serving.default.saved.sha256
+    assert answer.headers["x-chromabench-run"] == str(service.default_model.run.id)
+    assert answer.headers["x-chromabench-checkpoint"] == service.default_model.checkpoint.sha256
 
 
-def test_lines_stay_and_colours_come(client, serving):
+def test_the_answer_has_the_lines_of_the_drawing_and_colours(client, service):
     lines = drawing(size=(400, 300))
-    made = as_picture(post(client, as_file(lines)).content)
+    picture = as_picture(post(client, as_file(lines)).content)
 
-    assert (made == expected(serving.default, lines)).all()
-    assert made[lines.max(axis=-1) < 10].max() < 40  # the ink is as black as it was
-    # Colours come: pale ones, of a model of three epochs.
-    assert (np.ptp(made.astype(int), axis=-1) > 0).mean() > 0.5
+    assert (picture == expected(service.default_model, lines)).all()
+    assert picture[lines.max(axis=-1) < 10].max() < 40  # the ink is still black
+    # The colours are pale, because the model was trained for three epochs only.
+    assert (np.ptp(picture.astype(int), axis=-1) > 0).mean() > 0.5
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_the_answer_has_the_format_that_was_asked_for(client, kind):
-    answer = post(client, as_file(drawing()), format=kind)
+@pytest.mark.parametrize("file_format", ["png", "jpeg", "webp"])
+def test_the_answer_has_the_requested_format(client, file_format):
+    answer = post(client, as_file(drawing()), format=file_format)
 
-    assert answer.headers["content-type"] == f"image/{kind}"
+    assert answer.headers["content-type"] == f"image/{file_format}"
     assert as_picture(answer.content).shape == (200, 300, 3)
 
 
-def test_a_run_can_be_asked_by_its_number(client):
-    of_each = [post(client, as_file(drawing()), run=run) for run in (1, 2)]
+def test_a_run_can_be_requested_by_its_number(client):
+    answers = [post(client, as_file(drawing()), run=run) for run in (1, 2)]
 
-    assert [it.headers["x-chromabench-run"] for it in of_each] == ["1", "2"]
-    assert [it.headers["x-chromabench-configuration"] for it in of_each] == ["standard", "gan"]
+    assert [answer.headers["x-chromabench-run"] for answer in answers] == ["1", "2"]
+    configurations = [answer.headers["x-chromabench-configuration"] for answer in answers]
+    assert configurations == ["standard", "gan"]
     refused = post(client, as_file(drawing()), run=99)
     assert (refused.status_code, refused.json()["detail"][:15]) == (404, "There is no run")
 
 
-def test_a_photograph_gets_its_lines_extracted_and_that_is_said(client):
+def test_the_lines_of_a_photograph_are_extracted_with_a_note(client):
     answer = post(client, as_file(photograph()))
 
     assert "its lines were extracted first" in unquote(answer.headers["x-chromabench-notes"])
-    as_it_is = post(client, as_file(photograph()), given="as_is")
-    assert unquote(as_it_is.headers["x-chromabench-notes"]) == ""
-    assert as_it_is.content != answer.content
+    unchanged = post(client, as_file(photograph()), given="as_is")
+    assert unquote(unchanged.headers["x-chromabench-notes"]) == ""
+    assert unchanged.content != answer.content
 
 
-def test_what_was_changed_on_the_way_in_is_said(client):
+def test_a_conversion_of_the_picture_is_noted(client):
     answer = post(client, as_file(drawing()[..., 0]))
 
-    assert "grey brought to RGB" in unquote(answer.headers["x-chromabench-notes"])
+    assert "grey converted to RGB" in unquote(answer.headers["x-chromabench-notes"])
 
 
-def test_a_model_of_photographs_keeps_their_lightness(serving):
+def test_a_model_of_photographs_keeps_their_lightness(service):
     picture = photograph((200, 120))
-    question = pipeline.read(as_file(picture), "grey", 32, "auto", 10**7)
-    made = pipeline.finish(question, photograph((32, 32), 5))
+    prepared = pipeline.prepare(as_file(picture), "grey", 32, "auto", 10**7)
+    composed = pipeline.compose(prepared, photograph((32, 32), 5))
 
-    assert (question.framed.square[..., 0] == question.framed.square[..., 2]).all()
-    apart = compositing.grey_of(made).astype(int) - compositing.grey_of(picture)
-    assert np.abs(apart).max() <= 2
-    assert "own colours were left" in question.notes[0]
-    drawn = pipeline.read(as_file(drawing()), "grey", 32, "auto", 10**7)
-    assert "looks like line art" in drawn.notes[0]
+    square = prepared.letterboxed.square
+    assert (square[..., 0] == square[..., 2]).all()
+    difference = compositing.to_grey(composed).astype(int) - compositing.to_grey(picture)
+    assert np.abs(difference).max() <= 2
+    assert "own colours were ignored" in prepared.notes[0]
+    prepared_drawing = pipeline.prepare(as_file(drawing()), "grey", 32, "auto", 10**7)
+    assert "looks like line art" in prepared_drawing.notes[0]
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "said"),
+    ("content", "status", "message"),
     [
         (b"", 400, "0 bytes"),
         (b"hello", 415, "no picture"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "no picture"),
         (as_file(drawing())[:200], 422, "truncated"),
         (as_file(np.zeros((6000, 6000), np.uint8)), 413, "36 megapixels; at most 25"),
-        (np.random.default_rng(0).bytes(2**20 + 1), 413, "at most 1 MB"),
-        (np.random.default_rng(0).bytes(2**21), 413, "at most 1 MB"),
+        (np.random.default_rng(0).bytes(2**20 + 1), 413, "the limit is 1 MB"),
+        (np.random.default_rng(0).bytes(2**21), 413, "the limit is 1 MB"),
     ],
     ids=["empty", "text", "svg", "truncated", "pixels", "file", "body"],
 )
-def test_what_cannot_be_coloured_is_refused_with_the_reason(client, content, status, said):
+def test_a_file_that_cannot_be_colorized_is_refused_with_the_reason(
+    client, content, status, message
+):
     answer = post(client, content)
 
     assert answer.status_code == status
-    assert said in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
-    ("request_of", "status"),
+    ("request_arguments", "status"),
     [
         ({"content": b"x", "headers": {"Content-Type": "image/png"}}, 415),
         ({"content": b"x"}, 415),
@@ -134,11 +138,11 @@ def test_what_cannot_be_coloured_is_refused_with_the_reason(client, content, sta
         ({"files": {"file": as_file(drawing())}, "params": {"format": "gif"}}, 422),
     ],
 )
-def test_a_question_that_makes_no_sense_is_refused(client, request_of, status):
-    assert client.post("/api/v1/colorize", **request_of).status_code == status
+def test_an_invalid_request_is_refused(client, request_arguments, status):
+    assert client.post("/api/v1/colorize", **request_arguments).status_code == status
 
 
-def test_200_malformed_uploads_are_refused_or_answered_and_break_nothing(client):
+def test_after_200_malformed_uploads_the_server_still_answers(client):
     statuses = []
     for name, content, _ in itertools.islice(malformed(np.random.default_rng(3)), 200):
         answer = client.post("/api/v1/colorize", files={"file": (name, content)})
@@ -147,90 +151,93 @@ def test_200_malformed_uploads_are_refused_or_answered_and_break_nothing(client)
             assert answer.json()["detail"]
 
     assert set(statuses) <= {200, 400, 413, 415, 422}
-    assert sum(it >= 400 for it in statuses) >= 50
+    assert sum(status >= 400 for status in statuses) >= 50
     assert post(client, as_file(drawing())).status_code == 200
 
 
-@pytest.mark.parametrize("kind", pipeline.FORMATS)
-def test_a_picture_may_be_very_long_but_not_endless(client, kind):
-    longest = as_file(np.full((1, pipeline.LONGEST), 255, np.uint8))
-    endless = as_file(np.full((1, pipeline.LONGEST + 1), 255, np.uint8))
+@pytest.mark.parametrize("file_format", pipeline.OUTPUT_FORMATS)
+def test_a_picture_with_a_side_above_the_limit_is_refused(client, file_format):
+    longest = as_file(np.full((1, pipeline.MAX_SIDE_PX), 255, np.uint8))
+    too_long = as_file(np.full((1, pipeline.MAX_SIDE_PX + 1), 255, np.uint8))
 
-    made = as_picture(post(client, longest, format=kind).content)
-    assert made.shape == (1, pipeline.LONGEST, 3)
-    assert post(client, endless, format=kind).status_code == 413
+    picture = as_picture(post(client, longest, format=file_format).content)
+    assert picture.shape == (1, pipeline.MAX_SIDE_PX, 3)
+    assert post(client, too_long, format=file_format).status_code == 413
 
 
-def test_one_that_cannot_be_answered_costs_the_others_nothing(serving):
-    model = serving.default
-    colour = model.colour
+def test_a_square_that_cannot_be_colorized_does_not_affect_the_rest_of_its_batch(service):
+    model = service.default_model
+    colorize = model.colorize
 
-    def picky(squares):
+    def refuse_sevens(squares):
         if (squares == 7).all(axis=(1, 2, 3)).any():
-            raise EngineError("this one not")
-        return colour(squares)
+            raise EngineError("refused")
+        return colorize(squares)
 
-    async def ask():
+    async def colorize_all():
         async with batching.Batcher() as batcher:
-            good = compositing.frame(drawing(), model.px, True).square
+            good = compositing.letterbox(drawing(), model.px, True).square
             squares = [good, np.full_like(good, 7), good]
-            picked = replace(model)
-            object.__setattr__(picked, "colour", picky)
+            refusing_model = replace(model)
+            object.__setattr__(refusing_model, "colorize", refuse_sevens)
             return await asyncio.gather(
-                *(batcher.ask(picked, it) for it in squares), return_exceptions=True
+                *(batcher.colorize(refusing_model, square) for square in squares),
+                return_exceptions=True,
             )
 
-    answers = asyncio.run(ask())
+    answers = asyncio.run(colorize_all())
 
-    assert [isinstance(it, np.ndarray) for it in answers] == [True, False, True]
+    assert [isinstance(answer, np.ndarray) for answer in answers] == [True, False, True]
     assert isinstance(answers[1], EngineError)
 
 
-def test_who_finds_no_place_is_told_to_come_again(trained):
-    serving = Serving(trained.store, trained.settings, Choice(), Limits(queue=2), device="cpu")
-    serving.look()
-    may_go_on = threading.Event()
-    colour = serving.default.colour
+def test_a_request_without_a_free_slot_is_refused_with_a_retry_time(trained):
+    limits = RequestLimits(max_requests=2)
+    service = ModelService(trained.store, trained.settings, ModelSelection(), limits, "cpu")
+    service.reload_default()
+    may_continue = threading.Event()
+    colorize = service.default_model.colorize
 
-    def slow(squares):
-        may_go_on.wait(60)
-        return colour(squares)
+    def wait_and_colorize(squares):
+        may_continue.wait(60)
+        return colorize(squares)
 
-    object.__setattr__(serving.default, "colour", slow)
+    object.__setattr__(service.default_model, "colorize", wait_and_colorize)
     with (
-        TestClient(build_app(serving), base_url=HERE) as client,
+        TestClient(build_app(service), base_url=BASE_URL) as client,
         ThreadPoolExecutor(2) as threads,
     ):
-        waiting = [threads.submit(post, client, as_file(drawing(it))) for it in range(2)]
-        while serving.queue.taken < 2:
+        waiting = [threads.submit(post, client, as_file(drawing(seed))) for seed in range(2)]
+        while service.request_slots.used < 2:
             time.sleep(0.01)
         refused = post(client, as_file(drawing()))
-        may_go_on.set()
-        answers = [it.result().status_code for it in waiting]
+        may_continue.set()
+        statuses = [future.result().status_code for future in waiting]
         assert post(client, as_file(drawing())).status_code == 200
 
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert answers == [200, 200]
+    assert statuses == [200, 200]
 
 
-def test_an_upload_that_takes_too_long_is_given_up(trained):
-    serving = Serving(trained.store, trained.settings, Choice(), Limits(upload_s=0.2), "cpu")
-    serving.look()
+def test_an_upload_that_takes_too_long_is_refused(trained):
+    limits = RequestLimits(upload_timeout_s=0.2)
+    service = ModelService(trained.store, trained.settings, ModelSelection(), limits, "cpu")
+    service.reload_default()
 
-    def drops():
+    def slow_body():
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         time.sleep(1)
         yield b"late\r\n--b--\r\n"
 
-    async def ask():
-        sent, parts = [], drops()
+    async def status_of_request():
+        messages, parts = [], slow_body()
 
         async def receive():
             body = await asyncio.to_thread(next, parts, b"")
             return {"type": "http.request", "body": body, "more_body": bool(body)}
 
         async def send(message):
-            sent.append(message)
+            messages.append(message)
 
         scope = {
             "type": "http",
@@ -242,100 +249,103 @@ def test_an_upload_that_takes_too_long_is_given_up(trained):
                 (b"content-type", b"multipart/form-data; boundary=b"),
             ],
         }
-        await build_app(serving)(scope, receive, send)
-        return sent[0]["status"]
+        await build_app(service)(scope, receive, send)
+        return messages[0]["status"]
 
-    assert asyncio.run(ask()) == 408
+    assert asyncio.run(status_of_request()) == 408
 
 
-def test_requests_that_wait_are_one_batch_and_each_gets_its_own(trained, serving):
-    model = serving.default
-    sizes, calls = [], threading.Event()
-    colour = model.colour
+def test_waiting_requests_form_one_batch_and_each_gets_its_own_answer(service):
+    model = service.default_model
+    batch_sizes = []
 
-    async def ask():
-        async with batching.Batcher(sizes.append) as batcher:
-            squares = [compositing.frame(drawing(it), model.px, True).square for it in range(9)]
-            first = asyncio.create_task(batcher.ask(model, squares[0]))
+    async def colorize_all():
+        async with batching.Batcher(batch_sizes.append) as batcher:
+            squares = [
+                compositing.letterbox(drawing(seed), model.px, True).square for seed in range(9)
+            ]
+            first = asyncio.create_task(batcher.colorize(model, squares[0]))
             await asyncio.sleep(0)
-            rest = [asyncio.create_task(batcher.ask(model, it)) for it in squares[1:]]
-            calls.set()
-            return squares, await asyncio.gather(first, *rest)
+            others = [
+                asyncio.create_task(batcher.colorize(model, square)) for square in squares[1:]
+            ]
+            return squares, await asyncio.gather(first, *others)
 
-    squares, answers = asyncio.run(ask())
+    squares, answers = asyncio.run(colorize_all())
 
-    assert sum(sizes) == 9
-    assert len(sizes) <= 3
+    assert sum(batch_sizes) == 9
+    assert len(batch_sizes) <= 3
     for square, answer in zip(squares, answers, strict=True):
-        alone = colour(square[None])[0]
-        assert np.abs(answer.astype(int) - alone).max() <= 1
+        single = model.colorize(square[None])[0]
+        assert np.abs(answer.astype(int) - single).max() <= 1
 
 
-def test_one_that_left_does_not_hold_up_the_others(serving):
-    model = serving.default
+def test_a_cancelled_request_does_not_affect_the_rest_of_its_batch(service):
+    model = service.default_model
 
-    async def ask():
+    async def colorize_all():
         async with batching.Batcher() as batcher:
-            square = compositing.frame(drawing(), model.px, True).square
-            tasks = [asyncio.create_task(batcher.ask(model, square)) for _ in range(5)]
+            square = compositing.letterbox(drawing(), model.px, True).square
+            tasks = [asyncio.create_task(batcher.colorize(model, square)) for _ in range(5)]
             await asyncio.sleep(0)
             tasks[1].cancel()
             return await asyncio.gather(*tasks, return_exceptions=True)
 
-    answers = asyncio.run(ask())
+    answers = asyncio.run(colorize_all())
 
-    assert [isinstance(it, np.ndarray) for it in answers] == [True, False, True, True, True]
+    assert [isinstance(answer, np.ndarray) for answer in answers] == [True, False, True, True, True]
 
 
-def test_a_fault_of_the_model_is_told_to_its_askers_alone(serving):
-    broken = replace(serving.default, generator=None)
+def test_a_failure_of_one_model_does_not_affect_requests_to_another(service):
+    broken = replace(service.default_model, generator=None)
 
-    async def ask():
+    async def colorize_both():
         async with batching.Batcher() as batcher:
-            square = compositing.frame(drawing(), broken.px, True).square
+            square = compositing.letterbox(drawing(), broken.px, True).square
             return await asyncio.gather(
-                batcher.ask(broken, square),
-                batcher.ask(serving.default, square),
+                batcher.colorize(broken, square),
+                batcher.colorize(service.default_model, square),
                 return_exceptions=True,
             )
 
-    failed, answered = asyncio.run(ask())
+    failed, answered = asyncio.run(colorize_both())
 
     assert isinstance(failed, TypeError)
     assert isinstance(answered, np.ndarray)
 
 
-def test_models_are_listed_best_first_with_what_they_expect(client, serving):
+def test_models_are_listed_best_first_with_what_they_expect(client, service):
     listed = client.get("/api/v1/models").json()
+    models = listed["models"]
 
-    assert listed["default"] == listed["models"][0]["run"] == serving.default.run.id
-    assert {it["configuration"] for it in listed["models"]} == {"standard", "gan"}
-    assert {(it["expects"], it["px"]) for it in listed["models"]} == {("sketch", 32)}
+    assert listed["default"] == models[0]["run"] == service.default_model.run.id
+    assert {model["configuration"] for model in models} == {"standard", "gan"}
+    assert {(model["expects"], model["px"]) for model in models} == {("sketch", 32)}
     assert client.get("/api/v1/models", params={"study": 9}).status_code == 404
 
 
-def test_health_readiness_measures_and_documentation(client, serving):
+def test_health_readiness_metrics_and_documentation(client, service):
     post(client, as_file(drawing()))
     post(client, b"", run=10**9)
 
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json()["run"] == serving.default.run.id
-    told = client.get("/metrics").text
-    assert 'chromabench_requests_total{run="' in told
-    assert 'run="1000000000"' not in told
-    assert "chromabench_batch_pictures_count" in told
+    assert client.get("/readyz").json()["run"] == service.default_model.run.id
+    metrics = client.get("/metrics").text
+    assert 'chromabench_requests_total{run="' in metrics
+    assert 'run="1000000000"' not in metrics
+    assert "chromabench_batch_pictures_count" in metrics
     described = client.get("/openapi.json").json()["paths"]["/api/v1/colorize"]["post"]
     assert "multipart/form-data" in described["requestBody"]["content"]
 
 
-def test_a_page_of_another_origin_cannot_use_a_name_of_its_own(client):
+def test_a_request_to_another_host_name_is_refused(client):
     assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
 
 
-def test_with_a_token_only_who_has_it_is_answered(trained):
-    serving = Serving(trained.store, trained.settings, Choice(), device="cpu")
-    serving.look()
-    with TestClient(build_app(serving, "a long random text"), base_url="http://any") as client:
+def test_with_a_token_only_requests_with_the_token_are_answered(trained):
+    service = ModelService(trained.store, trained.settings, ModelSelection(), device="cpu")
+    service.reload_default()
+    with TestClient(build_app(service, "a long random text"), base_url="http://any") as client:
         assert post(client, as_file(drawing())).status_code == 401
         assert client.get("/metrics", headers={"Authorization": "Bearer no"}).status_code == 401
         assert client.get("/healthz").status_code == 200
@@ -343,35 +353,36 @@ def test_with_a_token_only_who_has_it_is_answered(trained):
         assert post(client, as_file(drawing())).status_code == 200
 
 
-def test_before_the_first_model_it_is_alive_but_not_ready(settings, store):
-    serving = Serving(store, settings, Choice(), device="cpu")
-    serving.look()
-    with TestClient(build_app(serving), base_url=HERE) as client:
+def test_before_the_first_model_the_server_is_alive_but_not_ready(settings, store):
+    service = ModelService(store, settings, ModelSelection(), device="cpu")
+    service.reload_default()
+    with TestClient(build_app(service), base_url=BASE_URL) as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
         refused = post(client, as_file(drawing()))
         assert refused.status_code == 503
-        assert "no run has ended" in refused.json()["detail"]
+        assert "no run is done" in refused.json()["detail"]
 
 
-def test_what_was_named_and_is_not_there_is_refused_at_the_start(settings, store):
-    for choice in (Choice(run_id=5), Choice(study_id=5)):
+def test_a_selected_run_or_study_that_does_not_exist_is_refused_at_the_start(settings, store):
+    for selection in (ModelSelection(run_id=5), ModelSelection(study_id=5)):
         with pytest.raises(BadInputError):
-            Serving(store, settings, choice, device="cpu").look()
+            ModelService(store, settings, selection, device="cpu").reload_default()
 
 
-def test_a_better_run_takes_over_when_it_ends(trained, tmp_path):
+def test_a_better_run_becomes_the_default(trained):
     store = Store(trained.settings.database_url)
-    serving = Serving(store, trained.settings, Choice(study_id=1), device="cpu")
-    serving.look()
-    before = serving.default
+    selection = ModelSelection(study_id=1)
+    service = ModelService(store, trained.settings, selection, device="cpu")
+    service.reload_default()
+    first = service.default_model
     try:
-        store.archive_run(before.run.id, NOW)  # as if the other had always been the best
-        serving.look()
-        assert serving.default.run.id != before.run.id
+        store.runs.archive(first.run.id, NOW)  # now the other run is the best
+        service.reload_default()
+        assert service.default_model.run.id != first.run.id
     finally:
-        store.archive_run(before.run.id, None)
-    serving.look()
-    assert serving.default is before
-    assert serving.measures.registry.get_sample_value("chromabench_model_swaps_total") == 2
+        store.runs.archive(first.run.id, None)
+    service.reload_default()
+    assert service.default_model is first
+    assert service.metrics.registry.get_sample_value("chromabench_model_swaps_total") == 2
     store.close()

@@ -1,0 +1,231 @@
+"""Builds the tables of the documentation site from the code: commands, metrics, presets.
+
+Each builder returns Markdown. A page of docs/ marks the place of a table with the comments
+`<!-- generated: NAME -->` and `<!-- end: NAME -->`; `GENERATED` maps NAME to its builder.
+"""
+
+import argparse
+import functools
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from engine import overrides
+from engine.cli.parser import build_parser
+from engine.config import Budget, Configuration, Execution, Term
+from engine.metrics.catalog import CATALOG, GROUP_TITLES
+from engine.presets import BUDGET_PURPOSES, BUDGETS, CONFIGURATIONS
+from engine.settings import PROJECT_ROOT
+
+NO_VALUE = "—"
+USAGE_WIDTH = 88
+OPTION_IN_HELP = re.compile(r"(--[a-z-]+(?: \w+=\w+)?)")
+ARGUMENTS_WITHOUT_HELP = {"STUDY": "number of the study", "RUN": "number of the run"}
+
+
+def build_commands() -> str:
+    """Lists all commands, then gives each command's usage, arguments and options."""
+    commands = list(iterate_commands(build_parser()))
+    rows = [
+        (f"[`{name}`](#{_anchor(name)})", command.description or "") for name, command in commands
+    ]
+    sections = [_command_section(name, command) for name, command in commands]
+    return "\n\n".join([_table(("command", "what it does"), rows), *sections])
+
+
+def iterate_commands(
+    parser: argparse.ArgumentParser, prefix: str = ""
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yields the name and the parser of every command; of a group, those of its actions."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                nested = list(iterate_commands(command, f"{prefix}{name} "))
+                yield from nested or [(f"{prefix}{name}", command)]
+
+
+def build_metrics() -> str:
+    """Lists the metrics, one table per group."""
+    better = {"up": "↑ higher", "down": "↓ lower", "none": NO_VALUE}
+    header = ("name", "label", "unit", "better", "what it measures")
+    sections = []
+    for group, title in GROUP_TITLES.items():
+        rows = []
+        for name, metric in CATALOG.items():
+            if metric.group == group:
+                unit, direction = metric.unit or NO_VALUE, better[metric.better]
+                rows.append((f"`{name}`", metric.label, unit, direction, metric.description))
+        sections.append(f"### {title}\n\n{_table(header, rows)}")
+    return "\n\n".join(sections)
+
+
+def build_configurations() -> str:
+    """Lists the published configurations with their recipes and optimisers."""
+    optimiser = ("lr_g", "lr_d", "beta1", "beta2")
+    rows = [
+        (
+            f"`{name}`",
+            str(configuration.recipe),
+            *(f"{getattr(configuration, key):g}" for key in optimiser),
+        )
+        for name, configuration in CONFIGURATIONS.items()
+    ]
+    header = ("configuration", "generator loss", *(f"`{key}`" for key in optimiser))
+    return _table(header, rows)
+
+
+def build_budgets() -> str:
+    """Lists the purposes of the budgets."""
+    purposes = [(f"`{name}`", purpose) for name, purpose in BUDGET_PURPOSES.items()]
+    return _table(("budget", "for"), purposes)
+
+
+def build_budget_settings() -> str:
+    """Lists all settings of the budgets side by side."""
+    settings = [name for name in Budget.model_fields if name != "name"]
+    rows = [
+        (f"`{name}`", *(_budget_value(getattr(budget, name)) for budget in BUDGETS.values()))
+        for name in settings
+    ]
+    return _table(("setting", *(f"`{name}`" for name in BUDGETS)), rows)
+
+
+def build_settings() -> str:
+    """Lists every key of `--set` with its values and its meaning."""
+    weight = _allowed_values(Term.model_json_schema()["properties"]["weight"])
+    terms = [
+        (f"`{term}`", weight, f"weight of the term `{term}`; 0 leaves the term out")
+        for term in overrides.TERM_KEYS
+    ]
+    tables = [("Generator loss", terms)]
+    models: tuple[tuple[str, Sequence[str], type[BaseModel]], ...] = (
+        ("Optimisers", overrides.CONFIGURATION_KEYS, Configuration),
+        ("Budget", overrides.BUDGET_KEYS, Budget),
+        ("Execution", overrides.EXECUTION_KEYS, Execution),
+    )
+    for title, keys, model in models:
+        meanings = attribute_docs(model)
+        schemas = model.model_json_schema()["properties"]
+        rows = [(f"`{key}`", _allowed_values(schemas[key]), meanings.get(key, "")) for key in keys]
+        tables.append((title, rows))
+    return "\n\n".join(
+        f"### {title}\n\n{_table(('key', 'values', 'meaning'), rows)}" for title, rows in tables
+    )
+
+
+def build_decisions() -> str:
+    """Lists the decision records with their titles."""
+    rows = []
+    for path in decision_records():
+        heading = path.read_text().splitlines()[0].removeprefix("# ")
+        number, _, title = heading.partition(". ")
+        rows.append((number, f"[{title}]({path.name})"))
+    return _table(("no.", "decision"), rows)
+
+
+def decision_records() -> list[Path]:
+    """Returns the paths of the decision records, in the order of their numbers."""
+    return sorted((PROJECT_ROOT / "docs" / "adr").glob("[0-9]*.md"))
+
+
+def attribute_docs(documented: type) -> dict[str, str]:
+    """Returns the texts of a class docstring's `Attributes:` section by attribute name."""
+    docstring = inspect.getdoc(documented) or ""
+    section = re.search(r"^Attributes:\n((?:    .*\n?|\n)+)", docstring, re.MULTILINE)
+    texts: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \S)", section[1]) if section else ():
+        names, _, text = entry.partition(":")
+        texts.update({name.strip(): " ".join(text.split()) for name in names.split(",")})
+    return texts
+
+
+def _command_section(name: str, command: argparse.ArgumentParser) -> str:
+    command.formatter_class = functools.partial(argparse.HelpFormatter, width=USAGE_WIDTH)
+    indent = " " * len("usage: ")
+    usage = textwrap.dedent(command.format_usage().replace("usage: ", indent, 1)).strip()
+    description = (command.description or "").rstrip(".")
+    parts = [
+        f"## `{name}` {{ #{_anchor(name)} }}",
+        f"{description[:1].upper()}{description[1:]}.",
+        f"```text\n{usage}\n```",
+    ]
+    arguments = [action for action in command._actions if "--help" not in action.option_strings]
+    if arguments:
+        rows = [(_argument(action), _argument_meaning(action)) for action in arguments]
+        parts.append(_table(("argument", "meaning"), rows))
+    return "\n\n".join(parts)
+
+
+def _argument(action: argparse.Action) -> str:
+    value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    if not action.option_strings:
+        return f"`{value}`"
+    options = ", ".join(action.option_strings)
+    return f"`{options}`" if action.nargs == 0 else f"`{options} {value}`"
+
+
+def _argument_meaning(action: argparse.Action) -> str:
+    help_text = action.help or ARGUMENTS_WITHOUT_HELP.get(str(action.metavar), "")
+    meaning = OPTION_IN_HELP.sub(r"`\1`", help_text % vars(action))
+    if action.choices is not None:
+        choices = ", ".join(f"`{choice}`" for choice in action.choices)
+        meaning = f"{meaning}, one of {choices}" if meaning else f"one of {choices}"
+    if action.default not in (None, False, []) and "default" not in help_text:
+        meaning += f" (default: `{action.default}`)"
+    return meaning
+
+
+def _allowed_values(schema: dict[str, Any]) -> str:
+    """Returns the values that a field's JSON schema allows, in words."""
+    if "anyOf" in schema:
+        return " or ".join(_allowed_values(option) for option in schema["anyOf"])
+    if "const" in schema or "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    kind = {"integer": "whole number", "number": "number"}[schema["type"]]
+    bounds = (
+        ("minimum", "from"),
+        ("exclusiveMinimum", "above"),
+        ("maximum", "to"),
+        ("exclusiveMaximum", "below"),
+    )
+    limits = [f"{word} {_number(schema[key])}" for key, word in bounds if key in schema]
+    return " ".join([kind, *limits])
+
+
+def _budget_value(value: object) -> str:
+    if value is None:
+        return "all"
+    return _number(value) if isinstance(value, int | float) else f"`{value}`"
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
+
+
+def _anchor(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "commands": build_commands,
+    "metrics": build_metrics,
+    "configurations": build_configurations,
+    "budgets": build_budgets,
+    "budget settings": build_budget_settings,
+    "settings": build_settings,
+    "decisions": build_decisions,
+}
