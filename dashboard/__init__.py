@@ -1,13 +1,13 @@
-"""Chromabench's pages, built with Streamlit. Torch-free; heavy work is a job elsewhere.
+"""The dashboard: a Streamlit app. It never loads torch; heavy work runs in jobs.
 
 Modules:
     app: navigation and page setup.
     server: the ASGI application: pages and routes.
-    routes: HTTP routes that components fetch data from.
-    actions: everything that changes the database.
+    routes: HTTP routes from which components fetch data.
+    actions: everything that writes to the store or starts processes.
 
 Packages:
-    queries: everything that reads the database.
+    queries: everything that reads the store.
     components: widgets and sections of pages.
     app_pages: one script per page.
 

@@ -1,4 +1,4 @@
-"""`python -m dashboard`: checks what can be checked, then becomes the Streamlit server."""
+"""`python -m dashboard`: checks settings, port and database, then runs the Streamlit server."""
 
 import argparse
 import ipaddress
@@ -20,50 +20,49 @@ from engine.settings import Settings
 from engine.store import Store
 
 FOLDER = Path(__file__).resolve().parent
-ADDRESS = "127.0.0.1"
-READY_TRIES = 100
-READY_WAIT_S = 0.2
+DEFAULT_ADDRESS = "127.0.0.1"
+MAX_READY_CHECKS = 100
+READY_CHECK_S = 0.2
 
 
 def main() -> NoReturn:
-    """Becomes the server, or says in a sentence why it cannot."""
+    """Runs the server, or exits with an error message of one sentence."""
     parser = argparse.ArgumentParser(prog="python -m dashboard", description="Open the dashboard.")
-    parser.add_argument("--port", default="8501", help="from 1 to 65535")
+    parser.add_argument("--port", default="8501", help="port number, from 1 to 65535")
     parser.add_argument(
         "--address",
-        default=ADDRESS,
-        help="where to listen; beyond 127.0.0.1 only with care (docs/security.md)",
+        default=DEFAULT_ADDRESS,
+        help="IP address to listen on; read docs/security.md before you change it",
     )
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     try:
         settings = Settings.from_environment()
         settings.require_writable_artifacts()
         Store(settings.database_url).close()
     except EngineError as error:
-        _refuse(str(error), error.exit_code)
-    if not re.fullmatch(r"[1-9][0-9]{0,4}", chosen.port) or int(chosen.port) > 65535:
-        _refuse(f"The port must be a number from 1 to 65535, not {chosen.port[:40]!r}.", 2)
-    port = int(chosen.port)
-    if not _is_loopback(chosen.address):
-        # Whoever reaches the port can name folders: without a word from its owner, none.
+        _exit(str(error), error.exit_code)
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", args.port) or int(args.port) > 65535:
+        _exit(f"The port must be a number from 1 to 65535, not {args.port[:40]!r}.", 2)
+    port = int(args.port)
+    if not _is_loopback(args.address):
+        # Other machines can reach the port: pages may read no folder unless the variable names one.
         os.environ.setdefault("CHROMABENCH_DATA_ROOTS", "")
         sys.stderr.write(
-            f"Listening on {chosen.address}: whoever reaches port {port} can start and delete "
+            f"Listening on {args.address}: anyone who can reach port {port} can start and delete "
             "runs unless a sign-in is set up (docs/security.md).\n"
         )
-    if not _is_free(chosen.address, port):
-        _refuse(
-            f"Port {port} is taken, perhaps by another dashboard. "
-            f"Choose another: make app PORT={port % 65535 + 1}.",
+    if not _is_free(args.address, port):
+        _exit(
+            f"Port {port} is already in use. Choose another one: make app PORT={port % 65535 + 1}.",
             1,
         )
-    if not chosen.headless and _has_screen():
-        address = f"http://{'127.0.0.1' if chosen.address == '0.0.0.0' else chosen.address}:{port}"
+    if not args.headless and _has_screen():
+        address = f"http://{'127.0.0.1' if args.address == '0.0.0.0' else args.address}:{port}"
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
-    # Headless, for otherwise Streamlit advertises itself over the page.
+    # Always headless: otherwise Streamlit shows its own promotion over the page.
     command = ["streamlit", "run", str(FOLDER / "server.py"), "--server.headless", "true"]
-    sys.argv = [*command, "--server.port", str(port), "--server.address", chosen.address]
+    sys.argv = [*command, "--server.port", str(port), "--server.address", args.address]
     sys.exit(streamlit_cli.main())
 
 
@@ -74,22 +73,25 @@ def _has_screen() -> bool:
 
 
 def _open_when_ready(address: str) -> None:
-    """Opens the reader's browser once the server answers."""
-    for _ in range(READY_TRIES):
+    """Opens the user's browser as soon as the server responds."""
+    for _ in range(MAX_READY_CHECKS):
         try:
             with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
                 break
         except OSError:
-            time.sleep(READY_WAIT_S)
+            time.sleep(READY_CHECK_S)
     webbrowser.open(address)
 
 
 def _is_loopback(address: str) -> bool:
-    """Whether only this machine can reach the address; refuses what is no address of it."""
+    """Whether only this machine can reach the address; exits if it is not an IP address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
-        _refuse(f"--address takes a number such as 127.0.0.1 or 0.0.0.0, not {address[:60]!r}.", 2)
+        _exit(
+            f"--address must be an IP address such as 127.0.0.1 or 0.0.0.0, not {address[:60]!r}.",
+            2,
+        )
 
 
 def _is_free(address: str, port: int) -> bool:
@@ -103,8 +105,8 @@ def _is_free(address: str, port: int) -> bool:
     return True
 
 
-def _refuse(sentence: str, status: int) -> NoReturn:
-    sys.stderr.write(f"error: {sentence}\n")
+def _exit(message: str, status: int) -> NoReturn:
+    sys.stderr.write(f"error: {message}\n")
     sys.exit(status)
 
 

@@ -1,116 +1,131 @@
-"""What pages may do. With `reads` and `looks`, the only file here that knows the store."""
+"""Everything that writes to the store or starts processes, as buttons of pages call it.
+
+Every function raises `EngineError` with a message for the user if the action is not possible.
+"""
 
 import hashlib
 from collections.abc import Sequence
 
-from dashboard.queries import launch, sources, studies
+from dashboard.queries import access, launch, sources
 from engine import annotations
 from engine.config import RunConfig
-from engine.data.survey import exclusions
+from engine.data.sources import exclusions
 from engine.jobs import lifecycle, planning
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records.runs import RunState, Study
+from engine.serve import client
 from engine.store import utc_now
 
 
-def start_study(configs: Sequence[RunConfig], name: str, key: str) -> int:
-    """Stores a study and queues its runs; the same press on the same form is the same study."""
-    form = "".join(config.model_dump_json() for config in configs) + name
-    press = f"{key}-{hashlib.sha256(form.encode()).hexdigest()[:16]}"
+def start_study(configs: Sequence[RunConfig], name: str, form_key: str) -> int:
+    """Creates a study and queues its runs; returns the id of the study.
+
+    Args:
+        configs: one per run.
+        name: the name of the study.
+        form_key: identifies the form; a second submission with equal values returns the first
+            study instead of a new one.
+    """
+    values = "".join(config.model_dump_json() for config in configs) + name
+    submission_key = f"{form_key}-{hashlib.sha256(values.encode()).hexdigest()[:16]}"
     study, _ = lifecycle.submit(
-        studies.store(), studies.settings(), configs, name, press, utc_now()
+        access.store(), access.settings(), configs, name, submission_key, utc_now()
     )
     return study.id
 
 
-def start_demo(key: str) -> int:
-    """The demo study, as `make demo` has it."""
+def start_demo(form_key: str) -> int:
+    """Starts the study that `make demo` runs; returns the id of the study."""
     plan = launch.plan("openmoji", "demo", DEFAULT_CONFIGURATIONS, 1, ())
-    return start_study(plan.configs, plan.name, key)
+    return start_study(plan.configs, plan.name, form_key)
 
 
-def measure(configs: Sequence[RunConfig]) -> None:
-    """Queues measuring how fast this machine trains configs like these."""
-    lifecycle.submit_probe(studies.store(), studies.settings(), configs, utc_now())
+def measure_speed(configs: Sequence[RunConfig]) -> None:
+    """Queues a job that measures how fast this machine trains the configs."""
+    lifecycle.submit_probe(access.store(), access.settings(), configs, utc_now())
 
 
 def edit_study(study_id: int, name: str, note: str, tags: Sequence[str]) -> None:
-    """Keeps a study's name and what a person wrote about it; all of it, or nothing."""
+    """Stores the name, note and tags of a study; stores nothing if one of them is not allowed."""
     checked = (
         annotations.check_name(name),
         annotations.check_note(note),
         annotations.check_tags(tags),
     )
-    studies.store().edit_study(study_id, *checked)
+    access.store().studies.annotate(study_id, *checked)
 
 
 def annotate_run(run_id: int, note: str, tags: Sequence[str]) -> None:
-    """Keeps what a person wrote about a run."""
-    studies.store().annotate_run(run_id, annotations.check_note(note), annotations.check_tags(tags))
+    """Stores the note and tags of a run."""
+    access.store().runs.annotate(run_id, annotations.check_note(note), annotations.check_tags(tags))
 
 
-def check(source: str) -> None:
-    """Queues a look at a source."""
-    lifecycle.submit_check(
-        studies.store(), studies.settings(), studies.source(source).text, utc_now()
-    )
+def scan_source(text: str) -> None:
+    """Queues a scan of a data source."""
+    source = sources.allowed_source(text)
+    lifecycle.submit_scan(access.store(), access.settings(), source.text, utc_now())
 
 
-def stop_job(job_id: int) -> None:
-    """Asks a look at a source, or a probe, to stop."""
-    lifecycle.cancel_job(studies.store(), studies.settings(), job_id, utc_now())
+def cancel_job(job_id: int) -> None:
+    """Requests that a scan or a speed probe stops."""
+    lifecycle.cancel_job(access.store(), access.settings(), job_id, utc_now())
 
 
-def clean(source: str) -> None:
-    """Leaves out what is wrong with a source, and looks at the rest."""
-    look = sources.look(source)
-    exclusions.clean(look.source, look.faults, studies.settings())
-    check(source)
+def exclude_faulty_files(text: str) -> None:
+    """Excludes the files of a source that have an error or a warning, and scans the rest again."""
+    status = sources.source_status(text)
+    exclusions.exclude_faulty(status.source, status.faults, access.settings())
+    scan_source(text)
 
 
-def restore(source: str) -> None:
-    """Takes back what was left out of a source, and looks at all of it."""
-    exclusions.restore(studies.source(source), studies.settings())
-    check(source)
+def restore_excluded_files(text: str) -> None:
+    """Restores the excluded files of a source and scans the source again."""
+    exclusions.include_all(sources.allowed_source(text), access.settings())
+    scan_source(text)
 
 
 def stop_run(run_id: int) -> RunState:
-    """Stops a queued run at once, asks a running one to stop; asked again, it is killed."""
-    return lifecycle.cancel(studies.store(), studies.settings(), run_id, utc_now())
+    """Stops a queued run, or requests that a running one stops; a second request kills it."""
+    return lifecycle.cancel(access.store(), access.settings(), run_id, utc_now())
 
 
 def resume_run(run_id: int) -> None:
-    """Continues a run from its newest checkpoint."""
-    lifecycle.resume(studies.store(), studies.settings(), run_id, utc_now())
+    """Queues a run that continues from its newest checkpoint."""
+    lifecycle.resume(access.store(), access.settings(), run_id, utc_now())
 
 
 def retry_run(run_id: int) -> None:
-    """Lets a run begin again; what it recorded is removed."""
-    lifecycle.retry(studies.store(), studies.settings(), run_id, utc_now())
+    """Deletes the results of a run and queues the run from its first epoch."""
+    lifecycle.retry(access.store(), access.settings(), run_id, utc_now())
 
 
 def move_to_front(run_id: int) -> None:
-    """Lets a queued run be the next."""
-    lifecycle.move_to_front(studies.store(), run_id)
+    """Moves a queued run to the front of the queue."""
+    lifecycle.move_to_front(access.store(), run_id)
 
 
 def delete_runs(run_ids: Sequence[int]) -> None:
-    """Removes runs with all their files; a study goes with its last run."""
-    lifecycle.delete(studies.store(), studies.settings(), run_ids)
+    """Deletes runs with all their files, and a study with its last run."""
+    lifecycle.delete(access.store(), access.settings(), run_ids)
 
 
-def archive_run(run_id: int, is_away: bool) -> None:
-    """Puts a run out of the lists, or back."""
-    studies.store().archive_run(run_id, utc_now() if is_away else None)
+def archive_run(run_id: int, is_archived: bool) -> None:
+    """Archives or unarchives a run."""
+    access.store().runs.archive(run_id, utc_now() if is_archived else None)
 
 
-def archive_study(study_id: int, is_away: bool) -> None:
-    """Puts a study out of the lists, or back."""
-    studies.store().archive_study(study_id, utc_now() if is_away else None)
+def archive_study(study_id: int, is_archived: bool) -> None:
+    """Archives or unarchives a study."""
+    access.store().studies.archive(study_id, utc_now() if is_archived else None)
 
 
-def extend_study(study: Study, wanted: planning.Extension) -> int:
-    """Adds configurations, seeds or epochs to a study; returns how many runs that queued."""
-    runs = studies.store().read_runs(study.id)
-    configs = planning.plan_extension(study, runs, wanted, studies.settings())
-    return len(lifecycle.extend(studies.store(), studies.settings(), study.id, configs, utc_now()))
+def extend_study(study: Study, extension: planning.Extension) -> int:
+    """Adds configurations, seeds or epochs to a study; returns the number of queued runs."""
+    runs = access.store().runs.read_all(study.id)
+    configs = planning.plan_extension(study, runs, extension, access.settings())
+    return len(lifecycle.extend(access.store(), access.settings(), study.id, configs, utc_now()))
+
+
+def start_model_server() -> None:
+    """Starts a model server on this machine."""
+    client.start_server(access.settings())

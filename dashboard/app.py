@@ -1,4 +1,4 @@
-"""The navigation and nothing else."""
+"""Navigation and page setup."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ st.set_page_config(
 )
 st.logo(STATIC / "logo.svg", size="large", icon_image=STATIC / "icon.png")
 
-# Only where a sign-in is set up (docs/security.md) does `st.user` know of one.
+# `st.user` has this key only if a sign-in is set up (docs/security.md).
 if "is_logged_in" in st.user and not st.user.is_logged_in:
     st.title("Chromabench", anchor=False)
     st.button("Sign in", on_click=st.login, type="primary", icon=":material/login:")
@@ -28,49 +28,49 @@ st.navigation(
             title="Overview",
             icon=":material/dashboard:",
             default=True,
-            help="All studies, and what is running now.",
+            help="All studies and their progress.",
         ),
         st.Page(
             "app_pages/data.py",
             title="Data",
             icon=":material/imagesmode:",
-            help="What is in a source, and what is wrong with it.",
+            help="Contents of a data source and problems with its files.",
         ),
         st.Page(
             "app_pages/launch.py",
             title="Launch",
             icon=":material/rocket_launch:",
-            help="Start a comparison.",
+            help="Configure and start a study.",
         ),
         st.Page(
             "app_pages/live.py",
             title="Live",
             icon=":material/monitoring:",
-            help="Curves and newest samples of a study as they move.",
+            help="Curves and newest samples of a study while it runs.",
         ),
         st.Page(
             "app_pages/run.py",
             title="Run",
             icon=":material/directions_run:",
-            help="One run: settings, attempts, samples, numbers, a note.",
+            help="One run: curves, samples, metrics, settings and history.",
         ),
         st.Page(
             "app_pages/gallery.py",
             title="Gallery",
             icon=":material/photo_library:",
-            help="The same pictures through the epochs, side by side.",
+            help="Pictures of all runs side by side, by epoch or by score.",
         ),
         st.Page(
             "app_pages/compare.py",
             title="Compare",
             icon=":material/table_chart:",
-            help="The comparison table and its CSV.",
+            help="Metrics and findings of a study, with downloads.",
         ),
         st.Page(
             "app_pages/colorize.py",
             title="Colorize",
             icon=":material/palette:",
-            help="Drop a picture, see its colours by the best model, or by several.",
+            help="Colorize your own pictures with trained models.",
         ),
     ]
 ).run()

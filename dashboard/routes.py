@@ -1,8 +1,8 @@
-"""What the components on a page fetch by themselves: new points of curves, and pictures.
+"""HTTP routes from which components fetch curve points, pictures and their scripts.
 
-Streamlit would send all of it again with every run of a page. Here a browser asks for what it does
-not have, and keeps it. Every address holds a key that only pages give away, and those are shown
-behind the sign-in where there is one.
+Streamlit would send this data again with every rerun of a page; here a browser requests only what
+it does not have. The URL of a data route contains a key. Only pages give the key away, and pages
+are behind the sign-in if one is set up.
 """
 
 import json
@@ -18,99 +18,103 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from dashboard.queries import curves, gallery_images, studies
+from dashboard.queries import curves, gallery_images
 from engine.errors import EngineError
-from engine.metrics.catalog import CURVES
+from engine.metrics.catalog import CURVE_METRICS
 
 PREFIX = "/chromabench"
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-PLOTLY_ADDRESS = f"{PREFIX.removeprefix('/')}/plotly-{plotly.__version__}.js"
+PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+PLOTLY_URL = f"{PREFIX.removeprefix('/')}/plotly-{plotly.__version__}.js"
 COMPONENTS = Path(__file__).parent / "components"
-FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
-MOST_RUNS = 200  # in one question
+CACHE_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+MAX_RUNS = 200  # per request
 
-Answer = Callable[[Request], Response]
+Handler = Callable[[Request], Response]
 
 
 @st.cache_resource
-def key() -> str:
-    """What an address must hold; another one at each start of the server."""
+def access_key() -> str:
+    """Returns the key in the URLs of data routes; it changes when the server restarts."""
     return secrets.token_urlsafe(12)
 
 
-def address(what: str) -> str:
-    """Where a component finds something, relative to the page."""
-    return f"{PREFIX.removeprefix('/')}/{key()}/{what}"
+def route_url(path: str) -> str:
+    """Returns the URL of a data route, relative to the page."""
+    return f"{PREFIX.removeprefix('/')}/{access_key()}/{path}"
 
 
-def _answer(answer: Answer) -> Callable[[Request], Any]:
-    """Answers in a thread, to those who have the key; what is wrong is one sentence."""
+def _with_key(handler: Handler) -> Callable[[Request], Any]:
+    """Wraps a handler: checks the key, runs in a thread and turns errors into JSON messages."""
 
     async def respond(request: Request) -> Response:
-        if not secrets.compare_digest(request.path_params["key"].encode(), key().encode()):
-            return JSONResponse({"error": "The server was started anew."}, 403)
+        if not secrets.compare_digest(request.path_params["key"].encode(), access_key().encode()):
+            return JSONResponse({"error": "The server was restarted."}, 403)
         try:
-            return await run_in_threadpool(answer, request)
+            return await run_in_threadpool(handler, request)
         except EngineError as error:
             return JSONResponse({"error": str(error)[:300]}, 404)
         except (ValueError, KeyError, OverflowError) as error:
-            return JSONResponse({"error": f"This question makes no sense: {error}"[:300]}, 400)
+            return JSONResponse({"error": f"The request is not valid: {error}"[:300]}, 400)
 
     return respond
 
 
 def _curve(request: Request) -> Response:
-    """New points of one curve; all of it, in stretches, for runs whose cursor is 0.
+    """Sends new points of one curve, or the whole curve for runs whose cursor is 0.
 
-    `runs=3:0,4:812` are runs and their cursors. Nothing new: 204, without a word.
+    The query `runs=3:0,4:812` names runs and their cursors. The status is 204 if there are no new
+    points.
     """
     name = request.query_params["metric"]
-    if name not in CURVES:
+    if name not in CURVE_METRICS:
         raise KeyError(name)
-    pairs = [it.split(":") for it in request.query_params["runs"].split(",")][:MOST_RUNS]
-    cursors = {int(run_id): int(after) for run_id, after in pairs}
-    found = curves.curve(name, cursors)
-    if found is None:
+    pairs = [pair.split(":") for pair in request.query_params["runs"].split(",")][:MAX_RUNS]
+    cursors = {int(run_id): int(cursor) for run_id, cursor in pairs}
+    points = curves.curve(name, cursors)
+    if points is None:
         return Response(status_code=204)
-    return Response(json.dumps(found, allow_nan=False), media_type="application/json")
+    return Response(json.dumps(points, allow_nan=False), media_type="application/json")
 
 
 def _sample(request: Request) -> Response:
-    """A file of an epoch's samples. Its address holds the record's id, so it never changes."""
+    """Sends a sample file; it never changes because its URL contains the id of its record."""
     path = gallery_images.sample_file(request.path_params["run"], request.path_params["name"])
-    return FileResponse(path, headers=FOREVER)
+    return FileResponse(path, headers=CACHE_FOREVER)
 
 
 def _strip(request: Request) -> Response:
-    """Some pictures of an evaluated split below each other: sources, targets or a run's fakes."""
-    asked = request.query_params
-    names = json.loads(asked["names"])
+    """Sends evaluated pictures of one column below each other: sources, targets or fakes."""
+    query = request.query_params
+    names = json.loads(query["names"])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("names is a list of names")
-    png = gallery_images.strip(int(asked["study"]), asked["of"], names, asked["v"])
-    return Response(png, media_type="image/png", headers=FOREVER)
+        raise ValueError("names must be a list of strings")
+    png = gallery_images.strip(int(query["study"]), query["of"], names, query["v"])
+    return Response(png, media_type="image/png", headers=CACHE_FOREVER)
 
 
 def _animation(request: Request) -> Response:
-    """One sample picture through the epochs, its runs side by side."""
-    asked = request.query_params
-    run_ids = tuple(int(it) for it in asked["runs"].split(","))[:MOST_RUNS]
-    study = studies.store().read_study(int(asked["study"]))
-    made = gallery_images.animation(study, run_ids, int(asked["row"]), asked["format"])
-    name = f"study-{asked['study']}-picture-{int(asked['row']) + 1}.{asked['format']}"
+    """Sends an animation of one sample picture over the epochs, runs side by side."""
+    query = request.query_params
+    study_id, row, file_format = int(query["study"]), int(query["row"]), query["format"]
+    run_ids = tuple(int(run_id) for run_id in query["runs"].split(","))[:MAX_RUNS]
+    content = gallery_images.animation(study_id, run_ids, row, file_format)
+    file_name = f"study-{study_id}-picture-{row + 1}.{file_format}"
     return Response(
-        made,
-        media_type=f"image/{asked['format']}",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        content,
+        media_type=f"image/{file_format}",
+        headers={"Content-Disposition": f'attachment; filename="{file_name}"'},
     )
 
 
 def _plotly(_request: Request) -> Response:
-    return FileResponse(PLOTLY, headers=FOREVER)
+    return FileResponse(PLOTLY_FILE, headers=CACHE_FOREVER)
 
 
 def _script(request: Request) -> Response:
-    """A component's script or styles; they import each other, so each page asks anew."""
+    """Sends a script or a style sheet of a component.
+
+    Scripts import each other by name, so the browser checks each file for changes on every page.
+    """
     folder, name = request.path_params["folder"], request.path_params["name"]
     path = (COMPONENTS / folder / name).resolve()
     if path.parent.parent != COMPONENTS or path.suffix not in (".js", ".css") or not path.is_file():
@@ -119,10 +123,10 @@ def _script(request: Request) -> Response:
 
 
 ROUTES = (
-    Route(f"/{PLOTLY_ADDRESS}", _plotly),
+    Route(f"/{PLOTLY_URL}", _plotly),
     Route(f"{PREFIX}/static/{{folder}}/{{name}}", _script),
-    Route(f"{PREFIX}/{{key}}/curve", _answer(_curve)),
-    Route(f"{PREFIX}/{{key}}/sample/{{run:int}}/{{name}}", _answer(_sample)),
-    Route(f"{PREFIX}/{{key}}/strip", _answer(_strip)),
-    Route(f"{PREFIX}/{{key}}/animation", _answer(_animation)),
+    Route(f"{PREFIX}/{{key}}/curve", _with_key(_curve)),
+    Route(f"{PREFIX}/{{key}}/sample/{{run:int}}/{{name}}", _with_key(_sample)),
+    Route(f"{PREFIX}/{{key}}/strip", _with_key(_strip)),
+    Route(f"{PREFIX}/{{key}}/animation", _with_key(_animation)),
 )

@@ -1,4 +1,4 @@
-"""What `python -m dashboard` serves: the pages, and what their components fetch by themselves."""
+"""The ASGI application that `python -m dashboard` serves: pages and routes."""
 
 from pathlib import Path
 

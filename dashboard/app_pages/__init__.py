@@ -1,14 +1,14 @@
-"""One script per page; each reads like the page.
+"""One script per page, which reads from top to bottom like the page.
 
 Modules:
-    overview: studies and running runs.
+    overview: all studies.
     data: a data source.
     launch: a new study.
     live: curves of running runs.
     run: one run.
-    gallery: images of all runs.
+    gallery: pictures of all runs.
     compare: the comparison table.
-    colorize: the best model on one's own images.
+    colorize: trained models on the user's own pictures.
 
 Not here: database access and figure building.
 """

@@ -1,118 +1,113 @@
-"""Colorize: a picture of one's own, or one of the validation set, coloured by trained models."""
+"""Colorize: the user's own pictures, or validation pictures, colorized by trained models."""
 
 import streamlit as st
 
-from dashboard.components.colorize_sections import show_answer, show_server, show_target
-from dashboard.components.empty_states import no_studies, nothing_here
-from dashboard.components.escape import plain
-from dashboard.components.pickers import pick_many
+from dashboard.components.colorize_sections import show_result, show_server, show_target
+from dashboard.components.empty_states import empty_state, no_studies
+from dashboard.components.escape import escape_markdown
+from dashboard.components.pickers import choice, pick_many
 from dashboard.queries import colorize
-from dashboard.queries.colorize import Trial
+from dashboard.queries.colorize import SamplePair
 from engine.errors import EngineError
-from engine.serve.client import LARGEST_FILE_MB
+from engine.serve.client import MAX_FILE_MB
 from engine.serve.ranking import Candidate
 
-ACROSS = 4  # answers side by side
-KINDS = {"own": "My own", "validation": "Validation set"}
-TYPES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff")
+RESULTS_PER_ROW = 4
+KINDS = {"own": "Upload", "validation": "Validation set"}
+FILE_TYPES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff")
 
 st.title("Colorize", anchor=False)
-models = {it.run.id: it for it in colorize.models()}
+models = {model.run.id: model for model in colorize.trained_models()}
 if not models:
     if not colorize.has_studies():
         no_studies()
     else:
-        nothing_here("The first model appears here when a run has ended.")
+        empty_state("The first model appears once a run has ended.")
     st.stop()
 
 
-def name_of(model: Candidate) -> str:
-    """A model as the choice shows it."""
-    px = model.run.config.budget.px
-    about = f"run {model.run.id} · {colorize.expects(model.run)} · {px} px"
-    return f"{model.run.config.label} · {about} · {model.study.name}"
+def model_label(model: Candidate) -> str:
+    """Describes a model: configuration, run, input, size and study."""
+    run = model.run
+    facts = f"run {run.id} · {colorize.expected_input(run)} · {run.config.budget.px} px"
+    return f"{run.config.label} · {facts} · {model.study.name}"
 
 
 best = next(iter(models.values()))
-chosen_ids = pick_many(
+selected_ids = pick_many(
     "Models",
-    {run_id: name_of(it) for run_id, it in models.items()},
+    {run_id: model_label(model) for run_id, model in models.items()},
     [best.run.id],
     "models",
-    about="Best first, of the newest study first: by the mean rank over distances, pixels and "
-    "colours, since no single number tells. Choose several to see them side by side.",
+    help_text="Newest study first, then best mean rank over distance, pixel and colour metrics. "
+    "Choose several models to compare them side by side.",
 )
-if not chosen_ids:
-    nothing_here("Choose at least one model.")
+if not selected_ids:
+    empty_state("Choose at least one model.")
     st.stop()
-chosen = [models[it] for it in chosen_ids]
+selected = [models[run_id] for run_id in selected_ids]
 
-kind = st.segmented_control(
-    "Picture",
-    list(KINDS),
-    default="own",
-    required=True,
-    format_func=lambda it: KINDS[it],
-    key="picture",
-    bind="query-params",
-    label_visibility="collapsed",
+kind = choice(
+    "picture", list(KINDS), "Picture", labels=lambda name: KINDS[name], is_label_visible=False
 )
 
 
-def choose_own() -> bytes | None:
-    """What was dropped."""
-    expected = " or ".join(sorted({colorize.expects(it.run) for it in chosen}))
-    dropped = st.file_uploader(
-        f"Drop a picture: {expected}, of any size",
-        type=TYPES,
+def choose_own_picture() -> bytes | None:
+    """Draws the upload; returns the uploaded file."""
+    inputs = " or ".join(sorted({colorize.expected_input(model.run) for model in selected}))
+    uploaded = st.file_uploader(
+        f"Upload a picture ({inputs}, any size)",
+        type=FILE_TYPES,
         key="dropped",
-        max_upload_size=LARGEST_FILE_MB,
-        help="A model of line art is given the lines of a photograph; a model of photographs is "
-        "given its grey. Nothing is stored.",
+        max_upload_size=MAX_FILE_MB,
+        help="Models of line art use the extracted lines of a photograph. Models of photographs "
+        "use the grey picture. Nothing is stored.",
     )
-    return None if dropped is None else dropped.getvalue()
+    return None if uploaded is None else uploaded.getvalue()
 
 
-def choose_trial() -> Trial | None:
-    """A pair of the validation split of the first model's study."""
-    run = chosen[0].run
-    names = colorize.trial_names(run)
+def choose_validation_pair() -> SamplePair | None:
+    """Draws the choice of a validation pair of the first model's study."""
+    run = selected[0].run
+    names = colorize.sample_pair_names(run)
     if not names:
-        nothing_here("The validation set of this study is empty.")
+        empty_state("The validation set of this study is empty.")
         return None
-    name = st.selectbox(
-        "Validation picture", names, key=f"pair_{run.study_id}", bind="query-params", width=420
-    )
-    return colorize.trial(run.config.data, name)
+    name = choice(f"pair_{run.study_id}", names, "Validation picture", list_width=420)
+    return colorize.sample_pair(run.config.data, name)
 
 
-given: bytes | None = None
-trial: Trial | None = None
+picture: bytes | None = None
+pair: SamplePair | None = None
 try:
     if kind == "own":
-        given = choose_own()
+        picture = choose_own_picture()
     else:
-        trial = choose_trial()
-        given = None if trial is None else trial.given
+        pair = choose_validation_pair()
+        picture = None if pair is None else pair.source
 except EngineError as error:
-    st.warning(plain(str(error)), icon=":material/broken_image:")
+    st.warning(escape_markdown(str(error)), icon=":material/broken_image:")
     st.stop()
 
 url = show_server()
-if given is None or url is None:
+if picture is None or url is None:
     st.stop()
 try:
-    before, size = colorize.preview(given)
+    before, size = colorize.preview(picture)
 except EngineError as error:
-    st.error(f"The file is no picture to colour: {plain(str(error))}.", icon=":material/error:")
+    st.error(
+        f"This file is not a picture that can be read: {escape_markdown(str(error))}.",
+        icon=":material/error:",
+    )
     st.stop()
 
-answers = [*chosen, None] if trial is not None else [*chosen]
-for start in range(0, len(answers), ACROSS):
-    row = answers[start : start + ACROSS]
-    for column, model in zip(st.columns(min(ACROSS, len(answers))), row, strict=False):
+results = [*selected, None] if pair is not None else [*selected]  # None: the target
+for start in range(0, len(results), RESULTS_PER_ROW):
+    columns = st.columns(min(RESULTS_PER_ROW, len(results)))
+    row = results[start : start + RESULTS_PER_ROW]
+    for column, model in zip(columns, row, strict=False):
         with column:
             if model is not None:
-                show_answer(url, given, before, size, model)
-            elif trial is not None:
-                show_target(trial.target)
+                show_result(url, picture, before, size, model)
+            elif pair is not None:
+                show_target(pair.target)

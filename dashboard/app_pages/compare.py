@@ -1,21 +1,18 @@
-"""Compare: findings, the comparison table, what it rests on, and all of it to take home."""
+"""Compare: findings, the comparison table, details of each metric, and downloads."""
 
 from collections.abc import Callable
 
 import streamlit as st
 
 from dashboard.components import comparison_sections as sections
-from dashboard.components.comparison_table import comparison_table, show_findings
-from dashboard.components.empty_states import nothing_here
+from dashboard.components.empty_states import empty_state
 from dashboard.components.pickers import pick_study
 from dashboard.components.runs.status import tab_title
 from dashboard.queries import colorize, studies
 from engine.records.runs import RunState
-from engine.report.findings import findings
-from engine.report.html_report import lead
 from engine.report.tables import to_csv
 
-RUNS_LINKED = 12
+MAX_LINKED_RUNS = 12
 
 st.title("Compare", anchor=False)
 study = pick_study()
@@ -24,13 +21,10 @@ with st.skeleton(height=320):
 st.set_page_config(page_title=tab_title(study, runs, "Compare"))
 
 if comparison.is_empty:
-    nothing_here("The table fills as runs end; each is evaluated on the test split.")
+    empty_state("The table fills as runs end and are evaluated on the test split.")
 else:
-    st.caption(lead(comparison))
-    show_findings(findings(comparison))
-comparison_table(comparison)
-for note in comparison.notes:
-    st.caption(note)
+    sections.show_findings(comparison)
+sections.show_table(comparison)
 
 with st.container(horizontal=True):
     st.download_button(
@@ -43,43 +37,43 @@ with st.container(horizontal=True):
         key="download_csv",
     )
     st.download_button(
-        "Export everything",
+        "Download all results",
         lambda: studies.export_zip(study.id),
         file_name=f"study-{study.id}.zip",
         mime="application/zip",
         icon=":material/folder_zip:",
         on_click="ignore",
         key="download_zip",
-        help="Every table as CSV and JSON, figures, pictures and a report page, as a zip file.",
+        help="A zip file with all tables (CSV and JSON), figures, pictures and an HTML report.",
     )
-    best = colorize.best_of(study.id)
+    best = colorize.best_model(study.id)
     if best is not None:
         st.page_link(
             "app_pages/colorize.py",
-            label="Use the best model",
+            label="Colorize with the best model",
             icon=":material/palette:",
             query_params={"models": str(best.run.id)},
-            help=f"Colour pictures by `{best.run.configuration}`, seed {best.run.seed}: the best "
-            "mean rank over distances, pixels and colours.",
+            help=f"`{best.run.configuration}`, seed {best.run.seed}, has the best mean rank over "
+            "distance, pixel and colour metrics.",
         )
 
-shown: dict[str, Callable[[], None]] = {
-    "Metric by metric": lambda: sections.metrics_section(comparison),
-    "Pictures": lambda: sections.pictures_section(study, comparison),
-    "Training": lambda: sections.training_section(runs),
-    "Stability": lambda: sections.stability_section(runs),
-    "Configurations": lambda: sections.configurations_section(runs),
-}
 with st.container(horizontal=True, gap="small"):
-    for run in [run for run in runs if run.state == RunState.DONE][:RUNS_LINKED]:
+    for run in [run for run in runs if run.state == RunState.DONE][:MAX_LINKED_RUNS]:
         st.page_link(
             "app_pages/run.py",
             label=f"{run.configuration}, seed {run.seed}",
             icon=":material/info:",
             query_params={"run": str(run.id)},
         )
-tabs = st.tabs(list(shown), on_change="rerun", key="tab", bind="query-params")
-for tab, show in zip(tabs, shown.values(), strict=True):
+tab_sections: dict[str, Callable[[], None]] = {
+    "Metrics": lambda: sections.metrics_section(comparison),
+    "Pictures": lambda: sections.pictures_section(study, comparison),
+    "Training": lambda: sections.training_section(runs),
+    "Stability": lambda: sections.stability_section(runs),
+    "Configurations": lambda: sections.configurations_section(runs),
+}
+tabs = st.tabs(list(tab_sections), on_change="rerun", key="tab", bind="query-params")
+for tab, show_section in zip(tabs, tab_sections.values(), strict=True):
     if tab.open:
         with tab:
-            show()
+            show_section()

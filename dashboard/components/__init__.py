@@ -1,18 +1,17 @@
-"""Widgets and sections that pages are made of.
+"""Widgets and sections of pages.
 
 Modules:
     js_component: declares a component with its own JavaScript and CSS.
-    pickers: pickers of studies and runs.
-    empty_states: messages shown when there is nothing to show.
-    escape: shows user text literally.
+    pickers: choices of studies, runs and options that are part of the URL.
+    empty_states: messages for pages without content.
+    escape: escapes user text for Markdown.
     comparison_sections: sections of the Compare page.
-    comparison_table: the comparison table.
     colorize_sections: sections of the Colorize page.
 
 Packages:
     live_chart: curves that keep their zoom.
-    gallery: images of all epochs.
-    swipe: two images with a movable edge.
+    gallery: pictures of several runs side by side.
+    swipe: two pictures with a movable edge.
     runs: cards and sections of studies and runs.
     launch: the form of a new study.
     sources: the form and the sections of a data source.

@@ -1,115 +1,134 @@
-"""Parts of the Colorize page: how the model server stands, and an answer with its swipe."""
+"""Sections of the Colorize page: status of the model server, and results."""
 
 import time
 
 import streamlit as st
 
-from dashboard.components.escape import plain
+from dashboard import actions
+from dashboard.components.escape import escape_markdown
 from dashboard.components.swipe.swipe import swipe
 from dashboard.queries import colorize
 from engine.errors import EngineError
 from engine.report import theme
 from engine.serve.ranking import Candidate
 
-LOOK_EVERY_S = 1.0
-WIDEST = 560  # pixels of an answer alone on the page
-UNSEEN_S = 5.0  # until a process that was started can be seen to be there
-STARTED = "model_server_started"
+STATUS_REFRESH_S = 1.0
+MIN_SIDE_PX, MAX_SIDE_PX = 256, 560  # longer side of a result on the page
+START_GRACE_S = 5.0  # a new process needs this time until its status can be read
+STARTED_AT = "model_server_started"  # session state: when this session has started a server
 
 
 def show_server() -> str | None:
-    """Where the server is; None while there is none to ask, with what to do about it."""
-    standing = colorize.standing()
-    if standing.state == "ready":
-        st.session_state.pop(STARTED, None)
-        return standing.url
-    st.fragment(_wait, run_every=LOOK_EVERY_S)()
+    """Returns the URL of the model server; shows its status and returns None if it is not ready."""
+    status = colorize.server_status()
+    if status.state == "ready":
+        st.session_state.pop(STARTED_AT, None)
+        return status.url
+    st.fragment(_show_server_status, run_every=STATUS_REFRESH_S)()
     return None
 
 
-def _wait() -> None:
-    standing = colorize.standing()
-    if standing.state == "ready":
+def _show_server_status() -> None:
+    status = colorize.server_status()
+    if status.state == "ready":
         st.rerun()
-    started = st.session_state.get(STARTED)
-    if standing.state == "none" and standing.url is not None:
-        st.error(plain(standing.detail), icon=":material/cloud_off:")
-    elif standing.state == "waiting":
-        st.info(f"The model server waits: {plain(standing.detail)}.", icon=":material/hourglass:")
-    elif standing.state == "starting" or (started is not None and time.time() - started < UNSEEN_S):
-        waited = "" if started is None else f" {time.time() - started:.0f} s so far."
+    started_at = st.session_state.get(STARTED_AT)
+    seconds = None if started_at is None else time.time() - started_at
+    if status.state == "none" and status.url is not None:
+        st.error(escape_markdown(status.detail), icon=":material/cloud_off:")
+    elif status.state == "waiting":
+        st.info(
+            f"The model server is waiting: {escape_markdown(status.detail)}.",
+            icon=":material/hourglass:",
+        )
+    elif status.state == "starting" or (seconds is not None and seconds < START_GRACE_S):
+        elapsed = "" if seconds is None else f" ({seconds:.0f} s)"
         with st.container(border=True):
-            st.progress(0.0, f"Starting the model server: torch and the best model.{waited}")
+            st.progress(0.0, f"Starting the model server and loading the best model{elapsed}")
     else:
-        _offer(started)
+        _offer_start(was_started=started_at is not None)
 
 
-def _offer(started: float | None) -> None:
-    """The button that starts a server; what the last one said, where it has ended by itself."""
+def _offer_start(*, was_started: bool) -> None:
+    """Shows the button that starts a server.
+
+    Args:
+        was_started: whether this session has started a server, which must have exited since.
+    """
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(
-            "Models run in a process of their own, which is not running. It takes a few seconds "
-            "to start and ends by itself half an hour after the last picture.",
+            "The model server is not running. It takes a few seconds to start and stops "
+            "automatically after 30 minutes without a request.",
             width="stretch",
         )
-        if st.button("Start the model server", type="primary", icon=":material/play_arrow:"):
+        if st.button("Start model server", type="primary", icon=":material/play_arrow:"):
             try:
-                colorize.start()
+                actions.start_model_server()
             except EngineError as error:
-                st.error(plain(str(error)))
+                st.error(escape_markdown(str(error)))
                 return
-            st.session_state[STARTED] = time.time()
+            st.session_state[STARTED_AT] = time.time()
             st.rerun(scope="fragment")
-    said = colorize.log_tail()
-    if started is not None and said:
-        st.error("The model server has ended; this is the last that it said.")
-        st.code(said, language=None)
+    log = colorize.server_log_tail()
+    if was_started and log:
+        st.error("The model server exited. Last log lines:")
+        st.code(log, language=None)
 
 
-def show_answer(
-    url: str, given: bytes, before: bytes, size: tuple[int, int], model: Candidate
+def show_result(
+    url: str, picture: bytes, before: bytes, size: tuple[int, int], model: Candidate
 ) -> None:
-    """A model's colours of a picture, with what was done to it and a download."""
+    """Colorizes a picture and shows the result with a download.
+
+    Args:
+        url: the URL of the model server.
+        picture: the file to colorize.
+        before: a small WebP file of the picture.
+        size: width and height of the picture in pixels.
+        model: the model to use.
+    """
     run = model.run
-    colour = theme.colour(run.configuration)
-    st.html(
-        f'<span style="color:{colour}">●</span> <strong>{run.configuration}</strong>, seed '
-        f"{run.seed} · run {run.id}"
-    )
+    dot = f"<span style='color:{theme.colour(run.configuration)}'>●</span>"
+    st.html(f"{dot} <strong>{run.configuration}</strong>, seed {run.seed} · run {run.id}")
     as_is = st.session_state.get(f"as_is_{run.id}", False)
     try:
-        with st.spinner("colouring"):
-            coloured = colorize.colour(url, given, model, as_is)
-            after, _ = colorize.preview(coloured.picture)
+        with st.spinner("Colorizing"):
+            result = colorize.colorize_picture(url, picture, model, as_is)
+            after, _ = colorize.preview(result.picture)
     except EngineError as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        st.error(escape_markdown(str(error)), icon=":material/error:")
         return
-    scale = min(1.0, WIDEST / max(size)) if max(size) > WIDEST else max(1.0, 256 / max(size))
-    shown = (round(size[0] * scale), round(size[1] * scale))
-    about = f"the picture as run {run.id}, {run.configuration}, colours it"
-    swipe(f"swipe_{run.id}", before, after, shown, about)
+    description = f"the picture colorized by run {run.id}, {run.configuration}"
+    swipe(f"swipe_{run.id}", before, after, _shown_size(size), description)
     st.download_button(
         "Download",
-        coloured.picture,
-        file_name=f"coloured-run-{run.id}.png",
+        result.picture,
+        file_name=f"colorized-run-{run.id}.png",
         mime="image/png",
         icon=":material/download:",
         on_click="ignore",
         key=f"download_{run.id}",
-        help=f"A PNG of {size[0]:,} x {size[1]:,} pixels, as large as the picture given.",
+        help=f"PNG of {size[0]:,} x {size[1]:,} pixels, the size of the input.",
     )
-    if coloured.notes:
-        st.caption(f":material/info: {plain(coloured.notes)}")
-    if colorize.expects(run) == "line art" and (as_is or coloured.is_extracted):
+    if result.notes:
+        st.caption(f":material/info: {escape_markdown(result.notes)}")
+    if colorize.expected_input(run) == "line art" and (as_is or result.is_extracted):
         st.toggle(
-            "It is line art",
+            "Treat as line art",
             key=f"as_is_{run.id}",
-            help="Give it to the model as it is, without extracting lines.",
+            help="Uses the picture as it is, without extracting lines.",
         )
 
 
+def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Scales width and height so that the longer side is between the minimum and the maximum."""
+    longer = max(size)
+    scale = min(max(longer, MIN_SIDE_PX), MAX_SIDE_PX) / longer
+    return round(size[0] * scale), round(size[1] * scale)
+
+
 def show_target(target: bytes) -> None:
-    """What was wanted of a validation picture."""
-    st.html("<strong>target</strong> · what was wanted")
-    shown, _ = colorize.preview(target)
-    st.image(shown, width="stretch", alt="the target")
+    """Shows the target of a validation pair."""
+    st.html("<strong>target</strong> · ground truth")
+    preview, _ = colorize.preview(target)
+    st.image(preview, width="stretch", alt="target")

@@ -1,166 +1,175 @@
-"""What stands below the comparison table: metric by metric, pictures, training, stability."""
+"""Sections of the Compare page: findings, table, metrics, pictures, training and stability."""
 
 from collections.abc import Sequence
-from typing import cast, get_args
+from typing import get_args
 
 import streamlit as st
 
-from dashboard.components.empty_states import nothing_here
-from dashboard.components.escape import plain
+from dashboard.components.empty_states import empty_state
+from dashboard.components.escape import escape_markdown
+from dashboard.components.pickers import choice, pick_other_run
 from dashboard.components.runs.run_sections import show_difference
 from dashboard.queries import studies
 from engine.errors import EngineError
-from engine.metrics.catalog import CATALOG, QUALITY
+from engine.metrics.catalog import (
+    CATALOG,
+    DEFAULT_METRICS,
+    PER_IMAGE_METRICS,
+    QUALITY_METRICS,
+)
 from engine.records.comparison import Comparison
 from engine.records.runs import Run, Study
-from engine.report import cases, charts, html_report
-from engine.report.cases import Which
+from engine.report import charts, html_report, tables
+from engine.report.cases import CaseKind
 from engine.report.export import bundle
+from engine.report.findings import build_findings
 
-DEFAULT_METRICS = ("kid", "kd_lite2", "psnr", "ab_divergence")
-N_CASES = (4, 16, 8)  # least, most, at first
+MIN_PICTURES, MAX_PICTURES, DEFAULT_PICTURES = 4, 16, 8
+CASE_KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
+ALL_CONFIGURATIONS = "all configurations"
+
+
+def show_findings(comparison: Comparison) -> None:
+    """Shows a summary and the findings as sentences, in the HTML of the exported report."""
+    st.caption(html_report.summary_sentence(comparison))
+    findings = html_report.findings_html(build_findings(comparison))
+    st.html(f"<style>{tables.CSS}</style>{findings}")
+
+
+def show_table(comparison: Comparison) -> None:
+    """Shows the comparison table, in the HTML of the exported report."""
+    st.html(f"<style>{tables.CSS}</style>{tables.to_html(comparison)}")
+    for note in comparison.notes:
+        st.caption(note)
 
 
 def metrics_section(comparison: Comparison) -> None:
-    """Values with intervals, and pair by pair what differs."""
-    known = [
+    """Shows values and differences with intervals for the metrics that the user selects."""
+    with_values = [
         name
-        for name in QUALITY
+        for name in QUALITY_METRICS
         if any(row.cells[name].value is not None for row in comparison.rows)
     ]
-    chosen = st.pills(
+    selected = st.pills(
         "Metrics",
-        known,
-        default=[name for name in DEFAULT_METRICS if name in known],
+        with_values,
+        default=[name for name in DEFAULT_METRICS if name in with_values],
         selection_mode="multi",
         format_func=lambda name: CATALOG[name].label,
         label_visibility="collapsed",
         key="metrics",
         bind="query-params",
     )
-    for name in chosen:
+    for name in selected:
         left, right = st.columns(2, gap="medium")
-        about = CATALOG[name].about
-        left.plotly_chart(charts.metric_bars(comparison, name), key=f"bars_{name}", alt=about)
-        if any(it.metric == name for it in comparison.contrasts):
-            figure = charts.contrast_bars(comparison, name)
-            right.plotly_chart(figure, key=f"differences_{name}", alt=f"differences in {name}")
+        description = CATALOG[name].description
+        bars = charts.metric_chart(comparison, name)
+        left.plotly_chart(bars, key=f"bars_{name}", alt=description)
+        if any(contrast.metric == name for contrast in comparison.contrasts):
+            differences = charts.difference_chart(comparison, name)
+            right.plotly_chart(
+                differences,
+                key=f"differences_{name}",
+                alt=f"differences in {CATALOG[name].label} between configurations",
+            )
         else:
-            right.caption(f"{plain(about)} No pair could be tested.")
-    st.caption(bundle.ABOUT_METRICS)
+            right.caption(f"{escape_markdown(description)} No pair could be tested.")
+    st.caption(bundle.METRICS_CAPTION)
 
 
 def pictures_section(study: Study, comparison: Comparison) -> None:
-    """Worst, best or typical test pictures of every configuration."""
+    """Shows the worst, best or typical test pictures of every configuration."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        which = st.segmented_control(
-            "Show",
-            get_args(Which),
-            default="worst",
-            required=True,
-            key="cases",
-            bind="query-params",
+        kind = choice("cases", CASE_KINDS, "Show")
+        metric = choice(
+            "cases_by",
+            PER_IMAGE_METRICS,
+            "Metric",
+            labels=lambda name: CATALOG[name].label,
+            list_width=180,
         )
-        metric = st.selectbox(
-            "by",
-            cases.judged_metrics(),
-            format_func=lambda name: CATALOG[name].label,
-            key="cases_by",
+        scores_of = choice(
+            "judge",
+            [ALL_CONFIGURATIONS, *(row.configuration for row in comparison.rows)],
+            "Scores of",
+            list_width=220,
+        )
+        count = st.slider(
+            "Pictures",
+            MIN_PICTURES,
+            MAX_PICTURES,
+            DEFAULT_PICTURES,
+            key="count",
             bind="query-params",
             width=180,
         )
-        everybody = "all configurations"
-        by = st.selectbox(
-            "judged by",
-            [everybody, *(row.configuration for row in comparison.rows)],
-            key="judge",
-            bind="query-params",
-            width=220,
-        )
-        count = st.slider("Pictures", *N_CASES, key="count", bind="query-params", width=180)
+    by = None if scores_of == ALL_CONFIGURATIONS else scores_of
     try:
-        found = studies.cases(
-            study,
-            metric,
-            cast(Which, which),
-            count,
-            None if by == everybody else by,
-        )
+        selected_cases = studies.cases(study, metric, kind, count, by)
     except EngineError as error:
-        st.warning(plain(str(error)), icon=":material/broken_image:")
+        st.warning(escape_markdown(str(error)), icon=":material/broken_image:")
         return
-    if found is None:
-        nothing_here("Pictures appear when a run has been evaluated on the test split.")
+    if selected_cases is None:
+        empty_state("Pictures appear once a run has been evaluated on the test split.")
         return
-    shown = bundle.case_picture(found, cast(Which, which))
-    st.image(shown.png, alt=shown.about)
+    image = bundle.case_image(selected_cases, kind)
+    st.image(image.png, alt=image.caption)
     st.caption(
-        f"Chosen from all test pictures by {CATALOG[metric].label}; each configuration's first "
-        "seed with its chosen checkpoint, its score below each picture."
+        f"Chosen from all test pictures by {CATALOG[metric].label}. Each configuration shows its "
+        "first seed with the chosen checkpoint, and the score below each picture."
     )
 
 
 def training_section(runs: Sequence[Run]) -> None:
-    """Training by term."""
+    """Shows the training curves of all loss terms."""
     curves = studies.curves(runs, bundle.CURVE_PARTS)
     if not curves:
-        nothing_here("Curves appear when a run trains.")
+        empty_state("Curves appear once a run trains.")
         return
     figure = charts.training_curves(runs, curves, bundle.CURVE_FIGURES)
-    st.plotly_chart(figure, key="training_curves", alt="training curves by term")
-    st.caption(bundle.ABOUT_CURVES)
+    st.plotly_chart(figure, key="training_curves", alt="training curves by loss term")
+    st.caption(bundle.CURVES_CAPTION)
 
 
 def stability_section(runs: Sequence[Run]) -> None:
-    """The sketch study's nine figures, of one loss."""
-    found = studies.steadiness(runs)
-    curves = sorted({name for it in found.values() for name in it.curves if "grad" not in name})
-    losses = [name for name in bundle.CURVE_FIGURES if name in curves]
+    """Shows the nine stability figures of the sketch study for one loss."""
+    stability = studies.stability(runs)
+    curves = {name for of_run in stability.values() for name in of_run.curves}
+    losses = [name for name in bundle.CURVE_FIGURES if name in curves and "grad" not in name]
     if not losses:
-        reasons = {it.missing for it in found.values() if it.missing}
-        nothing_here(f"Not enough to tell: {'; '.join(sorted(reasons)) or 'no run has trained'}.")
+        reasons = sorted({of_run.missing for of_run in stability.values() if of_run.missing})
+        empty_state(f"Not enough data: {'; '.join(reasons) or 'no run has trained'}.")
         return
-    curve = st.selectbox(
-        "Loss",
+    loss = choice(
+        "loss",
         losses,
-        index=losses.index("l1") if "l1" in losses else 0,
-        format_func=lambda name: CATALOG[name].label,
-        key="loss",
-        bind="query-params",
-        width=260,
-        help="A term means the same in every recipe; the generator's total does not.",
+        "Loss",
+        labels=lambda name: CATALOG[name].label,
+        default="l1" if "l1" in losses else None,
+        list_width=260,
+        help_text="A loss term is comparable between recipes; the generator's total loss is not.",
     )
-    figure = charts.stability_panels(runs, found, curve)
+    figure = charts.stability_panels(runs, stability, loss)
     st.plotly_chart(figure, key="stability_panels", alt="nine stability figures")
-    st.caption(bundle.ABOUT_STABILITY)
+    st.caption(bundle.STABILITY_CAPTION)
 
 
 def configurations_section(runs: Sequence[Run]) -> None:
-    """What differs between the configurations, and only that."""
+    """Shows the settings in which all configurations, or two selected runs, differ."""
+    members = {run.id: run for run in runs}
     names = {run.id: f"{run.configuration}, seed {run.seed}" for run in runs}
     with st.container(horizontal=True):
-        one, other = (
-            st.selectbox(
-                label,
-                list(names),
-                index=None,
-                format_func=lambda run_id: names[run_id],
-                placeholder="a run",
-                key=key,
-                bind="query-params",
-            )
-            for label, key in (("Difference of", "one"), ("and", "other"))
-        )
+        one = pick_other_run("one", "First run", names)
+        other = pick_other_run("other", "Second run", names)
     if one is not None and other is not None:
-        members = {run.id: run for run in runs}
         show_difference(members[one], members[other])
         return
-    rows = html_report.configuration_rows(runs)
+    rows = html_report.configuration_differences(runs)
     if not rows:
-        nothing_here("There is one configuration only.")
+        empty_state("There is only one configuration.")
         return
     columns = {"setting": list(rows)}
     for name in next(iter(rows.values())):
         columns[name] = [row[name] for row in rows.values()]
     st.table(columns, hide_index=True, border="horizontal", alt="configuration differences")
-    st.caption("Everything else is the same.")
+    st.caption("All other settings are equal.")

@@ -1,33 +1,34 @@
-"""What a page shows when there is nothing yet: what it would show, and the way there."""
+"""Messages for pages without content."""
 
 import uuid
 
 import streamlit as st
 
 from dashboard import actions
-from dashboard.components.escape import plain
+from dashboard.components.escape import escape_markdown
 from engine.errors import EngineError
 
 
 def no_studies() -> None:
-    """An invitation to start the demo study."""
+    """Offers to start the demo study."""
     with st.container(border=True, horizontal_alignment="center"):
-        st.subheader("Nothing has been trained yet", anchor=False)
+        st.subheader("No studies yet", anchor=False, text_alignment="center")
         st.markdown(
             "The demo study trains three configurations on about 2,100 pairs of line art and "
-            "colour, and compares them. It takes about four minutes on two CPU cores."
+            "colour pictures and compares them. It takes about four minutes on two CPU cores.",
+            text_alignment="center",
         )
-        key = st.session_state.setdefault("demo_key", uuid.uuid4().hex)
-        if st.button("Start the demo study", type="primary", icon=":material/rocket_launch:"):
+        form_key = st.session_state.setdefault("demo_key", uuid.uuid4().hex)
+        if st.button("Start demo study", type="primary", icon=":material/rocket_launch:"):
             try:
-                study_id = actions.start_demo(key)
+                study_id = actions.start_demo(form_key)
             except EngineError as error:
-                st.error(plain(str(error)))
+                st.error(escape_markdown(str(error)))
                 return
             del st.session_state["demo_key"]
             st.switch_page("app_pages/live.py", query_params={"study": str(study_id)})
 
 
-def nothing_here(text: str) -> None:
-    """A quiet sentence in the place of what is not there yet."""
+def empty_state(text: str) -> None:
+    """Shows why a section has no content yet."""
     st.info(text, icon=":material/hourglass_empty:")

@@ -1,11 +1,11 @@
-"""Words that people typed, shown as they typed them."""
+"""Escapes user text for Markdown."""
 
 import re
 
-# Colons and at signs too: addresses would become links by themselves.
+# Colons and at signs are included because Markdown turns bare addresses into links.
 _MARKUP = re.compile(r"([\\`*_\[\]<>#!|~$:@]|(?<=www)\.)")
 
 
-def plain(text: str) -> str:
-    """The text with nothing in it taken for markup; markdown too can load a remote picture."""
+def escape_markdown(text: str) -> str:
+    """Escapes all Markdown in a text, so that it cannot format itself or load remote pictures."""
     return _MARKUP.sub(r"\\\1", text)

@@ -1,7 +1,7 @@
-"""Components whose script and styles a browser fetches once.
+"""Declares components whose script and style sheet the browser loads once.
 
-Streamlit sends a component's script along with every change of its data. What is sent here is a
-few lines that import the real script from `routes`.
+Streamlit sends the script of a component together with every change of its data. Therefore the
+script given to Streamlit has only a few lines, which import the real script from `routes`.
 """
 
 import streamlit as st
@@ -10,37 +10,37 @@ from streamlit.components.v2.types import ComponentRenderer
 from dashboard.routes import PREFIX
 
 _LOADER = """
-const address = (name) => new URL(name, document.baseURI).href
-if (!document.querySelector('link[data-of="%(name)s"]')) {
+const absolute = (path) => new URL(path, document.baseURI).href
+if (!document.querySelector('link[data-component="%(name)s"]')) {
   const link = document.createElement("link")
   link.rel = "stylesheet"
-  link.dataset.of = "%(name)s"
-  link.href = address("%(css)s")
+  link.dataset.component = "%(name)s"
+  link.href = absolute("%(css)s")
   document.head.append(link)
 }
-const script = import(address("%(js)s"))
+const loading = import(absolute("%(js)s"))
 
 export default function (component) {
-  let leave = null
-  let isGone = false
-  script.then((it) => {
-    if (!isGone) leave = it.default(component)
+  let cleanUp = null
+  let isUnmounted = false
+  loading.then((module) => {
+    if (!isUnmounted) cleanUp = module.default(component)
   }).catch((error) => console.error(error))
   return () => {
-    isGone = true
-    if (leave) leave()
+    isUnmounted = true
+    if (cleanUp) cleanUp()
   }
 }
 """
 
 
 def component(name: str, html: str) -> ComponentRenderer:
-    """Declares a component of the script and styles in the folder of this name."""
+    """Declares a component with the script and the style sheet in the folder `name`."""
     static = f"{PREFIX.removeprefix('/')}/static"
-    addresses = {kind: f"{static}/{name}/{name}.{kind}" for kind in ("js", "css")}
+    urls = {suffix: f"{static}/{name}/{name}.{suffix}" for suffix in ("js", "css")}
     return st.components.v2.component(
         f"chromabench.{name}",
         html=html,
-        js=_LOADER % {"name": name, **addresses},
+        js=_LOADER % {"name": name, **urls},
         isolate_styles=False,
     )

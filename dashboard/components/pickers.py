@@ -1,94 +1,155 @@
-"""Choosing a study and some of its runs: the choice lives in the address: a view is a link."""
+"""Choices of studies, runs and options that are part of the URL, so that every view has a link."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import streamlit as st
 
-from dashboard.components.empty_states import no_studies, nothing_here
+from dashboard.components.empty_states import empty_state, no_studies
 from dashboard.queries import studies
 from engine.records.runs import Run, RunState, Study
 
-FEW = 3  # runs of a study, that are always all shown
+MAX_RUNS_WITHOUT_PICKER = 3
+MAX_DEFAULT_RUNS = 12  # lines of more runs are hard to tell apart
 NONE = "none"
-SHOWN_AT_FIRST = 12  # runs; more at once are no longer told apart
+
+Option = TypeVar("Option")
+
+
+def choice(
+    key: str,
+    options: Sequence[Option],
+    label: str,
+    *,
+    labels: Callable[[Option], str] = str,
+    default: Option | None = None,
+    list_width: int | None = None,
+    help_text: str | None = None,
+    is_label_visible: bool = True,
+) -> Option:
+    """Draws a choice of exactly one option; the label of the option is part of the URL.
+
+    Args:
+        key: the key of the widget and the name of the URL parameter.
+        options: at least one option.
+        label: the label of the widget.
+        labels: option -> its label.
+        default: the option at first; None for the first option.
+        list_width: the width of a drop-down list in pixels; None for a row of buttons.
+        help_text: the tooltip.
+        is_label_visible: whether the label is shown and not only read by screen readers.
+    """
+    first = options[0] if default is None else default
+    if list_width is not None:
+        return st.selectbox(
+            label,
+            options,
+            index=options.index(first),
+            format_func=labels,
+            key=key,
+            bind="query-params",
+            help=help_text,
+            width=list_width,
+        )
+    selected = st.segmented_control(
+        label,
+        options,
+        default=first,
+        required=True,
+        format_func=labels,
+        key=key,
+        bind="query-params",
+        help=help_text,
+        label_visibility="visible" if is_label_visible else "collapsed",
+    )
+    assert selected is not None
+    return selected
 
 
 def pick_study() -> Study:
-    """The study that the address names, else the one chosen last, else the newest.
+    """Draws the choice of a study: the one in the URL, else the last chosen, else the newest.
 
-    Without any there is an invitation, and the page ends here.
+    Offers the demo study and ends the page if there are no studies.
     """
-    found = studies.studies(st.query_params.get("study", st.session_state.get("study_shown", "")))
-    names = {study.id: f"{study.name} · study {study.id}{_archived(study)}" for study in found}
-    chosen = _pick("study", names)
-    return next(study for study in found if study.id == chosen)
+    open_id = st.query_params.get("study", st.session_state.get("study_shown", ""))
+    listed = studies.listed_studies(open_id)
+    names = {
+        study.id: f"{study.name} · study {study.id}"
+        f"{' · archived' if study.archived_at is not None else ''}"
+        for study in listed
+    }
+    study_id = _pick("study", names)
+    return next(study for study in listed if study.id == study_id)
 
 
 def pick_run() -> Run:
-    """The run that the address names, else the one chosen last, else the newest; as above."""
-    found = studies.all_runs()
+    """Draws the choice of a run: the one in the URL, else the last chosen, else the newest.
+
+    Offers the demo study and ends the page if there are no runs.
+    """
+    runs = studies.all_runs()
     names = {
-        run.id: f"run {run.id}: {run.config.label} · study {run.study_id}"
-        for run in reversed(found)
+        run.id: f"run {run.id}: {run.config.label} · study {run.study_id}" for run in reversed(runs)
     }
-    chosen = _pick("run", names)
-    return next(run for run in found if run.id == chosen)
+    run_id = _pick("run", names)
+    return next(run for run in runs if run.id == run_id)
 
 
 def _pick(kind: str, names: Mapping[int, str]) -> int:
-    """A choice among things of a kind, the newest first, that lives in the address."""
+    """Draws the choice of a study or run, and keeps its id in the URL parameter `kind`.
+
+    Args:
+        kind: `study` or `run`.
+        names: id -> label, newest first.
+    """
     if not names:
         no_studies()
         st.stop()
-    # The address leads when it changed by itself: a link, another page, back and forward.
-    shown = st.session_state.get(f"{kind}_shown", "")
-    asked = st.query_params.get(kind, "")
-    if asked != shown or kind not in st.session_state:
-        wanted = asked or shown or str(next(iter(names)))
-        known = wanted.isdecimal() and int(wanted) in names
-        st.session_state[kind] = int(wanted) if known else None
-    chosen = st.selectbox(
+    # The URL wins if it was changed from outside: by a link, another page, back or forward.
+    shown_id = st.session_state.get(f"{kind}_shown", "")
+    url_id = st.query_params.get(kind, "")
+    if url_id != shown_id or kind not in st.session_state:
+        next_id = url_id or shown_id or str(next(iter(names)))
+        exists = next_id.isdecimal() and int(next_id) in names
+        st.session_state[kind] = int(next_id) if exists else None
+    selected_id = st.selectbox(
         kind.capitalize(),
         list(names),
         index=None,
-        format_func=lambda it: names[it],
+        format_func=lambda number: names[number],
         placeholder=f"Choose a {kind}",
         key=kind,
     )
-    if chosen is None:
-        nothing_here(f"There is no such {kind}; choose one of these.")
+    if selected_id is None:
+        empty_state(f"This {kind} does not exist. Choose another one.")
         st.stop()
-    st.query_params[kind] = st.session_state[f"{kind}_shown"] = str(chosen)
-    return chosen
+    st.query_params[kind] = st.session_state[f"{kind}_shown"] = str(selected_id)
+    return selected_id
 
 
-def pick_runs(study: Study, runs: Sequence[Run], few: int = SHOWN_AT_FIRST) -> list[Run]:
-    """The runs that the address names, else those that are not archived; a study of a few: all.
+def pick_runs(
+    study: Study, runs: Sequence[Run], max_default_runs: int = MAX_DEFAULT_RUNS
+) -> list[Run]:
+    """Draws the choice of runs: those in the URL, else the runs that are not archived.
+
+    Studies of few runs show all of them without a choice.
 
     Args:
-        study: whose.
-        runs: all of it.
-        few: as many are shown at first, those at work before others.
+        study: the study.
+        runs: all runs of the study.
+        max_default_runs: the maximum number of runs at first; active runs come first.
     """
     names = {run.id: run.config.label for run in runs}
     listed = [run for run in runs if run.archived_at is None] or list(runs)
-    at_first = sorted(listed, key=lambda run: (not run.state.is_active(), run.id))[:few]
-    default = sorted(run.id for run in at_first)
-    address = st.query_params.get("runs", "")
-    asked = [int(it) for it in address.split(".") if it.isdecimal() and int(it) in names]
-    if len(runs) <= FEW and not asked:
+    active_first = sorted(listed, key=lambda run: (not run.state.is_active(), run.id))
+    default = sorted(run.id for run in active_first[:max_default_runs])
+    if len(runs) <= MAX_RUNS_WITHOUT_PICKER and not _ids_in_url("runs", names):
         return listed
 
-    done = sum(run.state == RunState.DONE for run in runs)
-    chosen = pick_many(
-        "Runs",
-        names,
-        default,
-        "runs",
-        f"_{study.id}",
-        f"The study has {len(runs)} runs, {done} of them done.",
-    )
-    return [run for run in runs if run.id in chosen]
+    n_done = sum(run.state == RunState.DONE for run in runs)
+    help_text = f"The study has {len(runs)} runs; {n_done} of them are done."
+    selected = pick_many("Runs", names, default, "runs", f"_{study.id}", help_text)
+    return [run for run in runs if run.id in selected]
 
 
 def pick_many(
@@ -96,36 +157,58 @@ def pick_many(
     names: Mapping[int, str],
     default: Sequence[int],
     parameter: str,
-    of: str = "",
-    about: str | None = None,
+    key_suffix: str = "",
+    help_text: str | None = None,
 ) -> list[int]:
-    """A choice of several things by their numbers that lives in the address.
+    """Draws the choice of several ids and keeps them in the URL, separated by dots.
 
     Args:
-        label: what they are called.
-        names: number -> how it is shown.
-        default: what is chosen at first; the address does not say it.
-        parameter: of the address.
-        of: told apart by, where the same parameter chooses among other things elsewhere.
-        about: a help text.
+        label: the label of the widget.
+        names: id -> label.
+        default: the ids at first; the URL does not mention them.
+        parameter: the name of the URL parameter.
+        key_suffix: tells widgets apart that share a URL parameter.
+        help_text: the tooltip.
     """
-    address = st.query_params.get(parameter, "")
-    asked = [int(it) for it in address.split(".") if it.isdecimal() and int(it) in names]
-    # The address leads when it changed by itself: a link, back and forward.
-    key, written = f"{parameter}{of}", f"{parameter}_written{of}"
-    if key not in st.session_state or st.session_state.get(written, "") != address:
-        st.session_state[key] = asked or ([] if address == NONE else list(default))
-    chosen = st.multiselect(
-        label, list(names), format_func=lambda it: names[it], key=key, help=about
+    in_url = st.query_params.get(parameter, "")
+    # The URL wins if it was changed from outside: by a link, back or forward.
+    key, written_key = f"{parameter}{key_suffix}", f"{parameter}_written{key_suffix}"
+    if key not in st.session_state or st.session_state.get(written_key, "") != in_url:
+        ids = _ids_in_url(parameter, names)
+        st.session_state[key] = ids or ([] if in_url == NONE else list(default))
+    selected = st.multiselect(
+        label, list(names), format_func=lambda number: names[number], key=key, help=help_text
     )
-    says = "" if sorted(chosen) == sorted(default) else ".".join(map(str, chosen)) or NONE
-    st.session_state[written] = says
-    if says:
-        st.query_params[parameter] = says
+    is_default = sorted(selected) == sorted(default)
+    new_value = "" if is_default else ".".join(map(str, selected)) or NONE
+    st.session_state[written_key] = new_value
+    if new_value:
+        st.query_params[parameter] = new_value
     else:
         st.query_params.pop(parameter, None)
-    return chosen
+    return selected
 
 
-def _archived(study: Study) -> str:
-    return " · archived" if study.archived_at is not None else ""
+def _ids_in_url(parameter: str, names: Mapping[int, str]) -> list[int]:
+    """Parses the ids in a URL parameter and leaves out those that do not exist."""
+    parts = st.query_params.get(parameter, "").split(".")
+    return [int(part) for part in parts if part.isdecimal() and int(part) in names]
+
+
+def pick_other_run(key: str, label: str, names: Mapping[int, str]) -> int | None:
+    """Draws the choice of a run to compare with; None until the user chooses one.
+
+    Args:
+        key: the key of the widget and the name of the URL parameter.
+        label: the label of the widget.
+        names: run id -> label.
+    """
+    return st.selectbox(
+        label,
+        list(names),
+        index=None,
+        format_func=lambda run_id: names[run_id],
+        placeholder="Choose a run",
+        key=key,
+        bind="query-params",
+    )

@@ -1,12 +1,13 @@
-"""Cached reads of the store for pages. Beside `actions`, only this package uses the store.
+"""Everything that reads the store, with caches.
 
 Modules:
-    studies: studies, runs, comparisons.
-    curves: curve points for the live chart.
-    gallery_images: samples and predictions for the gallery.
-    sources: surveys of data sources.
+    access: the database and the settings that queries and actions share.
+    studies: studies, runs and comparisons.
+    curves: curve points, alerts and progress for live views.
+    gallery_images: samples and evaluated pictures for the Gallery page.
+    sources: data sources and their scans.
     launch: estimates and prefilled values for the Launch page.
-    colorize: the model server and its answers.
+    colorize: trained models, the model server and its results.
 
 Not here: writes (`dashboard.actions`).
 """

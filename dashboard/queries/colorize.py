@@ -1,4 +1,4 @@
-"""What the Colorize page may know and do: models, the server that runs them, pictures to try."""
+"""Reads trained models and validation pairs, and requests results from the model server."""
 
 import hashlib
 import io
@@ -9,161 +9,164 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from dashboard.queries import studies
+from dashboard.queries import access, studies
 from engine.config import source_label
 from engine.data import packing
-from engine.data.pairs import split_pixels
-from engine.data.sources.registry import read_source
+from engine.data.pairs import split_channels
+from engine.data.sources.registry import parse_source
 from engine.errors import EngineError
 from engine.images import color, decoding
-from engine.images.pillow import lenient_pillow
 from engine.records.runs import Run
-from engine.serve import client, ranking
-from engine.serve.client import Coloured, Standing
+from engine.serve import client, discovery, ranking
+from engine.serve.client import ColorizedImage, ServerStatus
 from engine.serve.ranking import Candidate
+from engine.system.files import load_tail
 
-MOST_MODELS = 200
-MOST_TRIALS = 300
-TRIED_PX = 512  # side of a validation picture that can be drawn at any size
-PREVIEW_PX = 1024  # longer side of what is shown on the page
-KEPT = 12  # answers in memory, for a while
-KEPT_S = 600.0
-PREVIEW_QUALITY = 88
+MAX_MODELS = 200
+MAX_SAMPLE_PAIRS = 300
+SAMPLE_PX = 512  # side of a validation picture that is drawn from vector graphics
+PREVIEW_PX = 1024
+PREVIEW_QUALITY = 88  # of WebP, up to 100
+CACHE_SIZE = 12
+CACHE_TTL_S = 600.0
 
 
 @dataclass(frozen=True)
-class Trial:
+class SamplePair:
     """A validation pair to try a model on.
 
     Attributes:
-        given: what a model is given, a PNG file.
-        target: what was wanted of it, likewise.
+        source: a PNG file.
+        target: a PNG file.
     """
 
-    given: bytes
+    source: bytes
     target: bytes
 
 
-def models() -> list[Candidate]:
-    """The trained models, newest study first, best first."""
-    groups = ranking.candidates(studies.store())
-    found: list[Candidate] = []
-    for group in groups:
-        found += group
-        if len(found) >= MOST_MODELS:
+def trained_models() -> list[Candidate]:
+    """Returns at most about `MAX_MODELS` trained models: newest study first, then best first."""
+    models: list[Candidate] = []
+    for candidates in ranking.candidates_by_study(access.store()):
+        models += candidates
+        if len(models) >= MAX_MODELS:
             break
-    return found
+    return models
 
 
-def best_of(study_id: int) -> Candidate | None:
-    """The best model of a study; None before any run has ended."""
-    return ranking.best(studies.store(), study_id)
+def best_model(study_id: int) -> Candidate | None:
+    """Returns the best model of a study; None if no run has ended."""
+    return ranking.best_candidate(access.store(), study_id)
 
 
 def has_studies() -> bool:
-    """Whether anything has been started at all."""
-    return bool(studies.studies())
+    """Whether the store has any study."""
+    return bool(studies.listed_studies())
 
 
-def standing() -> Standing:
-    """How the model server stands."""
-    return client.look(studies.settings())
+def server_status() -> ServerStatus:
+    """Asks the model server for its status."""
+    return client.server_status(access.settings())
 
 
-def start() -> None:
-    """Starts a model server on this machine."""
-    client.start(studies.settings())
+def server_log_tail() -> str:
+    """Returns the last lines of the log of a model server that a page has started."""
+    return load_tail(discovery.log_path(access.settings()))
 
 
-def log_tail() -> str:
-    """The last that it has said."""
-    return client.log_tail(studies.settings())
+def colorize_picture(url: str, picture: bytes, model: Candidate, as_is: bool) -> ColorizedImage:
+    """Colorizes a picture; the result is cached for `CACHE_TTL_S` seconds.
 
-
-def colour(url: str, picture: bytes, model: Candidate, as_is: bool) -> Coloured:
-    """A model's answer to a picture; asked once, it is kept for a while.
+    Args:
+        url: the URL of the model server.
+        picture: an image file.
+        model: the model to use.
+        as_is: whether the model gets the picture without extracting lines.
 
     Raises:
-        EngineError: it was refused, with the reason.
+        EngineError: the server has refused the request, with the reason.
     """
     digest = hashlib.sha256(picture).hexdigest()
     given = "as_is" if as_is else "auto"
-    return _colour(studies.database(), url, digest, model.checkpoint.sha256, given, picture, model)
+    sha256 = model.checkpoint.sha256
+    return _colorize_picture(access.database_id(), url, digest, sha256, given, picture, model)
 
 
-@st.cache_resource(max_entries=KEPT, ttl=KEPT_S, show_spinner=False)
-def _colour(
-    database: str,
+@st.cache_resource(max_entries=CACHE_SIZE, ttl=CACHE_TTL_S, show_spinner=False)
+def _colorize_picture(
+    database_id: str,
     url: str,
     digest: str,
     sha256: str,
     given: str,
     _picture: bytes,
     _model: Candidate,
-) -> Coloured:
-    return client.colorize(studies.settings(), url, _picture, _model.run.id, given)
+) -> ColorizedImage:
+    return client.colorize(access.settings(), url, _picture, _model.run.id, given)
 
 
-@st.cache_data(max_entries=KEPT, show_spinner=False)
+@st.cache_data(max_entries=CACHE_SIZE, show_spinner=False)
 def preview(picture: bytes) -> tuple[bytes, tuple[int, int]]:
-    """A picture for the page, as WebP of at most 1,024 pixels a side; and its full size.
+    """Shrinks a picture for the page.
+
+    Returns:
+        A WebP file of at most `PREVIEW_PX` pixels a side, and the full width and height.
 
     Raises:
-        EngineError: there is no picture in it.
+        EngineError: the file is not a picture that can be decoded.
     """
-    with lenient_pillow():
-        read = decoding.decode(picture)
-    image = read.image
+    decoded = decoding.decode(picture)
+    image = decoded.image
     image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    image.save(out, "webp", quality=PREVIEW_QUALITY)
-    return out.getvalue(), read.size
+    buffer = io.BytesIO()
+    image.save(buffer, "webp", quality=PREVIEW_QUALITY)
+    return buffer.getvalue(), decoded.size
 
 
-def trial_names(run: Run) -> Sequence[str]:
-    """The validation pairs of what a run was trained on, the most colourful first.
+def sample_pair_names(run: Run) -> Sequence[str]:
+    """Lists validation pairs of the data that a run was trained on, most colourful first.
 
     Raises:
-        EngineError: they are no longer packed, or the source is gone.
+        EngineError: the source is gone, or its pairs are not packed any more.
     """
-    source, px = read_source(run.config.data, studies.settings()), run.config.budget.px
-    if not packing.is_packed(source, px, studies.settings()):
+    source, px = parse_source(run.config.data, access.settings()), run.config.budget.px
+    if not packing.is_packed(source, px, access.settings()):
         raise EngineError(
-            f"The pairs of {source.text} at {px} px are no longer packed; `python -m engine data "
-            f"prepare {source.text} --size {px}` brings them back."
+            f"The pairs of {source.text} at {px} px are not packed any more. Pack them again with "
+            f"`python -m engine data prepare {source.text} --size {px}`."
         )
-    return _trial_names(studies.database(), source.text, source.version, px)
+    return _sample_pair_names(access.database_id(), source.text, source.version, px)
 
 
-@st.cache_data(max_entries=KEPT, show_spinner=False)
-def _trial_names(database: str, text: str, version: str, px: int) -> list[str]:
-    packed = packing.load_packed(read_source(text, studies.settings()), px, studies.settings())
-    rows = [row for row, pair in enumerate(packed.pairs) if pair.split == "val"][:MOST_TRIALS]
-    _, targets = split_pixels(packed.pixels[rows])
-    colourful = color.colorfulness(targets.transpose(0, 3, 1, 2) / 255)
-    return [packed.pairs[rows[at]].name for at in np.argsort(-colourful, kind="stable")]
+@st.cache_data(max_entries=CACHE_SIZE, show_spinner=False)
+def _sample_pair_names(database_id: str, text: str, version: str, px: int) -> list[str]:
+    packed = packing.load_packed(parse_source(text, access.settings()), px, access.settings())
+    rows = [row for row, pair in enumerate(packed.pairs) if pair.split == "val"][:MAX_SAMPLE_PAIRS]
+    _, targets = split_channels(packed.pixels[rows])
+    colorfulness = color.colorfulness(targets.transpose(0, 3, 1, 2) / 255)
+    order = np.argsort(-colorfulness, kind="stable")
+    return [packed.pairs[rows[position]].name for position in order]
 
 
-@st.cache_data(max_entries=KEPT, show_spinner=False)
-def trial(data: str, name: str) -> Trial:
-    """A pair of a source, larger than models see it where it can be had.
+@st.cache_data(max_entries=CACHE_SIZE, show_spinner=False)
+def sample_pair(data: str, name: str) -> SamplePair:
+    """Reads a pair of a source, in a larger size than models are trained on if possible.
 
     Raises:
-        EngineError: it cannot be read.
+        EngineError: the pair cannot be read.
     """
-    source = read_source(data, studies.settings())
-    opened = source.open(name, TRIED_PX)
-    side = TRIED_PX if opened.size is None else min(*opened.size, TRIED_PX)
-    given, target = split_pixels(opened.draw(side))
-    return Trial(_png(given), _png(target))
+    pair = parse_source(data, access.settings()).load_pair(name, SAMPLE_PX)
+    side = SAMPLE_PX if pair.size is None else min(*pair.size, SAMPLE_PX)
+    source, target = split_channels(pair.render(side))
+    return SamplePair(_to_png(source), _to_png(target))
 
 
-def expects(run: Run) -> str:
-    """What a run's model is given, in words."""
+def expected_input(run: Run) -> str:
+    """Names the kind of pictures that a run's model expects."""
     return "line art" if source_label(run.config.data) == "sketch" else "grey photographs"
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(out, "png")
-    return out.getvalue()
+def _to_png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png")
+    return buffer.getvalue()

@@ -1,131 +1,200 @@
-"""What live views may read: points that are new, alerts, and how runs get on."""
+"""Reads curve points, alerts and the progress of runs for live views."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import streamlit as st
 
-from dashboard.queries import studies
+from dashboard.queries import access, studies
 from engine.config import Budget
 from engine.data.packing import count_pairs
-from engine.data.sources.registry import read_source
+from engine.data.sources.registry import parse_source
 from engine.errors import EngineError
 from engine.jobs import progress
-from engine.jobs.estimates import JUDGED_PER_SECOND
-from engine.jobs.progress import Going
-from engine.records.curves import Alert, Stretch
+from engine.jobs.estimates import EVALUATED_IMAGES_PER_SECOND
+from engine.jobs.progress import RunProgress
+from engine.records.curves import Alert, CurveBucket, MetricSummary
 from engine.records.runs import Attempt, Run, RunState
 
-MOST_STRETCHES = 1000  # of a line; each is drawn as its mean, or from its least to its greatest
+MAX_BUCKETS = 1000  # per line
 
 
-def stride_of(steps: int) -> int:
-    """How many steps a stretch has: a power of two, so that a line does not jitter as it grows."""
+@dataclass(frozen=True)
+class RunsSnapshot:
+    """What live views show of some runs at one time.
+
+    Attributes:
+        now: the time of the snapshot.
+        attempts: run id -> attempts at the run, newest last.
+        queue: run id -> number of runs before it in the queue.
+        progress: run id -> progress of a running run.
+        alerts: run id -> alerts on its curves.
+        summaries: (run id, curve) -> last and extreme values.
+    """
+
+    now: datetime
+    attempts: Mapping[int, Sequence[Attempt]]
+    queue: Mapping[int, int]
+    progress: Mapping[int, RunProgress]
+    alerts: Mapping[int, Sequence[Alert]]
+    summaries: Mapping[tuple[int, str], MetricSummary]
+
+    def newest_attempt(self, run: Run) -> Attempt | None:
+        """Returns the newest attempt at a run; None before the first one."""
+        attempts = self.attempts.get(run.id)
+        return attempts[-1] if attempts else None
+
+    def last_value(self, run: Run, curve: str) -> float | None:
+        """Returns the newest value of a curve; None before the first one."""
+        summary = self.summaries.get((run.id, curve))
+        return summary.last if summary is not None else None
+
+
+def snapshot(runs: Sequence[Run], members: Sequence[Run], now: datetime) -> RunsSnapshot:
+    """Reads a snapshot.
+
+    Args:
+        runs: the runs that the view shows.
+        members: the runs to estimate progress for; finished runs of the study improve estimates.
+        now: the current time.
+    """
+    attempts = studies.attempts(runs)
+    return RunsSnapshot(
+        now=now,
+        attempts=attempts,
+        queue=studies.queue_positions(),
+        progress=run_progress(members, attempts, now),
+        alerts=alerts(runs),
+        summaries=studies.summaries([run.id for run in runs]),
+    )
+
+
+def bucket_stride(n_steps: int) -> int:
+    """Returns the number of steps per bucket so that a line has at most `MAX_BUCKETS` buckets.
+
+    The stride is a power of two, so that the buckets of a growing line change rarely.
+    """
     stride = 1
-    while steps > stride * MOST_STRETCHES:
+    while n_steps > stride * MAX_BUCKETS:
         stride *= 2
     return stride
 
 
 def curve(name: str, cursors: Mapping[int, int]) -> dict[str, Any] | None:
-    """What is new in one curve of some runs, for the live chart; None where nothing is.
+    """Reads the new points of one curve for the live chart; None if there are none.
 
     Args:
-        name: of the curve.
-        cursors: run -> the id of the last point that the chart has; 0: it has none.
+        name: the curve.
+        cursors: run id -> id of the last point that the chart has; 0 if it has none.
 
     Returns:
-        `lines`: run -> its stride and its stretches as [part, n, step, at, mean, low, high, last
-        step, cursor], for runs without a cursor. `points`: [run, cursor, step, at, value].
+        `lines`: for each run with cursor 0, its stride and its buckets as [part, n, step, at,
+        mean, low, high, last step, cursor]. `points`: for the other runs, [run id, cursor, step,
+        at, value] per point.
     """
-    fresh = [run_id for run_id, after in cursors.items() if not after]
-    known = {run_id: after for run_id, after in cursors.items() if after}
+    new_runs = [run_id for run_id, cursor in cursors.items() if not cursor]
+    known_runs = {run_id: cursor for run_id, cursor in cursors.items() if cursor}
     by_stride: dict[int, list[int]] = {}
-    for run_id, steps in (studies.store().read_steps(fresh) if fresh else {}).items():
-        by_stride.setdefault(stride_of(steps), []).append(run_id)
+    for run_id, n_steps in (access.store().runs.read_steps(new_runs) if new_runs else {}).items():
+        by_stride.setdefault(bucket_stride(n_steps), []).append(run_id)
     lines: dict[int, dict[str, Any]] = {}
     for stride, run_ids in by_stride.items():
-        for it in studies.store().read_stretches(run_ids, name, stride):
-            line = lines.setdefault(it.run_id, {"stride": stride, "stretches": []})
-            line["stretches"].append(_as_row(it))
-    points = studies.store().read_points(known, name) if known else []
+        for bucket in access.store().curves.read_buckets(run_ids, name, stride):
+            line = lines.setdefault(bucket.run_id, {"stride": stride, "buckets": []})
+            line["buckets"].append(_bucket_values(bucket))
+    points = access.store().curves.read_new_points(known_runs, name) if known_runs else []
     if not lines and not points:
         return None
     return {
         "lines": lines,
-        "points": [[it.run_id, it.id, it.step, it.at, it.value] for it in points],
+        "points": [[point.run_id, point.id, point.step, point.at, point.value] for point in points],
     }
 
 
-def _as_row(it: Stretch) -> list[float | None]:
-    return [it.part, it.n, it.step, it.at, it.value, it.low, it.high, it.last_step, it.id]
+def _bucket_values(bucket: CurveBucket) -> list[float | None]:
+    return [
+        *(bucket.part, bucket.n, bucket.step, bucket.at),
+        *(bucket.value, bucket.low, bucket.high, bucket.last_step, bucket.id),
+    ]
 
 
 def alerts(runs: Sequence[Run]) -> dict[int, list[Alert]]:
-    """Run -> what was seen in its curves."""
-    found: dict[int, list[Alert]] = {}
-    for alert in studies.store().read_alerts([run.id for run in runs]):
-        found.setdefault(alert.run_id, []).append(alert)
-    return found
+    """Maps each run id to the alerts on the run's curves."""
+    by_run: dict[int, list[Alert]] = {}
+    for alert in access.store().curves.read_alerts([run.id for run in runs]):
+        by_run.setdefault(alert.run_id, []).append(alert)
+    return by_run
 
 
-def goings(
+def run_progress(
     runs: Sequence[Run], attempts: Mapping[int, Sequence[Attempt]], now: datetime
-) -> dict[int, Going]:
-    """How the runs of a study that are at work get on."""
+) -> dict[int, RunProgress]:
+    """Maps the id of each active run to its progress: speed and time left.
+
+    Args:
+        runs: runs of one study.
+        attempts: run id -> attempts at the run, newest last.
+        now: the current time.
+    """
     active = [run for run in runs if run.state.is_active()]
     if not active:
         return {}
-    tail_s = _tail_s(runs)
-    found = {}
+    evaluation_s = _evaluation_seconds(runs)
+    by_run = {}
     for run in active:
         newest = attempts[run.id][-1] if run.id in attempts else None
         start = progress.window_start(run, newest.from_step if newest is not None else 0)
         since = newest.started_at if newest is not None else None
-        span = studies.store().read_span(run.id, start, since)
-        found[run.id] = progress.going(run, span, tail_s, now)
-    return found
+        span = access.store().curves.read_first_and_last(run.id, start, since)
+        by_run[run.id] = progress.measure_progress(run, span, evaluation_s, now)
+    return by_run
 
 
-def _tail_s(runs: Sequence[Run]) -> float | None:
-    """How long a run of the study is evaluated: as one that is done was, else by the pictures.
+def _evaluation_seconds(runs: Sequence[Run]) -> float | None:
+    """Estimates how long the evaluation of a run takes.
 
-    None where nothing is done yet and the pictures are not where they were.
+    Returns:
+        The time that a finished run of the study needed; without one, an estimate from the number
+        of test pairs; None if the data source cannot be read either.
     """
     done = [run for run in runs if run.state == RunState.DONE and run.attempt == 1]
     for run in reversed(done):
         if run.ended_at is not None:
-            measured = _measured_tail(studies.database(), run.id, run.ended_at.timestamp())
+            measured = _measured_evaluation_seconds(
+                access.database_id(), run.id, run.ended_at.timestamp()
+            )
             if measured is not None:
                 return measured
     first = runs[0].config
-    count = _count_judged(studies.database(), first.data, first.budget.model_dump_json())
-    return None if count is None else count / JUDGED_PER_SECOND
+    n_pairs = _count_test_pairs(access.database_id(), first.data, first.budget.model_dump_json())
+    return None if n_pairs is None else n_pairs / EVALUATED_IMAGES_PER_SECOND
 
 
 @st.cache_resource(max_entries=200, show_spinner=False)
-def _measured_tail(database: str, run_id: int, ended_at: float) -> float | None:
-    span = studies.store().read_span(run_id, 0)
+def _measured_evaluation_seconds(database_id: str, run_id: int, ended_at: float) -> float | None:
+    """Measures the time from the last point of a run's curves to its end."""
+    span = access.store().curves.read_first_and_last(run_id, 0)
     if span is None or span[1].at is None:
         return None
     return max(0.0, ended_at - span[1].at)
 
 
 @st.cache_resource(max_entries=200, show_spinner=False)
-def _count_judged(database: str, data: str, budget: str) -> int | None:
+def _count_test_pairs(database_id: str, data: str, budget_json: str) -> int | None:
     try:
-        source = read_source(data, studies.settings())
-        spent = Budget.model_validate_json(budget)
-        return count_pairs(source, spent, studies.settings())["test"]
-    except EngineError:  # its folder has gone; training goes on from packed pairs
+        source = parse_source(data, access.settings())
+        budget = Budget.model_validate_json(budget_json)
+        return count_pairs(source, budget, access.settings())["test"]
+    except EngineError:  # The source's folder is gone, but training continues on packed pairs.
         return None
 
 
-def sparks(run_ids: Sequence[int]) -> dict[int, list[float]]:
-    """Run -> its validation PSNR, epoch by epoch."""
-    found: dict[int, list[float]] = {}
-    for it in studies.store().read_metrics(run_ids, names=["val_psnr"]):
-        if it.value is not None:
-            found.setdefault(it.run_id, []).append(it.value)
-    return found
+def psnr_by_epoch(run_ids: Sequence[int]) -> dict[int, list[float]]:
+    """Maps each run id to its validation PSNR, epoch by epoch."""
+    by_run: dict[int, list[float]] = {}
+    for point in access.store().curves.read(run_ids, names=["val_psnr"]):
+        if point.value is not None:
+            by_run.setdefault(point.run_id, []).append(point.value)
+    return by_run

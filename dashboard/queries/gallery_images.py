@@ -1,4 +1,4 @@
-"""What the Gallery may read: samples through the epochs, and evaluated pictures in any order."""
+"""Reads pictures for the Gallery page: samples by epoch and evaluated pictures by score."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,91 +6,114 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
-from dashboard.queries import studies
+from dashboard.queries import access, studies
 from engine.errors import EngineError
-from engine.images.grids import GUTTER
-from engine.records.runs import Run, Sample, Study
-from engine.report import cases, gallery
+from engine.images.grids import GUTTER_PX
+from engine.records.runs import Run, Sample
+from engine.report import gallery
 
-KEPT_STRIPS = 48  # in memory: a page of pictures of one column each
-MOST_PICTURES = 48  # in a strip
-KEPT_ORDERS = 20
-
-METRICS = cases.judged_metrics()
+MAX_STRIP_PICTURES = 48
+STRIP_CACHE_SIZE = 48  # pictures of one column on one page each
+RANKING_CACHE_SIZE = 20
 
 
-def judged_runs(runs: Sequence[Run]) -> list[Run]:
-    """The runs whose chosen checkpoint's pictures can be browsed."""
-    return gallery.judged_runs(studies.store(), runs)
+def evaluated_runs(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs whose chosen checkpoint has stored test pictures."""
+    return gallery.runs_with_images(access.store(), runs)
 
 
-def order(
+def ranked_pictures(
     runs: Sequence[Run], metric: str, best_first: bool
 ) -> tuple[tuple[str, ...], Mapping[int, Mapping[str, float | None]]]:
-    """All evaluated pictures, the worst or the best for these runs first, and their scores."""
-    chosen = tuple((run.id, run.best_epoch, run.attempt) for run in runs)
-    return _order(studies.database(), chosen, runs, metric, best_first)
+    """Orders all evaluated pictures by the mean score of some runs.
+
+    Args:
+        runs: the runs whose scores decide, each with its chosen checkpoint.
+        metric: one of `catalog.PER_IMAGE_METRICS`.
+        best_first: whether the best pictures come first instead of the worst.
+
+    Returns:
+        The names of the pictures in order, and run id -> name -> score.
+    """
+    checkpoints = tuple((run.id, run.best_epoch, run.attempt) for run in runs)
+    return _ranked_pictures(access.database_id(), checkpoints, runs, metric, best_first)
 
 
-@st.cache_resource(max_entries=KEPT_ORDERS, show_spinner=False)
-def _order(
-    database: str,
-    chosen: tuple[tuple[int, int | None, int], ...],
+@st.cache_resource(max_entries=RANKING_CACHE_SIZE, show_spinner=False)
+def _ranked_pictures(
+    database_id: str,
+    checkpoints: tuple[tuple[int, int | None, int], ...],
     _runs: Sequence[Run],
     metric: str,
     best_first: bool,
 ) -> tuple[tuple[str, ...], dict[int, dict[str, float | None]]]:
-    """Of one choice of checkpoints; another choice is another question."""
-    return gallery.read_order(studies.store(), _runs, metric, best_first)
+    """Caches the ranking by the chosen checkpoints; Streamlit does not hash `_runs`."""
+    return gallery.read_image_order(access.store(), _runs, metric, best_first)
 
 
 def strip(study_id: int, of: str, names: Sequence[str], version: str) -> bytes:
-    """Some evaluated pictures below each other, as a PNG; `version` is the checkpoint's.
+    """Draws evaluated pictures below each other as one PNG file.
+
+    Args:
+        study_id: the study.
+        of: `source`, `target` or the id of a run.
+        names: the names of the pictures, from top to bottom.
+        version: changes if the pictures change, for example with the chosen checkpoint.
 
     Raises:
-        EngineError: they are not where they were.
-        ValueError: so many are not shown at once.
+        EngineError: the pictures cannot be read.
+        ValueError: `names` has none or more than `MAX_STRIP_PICTURES` names.
     """
-    if not 1 <= len(names) <= MOST_PICTURES:
-        raise ValueError(f"a strip has 1 to {MOST_PICTURES} pictures, not {len(names)}")
-    return _strip(studies.database(), study_id, of, tuple(names), version)
+    if not 1 <= len(names) <= MAX_STRIP_PICTURES:
+        raise ValueError(f"a strip has 1 to {MAX_STRIP_PICTURES} pictures, not {len(names)}")
+    return _strip(access.database_id(), study_id, of, tuple(names), version)
 
 
-@st.cache_resource(max_entries=KEPT_STRIPS, show_spinner=False)
-def _strip(database: str, study_id: int, of: str, names: tuple[str, ...], version: str) -> bytes:
-    study = studies.store().read_study(study_id)
-    return gallery.to_png(gallery.read_strip(studies.store(), studies.settings(), study, of, names))
+@st.cache_resource(max_entries=STRIP_CACHE_SIZE, show_spinner=False)
+def _strip(database_id: str, study_id: int, of: str, names: tuple[str, ...], version: str) -> bytes:
+    study = access.store().studies.read(study_id)
+    return gallery.strip_to_png(
+        gallery.load_strip(access.store(), access.settings(), study, of, names)
+    )
 
 
-def count_rows(samples: Sequence[Sample]) -> int:
-    """How many pictures a strip of samples has."""
-    path = studies.artifact(samples[0].source) if samples else None
-    return _count_rows(path) if path is not None else 0
+def count_pictures(samples: Sequence[Sample]) -> int:
+    """Counts the pictures in a strip of samples."""
+    path = access.artifact_path(samples[0].source) if samples else None
+    return _count_pictures(path) if path is not None else 0
 
 
 @st.cache_resource(max_entries=500, show_spinner=False)
-def _count_rows(path: str) -> int:
+def _count_pictures(path: str) -> int:
     with Image.open(path) as strip:
-        return (strip.height + GUTTER) // (strip.width + GUTTER)
+        return (strip.height + GUTTER_PX) // (strip.width + GUTTER_PX)
 
 
-def animation(study: Study, run_ids: Sequence[int], row: int, file_format: str) -> bytes:
-    """One sample picture through the epochs, its runs beside each other."""
-    runs = [run for run in studies.store().read_runs(study.id) if run.id in run_ids]
+def animation(study_id: int, run_ids: Sequence[int], row: int, file_format: str) -> bytes:
+    """Builds an animation of one sample picture over the epochs, runs side by side.
+
+    Args:
+        study_id: the study; raises `EngineError` if it does not exist.
+        run_ids: the runs to show; runs without samples are left out.
+        row: the position of the picture among the samples, from 0.
+        file_format: `gif` or `webp`.
+    """
+    study = studies.study(study_id)
+    runs = [run for run in access.store().runs.read_all(study.id) if run.id in run_ids]
     samples = studies.samples([run.id for run in runs])
     columns = {
         f"{run.configuration}{f', seed {run.seed}' if run.seed else ''}": [
-            it for it in samples if it.run_id == run.id
+            sample for sample in samples if sample.run_id == run.id
         ]
         for run in runs
     }
-    kept = {name: found for name, found in columns.items() if found}
-    return gallery.animate(kept, row, studies.settings(), file_format)
+    with_samples = {name: column for name, column in columns.items() if column}
+    return gallery.animate(with_samples, row, access.settings(), file_format)
 
 
 def sample_file(run_id: int, name: str) -> Path:
-    """A file of a run's samples; raises `EngineError` where there is none."""
-    folder = studies.settings().run_dir(run_id) / "samples"
+    """Returns the path of a sample file of a run; raises `EngineError` if it does not exist."""
+    folder = access.settings().run_dir(run_id) / "samples"
     path = folder / name
     if Path(name).name != name or path.suffix != ".png" or not path.is_file():
         raise EngineError("There is no such picture.")

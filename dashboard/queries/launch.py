@@ -1,32 +1,40 @@
-"""What the Launch page may read: what a form's values amount to, and what a study or run had."""
+"""Reads what the Launch page shows: the plan of a new study and the settings of existing ones."""
 
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dashboard.queries import studies
+from dashboard.queries import access, sources
 from engine import annotations, weights
 from engine.config import Configuration, RunConfig
 from engine.data.packing import bytes_to_pack, count_pairs, is_packed
 from engine.errors import BadInputError
 from engine.jobs import lifecycle, planning
-from engine.jobs.estimates import Estimate, Pace, estimate, work_of
+from engine.jobs.estimates import Estimate, MeasuredSpeed, estimate, workload_key
 from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS, changed_settings, parse_settings
+from engine.presets import BUDGETS
 from engine.records.runs import Job, Run
 from engine.system import processes
 
-RECENT_RUNS = 200  # by which the speed of new ones is told
+MAX_RECENT_RUNS = 200  # read to estimate the speed of new runs
 
 
 @dataclass(frozen=True)
-class Clone:
-    """What a form is filled with to start a study like another one.
+class LaunchPrefill:
+    """Values that fill the launch form from an existing study or run.
 
     Attributes:
-        changes: `--set` keys and values against the budget; a configuration's are in itself.
+        copied_from: the study or run, for example "study 3".
+        name: the proposed name of the new study.
+        data: the text of the data source.
+        budget: the name of the budget.
+        configurations: the configurations, each once.
+        seeds: the number of seeds per configuration.
+        changes: settings that differ from the budget, as `--set` takes them; settings that belong
+            to a configuration are in `configurations` instead.
     """
 
-    about: str
+    copied_from: str
     name: str
     data: str
     budget: str
@@ -35,43 +43,62 @@ class Clone:
     changes: Mapping[str, str]
 
 
-def clone_study(study_id: int) -> Clone:
-    """A study as a form has it; raises `EngineError` where there is none."""
-    study, runs = studies.store().read_study(study_id), studies.store().read_runs(study_id)
-    return _clone(f"study {study_id}", study.name, runs)
+def prefill_from_study(study_id: int) -> LaunchPrefill:
+    """Copies the settings of a study.
+
+    Raises:
+        EngineError: the study does not exist, or this version does not have its budget.
+    """
+    study, runs = access.store().studies.read(study_id), access.store().runs.read_all(study_id)
+    return _prefill(f"study {study_id}", study.name, runs)
 
 
-def clone_run(run_id: int) -> Clone:
-    """A run as a form has it: its configuration alone; raises `EngineError` where there is none."""
-    run = studies.store().read_run(run_id)
-    return _clone(f"run {run_id}", studies.store().read_study(run.study_id).name, [run])
+def prefill_from_run(run_id: int) -> LaunchPrefill:
+    """Copies the settings of a run, with its configuration as the only one.
+
+    Raises:
+        EngineError: the run does not exist, or this version does not have its budget.
+    """
+    run = access.store().runs.read(run_id)
+    return _prefill(f"run {run_id}", access.store().studies.read(run.study_id).name, [run])
 
 
-def _clone(about: str, name: str, runs: Sequence[Run]) -> Clone:
+def _prefill(copied_from: str, name: str, runs: Sequence[Run]) -> LaunchPrefill:
+    budget = runs[0].config.budget.name
+    if budget not in BUDGETS:
+        raise BadInputError(
+            f"{copied_from.capitalize()} has the budget {budget!r}, which this version does not "
+            "have."
+        )
     changes: dict[str, str] = {}
     for run in runs:
         changes |= changed_settings(run.config)
-    own = (*CONFIGURATION_KEYS, *TERM_KEYS)
-    return Clone(
-        about=about,
+    configurations = {run.configuration: run.config.configuration for run in runs}
+    in_configurations = (*CONFIGURATION_KEYS, *TERM_KEYS)
+    return LaunchPrefill(
+        copied_from=copied_from,
         name=annotations.name_again(name),
         data=runs[0].config.data,
-        budget=runs[0].config.budget.name,
-        configurations=tuple({it.configuration: it.config.configuration for it in runs}.values()),
+        budget=budget,
+        configurations=tuple(configurations.values()),
         seeds=len({run.seed for run in runs}),
-        changes={key: value for key, value in changes.items() if key not in own},
+        changes={key: value for key, value in changes.items() if key not in in_configurations},
     )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What Start would start.
+    """The study that the launch form describes.
 
     Attributes:
-        name: what the study is called when nobody says.
-        perceptual: the network behind the perceptual term; None without such a term.
-        could_fetch: whether VGG19 would be used if its weights were fetched.
-        absent: sentences on metrics that will be missing, with the way out.
+        configs: one per run.
+        name: the name of the study if the user gives none.
+        pairs: split -> number of pairs.
+        is_packed: whether the pairs are already packed in this size.
+        estimate: time, memory and disk space.
+        perceptual: the network of the perceptual term; None without such a term.
+        can_fetch_vgg19: whether VGG19 would replace that network once its weights are fetched.
+        missing_metrics: one sentence per group of metrics that cannot be computed, with the remedy.
     """
 
     configs: tuple[RunConfig, ...]
@@ -80,8 +107,8 @@ class Plan:
     is_packed: bool
     estimate: Estimate
     perceptual: str | None
-    could_fetch: bool
-    absent: tuple[str, ...]
+    can_fetch_vgg19: bool
+    missing_metrics: tuple[str, ...]
 
 
 def plan(
@@ -91,53 +118,61 @@ def plan(
     seeds: int,
     changes: Sequence[str],
 ) -> Plan:
-    """What a form's values amount to; raises `EngineError` with a sentence for the form."""
-    parsed, settings = parse_settings(changes), studies.settings()
-    chosen = studies.source(data)
-    configs = planning.plan_study(chosen, budget, configurations, seeds, parsed, settings)
-    spent = configs[0].budget
-    pairs = count_pairs(chosen, spent, settings)
+    """Plans the study that the values of the launch form describe.
+
+    Args:
+        data: the text of the data source.
+        budget: the name of the budget.
+        configurations: names of presets, or configurations.
+        seeds: the number of seeds per configuration.
+        changes: settings that differ from the budget, as `key=value`.
+
+    Raises:
+        EngineError: a value is not allowed; the message begins with the name of its field.
+    """
+    overrides, settings = parse_settings(changes), access.settings()
+    source = sources.allowed_source(data)
+    configs = planning.plan_study(source, budget, configurations, seeds, overrides, settings)
+    resolved_budget = configs[0].budget
+    pairs = count_pairs(source, resolved_budget, settings)
     perceptual = next(
         (
             config.execution.perceptual_features
             for config in configs
-            if "perceptual" in config.configuration.recipe.names
+            if config.configuration.recipe.needs_features
         ),
         None,
     )
-    absent = [] if weights.find("inception", settings) else [weights.absence("inception")]
-    to_pack = bytes_to_pack(chosen, spent.px, settings)
+    has_inception = weights.find("inception", settings) is not None
+    to_pack = bytes_to_pack(source, resolved_budget.px, settings)
     return Plan(
         configs=tuple(configs),
-        name=planning.default_name(chosen, budget),
+        name=planning.default_name(source, budget),
         pairs=pairs,
-        is_packed=is_packed(chosen, spent.px, settings),
-        estimate=estimate(configs, pairs, paces(), to_pack),
+        is_packed=is_packed(source, resolved_budget.px, settings),
+        estimate=estimate(configs, pairs, measured_speeds(), to_pack),
         perceptual=perceptual,
-        could_fetch=perceptual == "efficientnet_lite0",
-        absent=tuple(absent),
+        can_fetch_vgg19=perceptual == "efficientnet_lite0",
+        missing_metrics=() if has_inception else (weights.missing_message("inception"),),
     )
 
 
-def paces() -> dict[str, Pace]:
-    """What this machine needs for each kind of work: by a probe, or better, by a run."""
-    probed = studies.store().read_probes(processes.host())
-    found = {work: Pace(it.images_per_second, it.memory_mb) for work, it in probed.items()}
-    here = (None, platform.node())
-    for cost in studies.store().read_costs(RECENT_RUNS):
-        if cost.host in here:
-            found[work_of(cost.config)] = Pace(cost.images_per_second, cost.memory_mb)
-    return found
+def measured_speeds() -> dict[str, MeasuredSpeed]:
+    """Maps each workload to its speed on this machine: from a run, or else from a speed probe."""
+    probes = access.store().machines.read_probes(processes.host_id())
+    speeds = {
+        workload: MeasuredSpeed(probe.images_per_second, probe.memory_mb)
+        for workload, probe in probes.items()
+    }
+    this_host = (None, platform.node())
+    for cost in access.store().machines.read_costs(MAX_RECENT_RUNS):
+        if cost.host in this_host:
+            speeds[workload_key(cost.config)] = MeasuredSpeed(
+                cost.images_per_second, cost.memory_mb
+            )
+    return speeds
 
 
 def newest_probe(configs: Sequence[RunConfig]) -> Job | None:
-    """The last measuring of configs like these; None where there was none."""
-    return studies.store().read_newest_job("probe", lifecycle.probe_subject(configs))
-
-
-def require_known_budget(clone: Clone, budgets: Mapping[str, object]) -> None:
-    """Raises `BadInputError` where this version does not know the budget of what is cloned."""
-    if clone.budget not in budgets:
-        raise BadInputError(
-            f"{clone.about.capitalize()} has a budget that this version does not know."
-        )
+    """Returns the newest job that measured the speed of these configs; None if there is none."""
+    return access.store().jobs.read_newest("probe", lifecycle.probe_subject(configs))

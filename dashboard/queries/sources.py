@@ -1,4 +1,4 @@
-"""What the Data page may read of sources: what was found out, examples, single pairs."""
+"""Reads data sources: scan results, example pictures and single pairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,98 +7,130 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dashboard.queries import studies
-from engine.data.pairs import split_pixels
-from engine.data.sources.listing import read_left_out
+from dashboard.queries import access
+from engine.data.pairs import split_channels
+from engine.data.sources.exclusions import load_exclusions
+from engine.data.sources.interface import Source
 from engine.data.sources.openmoji import OpenMoji
-from engine.data.sources.registry import Source, left_out_path, read_source
+from engine.data.sources.registry import parse_source
 from engine.data.survey import summary, survey
+from engine.errors import BadInputError
 from engine.images.faults import Fault, PictureFaultError
-from engine.images.pillow import lenient_pillow
-from engine.jobs import lifecycle
+from engine.jobs import reaping
 from engine.records.runs import Job
 from engine.store import utc_now
 
-LARGE_PX = 512  # of one pair, looked at alone
+FULL_SIZE_PX = 512
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is known of a source.
+class SourceStatus:
+    """What is known of a data source.
 
     Attributes:
-        source: as its folder was a moment ago.
-        summary: figures and names of examples; None where nobody has looked yet.
-        faults: of all files.
+        source: the source with the files that its folder has now.
+        summary: figures and names of examples; None before the first scan.
+        faults: the faults of all files.
         shifts: sentences on how the splits differ.
-        changed: how the folder differs from when it was last looked at.
-        job: the newest look.
-        left_out: how many files its list leaves out.
-        is_folder: whether files can be left out at all.
+        change: how the folder has changed since its last scan; None if it has not.
+        newest_scan: the newest scan job.
+        n_excluded: number of files that the user has excluded.
+        is_folder: whether files can be excluded.
     """
 
     source: Source
     summary: Mapping[str, Any] | None
     faults: tuple[Fault, ...]
     shifts: tuple[str, ...]
-    changed: str | None
-    job: Job | None
-    left_out: int
+    change: str | None
+    newest_scan: Job | None
+    n_excluded: int
     is_folder: bool
 
 
-def look(text: str) -> Look:
-    """What is known of a source; raises `EngineError` with a sentence for the form."""
-    found = studies.source(text)
-    known = survey.load_survey(found, studies.settings())
-    described = summary.load_summary(found, studies.settings())
-    is_folder = not isinstance(found, OpenMoji)
-    return Look(
-        source=found,
-        summary=described,
-        faults=known.faults if known is not None else (),
-        shifts=tuple(map(summary.say_shift, described["shifts"])) if described else (),
-        changed=summary.changed_since(found, studies.settings()),
-        job=newest_check(found.text),
-        left_out=len(read_left_out(left_out_path(found.where, studies.settings())))
-        if is_folder
-        else 0,
+def source_status(text: str) -> SourceStatus:
+    """Reads the status of a source.
+
+    Args:
+        text: the text of the source, for example `photos:/my/pictures`.
+
+    Raises:
+        EngineError: the source cannot be read; the message is meant for the user.
+    """
+    source, settings = allowed_source(text), access.settings()
+    stored_survey = survey.load_survey(source, settings)
+    stored_summary = summary.load_summary(source, settings)
+    shifts = stored_summary["shifts"] if stored_summary is not None else ()
+    is_folder = not isinstance(source, OpenMoji)
+    exclusions = load_exclusions(source.text_without_options, settings) if is_folder else {}
+    return SourceStatus(
+        source=source,
+        summary=stored_summary,
+        faults=stored_survey.faults if stored_survey is not None else (),
+        shifts=tuple(map(summary.shift_sentence, shifts)),
+        change=summary.change_since_scan(source, settings),
+        newest_scan=newest_scan(source.text),
+        n_excluded=len(exclusions),
         is_folder=is_folder,
     )
 
 
-def newest_check(source: str) -> Job | None:
-    """The newest look at a source; one whose process is gone is shown as what it is."""
-    lifecycle.attend(studies.store(), studies.settings(), utc_now())
-    return studies.store().read_newest_job("check", source)
+def allowed_source(text: str) -> Source:
+    """Returns the source that a form or a URL names, if pages may read its folders.
+
+    Raises:
+        BadInputError: there is no such source, or it is outside the folders that
+            CHROMABENCH_DATA_ROOTS allows.
+    """
+    source = parse_source(text, access.settings())
+    roots = access.settings().data_roots
+    for listing in getattr(source, "listings", ()):
+        root = listing.root.resolve()
+        if roots is not None and not any(root.is_relative_to(allowed) for allowed in roots):
+            raise BadInputError(
+                f"{listing.root} lies outside the folders that this dashboard may read. Add the "
+                "folder to CHROMABENCH_DATA_ROOTS and restart the dashboard."
+            )
+    return source
+
+
+def newest_scan(source: str) -> Job | None:
+    """Returns the newest scan job of a source, after marking jobs whose process is gone."""
+    reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
+    return access.store().jobs.read_newest("check", source)
 
 
 def known_sources() -> dict[str, str]:
-    """SOURCE text -> what people call it: the embedded one, and folders looked at before."""
-    openmoji = read_source("openmoji", studies.settings())
-    return {openmoji.text: openmoji.about, **summary.known_titles(studies.settings())}
+    """Maps the text of each source to its title: the built-in source and all scanned folders."""
+    openmoji = parse_source("openmoji", access.settings())
+    return {openmoji.text: openmoji.about, **summary.scanned_titles(access.settings())}
 
 
-def example(source: Source, name: str) -> str | None:
-    """The file of an example of a source; None where the pair cannot be read any more."""
+def example_file(source: Source, name: str) -> str | None:
+    """Returns the file of an example picture; None if the pair can no longer be read."""
     try:
-        return str(summary.draw_example(source, studies.settings(), name))
+        return str(summary.render_example(source, access.settings(), name))
     except PictureFaultError:
         return None
 
 
 @dataclass(frozen=True)
-class ShownPair:
-    """One pair at full size: [H, W, 3] bytes each; `size` is None where it has none."""
+class FullSizePair:
+    """One pair of a source.
+
+    Attributes:
+        source: [H, W, 3] bytes.
+        target: [H, W, 3] bytes.
+        size: width and height of the file in pixels; None for vector graphics.
+    """
 
     source: NDArray[np.uint8]
     target: NDArray[np.uint8]
     size: tuple[int, int] | None
 
 
-def pair(source: Source, name: str) -> ShownPair:
-    """One pair, read from its files."""
-    with lenient_pillow():
-        opened = source.open(name, LARGE_PX)
-        halves = split_pixels(opened.draw(LARGE_PX))
-    return ShownPair(*halves, opened.size)
+def full_size_pair(source: Source, name: str) -> FullSizePair:
+    """Reads one pair from its files; raises `EngineError` if that is not possible."""
+    pair = source.load_pair(name, FULL_SIZE_PX)
+    halves = split_channels(pair.render(FULL_SIZE_PX))
+    return FullSizePair(*halves, pair.size)

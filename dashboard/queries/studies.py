@@ -1,69 +1,37 @@
-"""What most pages may read.
-
-Beside this, only `curves`, `galleries`, `looks`, `plans` and `actions` know the store.
-"""
+"""Reads studies, runs, samples and comparisons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
 import streamlit as st
 
+from dashboard.queries import access
 from engine.config import REPORTED_SPLIT
-from engine.data.sources.registry import Source, read_source
-from engine.errors import BadInputError
-from engine.jobs import lifecycle, spawn
-from engine.metrics.catalog import CURVES
+from engine.jobs import reaping
+from engine.metrics.catalog import CURVE_METRICS, LEADER_METRICS
 from engine.records.comparison import Comparison, RunStability
 from engine.records.curves import MetricSummary
 from engine.records.runs import Attempt, Checkpoint, Evaluation, Run, RunState, Sample, Study
 from engine.report import charts
 from engine.report import comparison as report_comparison
-from engine.report.cases import Cases, Which, load_cases
+from engine.report.cases import CaseKind, Cases, load_cases
 from engine.report.export import bundle, writer
-from engine.settings import Settings
-from engine.store import Store, identify, utc_now
+from engine.store import run_files, utc_now
 from engine.system import disk
-
-LOG_LINES = 60
-
-
-@st.cache_resource
-def settings() -> Settings:
-    """Where things live, as the server was started."""
-    return Settings.from_environment()
-
-
-def store() -> Store:
-    """The one store of this server; another one when the database file was replaced."""
-    url = settings().database_url
-    if identify(url) is None:
-        Store(url).close()  # makes the file
-    return _open_store(url, identify(url))
-
-
-def database() -> str:
-    """Which database this is, for what is kept of it: another one when the file was replaced."""
-    return f"{settings().database_url} {identify(settings().database_url)}"
-
-
-@st.cache_resource
-def _open_store(url: str, file: str | None) -> Store:
-    """One for each file that stood behind the address; `file` is only the key."""
-    return Store(url)
+from engine.system.files import load_tail
 
 
 @dataclass(frozen=True)
 class StudyCard:
-    """A study with its runs, as the overview lists it."""
+    """A study and its runs, as the Overview page lists them."""
 
     study: Study
     runs: tuple[Run, ...]
 
     @property
     def progress(self) -> float:
-        """The share of training done, over all runs."""
-        return sum(_done(run) for run in self.runs) / max(1, len(self.runs))
+        """The mean progress of all runs, from 0 to 1; a run that has ended counts as 1."""
+        return sum(_progress(run) for run in self.runs) / max(1, len(self.runs))
 
     @property
     def is_unfinished(self) -> bool:
@@ -72,11 +40,11 @@ class StudyCard:
 
     @property
     def first_seeds(self) -> list[Run]:
-        """The run of the lowest seed of each configuration."""
-        found: dict[str, Run] = {}
-        for run in sorted(self.runs, key=lambda it: it.seed):
-            found.setdefault(run.configuration, run)
-        return list(found.values())
+        """The run with the lowest seed of each configuration."""
+        first_runs: dict[str, Run] = {}
+        for run in sorted(self.runs, key=lambda run: run.seed):
+            first_runs.setdefault(run.configuration, run)
+        return list(first_runs.values())
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -84,119 +52,126 @@ class StudyCard:
         return self.study.tags
 
     def count(self, *states: RunState) -> int:
-        """How many runs are in any of the states."""
+        """Counts the runs that are in any of the states."""
         return sum(run.state in states for run in self.runs)
 
 
-def studies(asked: str = "") -> list[Study]:
-    """The studies that are not archived, newest first, and the one that is asked for.
+def listed_studies(open_id: str = "") -> list[Study]:
+    """Lists the studies that are not archived, newest first.
 
-    Where all are archived, those.
+    Args:
+        open_id: the id of a study that is listed even if it is archived.
+
+    Returns:
+        The studies; all of them if every study is archived.
     """
-    found = store().read_studies()
-    return [it for it in found if it.archived_at is None or str(it.id) == asked] or found
+    studies = access.store().studies.read_all()
+    listed = [study for study in studies if study.archived_at is None or str(study.id) == open_id]
+    return listed or studies
 
 
 def study(study_id: int) -> Study:
-    """One study; raises `EngineError` where there is none."""
-    return store().read_study(study_id)
+    """Returns a study; raises `EngineError` if it does not exist."""
+    return access.store().studies.read(study_id)
 
 
 def runs(study_id: int) -> list[Run]:
-    """The runs of a study; those whose process is gone are shown as what they are."""
-    lifecycle.attend(store(), settings(), utc_now())
-    return store().read_runs(study_id)
+    """Returns the runs of a study, after marking those whose process is gone as crashed."""
+    reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
+    return access.store().runs.read_all(study_id)
 
 
 def run(run_id: int) -> Run:
-    """One run; raises `EngineError` where there is none."""
-    lifecycle.attend(store(), settings(), utc_now())
-    return store().read_run(run_id)
+    """Returns a run; raises `EngineError` if it does not exist."""
+    reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
+    return access.store().runs.read(run_id)
 
 
 def all_runs() -> list[Run]:
-    """Every run there is."""
-    return store().read_runs()
+    """Returns the runs of all studies."""
+    return access.store().runs.read_all()
 
 
 def evaluations(run: Run) -> dict[tuple[int, str], Evaluation]:
-    """(epoch, metric) -> what a run's checkpoints are worth on the split that is reported."""
-    found = store().read_evaluations([run.id], REPORTED_SPLIT)
-    return {(it.epoch, it.name): it for it in found}
+    """Maps (epoch, metric) to the evaluation of that checkpoint on the reported split."""
+    stored = access.store().evaluations.read([run.id], REPORTED_SPLIT)
+    return {(evaluation.epoch, evaluation.name): evaluation for evaluation in stored}
 
 
 def checkpoints(run_id: int) -> list[Checkpoint]:
-    """The saved states of a run, the newest first."""
-    return store().read_checkpoints(run_id)
+    """Returns the checkpoints of a run, newest first."""
+    return access.store().checkpoints.read(run_id)
 
 
 def attempts(runs: Sequence[Run]) -> dict[int, list[Attempt]]:
-    """Run -> what processes did with it, the newest last."""
-    found: dict[int, list[Attempt]] = {}
-    for attempt in store().read_attempts([run.id for run in runs]):
-        found.setdefault(attempt.run_id, []).append(attempt)
-    return found
+    """Maps each run id to the attempts at the run, newest last."""
+    by_run: dict[int, list[Attempt]] = {}
+    for attempt in access.store().runs.read_attempts([run.id for run in runs]):
+        by_run.setdefault(attempt.run_id, []).append(attempt)
+    return by_run
 
 
-def queue() -> dict[int, int]:
-    """Run that waits for its turn -> how many do before it."""
-    queued = [job for job in store().read_jobs(RunState.QUEUED) if job.run_id is not None]
-    return {job.run_id: before for before, job in enumerate(queued) if job.run_id is not None}
+def queue_positions() -> dict[int, int]:
+    """Maps the id of each queued run to the number of runs before it."""
+    queued = [
+        job for job in access.store().jobs.read_all(RunState.QUEUED) if job.run_id is not None
+    ]
+    return {job.run_id: position for position, job in enumerate(queued) if job.run_id is not None}
 
 
 @st.cache_resource(ttl=60.0, refresh_mode="background", show_spinner=False)
 def disk_used(run_ids: tuple[int, ...]) -> int:
-    """What the files of some runs take, in bytes, as of a minute ago at most."""
-    return disk.usage_of_runs(run_ids, settings()).total
+    """Measures the files of some runs in bytes; the value is at most a minute old."""
+    return disk.usage_of_runs(run_ids, access.settings()).total
 
 
-def cards() -> list[StudyCard]:
-    """All studies with their runs, the newest first, archived ones too."""
-    lifecycle.attend(store(), settings(), utc_now())
+def study_cards() -> list[StudyCard]:
+    """Returns all studies with their runs, newest first, including archived studies."""
+    reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
     members: dict[int, list[Run]] = {}
-    for run in store().read_runs():
+    for run in access.store().runs.read_all():
         members.setdefault(run.study_id, []).append(run)
-    return [StudyCard(it, tuple(members.get(it.id, ()))) for it in store().read_studies()]
+    studies = access.store().studies.read_all()
+    return [StudyCard(study, tuple(members.get(study.id, ()))) for study in studies]
 
 
 def thumbnails(cards: Sequence[StudyCard]) -> dict[int, str]:
-    """Study -> the file of its newest samples, of those that have any."""
+    """Maps study ids to the file of the newest samples; studies without samples are left out."""
     study_of = {run.id: card.study.id for card in cards for run in card.runs}
-    newest = sorted(store().read_newest_samples(list(study_of)), key=lambda it: it.id)
-    files = {study_of[it.run_id]: artifact(it.thumbnail) for it in newest}
+    newest = sorted(
+        access.store().runs.read_newest_samples(list(study_of)), key=lambda sample: sample.id
+    )
+    files = {study_of[sample.run_id]: access.artifact_path(sample.thumbnail) for sample in newest}
     return {study_id: path for study_id, path in files.items() if path is not None}
 
 
 @dataclass(frozen=True)
 class Leader:
-    """The configuration that is clearly best in a metric."""
+    """The only configuration of rank 1 in a metric."""
 
     metric: str
     configuration: str
     value: float
 
 
-LEADING = ("kid", "kd_lite2", "psnr")  # the first that a study has is what its card tells
-
-
 def leader(card: StudyCard) -> Leader | None:
-    """Who leads a study, if anybody clearly does; asked anew when a run has ended."""
+    """Finds the leader of a study; None if no configuration is significantly better."""
     if not any(run.state == RunState.DONE for run in card.runs):
         return None
-    return _leader(database(), card.study.id, _state(card.runs))
+    return _leader(access.database_id(), card.study.id, _comparison_version(card.runs))
 
 
-def _state(runs: Sequence[Run]) -> tuple[object, ...]:
-    """What a comparison of runs rests on: it is the same while this is."""
-    evaluated = store().read_evaluation_mark([run.id for run in runs])
+def _comparison_version(runs: Sequence[Run]) -> tuple[object, ...]:
+    """Builds a cache key that changes if the comparison of these runs may have changed."""
+    evaluated = access.store().evaluations.read_version([run.id for run in runs])
     return (*((run.id, run.state, run.best_epoch, run.ended_at) for run in runs), evaluated)
 
 
 @st.cache_resource(max_entries=2000, show_spinner=False)
-def _leader(database: str, study_id: int, state: tuple[object, ...]) -> Leader | None:
-    found = report_comparison.compare(store(), study_id)
-    for metric in LEADING:
-        column = found.column(metric)
+def _leader(database_id: str, study_id: int, version: tuple[object, ...]) -> Leader | None:
+    table = report_comparison.compare(access.store(), study_id)
+    for metric in LEADER_METRICS:
+        column = table.column(metric)
         if not column:
             continue
         first = [name for name, cell in column.items() if cell.rank == 1]
@@ -208,88 +183,66 @@ def _leader(database: str, study_id: int, state: tuple[object, ...]) -> Leader |
 
 
 def summaries(run_ids: Sequence[int]) -> dict[tuple[int, str], MetricSummary]:
-    """(run, curve) -> its last and extreme values."""
-    return {(it.run_id, it.name): it for it in store().read_metric_summaries(run_ids)}
+    """Maps (run id, curve) to the last and the extreme values of the curve."""
+    stored = access.store().curves.read_summaries(run_ids)
+    return {(summary.run_id, summary.name): summary for summary in stored}
 
 
 def samples(run_ids: Sequence[int]) -> list[Sample]:
-    """All samples of some runs, by epoch."""
-    return store().read_samples(run_ids)
+    """Returns the samples of some runs, ordered by epoch."""
+    return access.store().runs.read_samples(run_ids)
 
 
 def newest_samples(run_ids: Sequence[int]) -> list[Sample]:
-    """The last samples of each of some runs."""
-    return store().read_newest_samples(run_ids)
+    """Returns the newest samples of each run."""
+    return access.store().runs.read_newest_samples(run_ids)
 
 
 def comparison(study_id: int) -> Comparison:
-    """The comparison table as it stands; made anew when anything of its runs has changed."""
-    name = store().read_study(study_id).name
-    return _comparison(database(), study_id, name, _state(store().read_runs(study_id)))
+    """Builds the comparison table of a study; cached until one of its runs changes."""
+    name, runs = study(study_id).name, access.store().runs.read_all(study_id)
+    return _comparison(access.database_id(), study_id, name, _comparison_version(runs))
 
 
 @st.cache_resource(ttl=30.0, max_entries=50, show_spinner=False)
-def _comparison(database: str, study_id: int, name: str, state: tuple[object, ...]) -> Comparison:
-    return report_comparison.compare(store(), study_id)
+def _comparison(
+    database_id: str, study_id: int, name: str, version: tuple[object, ...]
+) -> Comparison:
+    return report_comparison.compare(access.store(), study_id)
 
 
-def cases(study: Study, metric: str, which: Which, count: int, by: str | None) -> Cases | None:
-    """Some pictures of the test split, chosen by their scores; None before any is evaluated."""
-    return load_cases(store(), settings(), study, metric, which, count, by)
+def cases(study: Study, metric: str, which: CaseKind, count: int, by: str | None) -> Cases | None:
+    """Chooses test pictures by their scores; None if no run has been evaluated.
+
+    Args:
+        study: the study to take the pictures from.
+        metric: the metric of the scores.
+        which: `worst`, `best` or `typical` pictures.
+        count: the maximum number of pictures.
+        by: the configuration whose scores decide; None for the mean of all configurations.
+    """
+    return load_cases(access.store(), access.settings(), study, metric, which, count, by)
 
 
 def curves(runs: Sequence[Run], parts: int) -> charts.Curves:
-    """All curves of some runs, thinned to so many parts."""
-    return store().read_curves([run.id for run in runs], CURVES, parts)
+    """Returns all curves of some runs, each averaged over at most `parts` parts."""
+    return access.store().curves.read_thinned([run.id for run in runs], CURVE_METRICS, parts)
 
 
-def steadiness(runs: Sequence[Run]) -> dict[int, RunStability]:
-    """How steadily each run trained."""
-    return bundle.steadiness(store(), runs)
+def stability(runs: Sequence[Run]) -> dict[int, RunStability]:
+    """Maps run ids to figures on how stable the training was."""
+    return bundle.read_stability(access.store(), runs)
 
 
 def export_zip(study_id: int) -> bytes:
-    """Everything there is of a study, as the content of a zip file."""
-    return writer.export_zip(store(), settings(), study_id)
-
-
-def artifact(path: str) -> str | None:
-    """The absolute path of a recorded file; None when it is gone."""
-    absolute = settings().artifacts / path
-    return str(absolute) if absolute.is_file() else None
+    """Builds a zip file with all results of a study."""
+    return writer.export_zip(access.store(), access.settings(), study_id)
 
 
 def log_tail(run_id: int) -> str:
-    """The last lines of a run's log."""
-    path = spawn.log_path(run_id, settings())
-    if not path.is_file():
-        return ""
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
+    """Returns the last lines of a run's log."""
+    return load_tail(run_files.log_path(run_id, access.settings()))
 
 
-def source(text: str) -> Source:
-    """The source that a form or an address names, if pages may read it.
-
-    Raises:
-        BadInputError: there is no such source, or it lies outside the folders that are open here.
-    """
-    found = read_source(text, settings())
-    roots = settings().data_roots
-    for listing in getattr(found, "listings", ()):
-        root = listing.root.resolve()
-        if roots is not None and not any(root.is_relative_to(allowed) for allowed in roots):
-            raise BadInputError(
-                f"{listing.root} lies outside the folders that this dashboard may read; whoever "
-                "runs it names them in CHROMABENCH_DATA_ROOTS."
-            )
-    return found
-
-
-def as_csv(table: pd.DataFrame) -> bytes:
-    """A table as CSV; a text that a spreadsheet would take for a formula gets an apostrophe."""
-    safe = table.map(lambda it: f"'{it}" if str(it).startswith(("=", "+", "-", "@", "\t")) else it)
-    return safe.to_csv(index=False).encode()
-
-
-def _done(run: Run) -> float:
+def _progress(run: Run) -> float:
     return 1.0 if run.is_over else run.progress

@@ -1,4 +1,4 @@
-"""The app on a store of the test's own, in each state that a page may meet."""
+"""The app with a store of its own per test, in each state that a page can find."""
 
 import os
 
@@ -8,10 +8,10 @@ import streamlit as st
 
 from engine import weights
 from engine.images import grids
-from engine.jobs import lifecycle
+from engine.jobs import spawn
 from engine.records.curves import MetricPoint
-from engine.records.runs import Checkpoint, Evaluation, Judgement, RunState, Sample
-from engine.system import processes
+from engine.records.runs import Checkpoint, CheckpointEvaluation, Evaluation, RunState, Sample
+from engine.system.processes import ProcessId
 from tests.conftest import NOW, tiny_config
 
 NAMES = ("standard", "perceptual", "regularized")
@@ -19,31 +19,33 @@ NAMES = ("standard", "perceptual", "regularized")
 
 @pytest.fixture
 def app_settings(settings, monkeypatch):
-    """The environment that the app reads, and nothing left of another test's store."""
+    """The settings, set as environment variables of the app; caches of other tests are cleared."""
     settings.artifacts.mkdir(parents=True)
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", settings.database_url)
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(settings.artifacts))
-    monkeypatch.setattr(lifecycle, "ensure_supervisor", lambda settings: None)
+    monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
     st.cache_resource.clear()
     return settings
 
 
 def add_study(store, key="key", name="a study", names=NAMES):
-    return store.add_study(key, name, [tiny_config(it, epochs=3) for it in names], NOW)
+    return store.studies.add(
+        key, name, [tiny_config(configuration, epochs=3) for configuration in names], NOW
+    )
 
 
 def train(store, settings, epochs, state=None, reason=None):
-    """Takes the next run through some epochs, as a worker would record them."""
-    job = store.claim_job(NOW)
-    run = store.read_run(job.run_id)
-    store.start_run(job, run.config, 24, {"torch": "2"}, NOW)
-    store.set_phase(job, "training", NOW)
+    """Records some epochs of the next queued run, as a worker does; returns its job."""
+    job = store.jobs.claim(NOW)
+    run = store.runs.read(job.run_id)
+    store.runs.start(job, run.config, 24, {"torch": "2"}, NOW)
+    store.runs.set_phase(job, "training", NOW)
     for epoch in range(1, epochs + 1):
         record_epoch(store, settings, job, epoch)
     if state is not None:
         if state == RunState.DONE:
             record_evaluation(store, job, epochs)
-        store.finish_job(job, state, reason, NOW)
+        store.jobs.finish(job, state, reason, NOW)
     return job
 
 
@@ -58,25 +60,25 @@ def record_epoch(store, settings, job, epoch):
         MetricPoint(run_id, last, epoch, name, value)
         for name, value in (("val_psnr", 10.0 + epoch), ("images_per_second", 140.0))
     ]
-    store.add_metrics(job, epoch, last, points, NOW)
+    store.curves.add_points(job, epoch, last, points, NOW)
     grey = np.full((8, 32, 32, 3), 20 * epoch, np.uint8)
     folder = settings.run_dir(run_id) / "samples"
     files = grids.save_samples(folder, epoch, grey, grey, grey)
     paths = {name: settings.relative(path) for name, path in vars(files).items()}
-    store.add_sample(job, Sample(run_id, epoch, last, **paths), NOW)
-    store.add_checkpoint(job, Checkpoint(run_id, epoch, last, True, "x.pt", "00", 1, False), NOW)
-    store.choose_checkpoint(job, epoch, NOW)
+    store.runs.add_sample(job, Sample(run_id, epoch, last, **paths), NOW)
+    store.checkpoints.add(job, Checkpoint(run_id, epoch, last, True, "x.pt", "00", 1, False), NOW)
+    store.checkpoints.choose(job, epoch, NOW)
 
 
 def record_evaluation(store, job, epoch):
     fixed = {"data_fingerprint": "a", "px": 32}
-    judged = {**fixed, "weights_sha256": weights.CATALOG["efficientnet_lite2"].sha256}
-    found = (
+    with_network = {**fixed, "weights_sha256": weights.CATALOG["efficientnet_lite2"].sha256}
+    evaluations = (
         Evaluation(job.run_id, "test", "psnr", 16.0, 32, epoch, 15.5, 16.5, protocol=fixed),
-        Evaluation(job.run_id, "test", "kd_lite2", 0.05, 32, epoch, protocol=judged),
+        Evaluation(job.run_id, "test", "kd_lite2", 0.05, 32, epoch, protocol=with_network),
         Evaluation(job.run_id, "test", "fid", None, 0, epoch, missing="no weights here"),
     )
-    store.add_judgement(job, Judgement(found), NOW)
+    store.evaluations.add(job, CheckpointEvaluation(evaluations), NOW)
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def queued(app_settings, store):
 def running(app_settings, store):
     add_study(store)
     job = train(store, app_settings, epochs=2)
-    store.set_process(job, processes.identify(os.getpid()), NOW)
+    store.jobs.set_process(job, str(ProcessId.of(os.getpid())), NOW)
     return store
 
 

@@ -1,8 +1,8 @@
-"""The Data page, and choosing data on the Launch page."""
+"""The Data page, and the choice of a data source on the Launch page."""
 
 import pytest
 
-from engine.data.sources.registry import read_source
+from engine.data.sources.registry import parse_source
 from engine.data.survey.survey import load_survey
 from engine.records.runs import RunState
 from engine.workers import survey, worker_process
@@ -18,107 +18,105 @@ def photographs(tmp_path):
     return folder
 
 
-def look_at(store, settings):
-    """Does the queued look, as its process would."""
-    job = store.claim_job(NOW, "check")
-    worker_process.do(store, settings, job, lambda: False, survey.look)
-    return store.read_job(job.id)
+def run_scan(store, settings):
+    """Runs the queued scan, as a worker does."""
+    job = store.jobs.claim(NOW, "check")
+    worker_process.run_job(store, settings, job, lambda: False, survey.scan_source)
+    return store.jobs.read(job.id)
 
 
 def press(app, label):
-    return next(it for it in app.button if it.label == label).click().run()
+    return next(button for button in app.button if button.label == label).click().run()
 
 
 def metrics_of(app):
-    return {it.label: it.value for it in app.metric}
+    return {metric.label: metric.value for metric in app.metric}
 
 
-def test_a_folder_that_nobody_looked_at_offers_a_look_and_shows_it(
-    empty, app_settings, photographs
-):
+def test_a_new_folder_offers_a_scan_and_then_shows_its_results(empty, app_settings, photographs):
     app = open_page("data", source=f"photos:{photographs}")
-    assert "25 pairs were found by their names" in texts(app)
+    assert "Found 25 pairs by their file names" in texts(app)
 
-    press(app, "Look at them")
-    assert empty.read_newest_job("check", f"photos:{photographs}").state == RunState.QUEUED
-    assert look_at(empty, app_settings).state == RunState.DONE
+    press(app, "Scan")
+    assert empty.jobs.read_newest("check", f"photos:{photographs}").state == RunState.QUEUED
+    assert run_scan(empty, app_settings).state == RunState.DONE
     app = open_page("data", source=f"photos:{photographs}")
 
     assert not app.exception
     assert metrics_of(app)["Pairs"] == "24"
     assert metrics_of(app)["Errors"] == "1"
-    assert [tab.label for tab in app.tabs] == ["Pictures", "Figures", "Faults (1)"]
+    assert [tab.label for tab in app.tabs] == ["Pictures", "Statistics", "Faults (1)"]
     assert "the file has 0 bytes" in str(app.dataframe[-1].value)
 
 
-def test_pressed_twice_a_look_is_queued_once(empty, photographs):
+def test_a_scan_is_queued_only_once(empty, photographs):
     for _ in range(2):
         app = open_page("data", source=f"photos:{photographs}")
-        if any(it.label == "Look at them" for it in app.button):
-            press(app, "Look at them")
+        if any(button.label == "Scan" for button in app.button):
+            press(app, "Scan")
 
-    assert len(empty.read_jobs(RunState.QUEUED)) == 1
+    assert len(empty.jobs.read_all(RunState.QUEUED)) == 1
 
 
-def test_files_are_left_out_and_taken_back(empty, app_settings, photographs):
+def test_faulty_files_are_excluded_and_restored(empty, app_settings, photographs):
     text = f"photos:{photographs}"
-    press(open_page("data", source=text), "Look at them")
-    look_at(empty, app_settings)
+    press(open_page("data", source=text), "Scan")
+    run_scan(empty, app_settings)
 
-    press(open_page("data", source=text), "Leave them out")
-    assert read_source(text, app_settings).left_out == {"empty.jpg": "empty: the file has 0 bytes"}
-    look_at(empty, app_settings)
+    press(open_page("data", source=text), "Exclude 1 file")
+    assert parse_source(text, app_settings).excluded == {"empty.jpg": "empty: the file has 0 bytes"}
+    run_scan(empty, app_settings)
     app = open_page("data", source=text)
-    assert "1 files are left out by your list" in texts(app)
-    press(app, "Take them back")
+    assert "Excluded files: 1" in texts(app)
+    press(app, "Restore excluded files")
 
-    assert read_source(text, app_settings).left_out == {}
+    assert parse_source(text, app_settings).excluded == {}
     assert (photographs / "empty.jpg").exists()
 
 
-def test_a_changed_folder_is_said(empty, app_settings, photographs):
+def test_a_changed_folder_shows_a_warning(empty, app_settings, photographs):
     text = f"photos:{photographs}"
-    press(open_page("data", source=text), "Look at them")
-    look_at(empty, app_settings)
+    press(open_page("data", source=text), "Scan")
+    run_scan(empty, app_settings)
     (photographs / "photo0000.jpg").unlink()
 
     app = open_page("data", source=text)
 
-    assert "has changed since it was looked at (1 gone)" in texts(app).replace("\\", "")
+    assert "has changed since it was scanned (1 gone)" in texts(app).replace("\\", "")
 
 
-def test_a_look_that_is_stopped_leaves_nothing_and_says_so(empty, app_settings, photographs):
+def test_a_cancelled_scan_stores_nothing_and_shows_why_it_ended(empty, app_settings, photographs):
     text = f"photos:{photographs}"
-    press(open_page("data", source=text), "Look at them")
-    job = empty.claim_job(NOW, "check")
+    press(open_page("data", source=text), "Scan")
+    job = empty.jobs.claim(NOW, "check")
 
-    empty.request_job_stop(job.id, NOW)
-    worker_process.do(empty, app_settings, job, lambda: True, survey.look)
+    empty.jobs.request_stop(job.id, NOW)
+    worker_process.run_job(empty, app_settings, job, lambda: True, survey.scan_source)
     app = open_page("data", source=text)
 
-    assert empty.read_job(job.id).state == RunState.STOPPED
-    assert load_survey(read_source(text, app_settings), app_settings) is None
-    assert "The last look ended: stopped by the user" in texts(app)
+    assert empty.jobs.read(job.id).state == RunState.STOPPED
+    assert load_survey(parse_source(text, app_settings), app_settings) is None
+    assert "The last scan ended: stopped by the user" in texts(app)
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("photos:/no/such/place", "There is no folder /no/such/place"),
         ("bogus", "There is no data source 'bogus'"),
     ],
 )
-def test_a_source_that_cannot_be_is_said_in_a_sentence(empty, source, said):
+def test_an_unusable_source_shows_an_error(empty, source, message):
     app = open_page("data", source=source)
 
     assert not app.exception
-    assert said in "\n".join(it.value for it in app.error)
+    assert message in "\n".join(error.value for error in app.error)
 
 
 def test_a_new_folder_is_launched_from_the_form(empty, photographs):
     app = open_page("launch")
     app.selectbox(key="launch_source").select("photos").run()
-    assert "Say which folder the pictures are in" in app.error[0].value
+    assert "Enter the folder of the pictures" in app.error[0].value
 
     app.text_input(key="launch_photos").input(str(photographs)).run()
     assert not app.exception
@@ -126,20 +124,19 @@ def test_a_new_folder_is_launched_from_the_form(empty, photographs):
     app.selectbox(key="launch_budget").select("smoke").run()
     app.selectbox(key="launch_output").select("lab_ab").run()
     app.number_input(key="launch_photos_limit").set_value(20).run()
-    press(app, "Start")
+    press(app, "Start study")
 
-    (first, *_) = empty.read_runs()
+    (first, *_) = empty.runs.read_all()
     assert first.config.data == f"photos:{photographs}?limit=20"
     assert first.config.budget.output == "lab_ab"
-    assert empty.read_studies()[0].name == "photos my *photos* smoke"
+    assert empty.studies.read_all()[0].name == "photos my *photos* smoke"
 
 
-def test_a_published_study_is_one_choice(empty):
+def test_a_published_study_fills_budget_and_configurations(empty):
     app = open_page("launch")
 
-    next(it for it in app.button_group if it.label == "As published").select(
-        "Photograph study"
-    ).run()
+    (published,) = [group for group in app.button_group if group.label == "Published studies"]
+    published.select("Photograph study").run()
 
     assert app.selectbox(key="launch_budget").value == "study2"
     assert app.multiselect(key="launch_configurations").value == ["gan", "ganv2", "ganv3"]

@@ -1,4 +1,4 @@
-"""Every page with every kind of store, and what a person does there."""
+"""Every page with every kind of store, and what users do there."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard.components.escape import plain
+from dashboard.components.escape import escape_markdown
 from engine.config import RunConfig
 from engine.jobs import estimates
 from engine.overrides import apply_settings
@@ -17,6 +17,7 @@ from engine.records.curves import Alert, Probe
 from engine.records.runs import RunState
 from engine.settings import PROJECT_ROOT
 from engine.system import processes
+from engine.system.processes import ProcessId
 from tests.conftest import NOW, tiny_config
 
 ROW = {
@@ -42,10 +43,10 @@ def texts(app):
     return "\n".join([*written, *(element.proto.body for element in app.get("html"))])
 
 
-def given(app, component):
-    """What a component of a page was given."""
-    found = [it.proto for it in app.get("bidi_component")]
-    (proto,) = [it for it in found if it.component_name == f"chromabench.{component}"]
+def component_data(app, component):
+    """The data that a page has passed to a component."""
+    protos = [element.proto for element in app.get("bidi_component")]
+    (proto,) = [each for each in protos if each.component_name == f"chromabench.{component}"]
     return json.loads(proto.json)
 
 
@@ -62,26 +63,26 @@ def test_every_page_opens_with_every_kind_of_store(request, name, state):
 
 
 @pytest.mark.parametrize("name", ["overview", "live", "run", "gallery", "compare"])
-def test_an_empty_store_invites_to_the_demo_study(empty, name):
+def test_an_empty_store_offers_the_demo_study(empty, name):
     app = open_page(name)
 
-    assert "Nothing has been trained yet" in texts(app)
-    assert [button.label for button in app.button] == ["Start the demo study"]
+    assert "No studies yet" in texts(app)
+    assert [button.label for button in app.button] == ["Start demo study"]
 
 
-def test_the_demo_study_starts_from_the_empty_page_and_shows_live(empty):
+def test_the_demo_study_starts_from_an_empty_page_and_opens_live(empty):
     app = open_page("overview")
 
     app.button[0].click().run()
 
-    runs = empty.read_runs()
+    runs = empty.runs.read_all()
     assert [run.configuration for run in runs] == ["standard", "perceptual", "regularized"]
     assert {run.config.budget.name for run in runs} == {"demo"}
     assert not app.exception
     assert app.title[0].value == "Live"
 
 
-def test_launch_starts_what_the_form_says(empty):
+def test_launch_starts_the_study_of_the_form(empty):
     app = open_page("launch")
     app.selectbox(key="launch_budget").set_value("smoke")
     app.multiselect(key="launch_configurations").set_value(["gan", "ganv2"])
@@ -91,9 +92,9 @@ def test_launch_starts_what_the_form_says(empty):
 
     app.button(key="launch_start").click().run()
 
-    (study,) = empty.read_studies()
+    (study,) = empty.studies.read_all()
     assert study.name == "mine"
-    assert [run.config.label for run in empty.read_runs()] == [
+    assert [run.config.label for run in empty.runs.read_all()] == [
         f"{name}, seed {seed}" for name in ("gan", "ganv2") for seed in (0, 1)
     ]
     assert not app.exception
@@ -108,7 +109,7 @@ def test_launch_changes_single_values(empty):
 
     app.button(key="launch_start").click().run()
 
-    config = empty.read_runs()[0].config
+    config = empty.runs.read_all()[0].config
     assert config.budget.epochs == 7
     assert config.configuration.lr_g == 1e-4
     assert str(config.configuration.recipe) == "adversarial + 50 l1"
@@ -116,57 +117,58 @@ def test_launch_changes_single_values(empty):
 
 @pytest.mark.parametrize(
     ("extra", "sentence"),
-    [("lr_g=nan", "lr_g cannot be 'nan'"), ("bogus=1", "does not know"), ("l1", "key=value")],
+    [("lr_g=nan", "lr_g cannot be 'nan'"), ("bogus=1", "no setting"), ("l1", "key=value")],
 )
-def test_launch_refuses_bad_values_beside_the_form(empty, extra, sentence):
+def test_launch_refuses_invalid_settings(empty, extra, sentence):
     app = open_page("launch")
 
     app.text_input(key="launch_extra_demo").set_value(extra).run()
 
-    assert plain(sentence) in next(it for it in texts(app).splitlines() if it.startswith(":red"))
+    (message,) = [line for line in texts(app).splitlines() if line.startswith(":red")]
+    assert escape_markdown(sentence) in message
     assert app.button(key="launch_start").disabled
-    assert empty.read_studies() == []
+    assert empty.studies.read_all() == []
 
 
 def order_of_fields(app):
-    """Labels of fields and red sentences, from top to bottom."""
-    found = []
+    """Labels of fields and error messages, from top to bottom."""
+    fields = []
     for element in app.main:
         if getattr(element, "type", "") == "markdown" and element.value.startswith(":red"):
-            found.append(element.value)
+            fields.append(element.value)
         elif getattr(element, "label", ""):
-            found.append(element.label)
-    return found
+            fields.append(element.label)
+    return fields
 
 
 @pytest.mark.parametrize(
     ("key", "value", "sentence", "after"),
     [
-        ("launch_px_demo", 100, "px must be a multiple of 32, not 100", "Width (channels)"),
-        ("launch_batch_demo", 4000, "batch must be at most 1", "Width (channels)"),
-        ("launch_epochs_demo", 0, "epochs cannot be", "Width (channels)"),
+        ("launch_px_demo", 100, "px must be a multiple of 32, not 100", "Base channels"),
+        ("launch_batch_demo", 4000, "batch must be at most 1", "Base channels"),
+        ("launch_epochs_demo", 0, "epochs cannot be", "Base channels"),
     ],
 )
-def test_what_is_wrong_stands_below_its_field(empty, key, value, sentence, after):
+def test_an_error_is_shown_below_its_field(empty, key, value, sentence, after):
     app = open_page("launch")
 
     app.number_input(key=key).set_value(value).run()
 
     fields = order_of_fields(app)
-    (said,) = [it for it in fields if it.startswith(":red")]
-    assert plain(sentence) in said
-    assert fields[fields.index(said) - 1] == after
+    (message,) = [field for field in fields if field.startswith(":red")]
+    assert escape_markdown(sentence) in message
+    assert fields[fields.index(message) - 1] == after
     assert app.button(key="launch_start").disabled
 
 
-def test_a_configuration_of_ones_own_is_started_with_its_values(empty):
+def test_a_new_configuration_is_started_with_its_values(empty):
     app = open_page("launch")
     app.session_state["launch_values"] = {"mine": {**ROW, "l1": 12.5, "perceptual": 3.0}}
     app.multiselect(key="launch_configurations").set_value(["standard", "mine"]).run()
 
     app.button(key="launch_start").click().run()
 
-    mine = empty.read_runs()[1].config.configuration
+    mine = empty.runs.read_all()[1].config.configuration
     assert mine.name == "mine"
     assert str(mine.recipe) == "adversarial + 12.5 l1 + 3 perceptual"
     assert (mine.lr_g, mine.beta2) == (2e-4, 0.999)
@@ -181,89 +183,90 @@ def test_a_configuration_of_ones_own_is_started_with_its_values(empty):
         ("mine", {"l1": 0.0, "adversarial": 0.0}, "terms"),
     ],
 )
-def test_an_impossible_configuration_is_refused_below_the_table(empty, name, changes, sentence):
+def test_an_invalid_configuration_is_refused_below_the_table(empty, name, changes, sentence):
     app = open_page("launch")
     app.session_state["launch_values"] = {name: {**ROW, **changes}}
     app.multiselect(key="launch_configurations").set_value([name]).run()
 
-    (said,) = [it for it in order_of_fields(app) if it.startswith(":red")]
-    assert plain(f"{name}: ") in said
-    assert plain(sentence).lower() in said.lower()
+    (message,) = [field for field in order_of_fields(app) if field.startswith(":red")]
+    assert escape_markdown(f"{name}: ") in message
+    assert escape_markdown(sentence).lower() in message.lower()
     assert app.button(key="launch_start").disabled
 
 
 def test_a_run_is_cloned_into_the_form_with_its_values(empty):
     config = apply_settings(tiny_config("ganv2", batch=4), {"l1": "7", "decay": "0.5"})
-    empty.add_study("key", "of one", [config, tiny_config("gan")], NOW)
+    empty.studies.add("key", "of one", [config, tiny_config("gan")], NOW)
 
     app = open_page("launch", clone_run=1)
 
-    assert "As run 1 was" in texts(app)
+    assert "Copied from run 1" in texts(app)
     assert app.multiselect(key="launch_configurations").value == ["ganv2"]
     assert app.session_state["launch_values"]["ganv2"]["l1"] == 7.0
     assert app.number_input(key="launch_batch_smoke").value == 4
     assert "decay=0.5" in app.text_input(key="launch_extra_smoke").value
     app.button(key="launch_start").click().run()
-    again = empty.read_runs()[-1].config
-    assert again.configuration == config.configuration
-    assert again.budget == config.budget
+    clone = empty.runs.read_all()[-1].config
+    assert clone.configuration == config.configuration
+    assert clone.budget == config.budget
 
 
-def test_the_time_is_measured_when_that_is_asked_for_and_then_known(empty):
+def test_a_measured_speed_replaces_the_rough_estimate(empty):
     app = open_page("launch")
-    assert "a rough guess" in str(app.table[0].value)
+    assert "rough estimate" in str(app.table[0].value)
 
-    next(it for it in app.button if it.label == "Measure the time here").click().run()
-    assert "Waits until nothing trains here" in texts(app)
-    held = empty.claim_job(NOW, "probe")
-    for work in {
-        estimates.work_of(RunConfig.model_validate(it)) for it in json.loads(held.subject)
-    }:
-        empty.add_probe(held, Probe(processes.host(), work, 100.0, 750.0, NOW), NOW)
-    empty.finish_job(held, RunState.DONE, None, NOW)
+    next(button for button in app.button if button.label == "Measure speed").click().run()
+    assert "Waiting for running jobs to finish" in texts(app)
+    job = empty.jobs.claim(NOW, "probe")
+    configs = [RunConfig.model_validate(values) for values in json.loads(job.subject)]
+    for workload in {estimates.workload_key(config) for config in configs}:
+        probe = Probe(processes.host_id(), workload, 100.0, 750.0, NOW)
+        empty.machines.add_probe(job, probe, NOW)
+    empty.jobs.finish(job, RunState.DONE, None, NOW)
 
-    shown = str(open_page("launch").table[0].value)
-    assert "measured here" in shown
-    assert "about 750 MB a run" in shown
+    summary = str(open_page("launch").table[0].value)
+    assert "(measured)" in summary
+    assert "about 750 MB per run" in summary
 
 
-def test_launch_says_what_start_will_do_before_it_is_pressed(empty, monkeypatch, tmp_path):
+def test_launch_summarizes_the_study_before_the_start(empty, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     shown = texts(open_page("launch"))
 
-    assert "The perceptual term will use **EfficientNet-Lite0** features." in shown
+    assert "The perceptual term uses **EfficientNet-Lite0** features." in shown
     assert "No FID: Inception weights not on this machine" in shown
 
 
-def test_stop_is_pressed_on_a_running_run(running):
+def test_a_running_run_can_be_stopped(running):
     app = open_page("live")
 
     app.button(key="stop_1").click().run()
 
-    assert running.read_run(1).state == RunState.STOPPING
+    assert running.runs.read(1).state == RunState.STOPPING
 
 
-def test_the_gallery_shows_the_epoch_that_is_chosen(finished):
-    shown = given(open_page("gallery", study=1, epoch=2, pinned=["4", "1"]), "gallery")
+def test_the_gallery_shows_the_epoch_and_pins_of_the_url(finished):
+    app = open_page("gallery", study=1, epoch=2, pinned=["4", "1"])
 
-    assert shown["epochs"] == [1, 2, 3]
-    assert (shown["epoch"], shown["pinned"]) == (2, ["4", "1"])
-    assert [it["label"] for it in shown["columns"]] == [
+    data = component_data(app, "gallery")
+    assert data["epochs"] == [1, 2, 3]
+    assert (data["epoch"], data["pinned"]) == (2, ["4", "1"])
+    assert [column["label"] for column in data["columns"]] == [
         *("sketch", "target", "standard", "perceptual", "regularized")
     ]
-    assert [epoch for epoch, _ in shown["columns"][2]["strips"]] == [1, 2, 3]
-    assert len(shown["rows"]) == 8
+    assert [epoch for epoch, _ in data["columns"][2]["strips"]] == [1, 2, 3]
+    assert len(data["rows"]) == 8
 
 
-def test_the_gallery_shows_the_latest_at_or_before_for_runs_that_are_not_as_far(running):
-    _, _, standard, perceptual, _ = given(open_page("gallery"), "gallery")["columns"]
+def test_the_gallery_lists_only_epochs_that_a_run_has_reached(running):
+    _, _, standard, perceptual, _ = component_data(open_page("gallery"), "gallery")["columns"]
 
     assert [epoch for epoch, _ in standard["strips"]] == [1, 2]
     assert perceptual["strips"] == []
 
 
-def test_compare_shows_values_with_intervals_and_a_reason_where_none_is(finished):
+def test_compare_shows_values_with_intervals_and_reasons_for_missing_values(finished):
     app = open_page("compare")
 
     findings, table = (element.proto.body for element in app.get("html"))
@@ -271,13 +274,13 @@ def test_compare_shows_values_with_intervals_and_a_reason_where_none_is(finished
     assert "<b>16.00</b> <small>± 0.50</small>" in table
     assert 'title="no weights here">—</td>' in table
     assert [tab.label for tab in app.tabs] == [
-        *("Metric by metric", "Pictures", "Training", "Stability", "Configurations")
+        *("Metrics", "Pictures", "Training", "Stability", "Configurations")
     ]
 
 
 @pytest.mark.parametrize("tab", ["Pictures", "Training", "Stability", "Configurations"])
 @pytest.mark.parametrize("state", ["queued", "running", "finished", "failed"])
-def test_every_part_of_compare_opens_with_every_kind_of_study(request, state, tab):
+def test_every_tab_of_compare_opens_with_every_kind_of_study(request, state, tab):
     request.getfixturevalue(state)
     app = open_page("compare")
 
@@ -288,18 +291,18 @@ def test_every_part_of_compare_opens_with_every_kind_of_study(request, state, ta
     assert not app.error
 
 
-def test_a_name_is_shown_as_text_and_loads_no_picture(failed):
+def test_a_study_name_with_markup_is_shown_as_text(failed):
     for name in PAGES:
         shown = texts(open_page(name))
         assert "![x]" not in shown
         assert "*loud*" not in shown.replace("\\*loud\\*", "")
 
 
-def test_a_failed_run_says_why(failed):
+def test_a_failed_run_shows_its_reason(failed):
     shown = texts(open_page("live"))
 
     assert "out of \\*memory\\*" in shown
-    assert plain("diverged: l1 became infinite at step 3") in shown
+    assert escape_markdown("diverged: l1 became infinite at step 3") in shown
 
 
 def test_opening_the_dashboard_never_loads_torch():
@@ -309,36 +312,36 @@ def test_opening_the_dashboard_never_loads_torch():
         " dashboard.components.live_chart.live_chart, dashboard.components.gallery.gallery,"
         " dashboard.components.runs.run_cards,"
         " dashboard.components.launch.plan_summary,"
-        " dashboard.components.comparison_table, engine.report.charts;"
+        " dashboard.components.comparison_sections, engine.report.charts;"
         "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
     )
 
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program], cwd=PROJECT_ROOT, capture_output=True
     )
 
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
 
 
-def test_a_link_opens_the_study_that_it_names(finished):
-    finished.add_study("other", "newer", [tiny_config("gan")], NOW)
+def test_a_link_opens_the_study_in_its_url(finished):
+    finished.studies.add("other", "newer", [tiny_config("gan")], NOW)
 
     assert "perceptual" in texts(open_page("live", study=1))
     assert "perceptual" not in texts(open_page("live"))
-    assert "There is no such study" in texts(open_page("live", study=99))
+    assert "This study does not exist" in texts(open_page("live", study=99))
 
 
-def test_studies_are_searched_and_filtered_by_what_they_are(finished):
+def test_studies_can_be_searched_and_filtered(finished):
     for number, (name, data) in enumerate((("reds", "photos:/a"), ("blues", "photos:/b"))):
         config = tiny_config("gan").model_copy(update={"data": data})
-        finished.add_study(f"key-{number}", name, [config], NOW)
-    finished.add_study("more", "greens", [tiny_config("ganv3")], NOW)
-    finished.edit_study(2, "reds", "look at the hair", ["paper"])
+        finished.studies.add(f"key-{number}", name, [config], NOW)
+    finished.studies.add("more", "greens", [tiny_config("ganv3")], NOW)
+    finished.studies.annotate(2, "reds", "look at the hair", ["paper"])
 
     def listed(**query):
         app = open_page("overview", **query)
         assert not app.exception
-        return [it.value for it in app.subheader]
+        return [subheader.value for subheader in app.subheader]
 
     assert listed() == ["greens", "blues", "reds", "a study"]
     assert listed(search="RED") == ["reds"]
@@ -350,37 +353,38 @@ def test_studies_are_searched_and_filtered_by_what_they_are(finished):
     assert listed(search="nowhere") == []
 
 
-def test_the_overview_says_who_leads_and_only_where_somebody_does(finished):
+def test_the_overview_names_no_leader_without_a_significant_difference(finished):
     assert "leads in" not in texts(open_page("overview"))
 
 
-def test_a_study_is_renamed_tagged_and_given_a_note(finished):
+def test_name_tags_and_note_of_a_study_can_be_edited(finished):
     app = open_page("overview")
-    (label,) = [it for it in app.menu_button(key="menu_study_1").options if "Rename" in it]
-    app.menu_button(key="menu_study_1").click(label).run()
+    menu = app.menu_button(key="menu_study_1")
+    (label,) = [option for option in menu.options if "Edit name" in option]
+    menu.click(label).run()
     app.text_input(key="name_1").set_value("better *name*")
     app.multiselect(key="tags_1").set_value(["paper"])
     app.text_area(key="note_1").set_value("why")
 
-    next(it for it in app.button if it.label == "Save").click().run()
+    next(button for button in app.button if button.label == "Save").click().run()
 
-    study = finished.read_study(1)
+    study = finished.studies.read(1)
     assert (study.name, study.tags, study.note) == ("better *name*", ("paper",), "why")
-    assert plain("better *name*") in texts(app)
+    assert escape_markdown("better *name*") in texts(app)
 
 
-def test_the_run_page_tells_settings_attempts_numbers_and_environment(finished):
+def test_the_run_page_shows_settings_attempts_metrics_and_environment(finished):
     app = open_page("run", run=2)
 
     assert "perceptual" in texts(app)
-    tables = [it.value.to_string() for it in app.dataframe]
-    assert any("95 % interval" in it and "15.50 to 16.50" in it for it in tables)
-    assert any("weight of perceptual" in it and "10.0" in it for it in tables)
-    assert any("torch" in it for it in tables)
+    tables = [table.value.to_string() for table in app.dataframe]
+    assert any("95 % interval" in table and "15.50 to 16.50" in table for table in tables)
+    assert any("weight of perceptual" in table and "10.0" in table for table in tables)
+    assert any("torch" in table for table in tables)
     assert "**Attempt 1**: done" in texts(app)
 
 
-def test_two_runs_are_compared_setting_by_setting(finished):
+def test_the_settings_of_two_runs_are_compared(finished):
     app = open_page("run", run=2, **{"with": "run 1: standard, seed 0, study 1"})
 
     shown = app.table[0].value.to_string()
@@ -389,21 +393,22 @@ def test_two_runs_are_compared_setting_by_setting(finished):
     assert "lr_g" not in shown
 
 
-def test_alerts_are_shown_on_the_curve_and_on_the_card(running):
-    running.add_alerts(
-        running.read_job(1), [Alert(1, 16, "saturated", "The discriminator won.")], NOW
+def test_alerts_are_shown_in_the_chart_and_on_the_card(running):
+    running.curves.add_alerts(
+        running.jobs.read(1), [Alert(1, 16, "saturated", "The discriminator won.")], NOW
     )
 
     app = open_page("live")
 
-    first = given(app, "live_chart")["series"][0]
+    first = component_data(app, "live_chart")["series"][0]
     assert first["marks"] == [[16, "saturated", "The discriminator won."]]
     assert "Step 16: The discriminator won" in texts(app).replace("\\", "")
 
 
-def test_a_diverged_run_is_marked_where_it_diverged(failed):
-    marks = [it["marks"] for it in given(open_page("live"), "live_chart")["series"]]
+def test_a_diverged_run_has_a_mark_at_its_last_step(failed):
+    series = component_data(open_page("live"), "live_chart")["series"]
 
+    marks = [run["marks"] for run in series]
     assert marks == [[], [[8, "diverged", "diverged: l1 became infinite at step 3"]], []]
 
 
@@ -415,40 +420,41 @@ def test_a_diverged_run_is_marked_where_it_diverged(failed):
         ("failed", "ended · ![x](http://nowhere/x.png) *loud*"),
     ],
 )
-def test_the_tab_says_how_far_a_study_is(request, state, title):
+def test_the_title_of_the_tab_shows_the_progress_of_the_study(request, state, title):
     request.getfixturevalue(state)
 
-    assert given(open_page("live"), "live_chart")["title"] == title
+    assert component_data(open_page("live"), "live_chart")["title"] == title
 
 
-def test_the_chart_is_told_all_that_a_link_says(finished):
+def test_the_chart_uses_the_view_in_the_url(finished):
     query = {"curve": "Discriminator loss", "axis": "epoch", "scale": "log", "by": "configuration"}
 
-    view = given(open_page("live", **query), "live_chart")["view"]
+    view = component_data(open_page("live", **query), "live_chart")["view"]
 
     assert (view["metric"], view["axis"], view["log"]) == ("d_loss", "epoch", True)
     assert view["by"] == "configurations"
 
 
-def test_test_pictures_come_worst_first_and_in_pages(trained, monkeypatch):
+def test_test_pictures_are_shown_worst_first_and_in_pages(trained, monkeypatch):
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", trained.settings.database_url)
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(trained.settings.artifacts))
     st.cache_resource.clear()
 
     app = open_page("gallery", pictures="All test pictures")
 
-    shown = given(app, "gallery")
-    assert len(shown["rows"]) == 12
-    scores = [float(row["captions"]["1"].split()[0]) for row in shown["rows"]]
-    others = [float(row["captions"]["2"].split()[0]) for row in shown["rows"]]
-    means = [one + other for one, other in zip(scores, others, strict=True)]
-    assert means == pytest.approx(sorted(means), abs=0.02)
+    rows = component_data(app, "gallery")["rows"]
+    assert len(rows) == 12
+    first, second = (
+        [float(row["captions"][run_id].split()[0]) for row in rows] for run_id in ("1", "2")
+    )
+    sums = [one + other for one, other in zip(first, second, strict=True)]
+    assert sums == pytest.approx(sorted(sums), abs=0.02)
     assert "32 test pictures" in texts(app)
 
 
-def test_a_clone_is_filled_again_when_one_comes_back_and_leaves_nothing_behind(empty):
+def test_a_clone_fills_the_form_on_every_visit_and_leaves_no_values_behind(empty):
     config = apply_settings(tiny_config("ganv2"), {"l1": "7"})
-    empty.add_study("key", "of one", [config], NOW)
+    empty.studies.add("key", "of one", [config], NOW)
     app = open_page("launch", clone=1)
     app.switch_page("app_pages/overview.py").run()
 
@@ -463,24 +469,24 @@ def test_a_clone_is_filled_again_when_one_comes_back_and_leaves_nothing_behind(e
     assert app.session_state["launch_values"] == {}
 
 
-def test_pages_open_when_the_folder_of_a_study_at_work_is_gone(running, tmp_path):
+def test_pages_open_if_the_folder_of_a_running_study_is_gone(running, tmp_path):
     config = tiny_config().model_copy(update={"data": f"photos:{tmp_path}/gone"})
-    running.add_study("gone", "far away", [config], NOW)
-    while running.read_run(4).state == RunState.QUEUED:
-        job = running.claim_job(NOW)
-    running.start_run(job, config, 24, {}, NOW)
-    running.set_process(job, processes.identify(os.getpid()), NOW)
+    running.studies.add("gone", "far away", [config], NOW)
+    while running.runs.read(4).state == RunState.QUEUED:
+        job = running.jobs.claim(NOW)
+    running.runs.start(job, config, 24, {}, NOW)
+    running.jobs.set_process(job, str(ProcessId.of(os.getpid())), NOW)
 
     for name in ("overview", "live", "run"):
         assert not open_page(name, study=2, run=4).exception
 
 
-def test_a_link_with_runs_shows_them_and_another_link_others(finished):
-    finished.extend_study(1, [tiny_config(seed=it, epochs=3) for it in (1, 2)], NOW)
+def test_the_chart_shows_the_runs_in_the_url(finished):
+    finished.studies.extend(1, [tiny_config(seed=seed, epochs=3) for seed in (1, 2)], NOW)
     app = open_page("live", study=1, runs="2.3")
-    assert [it["id"] for it in given(app, "live_chart")["series"]] == [2, 3]
+    assert [run["id"] for run in component_data(app, "live_chart")["series"]] == [2, 3]
 
     app.query_params["runs"] = "1"
     app.run()
 
-    assert [it["id"] for it in given(app, "live_chart")["series"]] == [1]
+    assert [run["id"] for run in component_data(app, "live_chart")["series"]] == [1]

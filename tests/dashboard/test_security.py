@@ -1,4 +1,4 @@
-"""What a dashboard that is open beyond this machine lets people do."""
+"""What users of a dashboard that other machines can reach are allowed to do."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.queries import studies
+from dashboard.queries import sources
 from engine.errors import BadInputError
 from engine.settings import PROJECT_ROOT, Settings
 from tests.dashboard.test_pages import APP, texts
@@ -28,19 +28,19 @@ def rooted(app_settings, pictures, monkeypatch):
     monkeypatch.setenv("CHROMABENCH_DATA_ROOTS", f"{pictures}/open")
 
 
-def test_a_folder_that_is_open_is_read(rooted, pictures):
-    assert studies.source(f"photos:{pictures}/open").names()
-    assert studies.source("openmoji").names()
+def test_an_allowed_folder_can_be_read(rooted, pictures):
+    assert sources.allowed_source(f"photos:{pictures}/open").names()
+    assert sources.allowed_source("openmoji").names()
 
 
 @pytest.mark.parametrize("folder", ["closed", "open/../closed", "open/link", "."])
-def test_a_folder_outside_is_refused_whatever_way_leads_there(rooted, pictures, folder):
+def test_a_folder_outside_the_allowed_ones_is_refused_by_every_path(rooted, pictures, folder):
     with pytest.raises(BadInputError, match="lies outside the folders"):
-        studies.source(f"photos:{pictures}/{folder}")
+        sources.allowed_source(f"photos:{pictures}/{folder}")
 
 
 @pytest.mark.parametrize("page", ["launch", "data"])
-def test_pages_say_so(rooted, pictures, page):
+def test_pages_show_that_a_folder_is_not_allowed(rooted, pictures, page):
     app = AppTest.from_file(APP, default_timeout=30)
     app.query_params["source"] = f"photos:{pictures}/closed"
     app.run()
@@ -50,37 +50,39 @@ def test_pages_say_so(rooted, pictures, page):
     assert not app.exception
 
 
-def test_without_a_word_every_folder_of_this_machine_is_open(app_settings, pictures):
-    assert studies.source(f"photos:{pictures}/closed").names()
+def test_every_folder_is_allowed_if_the_variable_is_not_set(app_settings, pictures):
+    assert sources.allowed_source(f"photos:{pictures}/closed").names()
 
 
-def test_an_empty_word_opens_none():
+def test_an_empty_variable_allows_no_folder():
     assert Settings.from_environment({"CHROMABENCH_DATA_ROOTS": ""}).data_roots == ()
     two = Settings.from_environment({"CHROMABENCH_DATA_ROOTS": "/a:/b/../c"}).data_roots
     assert two == (Path("/a"), Path("/c"))
 
 
-def test_where_a_sign_in_is_set_up_nothing_is_shown_before_it(app_settings):
+def test_pages_are_hidden_before_the_sign_in(app_settings):
     app = AppTest.from_file(APP, default_timeout=30)
-    app.user = {"is_logged_in": False}  # what a section [auth] in the secrets makes of it
+    app.user = {"is_logged_in": False}  # as with a section [auth] in the secrets
     app.run()
 
     assert [button.label for button in app.button] == ["Sign in"]
-    assert "Nothing has been trained yet" not in texts(app)
+    assert "No studies yet" not in texts(app)
 
 
-def test_who_has_signed_in_sees_the_pages(app_settings):
+def test_pages_are_shown_after_the_sign_in(app_settings):
     app = AppTest.from_file(APP, default_timeout=30)
     app.user = {"is_logged_in": True, "email": "a@example.org"}
     app.run()
 
-    assert "Nothing has been trained yet" in texts(app)
+    assert "No studies yet" in texts(app)
 
 
 @pytest.mark.parametrize("address", ["everywhere", "300.0.0.1", ""])
-def test_an_address_that_is_none_is_refused_in_a_sentence(address):
+def test_an_invalid_address_is_refused(address):
     command = [sys.executable, "-m", "dashboard", "--address", address]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_ROOT, check=False)
+    completed = subprocess.run(
+        command, capture_output=True, text=True, cwd=PROJECT_ROOT, check=False
+    )
 
-    assert done.returncode == 2
-    assert "--address takes a number" in done.stderr
+    assert completed.returncode == 2
+    assert "--address must be an IP address" in completed.stderr

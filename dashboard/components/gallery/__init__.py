@@ -2,6 +2,7 @@
 
 Modules:
     gallery: declares the component.
+    contents: chooses the pictures of the Gallery page.
 
 Not here: image files (`dashboard.queries`).
 """

@@ -1,53 +1,62 @@
-// What grid and large view share: which picture stands where, and how it is painted.
+// Shared by the grid and the enlarged view: finds the picture of a cell, draws it and describes it.
 
-import { cutInto, differenceInto, load, sayInto } from "./image_strips.js"
+import { drawDifference, drawMessage, drawPicture, loadStrip } from "./image_strips.js"
 
-// The strip of a column at an epoch, or the latest before it.
-export function latest(column, epoch) {
-  let found = null
-  for (const strip of column.strips) if (strip[0] <= epoch) found = strip
-  return found
-}
-
-export function make(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag)
+// Creates an element; attributes that start with "on" are event handlers.
+export function createElement(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag)
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made[name] = value
-    else if (value === true) made.setAttribute(name, "")
-    else if (value !== false && value !== null) made.setAttribute(name, value)
+    if (name.startsWith("on")) element[name] = value
+    else if (value === true) element.setAttribute(name, "")
+    else if (value !== false && value !== null) element.setAttribute(name, value)
   }
-  made.append(...children.filter((it) => it !== null))
-  return made
+  element.append(...children.filter((child) => child !== null))
+  return element
 }
 
-export async function paint(gallery, canvas, column, row, look) {
-  const strip = latest(column, gallery.epoch)
-  const wanted = `${strip?.[1]} ${row} ${look}`
-  if (canvas.dataset.wanted === wanted) return
-  canvas.dataset.wanted = wanted
-  const target = gallery.data.columns.find((it) => it.key === "target")
+// Returns [epoch, URL] of a column's strip at an epoch, or of the latest strip before it.
+export function latestStrip(column, epoch) {
+  let latest = null
+  for (const strip of column.strips) if (strip[0] <= epoch) latest = strip
+  return latest
+}
+
+// Draws the picture of a cell, or the reason why there is none. The canvas remembers what it shows,
+// so that a slow download never replaces a newer picture.
+export async function paint(gallery, canvas, column, row, view) {
+  const strip = latestStrip(column, gallery.epoch)
+  const content = `${strip?.[1]} ${row} ${view}`
+  if (canvas.dataset.content === content) return
+  canvas.dataset.content = content
   try {
     if (!strip) throw new Error("not yet")
-    const image = await load(strip[1])
-    const other = look === "difference" && column.isRun ? await load(latest(target, gallery.epoch)[1]) : null
-    if (canvas.dataset.wanted !== wanted) return
-    if (other) differenceInto(canvas, image, other, row)
-    else cutInto(canvas, image, row)
+    const image = await loadStrip(strip[1])
+    const target = view === "difference" && column.isRun ? await loadTarget(gallery) : null
+    if (canvas.dataset.content !== content) return
+    if (target) drawDifference(canvas, image, target, row)
+    else drawPicture(canvas, image, row)
   } catch (error) {
-    if (canvas.dataset.wanted !== wanted) return
-    delete canvas.dataset.wanted // it is tried again when it is painted next
-    sayInto(canvas, error.message)
+    if (canvas.dataset.content !== content) return
+    delete canvas.dataset.content // so that the next call tries again
+    drawMessage(canvas, error.message)
   }
 }
 
+function loadTarget(gallery) {
+  const target = gallery.data.columns.find((column) => column.key === "target")
+  return loadStrip(latestStrip(target, gallery.epoch)[1])
+}
+
+// Returns the rows with their position in the strips, pinned rows first.
 export function orderedRows(gallery) {
   const rows = gallery.data.rows.map((row, index) => ({ ...row, index }))
   const isPinned = (row) => gallery.pinned.includes(row.key)
   return [...rows.filter(isPinned), ...rows.filter((row) => !isPinned(row))]
 }
 
+// Describes the picture of a cell for screen readers.
 export function describe(gallery, column, row) {
-  const strip = latest(column, gallery.epoch)
+  const strip = latestStrip(column, gallery.epoch)
   const epoch = column.isRun && strip && gallery.data.epochs.length ? `, epoch ${strip[0]}` : ""
   const caption = row.captions?.[column.key]
   return `${column.label} of ${row.label}${epoch}${caption ? `, ${caption}` : ""}`

@@ -1,190 +1,47 @@
-// Pictures side by side: a row for each, a column for source, target and every run.
+// Pictures side by side: one row per picture, one column for the source, the target and each run.
 //
-// Python says where strips of pictures lie: {columns, rows, epochs, epoch, pinned, compact, look,
-// animation}. A strip is one file with all rows of a column at one epoch; this file cuts it, so that
-// scrubbing through the epochs asks the server for nothing but the next strip, and a browser keeps
-// those it has. State that goes back: `epoch`, `pinned`, `look`.
+// Python passes {columns, rows, epochs, epoch, pinned, compact, view, animation}. A column has the
+// URLs of its strips; a strip is one file with all pictures of the column at one epoch. This file
+// cuts pictures out of strips, so that moving the epoch slider only downloads strips that the
+// browser does not have yet. State that goes back to Python: `epoch`, `pinned` and `view`.
 
-import { buildDialog, drawLarge, open } from "./lightbox.js"
-import { load } from "./image_strips.js"
-import { describe, latest, make, orderedRows, paint } from "./dom.js"
+import { createElement, describe, latestStrip, orderedRows, paint } from "./dom.js"
+import { loadStrip } from "./image_strips.js"
+import { buildLightbox, drawLightbox, openLightbox } from "./lightbox.js"
 
-const TELL_MS = 400
-const PLAY_MS = 500
+const SEND_DELAY_MS = 400
+const PLAY_INTERVAL_MS = 500
 
-const galleries = new WeakMap()
-
-// ---- The grid -------------------------------------------------------------------------------
-
-function headOf(gallery, column) {
-  const strip = latest(column, gallery.epoch)
-  let detail = column.detail ?? ""
-  if (column.isRun && gallery.data.epochs.length) detail = strip ? `epoch ${strip[0]}` : "not yet"
-  if (column.seed) detail = `${column.seed} · ${detail}`
-  const dot = column.colour ? make("span", { class: "dot", style: `background:${column.colour}` }) : null
-  const isBehind = column.isRun && strip && gallery.data.epochs.length && strip[0] !== gallery.epoch
-  return make(
-    "div",
-    { class: "head" },
-    make("div", { class: "name" }, dot, column.name ?? column.label),
-    make("div", { class: isBehind ? "detail behind" : "detail" }, detail),
-  )
-}
-
-function buildGrid(gallery) {
-  const { data, grid } = gallery
-  grid.style.setProperty("--columns", data.columns.length)
-  const focused = grid.contains(document.activeElement) ? document.activeElement.dataset.at : null
-  grid.replaceChildren()
-  grid.append(make("div", { class: "corner" }), ...data.columns.map((column) => headOf(gallery, column)))
-  gallery.tiles = []
-  for (const row of orderedRows(gallery)) {
-    const isPinned = gallery.pinned.includes(row.key)
-    const words = isPinned ? "Unpin" : "Pin to the top"
-    grid.append(
-      make(
-        "div",
-        { class: "row-head" },
-        make(
-          "button",
-          {
-            class: "pin",
-            type: "button",
-            "data-at": `pin ${row.key}`,
-            title: words,
-            "aria-label": `${words}: ${row.label}`,
-            "aria-pressed": String(isPinned),
-            onclick: () => pin(gallery, row.key),
-          },
-          isPinned ? "★" : "☆",
-        ),
-        make("span", { title: row.label }, row.short ?? row.label),
-      ),
-    )
-    for (const column of data.columns) {
-      const canvas = make("canvas", { "aria-hidden": "true" })
-      const caption = row.captions?.[column.key]
-      const tile = make(
-        "button",
-        {
-          class: "tile",
-          type: "button",
-          "data-at": `${row.key} ${column.key}`,
-          onclick: () => open(gallery, row.index, column.key),
-        },
-        canvas,
-        caption ? make("span", { class: "caption" }, caption) : null,
-      )
-      grid.append(tile)
-      gallery.tiles.push({ tile, canvas, column, row })
-    }
-  }
-  paintGrid(gallery)
-  if (focused) [...grid.querySelectorAll("[data-at]")].find((it) => it.dataset.at === focused)?.focus()
-}
-
-function paintGrid(gallery) {
-  const heads = gallery.grid.querySelectorAll(".head")
-  gallery.data.columns.forEach((column, index) => heads[index]?.replaceWith(headOf(gallery, column)))
-  for (const { tile, canvas, column, row } of gallery.tiles) {
-    tile.setAttribute("aria-label", `${describe(gallery, column, row)}. Show it large.`)
-    paint(gallery, canvas, column, row.index, gallery.look)
-  }
-  // What the next move of the slider will ask for.
-  const at = gallery.data.epochs.indexOf(gallery.epoch)
-  for (const epoch of [gallery.data.epochs[at + 1], gallery.data.epochs[at - 1]]) {
-    if (epoch === undefined) continue
-    for (const column of gallery.data.columns) {
-      const strip = latest(column, epoch)
-      if (strip) load(strip[1]).catch(() => {})
-    }
-  }
-}
-
-function pin(gallery, key) {
-  const is = gallery.pinned.includes(key)
-  gallery.pinned = is ? gallery.pinned.filter((it) => it !== key) : [...gallery.pinned, key]
-  buildGrid(gallery)
-  gallery.tell("pinned", gallery.pinned)
-}
-
-// ---- Epochs ---------------------------------------------------------------------------------
-
-function show(gallery, epoch) {
-  gallery.epoch = epoch
-  const { epochs } = gallery.data
-  gallery.slider.max = String(Math.max(0, epochs.length - 1))
-  gallery.slider.value = String(epochs.indexOf(epoch))
-  gallery.slider.setAttribute("aria-valuetext", `epoch ${epoch}`)
-  gallery.label.textContent = epochs.length ? `Epoch ${epoch} of ${epochs.at(-1)}` : ""
-  paintGrid(gallery)
-  if (gallery.dialog.open) drawLarge(gallery)
-}
-
-function move(gallery, by) {
-  const { epochs } = gallery.data
-  const at = Math.min(epochs.length - 1, Math.max(0, epochs.indexOf(gallery.epoch) + by))
-  if (epochs[at] === undefined || epochs[at] === gallery.epoch) return false
-  show(gallery, epochs[at])
-  gallery.tell("epoch", gallery.epoch)
-  return true
-}
-
-function play(gallery) {
-  if (gallery.playing) {
-    clearInterval(gallery.playing)
-    gallery.playing = null
-  } else {
-    if (gallery.epoch === gallery.data.epochs.at(-1)) show(gallery, gallery.data.epochs[0])
-    gallery.playing = setInterval(() => move(gallery, 1) || play(gallery), PLAY_MS)
-  }
-  gallery.player.textContent = gallery.playing ? "Pause" : "Play"
-}
-
-function buildBar(gallery) {
-  const { bar } = gallery
-  gallery.slider = make("input", {
-    type: "range",
-    min: "0",
-    "aria-label": "Epoch",
-    oninput: () => {
-      show(gallery, gallery.data.epochs[Number(gallery.slider.value)])
-      gallery.tell("epoch", gallery.epoch)
-    },
-  })
-  gallery.label = make("span", { class: "epoch" })
-  gallery.player = make("button", { type: "button", onclick: () => play(gallery) }, "Play")
-  gallery.looks = [
-    ["pictures", "Pictures"],
-    ["difference", "Difference"],
-  ].map(([look, label]) =>
-    make("button", { type: "button", "data-look": look, onclick: () => chooseLook(gallery, look) }, label),
-  )
-  gallery.scrub = make("span", { class: "scrub" }, gallery.label, gallery.slider, gallery.player)
-  gallery.legend = make(
-    "span",
-    { class: "legend" },
-    "equal",
-    make("span", { class: "scale" }),
-    "far from the target",
-  )
-  bar.replaceChildren(
-    gallery.scrub,
-    make("span", { class: "looks", role: "group", "aria-label": "Show" }, ...gallery.looks),
-    gallery.legend,
-  )
-}
-
-function chooseLook(gallery, look) {
-  gallery.look = look
-  for (const it of gallery.looks) it.setAttribute("aria-pressed", String(it.dataset.look === look))
-  gallery.legend.hidden = look !== "difference"
-  paintGrid(gallery)
-  if (gallery.dialog.open) drawLarge(gallery)
-  gallery.tell("look", look)
-}
+const galleries = new WeakMap() // parent element -> gallery
 
 // ---- Streamlit ------------------------------------------------------------------------------
+
+// Streamlit calls this function after every change of the data or the theme.
+export default function (component) {
+  const { data, parentElement, setStateValue } = component
+  if (!data || !parentElement.querySelector(".gallery")) return
+
+  const isNew = !galleries.has(parentElement)
+  if (isNew) galleries.set(parentElement, mount(parentElement))
+  const gallery = galleries.get(parentElement)
+  gallery.setStateValue = setStateValue
+  const oldData = gallery.data
+  gallery.data = data
+  if (isNew) restoreState(gallery)
+  else followNewestEpoch(gallery, oldData)
+  gallery.bar.hidden = Boolean(data.compact)
+  gallery.epochControls.hidden = data.epochs.length < 2
+  gallery.root.classList.toggle("compact", Boolean(data.compact))
+  if (isNew || JSON.stringify(oldData) !== JSON.stringify(data)) {
+    buildGrid(gallery)
+    showEpoch(gallery, gallery.epoch)
+  }
+
+  return () => {
+    clearInterval(gallery.playTimer)
+    galleries.delete(parentElement)
+  }
+}
 
 function mount(parentElement) {
   const root = parentElement.querySelector(".gallery")
@@ -193,57 +50,238 @@ function mount(parentElement) {
     bar: root.querySelector(".bar"),
     grid: root.querySelector(".grid"),
     dialog: root.querySelector("dialog"),
-    told: {},
+    sendTimers: {},
   }
-  gallery.move = (by) => move(gallery, by)
+  gallery.moveEpoch = (by) => moveEpoch(gallery, by)
   buildBar(gallery)
-  buildDialog(gallery)
+  buildLightbox(gallery)
   root.onkeydown = (event) => {
     if (gallery.dialog.open || event.target.matches("input")) return
-    if (event.key === "ArrowLeft" && move(gallery, -1)) event.preventDefault()
-    if (event.key === "ArrowRight" && move(gallery, 1)) event.preventDefault()
+    if (event.key === "ArrowLeft" && moveEpoch(gallery, -1)) event.preventDefault()
+    if (event.key === "ArrowRight" && moveEpoch(gallery, 1)) event.preventDefault()
   }
   return gallery
 }
 
-export default function (component) {
-  const { data, parentElement, setStateValue } = component
-  if (!data || !parentElement.querySelector(".gallery")) return
+// Selects what Python passed, usually from the URL.
+function restoreState(gallery) {
+  const { data } = gallery
+  gallery.pinned = data.pinned ?? []
+  gallery.epoch = data.epochs.includes(data.epoch) ? data.epoch : newestEpoch(data)
+  gallery.view = data.view ?? "pictures"
+  markView(gallery)
+}
 
-  let gallery = galleries.get(parentElement)
-  const isNew = !gallery
-  if (isNew) {
-    gallery = mount(parentElement)
-    galleries.set(parentElement, gallery)
+// Moves to a new epoch if the gallery showed the newest one, or if its epoch does not exist any more.
+function followNewestEpoch(gallery, oldData) {
+  const showedNewest = gallery.epoch === newestEpoch(oldData)
+  if (showedNewest || !gallery.data.epochs.includes(gallery.epoch)) {
+    gallery.epoch = newestEpoch(gallery.data)
   }
-  // The server hears of a choice when the hand rests: the address follows it, the picture leads.
-  gallery.tell = (name, value) => {
-    clearTimeout(gallery.told[name])
-    gallery.told[name] = setTimeout(() => setStateValue(name, value), TELL_MS)
-  }
-  const newest = data.epochs.at(-1) ?? 0
-  const wasNewest = isNew || gallery.epoch === (gallery.data.epochs.at(-1) ?? 0)
-  const before = isNew ? null : JSON.stringify(gallery.data)
-  gallery.data = data
-  if (isNew) {
-    gallery.pinned = data.pinned ?? []
-    gallery.epoch = data.epochs.includes(data.epoch) ? data.epoch : newest
-    gallery.look = data.look ?? "pictures"
-    for (const it of gallery.looks) it.setAttribute("aria-pressed", String(it.dataset.look === gallery.look))
-    gallery.legend.hidden = gallery.look !== "difference"
-  } else if (wasNewest || !data.epochs.includes(gallery.epoch)) {
-    gallery.epoch = newest
-  }
-  gallery.bar.hidden = Boolean(data.compact)
-  gallery.scrub.hidden = data.epochs.length < 2
-  gallery.root.classList.toggle("compact", Boolean(data.compact))
-  if (before !== JSON.stringify(data)) {
-    buildGrid(gallery)
-    show(gallery, gallery.epoch)
-  }
+}
 
-  return () => {
-    clearInterval(gallery.playing)
-    galleries.delete(parentElement)
+const newestEpoch = (data) => data.epochs.at(-1) ?? 0
+
+// Sends a state value to Python after a delay, so that a moving slider does not rerun the page at
+// every position.
+function send(gallery, name, value) {
+  clearTimeout(gallery.sendTimers[name])
+  gallery.sendTimers[name] = setTimeout(() => gallery.setStateValue(name, value), SEND_DELAY_MS)
+}
+
+// ---- The grid -------------------------------------------------------------------------------
+
+function buildGrid(gallery) {
+  const { data, grid } = gallery
+  grid.style.setProperty("--columns", data.columns.length)
+  const focusedCell = grid.contains(document.activeElement) ? document.activeElement.dataset.cell : null
+  const heads = data.columns.map((column) => columnHead(gallery, column))
+  grid.replaceChildren(createElement("div", { class: "corner" }), ...heads)
+  gallery.tiles = []
+  for (const row of orderedRows(gallery)) {
+    grid.append(rowHead(gallery, row))
+    for (const column of data.columns) {
+      const tile = createTile(gallery, row, column)
+      grid.append(tile.button)
+      gallery.tiles.push(tile)
+    }
   }
+  paintGrid(gallery)
+  if (focusedCell) {
+    [...grid.querySelectorAll("[data-cell]")].find((element) => element.dataset.cell === focusedCell)?.focus()
+  }
+}
+
+function columnHead(gallery, column) {
+  const strip = latestStrip(column, gallery.epoch)
+  const hasEpochs = column.isRun && gallery.data.epochs.length > 0
+  let detail = column.detail ?? ""
+  if (hasEpochs) detail = strip ? `epoch ${strip[0]}` : "not yet"
+  if (column.seed) detail = `${column.seed} · ${detail}`
+  const dot = column.colour
+    ? createElement("span", { class: "dot", style: `background:${column.colour}` })
+    : null
+  const isBehind = hasEpochs && strip && strip[0] !== gallery.epoch
+  return createElement(
+    "div",
+    { class: "head" },
+    createElement("div", { class: "name" }, dot, column.name ?? column.label),
+    createElement("div", { class: isBehind ? "detail behind" : "detail" }, detail),
+  )
+}
+
+function rowHead(gallery, row) {
+  const isPinned = gallery.pinned.includes(row.key)
+  const label = isPinned ? "Unpin" : "Pin to top"
+  const pin = createElement(
+    "button",
+    {
+      class: "pin",
+      type: "button",
+      "data-cell": `pin ${row.key}`,
+      title: label,
+      "aria-label": `${label}: ${row.label}`,
+      "aria-pressed": String(isPinned),
+      onclick: () => togglePin(gallery, row.key),
+    },
+    isPinned ? "★" : "☆",
+  )
+  return createElement("div", { class: "row-head" }, pin, createElement("span", { title: row.label }, row.label))
+}
+
+function createTile(gallery, row, column) {
+  const canvas = createElement("canvas", { "aria-hidden": "true" })
+  const caption = row.captions?.[column.key]
+  const button = createElement(
+    "button",
+    {
+      class: "tile",
+      type: "button",
+      "data-cell": `${row.key} ${column.key}`,
+      onclick: () => openLightbox(gallery, row.index, column.key),
+    },
+    canvas,
+    caption ? createElement("span", { class: "caption" }, caption) : null,
+  )
+  return { button, canvas, column, row }
+}
+
+function paintGrid(gallery) {
+  const heads = gallery.grid.querySelectorAll(".head")
+  gallery.data.columns.forEach((column, index) => heads[index]?.replaceWith(columnHead(gallery, column)))
+  for (const { button, canvas, column, row } of gallery.tiles) {
+    button.setAttribute("aria-label", `${describe(gallery, column, row)}. Enlarge.`)
+    paint(gallery, canvas, column, row.index, gallery.view)
+  }
+  preloadNeighbours(gallery)
+}
+
+// Downloads the strips that the next move of the slider will need.
+function preloadNeighbours(gallery) {
+  const { epochs, columns } = gallery.data
+  const position = epochs.indexOf(gallery.epoch)
+  for (const epoch of [epochs[position + 1], epochs[position - 1]]) {
+    if (epoch === undefined) continue
+    for (const column of columns) {
+      const strip = latestStrip(column, epoch)
+      if (strip) loadStrip(strip[1]).catch(() => {})
+    }
+  }
+}
+
+function togglePin(gallery, rowKey) {
+  const others = gallery.pinned.filter((key) => key !== rowKey)
+  gallery.pinned = others.length < gallery.pinned.length ? others : [...others, rowKey]
+  buildGrid(gallery)
+  send(gallery, "pinned", gallery.pinned)
+}
+
+// ---- The bar: epochs and view ---------------------------------------------------------------
+
+function buildBar(gallery) {
+  gallery.slider = createElement("input", {
+    type: "range",
+    min: "0",
+    "aria-label": "Epoch",
+    oninput: () => selectEpoch(gallery, gallery.data.epochs[Number(gallery.slider.value)]),
+  })
+  gallery.epochLabel = createElement("span", { class: "epoch" })
+  gallery.playButton = createElement("button", { type: "button", onclick: () => togglePlay(gallery) }, "Play")
+  gallery.epochControls = createElement(
+    "span",
+    { class: "epoch-controls" },
+    gallery.epochLabel,
+    gallery.slider,
+    gallery.playButton,
+  )
+  gallery.viewButtons = ["pictures", "difference"].map((view) =>
+    createElement(
+      "button",
+      { type: "button", "data-view": view, onclick: () => selectView(gallery, view) },
+      view === "pictures" ? "Pictures" : "Difference",
+    ),
+  )
+  gallery.legend = createElement(
+    "span",
+    { class: "legend" },
+    "equal to the target",
+    createElement("span", { class: "scale" }),
+    "different",
+  )
+  gallery.bar.replaceChildren(
+    gallery.epochControls,
+    createElement("span", { class: "views", role: "group", "aria-label": "View" }, ...gallery.viewButtons),
+    gallery.legend,
+  )
+}
+
+function showEpoch(gallery, epoch) {
+  gallery.epoch = epoch
+  const { epochs } = gallery.data
+  gallery.slider.max = String(Math.max(0, epochs.length - 1))
+  gallery.slider.value = String(epochs.indexOf(epoch))
+  gallery.slider.setAttribute("aria-valuetext", `epoch ${epoch}`)
+  gallery.epochLabel.textContent = epochs.length ? `Epoch ${epoch} of ${epochs.at(-1)}` : ""
+  paintGrid(gallery)
+  if (gallery.dialog.open) drawLightbox(gallery)
+}
+
+function selectEpoch(gallery, epoch) {
+  showEpoch(gallery, epoch)
+  send(gallery, "epoch", epoch)
+}
+
+// Moves by some positions in the list of epochs; returns false at either end.
+function moveEpoch(gallery, by) {
+  const { epochs } = gallery.data
+  const position = Math.min(epochs.length - 1, Math.max(0, epochs.indexOf(gallery.epoch) + by))
+  if (epochs[position] === undefined || epochs[position] === gallery.epoch) return false
+  selectEpoch(gallery, epochs[position])
+  return true
+}
+
+function togglePlay(gallery) {
+  if (gallery.playTimer) {
+    clearInterval(gallery.playTimer)
+    gallery.playTimer = null
+  } else {
+    if (gallery.epoch === newestEpoch(gallery.data)) showEpoch(gallery, gallery.data.epochs[0])
+    gallery.playTimer = setInterval(() => moveEpoch(gallery, 1) || togglePlay(gallery), PLAY_INTERVAL_MS)
+  }
+  gallery.playButton.textContent = gallery.playTimer ? "Pause" : "Play"
+}
+
+function selectView(gallery, view) {
+  gallery.view = view
+  markView(gallery)
+  paintGrid(gallery)
+  if (gallery.dialog.open) drawLightbox(gallery)
+  send(gallery, "view", view)
+}
+
+function markView(gallery) {
+  for (const button of gallery.viewButtons) {
+    button.setAttribute("aria-pressed", String(button.dataset.view === gallery.view))
+  }
+  gallery.legend.hidden = gallery.view !== "difference"
 }

@@ -1,7 +1,7 @@
-"""The gallery component: rows of pictures, columns of runs, one slider over the epochs.
+"""The gallery component: one row per picture, one column per run, one slider over the epochs.
 
-`gallery.js` is its other half: it fetches strips of pictures by itself and cuts
-them, so that scrubbing asks nothing of Streamlit.
+A strip is one file with the pictures of a column below each other. `gallery.js` fetches strips
+itself and cuts pictures out of them, so that moving the slider does not rerun the page.
 """
 
 import json
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import streamlit as st
 
 from dashboard import routes
 from dashboard.components.js_component import component
@@ -24,24 +26,37 @@ _component = component(
     html="""<div class="gallery">
 <div class="bar"></div>
 <div class="grid"></div>
-<dialog aria-label="One picture, large"></dialog>
+<dialog aria-label="Enlarged picture"></dialog>
 </div>
 """,
 )
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What the reader looks at, as an address holds it."""
+class GalleryState:
+    """What the user has selected.
+
+    Attributes:
+        epoch: the epoch; None for the newest one.
+        pinned: keys of the rows at the top.
+        view: `pictures`, or `difference` to the target.
+    """
 
     epoch: int | None = None
     pinned: tuple[str, ...] = ()
-    look: str = "pictures"
+    view: str = "pictures"
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Rows and columns of pictures, and where their strips lie."""
+class GalleryContent:
+    """The rows and columns of a gallery, as `gallery.js` expects them.
+
+    Attributes:
+        rows: key, label and captions of each picture.
+        columns: key, label and strips of each column.
+        epochs: all epochs with samples; empty for test pictures.
+        animation: the URL of animations; None if there are none.
+    """
 
     rows: list[dict[str, Any]]
     columns: list[dict[str, Any]]
@@ -49,133 +64,178 @@ class Shown:
     animation: str | None = None
 
 
-def gallery(key: str, shown: Shown, chosen: Chosen, *, is_compact: bool = False) -> Chosen:
-    """Draws it; what the reader has chosen by now."""
+def gallery(
+    key: str, content: GalleryContent, state: GalleryState, *, is_compact: bool = False
+) -> GalleryState:
+    """Draws a gallery.
+
+    Args:
+        key: the key of the component.
+        content: the pictures.
+        state: what is selected at first.
+        is_compact: whether to leave out the controls and the names of the rows.
+
+    Returns:
+        What the user has selected.
+    """
     result = _component(
         key=key,
         data={
-            "rows": shown.rows,
-            "columns": shown.columns,
-            "epochs": shown.epochs,
-            "epoch": chosen.epoch,
-            "pinned": list(chosen.pinned),
-            "look": chosen.look,
-            "animation": shown.animation,
+            "rows": content.rows,
+            "columns": content.columns,
+            "epochs": content.epochs,
+            "epoch": state.epoch,
+            "pinned": list(state.pinned),
+            "view": state.view,
+            "animation": content.animation,
             "compact": is_compact,
         },
         on_epoch_change=lambda: None,
         on_pinned_change=lambda: None,
-        on_look_change=lambda: None,
+        on_view_change=lambda: None,
     )
     pinned = result.pinned
-    return Chosen(
-        epoch=result.epoch if result.epoch is not None else chosen.epoch,
-        pinned=tuple(pinned) if pinned is not None else chosen.pinned,
-        look=result.look or chosen.look,
+    return GalleryState(
+        epoch=result.epoch if result.epoch is not None else state.epoch,
+        pinned=tuple(pinned) if pinned is not None else state.pinned,
+        view=result.view or state.view,
     )
 
 
-def through_epochs(
-    study: Study, runs: Sequence[Run], samples: Sequence[Sample], most: int | None, rows: int
-) -> Shown | None:
-    """Samples of runs through the epochs; None before there are any.
+def gallery_in_url(key: str, content: GalleryContent) -> None:
+    """Draws a gallery whose state is part of the URL: `epoch`, `pinned` and `look`."""
+    query = st.query_params
+    epoch = query.get("epoch", "")
+    state = gallery(
+        key,
+        content,
+        GalleryState(
+            epoch=int(epoch) if epoch.isdecimal() else None,
+            pinned=tuple(query.get_all("pinned")),
+            view="difference" if query.get("look") == "difference" else "pictures",
+        ),
+    )
+    for name, value in (
+        ("epoch", str(state.epoch) if state.epoch and content.epochs else ""),
+        ("pinned", list(state.pinned)),
+        ("look", "" if state.view == "pictures" else state.view),
+    ):
+        if value:
+            query[name] = value
+        else:
+            query.pop(name, None)
+
+
+def samples_content(
+    study: Study,
+    runs: Sequence[Run],
+    samples: Sequence[Sample],
+    n_rows: int,
+) -> GalleryContent | None:
+    """Builds a gallery of samples; None if there are no samples.
 
     Args:
-        study: whose.
-        runs: a column each.
-        samples: of these runs, by epoch.
-        most: at most so many rows; None: all.
-        rows: how many pictures a strip has.
+        study: the study.
+        runs: one column each.
+        samples: the samples of these runs, ordered by epoch.
+        n_rows: the number of pictures to show from the top of each strip.
     """
     if not samples:
         return None
-    of_run = {run.id: [it for it in samples if it.run_id == run.id] for run in runs}
+    by_run = {run.id: [sample for sample in samples if sample.run_id == run.id] for run in runs}
     first = samples[0]
     columns = [
-        _fixed("source", source_label(study.data), "given", _sample_url(first, "source")),
-        _fixed("target", "target", "wanted", _sample_url(first, "target")),
+        _pair_column("source", source_label(study.data), "input", _sample_url(first, "source")),
+        _pair_column("target", "target", "ground truth", _sample_url(first, "target")),
         *(
-            _of_run(run, [[it.epoch, _sample_url(it, "fake")] for it in of_run[run.id]])
+            _run_column(
+                run, [[sample.epoch, _sample_url(sample, "fake")] for sample in by_run[run.id]]
+            )
             for run in runs
         ),
     ]
-    ids = ",".join(str(run.id) for run in runs)
-    return Shown(
-        rows=[{"key": str(row), "label": f"picture {row + 1}"} for row in range(rows)][:most],
+    run_ids = ",".join(str(run.id) for run in runs)
+    return GalleryContent(
+        rows=[{"key": str(row), "label": f"picture {row + 1}"} for row in range(n_rows)],
         columns=columns,
-        epochs=sorted({it.epoch for it in samples}),
-        animation=f"{routes.address('animation')}?study={study.id}&runs={ids}",
+        epochs=sorted({sample.epoch for sample in samples}),
+        animation=f"{routes.route_url('animation')}?study={study.id}&runs={run_ids}",
     )
 
 
 def require_pictures(study: Study, names: Sequence[str]) -> None:
-    """Raises `EngineError` with the reason where the pictures of a page cannot be shown."""
+    """Raises `EngineError` with the reason if test pictures cannot be read."""
     if names:
-        gallery_images.strip(study.id, "target", names, _version(study))
+        gallery_images.strip(study.id, "target", names, _pairs_version(study))
 
 
-def _version(study: Study) -> str:
+def _pairs_version(study: Study) -> str:
     return f"{study.budget.px}"
 
 
-def of_evaluation(
+def evaluation_content(
     study: Study,
     runs: Sequence[Run],
     names: Sequence[str],
     metric: str,
     scores: Mapping[int, Mapping[str, float | None]],
-) -> Shown:
-    """Evaluated pictures, each run's with its score.
+) -> GalleryContent:
+    """Builds a gallery of test pictures with the score of each run.
 
     Args:
-        study: whose.
-        runs: a column each, with their chosen checkpoints.
-        names: of the pictures, in the order of the rows.
-        metric: what the scores are of.
-        scores: run -> picture -> score.
+        study: the study.
+        runs: one column each, with their chosen checkpoints.
+        names: the names of the pictures, in the order of the rows.
+        metric: the metric of the scores.
+        scores: run id -> name -> score.
     """
-    about = CATALOG[metric]
+    scored = CATALOG[metric]
 
-    def strip(of: str, version: object) -> str:
-        asked = quote(json.dumps(list(names)))
-        return f"{routes.address('strip')}?study={study.id}&of={of}&v={version}&names={asked}"
+    def strip_url(of: str, version: str) -> str:
+        quoted_names = quote(json.dumps(list(names)))
+        query = f"study={study.id}&of={of}&v={version}&names={quoted_names}"
+        return f"{routes.route_url('strip')}?{query}"
 
     rows = [
         {
             "key": name,
             "label": name,
             "captions": {
-                str(run.id): f"{about.format(scores[run.id].get(name))} {about.unit}".strip()
+                str(run.id): f"{scored.format(scores[run.id].get(name))} {scored.unit}".strip()
                 for run in runs
             },
         }
         for name in names
     ]
-    version = _version(study)
+    version = _pairs_version(study)
     columns = [
-        _fixed("source", source_label(study.data), "given", strip("source", version)),
-        _fixed("target", "target", "wanted", strip("target", version)),
+        _pair_column("source", source_label(study.data), "input", strip_url("source", version)),
+        _pair_column("target", "target", "ground truth", strip_url("target", version)),
         *(
             {
-                **_of_run(run, [[0, strip(str(run.id), f"{run.best_epoch}-{run.attempt}")]]),
+                **_run_column(
+                    run, [[0, strip_url(str(run.id), f"{run.best_epoch}-{run.attempt}")]]
+                ),
                 "detail": f"chosen epoch {run.best_epoch}",
             }
             for run in runs
         ),
     ]
-    return Shown(rows, columns)
+    return GalleryContent(rows, columns)
 
 
 def _sample_url(sample: Sample, part: str) -> str:
     name = Path(str(getattr(sample, part))).name
-    return f"{routes.address(f'sample/{sample.run_id}/{name}')}?v={sample.id}"
+    return f"{routes.route_url(f'sample/{sample.run_id}/{name}')}?v={sample.id}"
 
 
-def _fixed(key: str, label: str, detail: str, url: str) -> dict[str, Any]:
+def _pair_column(key: str, label: str, detail: str, url: str) -> dict[str, Any]:
+    """Builds the column of sources or targets, which are the same for all runs and epochs."""
     return {"key": key, "label": label, "detail": detail, "isRun": False, "strips": [[0, url]]}
 
 
-def _of_run(run: Run, strips: list[list[object]]) -> dict[str, Any]:
+def _run_column(run: Run, strips: list[list[object]]) -> dict[str, Any]:
+    """Builds the column of a run from [epoch, URL] of its strips, ordered by epoch."""
     seed = f", seed {run.seed}" if run.seed else ""
     return {
         "key": str(run.id),

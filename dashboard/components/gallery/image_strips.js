@@ -1,75 +1,84 @@
-// Strips of pictures: fetched once, cut, and held against the target.
+// Strips of pictures: downloads each file once, cuts pictures out of it and compares them with the
+// target.
 
-const GUTTER = 4
-const FULL_DIFFERENCE = 128 // of 255, from which on the heat map is at its brightest
-const HEAT = [
+const GUTTER_PX = 4 // between the pictures of a strip
+const MAX_CACHED_STRIPS = 400
+const BRIGHTEST_DIFFERENCE = 128 // mean difference per channel, of 255, with the brightest colour
+const HEAT_COLOURS = [
   [0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99],
   [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164],
 ]
+const MESSAGE_SIDE_PX = 128
+const MESSAGE_COLOUR = "#808a9b"
 
-const files = new Map() // address -> promise of an image, the newest last
-const MOST_FILES = 400
+const cachedStrips = new Map() // URL -> promise of an image, most recently used last
 
-export function load(address) {
-  const full = new URL(address, document.baseURI).href
-  if (files.has(full)) {
-    const kept = files.get(full)
-    files.delete(full)
-    files.set(full, kept)
-    return kept
-  }
-  const image = new Image()
-  image.decoding = "async"
-  const promise = new Promise((resolve, reject) => {
-    image.onload = () => resolve(image)
-    image.onerror = () => {
-      files.delete(full)
-      reject(new Error("gone"))
-    }
-  })
-  image.src = full
-  files.set(full, promise)
-  if (files.size > MOST_FILES) files.delete(files.keys().next().value)
-  return promise
+export function loadStrip(path) {
+  const url = new URL(path, document.baseURI).href
+  const loading = cachedStrips.get(url) ?? startLoading(url)
+  cachedStrips.delete(url)
+  cachedStrips.set(url, loading)
+  if (cachedStrips.size > MAX_CACHED_STRIPS) cachedStrips.delete(cachedStrips.keys().next().value)
+  return loading
 }
 
-export function cutInto(canvas, image, row) {
-  const side = image.naturalWidth
+function startLoading(url) {
+  const image = new Image()
+  image.decoding = "async"
+  const loading = new Promise((resolve, reject) => {
+    image.onload = () => resolve(image)
+    image.onerror = () => {
+      cachedStrips.delete(url)
+      reject(new Error("not available"))
+    }
+  })
+  image.src = url
+  return loading
+}
+
+// Draws one picture of a strip; returns the context of the canvas.
+export function drawPicture(canvas, strip, row) {
+  const side = strip.naturalWidth
   canvas.width = side
   canvas.height = side
   const context = canvas.getContext("2d", { willReadFrequently: true })
-  context.drawImage(image, 0, row * (side + GUTTER), side, side, 0, 0, side, side)
+  context.drawImage(strip, 0, row * (side + GUTTER_PX), side, side, 0, 0, side, side)
   return context
 }
 
-function heat(share) {
-  const at = Math.min(1, share) * (HEAT.length - 1)
-  const below = Math.min(HEAT.length - 2, Math.floor(at))
-  return HEAT[below].map((low, index) => low + (HEAT[below + 1][index] - low) * (at - below))
-}
+const targetCanvas = document.createElement("canvas")
 
-const scratch = document.createElement("canvas")
-
-export function differenceInto(canvas, image, target, row) {
-  const context = cutInto(canvas, image, row)
+// Draws how far each pixel of a fake is from the target, as a heat map.
+export function drawDifference(canvas, fakeStrip, targetStrip, row) {
+  const context = drawPicture(canvas, fakeStrip, row)
   const side = canvas.width
-  const mine = context.getImageData(0, 0, side, side)
-  const theirs = cutInto(scratch, target, row).getImageData(0, 0, side, side).data
-  for (let at = 0; at < mine.data.length; at += 4) {
-    let far = 0
-    for (let channel = 0; channel < 3; channel += 1) far += Math.abs(mine.data[at + channel] - theirs[at + channel])
-    const colour = heat(far / 3 / FULL_DIFFERENCE)
-    for (let channel = 0; channel < 3; channel += 1) mine.data[at + channel] = colour[channel]
+  const pixels = context.getImageData(0, 0, side, side)
+  const fake = pixels.data
+  const target = drawPicture(targetCanvas, targetStrip, row).getImageData(0, 0, side, side).data
+  for (let start = 0; start < fake.length; start += 4) {
+    let difference = 0
+    for (let i = start; i < start + 3; i += 1) difference += Math.abs(fake[i] - target[i])
+    const colour = heatColour(difference / 3 / BRIGHTEST_DIFFERENCE)
+    for (let channel = 0; channel < 3; channel += 1) fake[start + channel] = colour[channel]
   }
-  context.putImageData(mine, 0, 0)
+  context.putImageData(pixels, 0, 0)
 }
 
-// In the place of a picture that is not there: why.
-export function sayInto(canvas, words) {
-  canvas.width = canvas.height = 128
+// Interpolates between the heat colours; share: 0 (black) to 1 (brightest).
+function heatColour(share) {
+  const position = Math.min(1, share) * (HEAT_COLOURS.length - 1)
+  const below = Math.min(HEAT_COLOURS.length - 2, Math.floor(position))
+  return HEAT_COLOURS[below].map(
+    (low, channel) => low + (HEAT_COLOURS[below + 1][channel] - low) * (position - below),
+  )
+}
+
+// Draws a message in place of a picture.
+export function drawMessage(canvas, message) {
+  canvas.width = canvas.height = MESSAGE_SIDE_PX
   const context = canvas.getContext("2d")
-  context.fillStyle = "#808a9b"
+  context.fillStyle = MESSAGE_COLOUR
   context.font = "13px sans-serif"
   context.textAlign = "center"
-  context.fillText(words, 64, 68)
+  context.fillText(message, MESSAGE_SIDE_PX / 2, MESSAGE_SIDE_PX / 2 + 4)
 }

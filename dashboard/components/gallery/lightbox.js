@@ -1,15 +1,54 @@
-// One picture, large: swiped between two columns, with its neighbours and its epochs.
+// The enlarged view: two pictures of a row with a movable edge, the rows before and after, and the
+// epochs.
 
-import { describe, make, orderedRows, paint } from "./dom.js"
+import { createElement, describe, orderedRows, paint } from "./dom.js"
 
-export function buildDialog(gallery) {
+export function buildLightbox(gallery) {
   const { dialog } = gallery
-  const choice = (label) => make("select", { "aria-label": label, onchange: () => drawLarge(gallery) })
-  gallery.left = choice("Left picture")
-  gallery.right = choice("Right picture")
-  gallery.under = make("canvas", { role: "img" })
-  gallery.over = make("canvas", { class: "over", role: "img" })
-  gallery.swipe = make("input", {
+  const redraw = () => drawLightbox(gallery)
+  const turnBy = (rows) => () => turn(gallery, rows)
+  gallery.left = createElement("select", { "aria-label": "Left picture", onchange: redraw })
+  gallery.right = createElement("select", { "aria-label": "Right picture", onchange: redraw })
+  buildStage(gallery)
+  gallery.heading = createElement("strong")
+  gallery.downloads = createElement("span", { class: "downloads" })
+  dialog.replaceChildren(
+    createElement(
+      "div",
+      { class: "top" },
+      gallery.heading,
+      createElement("button", { type: "button", "aria-label": "Close", onclick: () => dialog.close() }, "✕"),
+    ),
+    createElement("div", { class: "pair" }, gallery.left, createElement("span", {}, "swipe"), gallery.right),
+    gallery.stage,
+    gallery.swipe,
+    createElement(
+      "div",
+      { class: "bottom" },
+      createElement("button", { type: "button", onclick: turnBy(-1) }, "← Previous"),
+      gallery.downloads,
+      createElement("button", { type: "button", onclick: turnBy(1) }, "Next →"),
+    ),
+  )
+  const actions = {
+    ArrowLeft: turnBy(-1),
+    ArrowRight: turnBy(1),
+    ArrowUp: () => gallery.moveEpoch(1),
+    ArrowDown: () => gallery.moveEpoch(-1),
+  }
+  dialog.onkeydown = (event) => {
+    const hasOwnKeys = event.target.matches("select, input[type=range]")
+    if (hasOwnKeys || !actions[event.key]) return
+    event.preventDefault()
+    actions[event.key]()
+  }
+}
+
+// Builds the two pictures on top of each other and the slider that moves the edge between them.
+function buildStage(gallery) {
+  gallery.under = createElement("canvas", { role: "img" })
+  gallery.over = createElement("canvas", { class: "over", role: "img" })
+  gallery.swipe = createElement("input", {
     type: "range",
     min: "0",
     max: "100",
@@ -17,35 +56,8 @@ export function buildDialog(gallery) {
     "aria-label": "Swipe between the two pictures",
     oninput: () => gallery.stage.style.setProperty("--swipe", `${gallery.swipe.value}%`),
   })
-  gallery.stage = make("div", { class: "stage" }, gallery.under, gallery.over, make("span", { class: "edge" }))
-  gallery.heading = make("strong")
-  gallery.saves = make("span", { class: "saves" })
-  const step = (by) => () => turn(gallery, by)
-  dialog.replaceChildren(
-    make(
-      "div",
-      { class: "top" },
-      gallery.heading,
-      make("button", { type: "button", "aria-label": "Close", onclick: () => dialog.close() }, "✕"),
-    ),
-    make("div", { class: "pair" }, gallery.left, make("span", {}, "swipe"), gallery.right),
-    gallery.stage,
-    gallery.swipe,
-    make(
-      "div",
-      { class: "bottom" },
-      make("button", { type: "button", onclick: step(-1) }, "← Previous"),
-      gallery.saves,
-      make("button", { type: "button", onclick: step(1) }, "Next →"),
-    ),
-  )
-  dialog.onkeydown = (event) => {
-    if (event.target.matches("select, input[type=range]")) return
-    const deeds = { ArrowLeft: step(-1), ArrowRight: step(1), ArrowUp: () => gallery.move(1), ArrowDown: () => gallery.move(-1) }
-    if (!deeds[event.key]) return
-    event.preventDefault()
-    deeds[event.key]()
-  }
+  const edge = createElement("span", { class: "edge" })
+  gallery.stage = createElement("div", { class: "stage" }, gallery.under, gallery.over, edge)
   gallery.stage.onpointermove = (event) => {
     if (event.buttons !== 1 && event.pointerType !== "mouse") return
     const box = gallery.stage.getBoundingClientRect()
@@ -54,51 +66,53 @@ export function buildDialog(gallery) {
   }
 }
 
-export function open(gallery, index, key) {
-  gallery.at = index
+// Opens a row with the clicked column on the right, and the target or the source on the left.
+export function openLightbox(gallery, rowIndex, columnKey) {
+  gallery.rowIndex = rowIndex
   const { columns } = gallery.data
-  const options = () => columns.map((it) => make("option", { value: it.key }, it.label))
-  const before = key === "target" || !columns.some((it) => it.key === "target") ? columns[0].key : "target"
-  gallery.left.replaceChildren(...options())
-  gallery.right.replaceChildren(...options())
-  gallery.left.value = before
-  gallery.right.value = key
+  const hasTarget = columns.some((column) => column.key === "target")
+  const createOptions = () =>
+    columns.map((column) => createElement("option", { value: column.key }, column.label))
+  gallery.left.replaceChildren(...createOptions())
+  gallery.right.replaceChildren(...createOptions())
+  gallery.left.value = hasTarget && columnKey !== "target" ? "target" : columns[0].key
+  gallery.right.value = columnKey
   if (!gallery.dialog.open) gallery.dialog.showModal()
   gallery.swipe.value = "50"
   gallery.swipe.oninput()
-  drawLarge(gallery)
+  drawLightbox(gallery)
 }
 
-function turn(gallery, by) {
+// Moves to another row in the order of the grid, and from the last row to the first.
+function turn(gallery, rows) {
   const order = orderedRows(gallery).map((row) => row.index)
-  const at = (order.indexOf(gallery.at) + by + order.length) % order.length
-  gallery.at = order[at]
-  drawLarge(gallery)
+  const position = (order.indexOf(gallery.rowIndex) + rows + order.length) % order.length
+  gallery.rowIndex = order[position]
+  drawLightbox(gallery)
 }
 
-export function drawLarge(gallery) {
-  const row = gallery.data.rows[gallery.at]
+export function drawLightbox(gallery) {
+  const row = gallery.data.rows[gallery.rowIndex]
   if (!row) return gallery.dialog.close()
-  const [left, right] = [gallery.left, gallery.right].map((it) =>
-    gallery.data.columns.find((column) => column.key === it.value),
+  const [left, right] = [gallery.left, gallery.right].map((select) =>
+    gallery.data.columns.find((column) => column.key === select.value),
   )
-  paint(gallery, gallery.under, right, gallery.at, gallery.look)
-  paint(gallery, gallery.over, left, gallery.at, gallery.look)
+  paint(gallery, gallery.under, right, gallery.rowIndex, gallery.view)
+  paint(gallery, gallery.over, left, gallery.rowIndex, gallery.view)
   gallery.under.setAttribute("aria-label", describe(gallery, right, row))
   gallery.over.setAttribute("aria-label", describe(gallery, left, row))
   const epoch = gallery.data.epochs.length ? `, epoch ${gallery.epoch}` : ""
-  const scores = [left, right].map((it) => row.captions?.[it.key]).filter(Boolean)
-  gallery.heading.textContent = `${row.label}${epoch}${scores.length ? ` · ${scores.join(" · ")}` : ""}`
+  const scores = [left, right].map((column) => row.captions?.[column.key]).filter(Boolean)
+  gallery.heading.textContent = [`${row.label}${epoch}`, ...scores].join(" · ")
+  gallery.downloads.replaceChildren(...animationLinks(gallery))
+}
+
+function animationLinks(gallery) {
   const { animation } = gallery.data
-  gallery.saves.replaceChildren(
-    ...(animation
-      ? ["gif", "webp"].map((format) =>
-          make(
-            "a",
-            { href: new URL(`${animation}&row=${gallery.at}&format=${format}`, document.baseURI).href, download: "" },
-            `Animation as ${format.toUpperCase()}`,
-          ),
-        )
-      : []),
-  )
+  if (!animation) return []
+  return ["gif", "webp"].map((format) => {
+    const path = `${animation}&row=${gallery.rowIndex}&format=${format}`
+    const href = new URL(path, document.baseURI).href
+    return createElement("a", { href, download: "" }, `Download ${format.toUpperCase()}`)
+  })
 }

@@ -1,10 +1,11 @@
 """The form of a new study.
 
 Modules:
-    launch_form: budget and single values.
-    configurations_form: terms, weights and rates.
-    plan_summary: what a study will run and cost.
-    extend_form: adds seeds, configurations or epochs to a study.
+    launch_form: fields that change the budget, and validation errors.
+    configurations_form: the choice and the values of configurations.
+    prefill: fills the form from an existing study or run.
+    plan_summary: runs, time, memory and disk space of the study.
+    extend_form: adds to an existing study.
 
-Not here: the choice of a data source (`dashboard.components.sources`).
+Not here: the choice of the data (`components.sources`).
 """

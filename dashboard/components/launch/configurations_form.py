@@ -1,4 +1,4 @@
-"""Which configurations a study compares, and what they are: terms, weights, rates, betas."""
+"""The choice of the configurations of a study, and a table to edit their values."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,19 +8,20 @@ from streamlit.column_config import NumberColumn
 
 from engine.config import Configuration, build
 from engine.errors import BadInputError
+from engine.loss_terms import LOSS_TERMS
 from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS
 from engine.presets import CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 
-CHOSEN = "launch_configurations"
-VALUES = "launch_values"  # name -> column -> value, of those that are not as their preset has them
-VERSION = "launch_values_version"  # of the table: it is drawn anew when its values come from us
-START = "standard"  # what a configuration of one's own begins as
+# Keys of the session state: the names of the selected configurations; name -> row of every
+# configuration that differs from its preset; a number that is part of the table's key, so that a
+# new number makes Streamlit draw the table with new values.
+SELECTED = "launch_configurations"
+CHANGED_ROWS = "launch_values"
+TABLE_VERSION = "launch_values_version"
+TEMPLATE = "standard"  # a new configuration starts with its values
 
 LABELS = {
-    "adversarial": "weight of adversarial",
-    "l1": "weight of L1",
-    "perceptual": "weight of perceptual",
-    "total_variation": "weight of total variation",
+    **{name: f"weight of {term.label}" for name, term in LOSS_TERMS.items()},
     "lr_g": "learning rate, generator",
     "lr_d": "learning rate, discriminator",
     "beta1": "Adam's beta 1",
@@ -32,62 +33,67 @@ Row = dict[str, float]
 
 
 def fill_configurations(configurations: Sequence[Configuration]) -> None:
-    """Lets the fields show these when they are drawn next."""
-    st.session_state[CHOSEN] = [it.name for it in configurations]
-    st.session_state[VALUES] = {
-        it.name: as_row(it) for it in configurations if CONFIGURATIONS.get(it.name) != it
+    """Sets what the fields show when they are drawn next."""
+    st.session_state[SELECTED] = [configuration.name for configuration in configurations]
+    st.session_state[CHANGED_ROWS] = {
+        configuration.name: as_row(configuration)
+        for configuration in configurations
+        if CONFIGURATIONS.get(configuration.name) != configuration
     }
-    st.session_state[VERSION] = st.session_state.get(VERSION, 0) + 1
+    _redraw_table()
 
 
-def forget_changes() -> None:
-    """Lets every configuration be as its preset has it."""
-    st.session_state[VALUES] = {}
+def clear_changes() -> None:
+    """Resets every configuration to its preset."""
+    st.session_state[CHANGED_ROWS] = {}
 
 
 def configurations_form() -> list[Configuration]:
-    """The fields; what they amount to.
+    """Draws the fields and returns the selected configurations.
 
     Raises:
-        BadInputError: a value is impossible; the sentence begins with the configuration.
+        BadInputError: a value is not allowed; the message begins with the configuration's name.
     """
-    st.session_state.setdefault(CHOSEN, list(DEFAULT_CONFIGURATIONS))
-    values: dict[str, Row] = st.session_state.setdefault(VALUES, {})
-    chosen = st.multiselect(
+    st.session_state.setdefault(SELECTED, list(DEFAULT_CONFIGURATIONS))
+    changed_rows: dict[str, Row] = st.session_state.setdefault(CHANGED_ROWS, {})
+    names = st.multiselect(
         "Configurations",
-        list(dict.fromkeys([*CONFIGURATIONS, *values, *st.session_state[CHOSEN]])),
-        key=CHOSEN,
+        list(dict.fromkeys([*CONFIGURATIONS, *changed_rows, *st.session_state[SELECTED]])),
+        key=SELECTED,
         accept_new_options=True,
-        help="What is compared: a loss recipe with its learning rates. A new name begins as "
-        f"{START}; its values can be changed below.",
+        help="Loss recipes and learning rates to compare. Type a new name to add your own "
+        f"configuration; it starts with the values of {TEMPLATE}.",
     )
-    if not chosen:
+    if not names:
         return []
-    columns = {name: [_row(name, values)[key] for key in KEYS] for name in chosen}
+    columns = {name: [_row(name, changed_rows)[key] for key in KEYS] for name in names}
     table = pd.DataFrame(columns, index=pd.Index([LABELS[key] for key in KEYS], name="setting"))
-    key = f"launch_table_{st.session_state.get(VERSION, 0)}_{'-'.join(chosen)}"
+    table_key = f"launch_table_{st.session_state.get(TABLE_VERSION, 0)}_{'-'.join(names)}"
     st.data_editor(
         table,
-        column_config={name: NumberColumn(name, format="%.4g", min_value=0.0) for name in chosen},
-        key=key,
-        on_change=_keep,
-        args=(key,),
+        column_config={name: NumberColumn(name, format="%.4g", min_value=0.0) for name in names},
+        key=table_key,
+        on_change=_store_edits,
+        args=(table_key,),
         width="stretch",
         height="content",
-        alt="terms, weights and rates of the chosen configurations",
+        alt="weights, learning rates and betas of the selected configurations",
     )
-    st.caption("Every value can be changed; a weight of 0 leaves its term out.")
-    changed = [name for name in chosen if name in CONFIGURATIONS and name in values]
-    if changed:
+    st.caption("Edit any value. A weight of 0 removes its loss term.")
+    changed_presets = [name for name in names if name in CONFIGURATIONS and name in changed_rows]
+    if changed_presets:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"Not as published: {', '.join(changed)}.")
-            st.button("As published", type="tertiary", icon=":material/undo:", on_click=_forget)
-    return [build_configuration(name, _row(name, values)) for name in chosen]
+            st.caption(f"Differs from the preset: {', '.join(changed_presets)}.")
+            st.button(
+                "Reset to presets", type="tertiary", icon=":material/undo:", on_click=_reset_presets
+            )
+    return [build_configuration(name, _row(name, changed_rows)) for name in names]
 
 
 def as_row(configuration: Configuration) -> Row:
-    """A configuration as a row of the table."""
-    weights: Mapping[str, float] = {it.name: it.weight for it in configuration.recipe.terms}
+    """Returns the values of a configuration: key -> weight, learning rate or beta."""
+    terms = configuration.recipe.terms
+    weights: Mapping[str, float] = {term.name: term.weight for term in terms}
     return {
         **{name: weights.get(name, 0.0) for name in TERM_KEYS},
         **{key: float(getattr(configuration, key)) for key in CONFIGURATION_KEYS},
@@ -95,7 +101,11 @@ def as_row(configuration: Configuration) -> Row:
 
 
 def build_configuration(name: str, row: Mapping[str, float | None]) -> Configuration:
-    """A row of the table as a configuration, or `BadInputError`."""
+    """Builds a configuration from its values.
+
+    Raises:
+        BadInputError: a value is missing or not allowed; the message begins with `name`.
+    """
     if empty := [key for key in KEYS if row[key] is None]:
         raise BadInputError(f"{name}: {empty[0]} is empty; give it a number.")
     terms = [{"name": key, "weight": row[key]} for key in TERM_KEYS if row[key]]
@@ -106,26 +116,32 @@ def build_configuration(name: str, row: Mapping[str, float | None]) -> Configura
         raise BadInputError(f"{name}: {error}") from error
 
 
-def _row(name: str, values: Mapping[str, Row]) -> Row:
-    return values.get(name) or as_row(CONFIGURATIONS.get(name, CONFIGURATIONS[START]))
+def _row(name: str, changed_rows: Mapping[str, Row]) -> Row:
+    preset = CONFIGURATIONS.get(name, CONFIGURATIONS[TEMPLATE])
+    return changed_rows.get(name) or as_row(preset)
 
 
-def _keep(key: str) -> None:
-    """Takes over what was typed; what is again as the preset has it is no change."""
-    values: dict[str, Row] = st.session_state[VALUES]
-    for position, changes in st.session_state[key]["edited_rows"].items():
-        for name, value in changes.items():
-            row = {**_row(name, values), KEYS[int(position)]: value}
-            if name in CONFIGURATIONS and row == as_row(CONFIGURATIONS[name]):
-                values.pop(name, None)
+def _store_edits(table_key: str) -> None:
+    """Stores the cells that the user has edited; Streamlit calls this after each edit."""
+    changed_rows: dict[str, Row] = st.session_state[CHANGED_ROWS]
+    for position, cells in st.session_state[table_key]["edited_rows"].items():
+        for name, value in cells.items():
+            row = {**_row(name, changed_rows), KEYS[int(position)]: value}
+            is_preset = name in CONFIGURATIONS and row == as_row(CONFIGURATIONS[name])
+            if is_preset:
+                changed_rows.pop(name, None)
             else:
-                values[name] = row
-    st.session_state[VERSION] = st.session_state.get(VERSION, 0) + 1
+                changed_rows[name] = row
+    _redraw_table()
 
 
-def _forget() -> None:
-    """Takes the presets' values again."""
-    values: dict[str, Row] = st.session_state[VALUES]
-    for name in [name for name in values if name in CONFIGURATIONS]:
-        del values[name]
-    st.session_state[VERSION] = st.session_state.get(VERSION, 0) + 1
+def _reset_presets() -> None:
+    """Resets the built-in configurations and keeps the user's own."""
+    changed_rows: dict[str, Row] = st.session_state[CHANGED_ROWS]
+    for name in CONFIGURATIONS:
+        changed_rows.pop(name, None)
+    _redraw_table()
+
+
+def _redraw_table() -> None:
+    st.session_state[TABLE_VERSION] = st.session_state.get(TABLE_VERSION, 0) + 1

@@ -1,58 +1,58 @@
-"""Adding to a study that there is: seeds, configurations, epochs."""
+"""A form that adds seeds, configurations or epochs to an existing study."""
 
 import streamlit as st
 
 from dashboard import actions
-from dashboard.components.escape import plain
+from dashboard.components.escape import escape_markdown
 from dashboard.queries.studies import StudyCard
-from engine.config import MAX_SEEDS
+from engine.config import MAX_SEEDS_PER_STUDY
 from engine.errors import EngineError
 from engine.jobs.planning import Extension
 from engine.presets import CONFIGURATIONS
 
-EXTENDING = "extending_study"  # the study whose form is open
+EXTENDED_STUDY = "extended_study"  # session state: the id of the study whose form is open
 
 
 def extend_form(card: StudyCard) -> None:
-    """Fields with what the study has; Add queues what is more."""
-    study, have = card.study, {run.configuration for run in card.runs}
+    """Draws fields with what the study has; the button Add queues what is more than that."""
+    study, existing = card.study, {run.configuration for run in card.runs}
     n_seeds = 1 + max(run.seed for run in card.runs)
     with st.container(border=True):
-        st.markdown("**Add to it**: runs that are there stay as they are.")
+        st.markdown("**Extend this study.** Existing runs keep their results.")
         with st.container(horizontal=True, vertical_alignment="bottom"):
             seeds = st.number_input(
                 "Seeds",
                 min_value=n_seeds,
-                max_value=MAX_SEEDS,
+                max_value=MAX_SEEDS_PER_STUDY,
                 key=f"extend_seeds_{study.id}",
-                help="Runs per configuration, those there are counted.",
+                help="Runs per configuration in total, including existing runs.",
                 width=120,
             )
             epochs = st.number_input(
                 "Epochs",
                 min_value=study.budget.epochs,
                 key=f"extend_epochs_{study.id}",
-                help="All runs go on from their last epoch.",
+                help="Epochs in total. All runs continue from their last epoch.",
                 width=120,
             )
-            more = st.multiselect(
-                "Configurations",
-                [name for name in CONFIGURATIONS if name not in have],
+            configurations = st.multiselect(
+                "More configurations",
+                [name for name in CONFIGURATIONS if name not in existing],
                 key=f"extend_configurations_{study.id}",
-                placeholder="none more",
+                placeholder="None",
             )
-            pressed = st.button("Add", type="primary", key=f"extend_add_{study.id}")
-            if st.button("Close", key=f"extend_close_{study.id}"):
-                del st.session_state[EXTENDING]
+            is_added = st.button("Add", type="primary", key=f"extend_add_{study.id}")
+            if st.button("Cancel", key=f"extend_close_{study.id}"):
+                del st.session_state[EXTENDED_STUDY]
                 st.rerun()
-        if pressed:
-            longer = str(epochs) if epochs > study.budget.epochs else None
+        if is_added:
+            more_epochs = str(epochs) if epochs > study.budget.epochs else None
             try:
-                count = actions.extend_study(study, Extension(more, int(seeds), longer))
+                count = actions.extend_study(
+                    study, Extension(configurations, int(seeds), more_epochs)
+                )
             except EngineError as error:
-                st.error(plain(str(error)), icon=":material/error:")
+                st.error(escape_markdown(str(error)), icon=":material/error:")
                 return
-            st.toast(
-                f"{count} run{'s are' if count != 1 else ' is'} queued", icon=":material/check:"
-            )
+            st.toast(f"Queued {count} run{'s' * (count != 1)}", icon=":material/check:")
             st.rerun()

@@ -1,87 +1,109 @@
-"""Single values that a study changes against its budget, and what is wrong beside its field."""
+"""Fields of the launch form that change the budget, and validation errors below their fields."""
 
 from collections.abc import Mapping
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.components.escape import plain
+from dashboard.components.escape import escape_markdown
 from engine.config import Budget
-from engine.overrides import BUDGET_KEYS, CONFIGURATION_KEYS, EXECUTION_KEYS, TERM_KEYS
+from engine.overrides import KEYS
 
 LABELS = {
     "epochs": "Epochs",
     "px": "Picture size (px)",
-    "batch": "Batch (pictures)",
-    "base_channels": "Width (channels)",
+    "batch": "Batch size",
+    "base_channels": "Base channels",
 }
-OUTPUTS = {"rgb": "the whole picture", "lab_ab": "its colours alone; the grey is kept exactly"}
-SETTINGS = (*BUDGET_KEYS, *CONFIGURATION_KEYS, *EXECUTION_KEYS, *TERM_KEYS)
-# What a sentence speaks of when it does not begin with a field's name.
-BEGINNINGS = {"--set": "extra", "A study": "configurations", "The configuration": "configurations"}
+OUTPUT_LABELS = {
+    "rgb": "the whole picture",
+    "lab_ab": "colours only; the grey stays exactly the same",
+}
+MORE_SETTINGS = "more_settings"  # the text field for settings without a field of their own
+# The field of an error message that does not begin with the name of a field.
+FIELD_OF_BEGINNING = {
+    "--set": MORE_SETTINGS,
+    "A study": "configurations",
+    "The configuration": "configurations",
+}
 
 
-class Faults:
-    """A place below each field, where a sentence stands when its value is wrong."""
+class FieldErrors:
+    """Shows validation errors below the fields that they belong to."""
 
     def __init__(self) -> None:
-        self._places: dict[str, DeltaGenerator] = {}
+        self._slots: dict[str, DeltaGenerator] = {}
 
-    def below(self, field: str) -> None:
-        """Keeps the place where this is called for a field."""
-        self._places[field] = st.empty()
+    def add_slot(self, field: str) -> None:
+        """Reserves the current position of the page for errors of a field."""
+        self._slots[field] = st.empty()
 
-    def show(self, sentence: str, field: str | None = None) -> bool:
-        """Says what is wrong beside the field that it is about; False where there is none.
+    def show(self, message: str, field: str | None = None) -> bool:
+        """Shows an error below its field.
 
         Args:
-            sentence: that begins with the field's name, as sentences of the engine do.
-            field: which one, where that is known.
+            message: an error message of the engine, which begins with the name of its field.
+            field: the field, if the caller knows it.
+
+        Returns:
+            Whether the field has a slot. If it has none, nothing is shown.
         """
-        words = sentence.split()
-        first = words[0].strip(".:,") if words else ""
-        beginnings = (name for start, name in BEGINNINGS.items() if sentence.startswith(start))
-        wanted = field or next(beginnings, first)
-        if wanted in SETTINGS and wanted not in self._places:
-            wanted = "extra"
-        place = self._places.get(wanted)
-        if place is None:
+        words = message.split()
+        first_word = words[0].strip(".:,") if words else ""
+        by_beginning = (
+            name for beginning, name in FIELD_OF_BEGINNING.items() if message.startswith(beginning)
+        )
+        name = field or next(by_beginning, first_word)
+        if name in KEYS and name not in self._slots:
+            name = MORE_SETTINGS
+        slot = self._slots.get(name)
+        if slot is None:
             return False
-        place.markdown(f":red[:material/error: {plain(sentence)}]")
+        slot.markdown(f":red[:material/error: {escape_markdown(message)}]")
         return True
 
 
 def fill_changes(budget: str, changes: Mapping[str, str]) -> None:
-    """Lets the fields of a budget show these values when they are drawn next."""
+    """Sets what the fields of a budget show when they are drawn next.
+
+    Args:
+        budget: the name of the budget.
+        changes: key -> value of settings that differ from the budget.
+    """
     for key in LABELS:
         if key in changes:
             st.session_state[f"launch_{key}_{budget}"] = int(changes[key])
     if "output" in changes:
         st.session_state["launch_output"] = changes["output"]
-    extra = [f"{key}={value}" for key, value in changes.items() if key not in (*LABELS, "output")]
-    st.session_state[f"launch_extra_{budget}"] = " ".join(extra)
+    with_field = (*LABELS, "output")
+    more = [f"{key}={value}" for key, value in changes.items() if key not in with_field]
+    st.session_state[f"launch_extra_{budget}"] = " ".join(more)
 
 
-def changes_form(budget: Budget, is_grey: bool, faults: Faults) -> list[str]:
-    """Fields with the budget's values; what was changed, as `--set` takes it.
+def changes_form(budget: Budget, is_grey: bool, errors: FieldErrors) -> list[str]:
+    """Draws fields with the values of a budget.
 
     Args:
-        budget: whose values stand there.
-        is_grey: whether the models are given grey photographs, whose grey can be kept.
-        faults: where what is wrong with them is said.
+        budget: the budget.
+        is_grey: whether the sources are grey photographs, whose grey can be kept.
+        errors: shows the errors of the fields.
+
+    Returns:
+        The settings that differ from the budget, as `key=value`.
     """
     changes = []
     if is_grey:
         output = st.selectbox(
-            "The models make",
-            list(OUTPUTS),
-            format_func=lambda it: OUTPUTS[it],
+            "Model output",
+            list(OUTPUT_LABELS),
+            format_func=lambda name: OUTPUT_LABELS[name],
             key="launch_output",
-            help="`output=lab_ab`: the two colour channels of CIE Lab; lightness is the source's.",
+            help="Colours only (`output=lab_ab`): the model predicts the two colour channels of "
+            "CIE Lab and takes the lightness from the source.",
         )
         if output != budget.output:
             changes.append(f"output={output}")
-        faults.below("output")
+        errors.add_slot("output")
     columns = st.columns(4)
     for column, (key, label) in zip(columns, LABELS.items(), strict=True):
         default = getattr(budget, key)
@@ -93,14 +115,14 @@ def changes_form(budget: Budget, is_grey: bool, faults: Faults) -> list[str]:
         if value != default:
             changes.append(f"{key}={value}")
     for key in LABELS:
-        faults.below(key)
+        errors.add_slot(key)
     with st.expander("More settings", icon=":material/tune:"):
-        extra = st.text_input(
-            "As key=value",
+        more = st.text_input(
+            "Settings as key=value",
             placeholder="norm=instance decay=0.5",
             key=f"launch_extra_{budget.name}",
             help="The keys of `--set`: ema, jitter, decay, norm, pretrain, generator, "
             "discriminator, evaluations, choose_by, precision, threads, compile, record_every.",
         )
-    faults.below("extra")
-    return [*changes, *extra.split()]
+    errors.add_slot(MORE_SETTINGS)
+    return [*changes, *more.split()]

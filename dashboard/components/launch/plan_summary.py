@@ -1,97 +1,106 @@
-"""What Start would start, before it is pressed."""
+"""The summary of the study that the launch form describes."""
 
 import streamlit as st
 
 from dashboard import actions
-from dashboard.components.escape import plain
+from dashboard.components.escape import escape_markdown
 from dashboard.components.runs.action_menu import perform
-from dashboard.components.runs.status import duration
+from dashboard.components.runs.status import format_duration
 from dashboard.queries import launch
 from dashboard.queries.launch import Plan
 from engine.records.runs import RunState
 
 PROBE_REFRESH_S = 1.0
 
-NETWORKS = {"vgg19": "VGG19", "efficientnet_lite0": "EfficientNet-Lite0"}
+NETWORK_NAMES = {"vgg19": "VGG19", "efficientnet_lite0": "EfficientNet-Lite0"}
+ENCODER_STARTS = {"imagenet": "with **ImageNet** weights", "none": "**untrained**"}
 
 
 def show_plan(plan: Plan) -> None:
-    """Runs, pairs, time and disk, and the feature networks that will be used."""
-    budget = plan.configs[0].budget
+    """Shows runs, pairs, time, memory, disk space and the networks of a plan."""
     with st.container(border=True):
-        st.subheader("What Start will do", anchor=False)
-        runs = f"{len(plan.configs)} run{'s' if len(plan.configs) != 1 else ''}"
-        steps = plan.pairs["train"] // budget.batch * budget.epochs
-        basis = "measured here" if plan.estimate.is_measured else "a rough guess"
-        memory = plan.estimate.memory_mb
-        pairs = f"{plan.pairs['train']:,} / {plan.pairs['val']:,} / {plan.pairs['test']:,}"
-        st.table(
-            {
-                "Runs": f"{runs} of {budget.epochs} epochs, {steps:,} steps each",
-                "Pairs": f"{pairs} (train / val / test)",
-                "Pictures": f"{budget.px} x {budget.px} px",
-                "Networks": f"{budget.base_channels} channels wide at their first layer",
-                "Time": f"about {duration(plan.estimate.seconds)} ({basis})",
-                "Memory": f"about {memory:,.0f} MB a run" if memory else "not measured yet",
-                "Disk": f"about {plan.estimate.disk_mb:,.0f} MB",
-            },
-            border="horizontal",
-        )
-        for config in {config.configuration.name: config for config in plan.configs}.values():
-            st.caption(f"**{config.configuration.name}**: {config.configuration.recipe}")
-        for sentence in plan.absent:
-            st.caption(f"No FID: {sentence}.")
+        st.subheader("Summary", anchor=False)
+        st.table(_facts(plan), border="horizontal")
+        configurations = {
+            config.configuration.name: config.configuration for config in plan.configs
+        }
+        for configuration in configurations.values():
+            st.caption(f"**{configuration.name}**: {configuration.recipe}")
+        for reason in plan.missing_metrics:
+            st.caption(f"No FID: {reason}.")
         if not plan.is_packed:
-            st.caption("The pairs are packed first, once for this size.")
-        _say_networks(plan)
+            st.caption("The pairs are packed once in this size before the first run.")
+        _show_networks(plan)
+
+
+def _facts(plan: Plan) -> dict[str, str]:
+    budget, estimate = plan.configs[0].budget, plan.estimate
+    n_runs = len(plan.configs)
+    n_steps = plan.pairs["train"] // budget.batch * budget.epochs
+    basis = "measured" if estimate.is_measured else "rough estimate"
+    pairs = f"{plan.pairs['train']:,} / {plan.pairs['val']:,} / {plan.pairs['test']:,}"
+    memory = f"about {estimate.memory_mb:,.0f} MB per run" if estimate.memory_mb else "not measured"
+    return {
+        "Runs": f"{n_runs} run{'s' * (n_runs != 1)} of {budget.epochs} epochs, "
+        f"{n_steps:,} steps each",
+        "Pairs": f"{pairs} (train / val / test)",
+        "Picture size": f"{budget.px} x {budget.px} px",
+        "Networks": f"{budget.base_channels} channels in the first layer",
+        "Time": f"about {format_duration(estimate.seconds)} ({basis})",
+        "Memory": memory,
+        "Disk": f"about {estimate.disk_mb:,.0f} MB",
+    }
 
 
 def offer_probe(plan: Plan) -> None:
-    """Measuring the speed, where nothing like this has run here before."""
+    """Offers to measure the training speed if this machine has not trained such runs before."""
     if plan.estimate.is_measured:
         return
-    newest = launch.newest_probe(plan.configs)
-    if newest is not None and not newest.state.is_finished():
-        st.fragment(_watch_probe, run_every=PROBE_REFRESH_S)(plan)
+    job = launch.newest_probe(plan.configs)
+    if job is not None and not job.state.is_finished():
+        st.fragment(_show_probe, run_every=PROBE_REFRESH_S)(plan)
         return
-    if newest is not None and newest.state != RunState.DONE:
-        reason = plain(newest.reason or str(newest.state))
-        st.caption(f":orange[:material/warning:] The last measuring ended: {reason}.")
-    help_text = "Trains a few steps of each on random pictures, about 10 s each, and remembers it."
-    if st.button("Measure the time here", icon=":material/speed:", help=help_text):
-        perform(lambda: actions.measure(plan.configs))
+    if job is not None and job.state != RunState.DONE:
+        reason = escape_markdown(job.reason or str(job.state))
+        st.caption(f":orange[:material/warning:] The last measurement failed: {reason}.")
+    help_text = (
+        "Trains each configuration for about 10 s on random pictures and stores the speed for "
+        "later estimates."
+    )
+    if st.button("Measure speed", icon=":material/speed:", help=help_text):
+        perform(lambda: actions.measure_speed(plan.configs))
 
 
-def _watch_probe(plan: Plan) -> None:
-    """Until it is measured; then the page is drawn anew."""
+def _show_probe(plan: Plan) -> None:
+    """Shows the progress of the speed measurement; redraws the page at its end."""
     job = launch.newest_probe(plan.configs)
     if job is None or job.state.is_finished():
         st.rerun()
-    waits = job.state == RunState.QUEUED
-    words = "Waits until nothing trains here" if waits else f"Measuring, {job.progress:.0%}"
+    is_waiting = job.state == RunState.QUEUED
+    text = "Waiting for running jobs to finish" if is_waiting else f"Measuring, {job.progress:.0%}"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f":material/speed: {words}", width="stretch")
-        if st.button("Stop", type="tertiary", key="stop_probe"):
-            perform(lambda: actions.stop_job(job.id))
+        st.caption(f":material/speed: {text}", width="stretch")
+        if st.button("Cancel", type="tertiary", key="stop_probe"):
+            perform(lambda: actions.cancel_job(job.id))
 
 
-def _say_networks(plan: Plan) -> None:
-    """What the networks start from, see and make."""
+def _show_networks(plan: Plan) -> None:
+    """Shows the pretrained weights, the output and the training of the networks."""
     budget = plan.configs[0].budget
     if plan.perceptual is not None:
-        st.caption(f"The perceptual term will use **{NETWORKS[plan.perceptual]}** features.")
-    if budget.generator == "resnet18_unet":
-        start = plan.configs[0].execution.encoder_weights
-        starts = {"imagenet": "from **ImageNet** weights", "none": "**untrained**"}
-        st.caption(f"The ResNet-18 encoder will start {starts[start]}.")
-        if start == "none":
-            st.caption("For ImageNet weights: `python -m engine weights fetch resnet18`.")
-    if plan.could_fetch:
-        st.caption("For VGG19, as published: `python -m engine weights fetch vgg19`.")
+        network = NETWORK_NAMES[plan.perceptual]
+        st.caption(f"The perceptual term uses **{network}** features.")
+    if budget.has_encoder:
+        weights = plan.configs[0].execution.encoder_weights
+        st.caption(f"The ResNet-18 encoder starts {ENCODER_STARTS[weights]}.")
+        if weights == "none":
+            st.caption("To use ImageNet weights, run `python -m engine weights fetch resnet18`.")
+    if plan.can_fetch_vgg19:
+        st.caption("To use VGG19 as published, run `python -m engine weights fetch vgg19`.")
     if budget.output == "lab_ab":
-        st.caption("The models make **colours alone**: the grey of the source is kept.")
+        st.caption("The models predict **colours only** and keep the grey of the source.")
     if budget.discriminator == "unconditional":
         st.caption("The discriminator sees pictures **without their source**.")
     if budget.pretrain:
-        epochs = f"{budget.pretrain} epoch{'s' if budget.pretrain > 1 else ''}"
-        st.caption(f"The generator is trained **alone by L1** for the first {epochs}.")
+        epochs = f"{budget.pretrain} epoch{'s' * (budget.pretrain > 1)}"
+        st.caption(f"For the first {epochs}, the generator is trained **by L1 only**.")

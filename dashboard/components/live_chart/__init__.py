@@ -2,6 +2,7 @@
 
 Modules:
     live_chart: declares the component.
+    view_controls: the controls of the Live page's chart.
 
 Not here: curve points (`dashboard.queries`).
 """

@@ -1,30 +1,116 @@
-// A line chart that keeps its zoom while points arrive.
+// A line chart that keeps its zoom while new points arrive.
 //
-// Python says which lines there are and how to draw them: {url, plotly, stream, series, view, live,
-// over, title}. The points this file fetches by itself, each run from its own cursor, and keeps as
-// stretches of equal length: so the page's memory ends where a run's last stretch does, and a chart
-// that has been open for hours is the same as one that was opened now. Streamlit calls the function
-// at the bottom at every message and theme change.
+// Python passes which lines there are and how to draw them: {url, plotly, stream, series, view, live,
+// over, title}. This file fetches the points itself, each run from its own cursor, and merges them
+// into buckets of equal length. The number of buckets is limited, so memory does not grow with time,
+// and a chart that has been open for hours shows the same as a new one.
 
 import { Line } from "./series.js"
 import { bandTraces, describe, layout, lineTraces, markTraces } from "./traces.js"
 
 const POLL_MS = 500
 const HIDDEN_POLL_MS = 5000
-const TROUBLE_MS = 2000
-const STALE_MS = 4000
+const ERROR_POLL_MS = 2000
+const NO_RESPONSE_MS = 4000
+const STATUS_MS = 1000
 
-const charts = new WeakMap()
+const charts = new WeakMap() // parent element -> chart
 
-function loadPlotly(address) {
+// ---- Streamlit ------------------------------------------------------------------------------
+
+// Streamlit calls this function after every change of the data or the theme.
+export default function (component) {
+  const { data, parentElement } = component
+  if (!data || !parentElement.querySelector(".live-chart")) return
+
+  if (!charts.has(parentElement)) charts.set(parentElement, mount(parentElement))
+  const chart = charts.get(parentElement)
+  const needsPoints = update(chart, data)
+  if (needsPoints) poll(chart)
+  draw(chart)
+  showStatus(chart)
+
+  return () => {
+    charts.delete(parentElement)
+    unmount(chart)
+  }
+}
+
+function mount(parentElement) {
+  const chart = {
+    node: parentElement.querySelector(".live-chart"),
+    statusLine: parentElement.querySelector(".live-state"),
+    series: [],
+    lines: new Map(), // run id -> Line
+    nPolls: 0,
+  }
+  chart.statusTimer = setInterval(() => showStatus(chart), STATUS_MS)
+  chart.onVisibilityChange = () => !document.hidden && chart.data.live && poll(chart)
+  document.addEventListener("visibilitychange", chart.onVisibilityChange)
+  return chart
+}
+
+// Takes over new data; returns whether the chart has to fetch points because of it.
+function update(chart, data) {
+  if (chart.stream !== data.stream) {
+    chart.stream = data.stream
+    chart.lines = new Map()
+  }
+  const wasLive = chart.data?.live
+  const hasOtherRuns = runIds(chart.series) !== runIds(data.series)
+  chart.data = data
+  chart.series = data.series
+  const hasStartedOrEnded = wasLive !== data.live && (data.live || data.over)
+  return chart.lines.size === 0 || hasOtherRuns || hasStartedOrEnded
+}
+
+const runIds = (series) => series.map((run) => run.id).join()
+
+function unmount(chart) {
+  chart.isUnmounted = true
+  clearTimeout(chart.pollTimer)
+  clearInterval(chart.statusTimer)
+  document.removeEventListener("visibilitychange", chart.onVisibilityChange)
+  window.Plotly?.purge(chart.node)
+}
+
+// ---- Drawing --------------------------------------------------------------------------------
+
+async function draw(chart) {
+  const { node } = chart
+  try {
+    const Plotly = await loadPlotly(chart.data.plotly)
+    if (chart.isUnmounted) return
+    const { view } = chart.data
+    // On the clock axis, seeds that trained one after another have no common time to average at.
+    const drawsBands = view.by === "configurations" && view.axis !== "clock"
+    const traces = drawsBands ? bandTraces(chart, view) : lineTraces(chart, view)
+    const config = {
+      displaylogo: false,
+      responsive: true,
+      modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    }
+    await Plotly.react(node, [...traces, ...markTraces(chart, view)], layout(view, node), config)
+    let nPoints = 0
+    for (const line of chart.lines.values()) nPoints += line.nPoints
+    node.dataset.points = String(nPoints)
+    node.setAttribute("aria-label", describe(chart, view))
+    chart.drawError = null
+  } catch (error) {
+    chart.drawError = `The chart cannot be drawn: ${error.message}`
+    showStatus(chart)
+  }
+}
+
+function loadPlotly(url) {
   if (!window.chromabenchPlotly) {
     window.chromabenchPlotly = new Promise((resolve, reject) => {
       const script = document.createElement("script")
-      script.src = new URL(address, document.baseURI).href
+      script.src = new URL(url, document.baseURI).href
       script.onload = () => resolve(window.Plotly)
       script.onerror = () => {
         window.chromabenchPlotly = null
-        reject(new Error("plotly did not load"))
+        reject(new Error("Plotly could not be loaded"))
       }
       document.head.appendChild(script)
     })
@@ -32,150 +118,94 @@ function loadPlotly(address) {
   return window.chromabenchPlotly
 }
 
-async function draw(chart) {
-  const { node, data } = chart
-  try {
-    const Plotly = await loadPlotly(data.plotly)
-    if (chart.gone) return
-    const view = chart.data.view
-    // Along the clock, seeds that ran one after another have no moment in common.
-    const asBands = view.by === "configurations" && view.axis !== "clock"
-    const traces = asBands ? bandTraces(chart, view) : lineTraces(chart, view)
-    const config = {
-      displaylogo: false,
-      responsive: true,
-      modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
-    }
-    await Plotly.react(node, [...traces, ...markTraces(chart, view)], layout(view, node), config)
-    let points = 0
-    for (const line of chart.lines.values()) points += line.count
-    node.dataset.points = String(points)
-    node.setAttribute("aria-label", describe(chart, view))
-    chart.undrawn = null
-  } catch (error) {
-    chart.undrawn = `The chart cannot be drawn: ${error.message}`
-    tell(chart)
-  }
-}
-
 // ---- Fetching -------------------------------------------------------------------------------
 
-async function fetchNew(chart) {
-  const asked = chart.stream
-  const runs = chart.series.map((it) => `${it.id}:${chart.lines.get(it.id)?.cursor ?? 0}`)
-  if (!runs.length) return
-  const address = new URL(chart.data.url, document.baseURI)
-  address.searchParams.set("metric", chart.data.view.metric)
-  address.searchParams.set("runs", runs.join(","))
-  const answer = await fetch(address, { cache: "no-store" })
-  if (chart.gone || chart.stream !== asked) return
-  if (answer.status === 403) throw new Error("The server was started anew: reload the page.")
-  if (!answer.ok) throw new Error(`The server answered ${answer.status}`)
-  chart.trouble = null
-  chart.heardAt = Date.now()
-  if (answer.status === 204) return chart.undrawn ? draw(chart) : undefined
-  const found = await answer.json()
-  if (chart.gone || chart.stream !== asked) return
-  for (const [id, line] of Object.entries(found.lines)) lineOf(chart, Number(id)).replace(line)
-  const again = new Set()
-  for (const [id, cursor, step, at, value] of found.points) {
-    const line = lineOf(chart, id)
-    if (!again.has(id) && cursor > line.cursor && !line.add(cursor, step, at, value)) again.add(id)
-  }
-  for (const id of again) lineOf(chart, id).clear()
-  await draw(chart)
-  if (again.size) await fetchNew(chart)
-}
-
-function lineOf(chart, id) {
-  if (!chart.lines.has(id)) chart.lines.set(id, new Line())
-  return chart.lines.get(id)
-}
-
+// Fetches new points, and again after a delay while the chart is live or has an error.
 async function poll(chart) {
-  clearTimeout(chart.timer)
-  if (chart.gone) return
-  const turn = (chart.turn = (chart.turn ?? 0) + 1)
-  let wait = document.hidden ? HIDDEN_POLL_MS : POLL_MS
+  clearTimeout(chart.pollTimer)
+  if (chart.isUnmounted) return
+  chart.nPolls += 1
+  const pollNumber = chart.nPolls
+  let delay = document.hidden ? HIDDEN_POLL_MS : POLL_MS
   try {
-    await fetchNew(chart)
+    await fetchPoints(chart)
   } catch (error) {
-    chart.trouble = error.message === "Failed to fetch" ? "The server cannot be reached" : error.message
-    wait = TROUBLE_MS
+    chart.fetchError = error.message === "Failed to fetch" ? "The server cannot be reached" : error.message
+    delay = ERROR_POLL_MS
   }
-  tell(chart)
-  // Only the newest poll goes on: a view that changed meanwhile began one of its own.
-  const goesOn = () => turn === chart.turn && !chart.gone && (chart.data.live || chart.trouble || chart.undrawn)
-  if (goesOn()) chart.timer = setTimeout(() => goesOn() && poll(chart), wait)
+  showStatus(chart)
+  // A change of the view starts another poll, which replaces this one.
+  const continues = () =>
+    pollNumber === chart.nPolls &&
+    !chart.isUnmounted &&
+    (chart.data.live || chart.fetchError || chart.drawError)
+  if (continues()) chart.pollTimer = setTimeout(() => continues() && poll(chart), delay)
 }
 
-// ---- What the reader is told ----------------------------------------------------------------
+async function fetchPoints(chart) {
+  if (!chart.series.length) return
+  const { stream } = chart
+  const isOutdated = () => chart.isUnmounted || chart.stream !== stream
+  const response = await fetch(pointsUrl(chart), { cache: "no-store" })
+  if (isOutdated()) return
+  if (response.status === 403) throw new Error("The server was restarted; reload the page")
+  if (!response.ok) throw new Error(`The server responded with status ${response.status}`)
+  chart.fetchError = null
+  chart.respondedAt = Date.now()
+  if (response.status === 204) return chart.drawError ? draw(chart) : undefined
+  const { lines, points } = await response.json()
+  if (isOutdated()) return
+  for (const [runId, line] of Object.entries(lines)) lineOf(chart, Number(runId)).replace(line)
+  const restartedRuns = addPoints(chart, points)
+  for (const runId of restartedRuns) lineOf(chart, runId).clear()
+  await draw(chart)
+  if (restartedRuns.size) await fetchPoints(chart)
+}
 
-function tell(chart) {
-  const { data, state } = chart
-  const ago = Math.max(0, Math.round((Date.now() - (chart.heardAt ?? Date.now())) / 1000))
-  let mood = "live"
-  let text = `Live, updated ${ago} s ago`
-  if (chart.undrawn) {
-    mood = "lost"
-    text = chart.undrawn
-  } else if (chart.trouble) {
-    mood = "lost"
-    text = `${chart.trouble} (last updated ${ago} s ago)`
-  } else if (data.over) {
-    mood = "over"
-    text = data.series.length > 1 ? "All runs have ended" : "The run has ended"
-  } else if (!data.live) {
-    mood = "paused"
-    text = "Paused: the runs go on"
-  } else if (!chart.heardAt) {
-    text = "Loading"
-  } else if (Date.now() - chart.heardAt > STALE_MS && !document.hidden) {
-    mood = "lost"
-    text = `No answer since ${ago} s`
+function pointsUrl(chart) {
+  const url = new URL(chart.data.url, document.baseURI)
+  const cursors = chart.series.map((run) => `${run.id}:${chart.lines.get(run.id)?.cursor ?? 0}`)
+  url.searchParams.set("metric", chart.data.view.metric)
+  url.searchParams.set("runs", cursors.join(","))
+  return url
+}
+
+// Adds points to their lines; returns the ids of runs that have started again from an earlier step.
+function addPoints(chart, points) {
+  const restartedRuns = new Set()
+  for (const [runId, cursor, step, at, value] of points) {
+    const line = lineOf(chart, runId)
+    if (restartedRuns.has(runId) || cursor <= line.cursor) continue
+    if (!line.add(cursor, step, at, value)) restartedRuns.add(runId)
   }
-  if (state.dataset.mood !== mood) state.dataset.mood = mood
-  if (state.textContent !== text) state.textContent = text
+  return restartedRuns
+}
+
+function lineOf(chart, runId) {
+  if (!chart.lines.has(runId)) chart.lines.set(runId, new Line())
+  return chart.lines.get(runId)
+}
+
+// ---- The status line and the title of the tab -----------------------------------------------
+
+function showStatus(chart) {
+  const { data, statusLine } = chart
+  const [status, text] = currentStatus(chart)
+  // This runs every second, so it writes only what has changed.
+  if (statusLine.dataset.status !== status) statusLine.dataset.status = status
+  if (statusLine.textContent !== text) statusLine.textContent = text
   if (document.title !== data.title) document.title = data.title
 }
 
-// ---- Streamlit ------------------------------------------------------------------------------
-
-export default function (component) {
-  const { data, parentElement } = component
-  const node = parentElement.querySelector(".live-chart")
-  if (!node || !data) return
-
-  let chart = charts.get(parentElement)
-  const isNew = !chart
-  if (isNew) {
-    const state = parentElement.querySelector(".live-state")
-    chart = { node, state, lines: new Map() }
-    chart.ticker = setInterval(() => tell(chart), 1000)
-    chart.wake = () => !document.hidden && chart.data.live && poll(chart)
-    document.addEventListener("visibilitychange", chart.wake)
-    charts.set(parentElement, chart)
-  }
-  if (chart.stream !== data.stream) {
-    chart.stream = data.stream
-    chart.lines = new Map()
-  }
-  const wasLive = chart.data?.live
-  const had = (chart.series ?? []).map((it) => it.id).join()
-  chart.data = data
-  chart.series = data.series
-  const isAnother = had !== data.series.map((it) => it.id).join()
-  const asksMore = isAnother || (wasLive !== data.live && (data.live || data.over))
-  if (chart.lines.size === 0 || asksMore) poll(chart)
-  draw(chart)
-  tell(chart)
-
-  return () => {
-    chart.gone = true
-    clearTimeout(chart.timer)
-    clearInterval(chart.ticker)
-    document.removeEventListener("visibilitychange", chart.wake)
-    charts.delete(parentElement)
-    window.Plotly?.purge(node)
-  }
+function currentStatus(chart) {
+  const { data } = chart
+  const silentMs = Date.now() - (chart.respondedAt ?? Date.now())
+  const seconds = Math.max(0, Math.round(silentMs / 1000))
+  if (chart.drawError) return ["error", chart.drawError]
+  if (chart.fetchError) return ["error", `${chart.fetchError} (last updated ${seconds} s ago)`]
+  if (data.over) return ["ended", data.series.length > 1 ? "All runs have ended" : "The run has ended"]
+  if (!data.live) return ["paused", "Paused. Runs continue."]
+  if (!chart.respondedAt) return ["live", "Loading"]
+  if (silentMs > NO_RESPONSE_MS && !document.hidden) return ["error", `No response for ${seconds} s`]
+  return ["live", `Live, updated ${seconds} s ago`]
 }

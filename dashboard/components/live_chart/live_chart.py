@@ -1,8 +1,8 @@
-"""The live chart: it fetches new points by itself, and a zoom survives them.
+"""The live chart: its browser part fetches new points itself and keeps the user's zoom.
 
-Streamlit's own charts are rebuilt at every change of data. This one keeps its plotly node and
-adds to it; `live_chart.js` is its other half. What is passed through Streamlit is
-small: which lines there are and how they are to be seen. The points travel by `routes`.
+Streamlit rebuilds its own charts at every change of data. `live_chart.js` keeps its Plotly chart
+and adds points to it. Streamlit only transfers which lines there are and how to draw them; the
+points come from `dashboard.routes`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,17 @@ from engine.records.runs import Attempt, Run, RunState
 from engine.report import theme
 
 HEIGHT_PX = 440
+STATUS_LINE_PX = 34
 DASHES = ("solid", "dash", "dot", "dashdot")
-MOST_SEEDS = 30  # for which quantiles are passed; beyond, the last of them
+MAX_SEEDS = 30  # of a band; for more seeds the chart uses the quantile of 30
 
 Axis = Literal["step", "epoch", "elapsed", "clock"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 AXIS_TITLES: dict[Axis, str] = {
     "step": "step",
     "epoch": "epoch",
-    "elapsed": "time at work",
-    "clock": "time",
+    "elapsed": "run time",
+    "clock": "clock time",
 }
 
 _component = component(
@@ -41,14 +42,15 @@ _component = component(
 
 
 @dataclass(frozen=True)
-class View:
-    """How the reader wants to see the curve.
+class ChartView:
+    """How the chart draws a curve.
 
     Attributes:
-        smoothing: 0 (none) up to just under 1, the weight of the past.
+        metric: the curve.
+        smoothing: weight of the past in the moving average, from 0 (none) to less than 1.
         axis: `step`, `epoch`, `elapsed` (without pauses) or `clock`.
-        log: a logarithmic value axis.
-        by: a line for each run, or a band for each configuration.
+        log: whether the value axis is logarithmic.
+        by: one line per run, or one band per configuration.
     """
 
     metric: str
@@ -61,7 +63,7 @@ class View:
 def live_chart(
     study_id: int,
     runs: Sequence[Run],
-    view: View,
+    view: ChartView,
     attempts: Mapping[int, Sequence[Attempt]],
     alerts: Mapping[int, Sequence[Alert]],
     *,
@@ -69,23 +71,23 @@ def live_chart(
     is_over: bool,
     title: str,
 ) -> None:
-    """Draws one metric of a study's runs, and goes on drawing what is new.
+    """Draws one curve of a study's runs.
 
     Args:
-        study_id: whose runs these are.
-        runs: one line each, in their configuration's colour, seeds told apart by dashes.
-        view: metric, smoothing, axes.
-        attempts: by run; the time between them is no time at work.
-        alerts: by run, shown where they happened.
-        is_live: whether to ask for more; otherwise what there is is fetched once.
-        is_over: whether every run of the study has ended, those that are not shown too.
-        title: of the browser's tab.
+        study_id: the study.
+        runs: one line each, in the colour of its configuration and a dash pattern for its seed.
+        view: how to draw the curve.
+        attempts: run id -> attempts at the run, for the axis `elapsed`.
+        alerts: run id -> alerts, which are drawn as marks.
+        is_live: whether the chart keeps fetching new points; otherwise it fetches them once.
+        is_over: whether all runs of the study have ended, including those that are not drawn.
+        title: the title of the browser tab.
     """
     _component(
         key=f"live_chart_{study_id}",
         data={
-            "url": routes.address("curve"),
-            "plotly": routes.PLOTLY_ADDRESS,
+            "url": routes.route_url("curve"),
+            "plotly": routes.PLOTLY_URL,
             "stream": f"{study_id} {view.metric}",
             "series": [
                 _series(run, attempts.get(run.id, ()), alerts.get(run.id, ())) for run in runs
@@ -95,31 +97,34 @@ def live_chart(
             "over": is_over,
             "title": title,
         },
-        height=HEIGHT_PX + 34,
+        height=HEIGHT_PX + STATUS_LINE_PX,
     )
 
 
 def _series(run: Run, attempts: Sequence[Attempt], alerts: Sequence[Alert]) -> dict[str, object]:
-    seeds = f", seed {run.seed}" if run.seed else ""
-    marks = [[it.step, it.kind, it.text] for it in alerts]
+    seed = f", seed {run.seed}" if run.seed else ""
+    marks = [[alert.step, alert.kind, alert.text] for alert in alerts]
     if run.state == RunState.DIVERGED:
         marks.append([run.step, "diverged", run.reason or "diverged"])
     return {
         "id": run.id,
-        "name": f"{run.configuration}{seeds}",
+        "name": f"{run.configuration}{seed}",
         "group": run.configuration,
         "colour": theme.colour(run.configuration),
         "dash": DASHES[run.seed % len(DASHES)],
         "perEpoch": run.steps / run.epochs if run.steps else 0,
         "attempts": [
-            [it.started_at.timestamp(), it.ended_at.timestamp() if it.ended_at else None]
-            for it in attempts
+            [
+                attempt.started_at.timestamp(),
+                attempt.ended_at.timestamp() if attempt.ended_at else None,
+            ]
+            for attempt in attempts
         ],
         "marks": marks,
     }
 
 
-def _view(study_id: int, view: View) -> dict[str, object]:
+def _view(study_id: int, view: ChartView) -> dict[str, object]:
     metric = CATALOG[view.metric]
     unit = f" ({metric.unit})" if metric.unit else ""
     return {
@@ -131,6 +136,6 @@ def _view(study_id: int, view: View) -> dict[str, object]:
         "height": HEIGHT_PX,
         "label": metric.label,
         "revision": f"{study_id} {view.metric} {view.axis} {view.log}",
-        "quantiles": [0, 0, *(t_quantile(n - 1) for n in range(2, MOST_SEEDS + 1))],
+        "quantiles": [0, 0, *(t_quantile(n_seeds - 1) for n_seeds in range(2, MAX_SEEDS + 1))],
         "layout": theme.layout("", AXIS_TITLES[view.axis], f"{metric.label}{unit}"),
     }

@@ -1,8 +1,10 @@
-// What a chart knows of a line, and where its stretches lie.
+// The points of one line, merged into buckets, and where a bucket is drawn.
+//
+// A bucket merges the points of `stride` consecutive steps: {part, n, step, at, mean, low, high,
+// last}. `part` numbers the buckets of a run, `n` counts the points with a value, `step` and `at`
+// are means over the points, and `last` is the last step.
 
-const MOST_STRETCHES = 2000 // of a line, in the page's memory
-
-// ---- What is known of a line: stretches, in order -------------------------------------------
+const MAX_BUCKETS = 2000 // per line
 
 export class Line {
   constructor() {
@@ -12,92 +14,93 @@ export class Line {
   clear() {
     this.cursor = 0
     this.stride = 1
-    this.count = 0
-    this.stretches = []
+    this.nPoints = 0
+    this.buckets = []
   }
 
-  replace({ stride, stretches }) {
+  // Takes over all buckets of a run from the server.
+  replace({ stride, buckets }) {
     this.clear()
     this.stride = stride
-    for (const [part, n, step, at, mean, low, high, last, cursor] of stretches) {
-      this.stretches.push({ part, n, step, at, mean, low, high, last })
-      this.count += n
+    for (const [part, n, step, at, mean, low, high, last, cursor] of buckets) {
+      this.buckets.push({ part, n, step, at, mean, low, high, last })
+      this.nPoints += n
       this.cursor = Math.max(this.cursor, cursor)
     }
   }
 
-  // Twice as many steps to a stretch, once there are more than are worth drawing.
-  halve() {
-    const kept = []
-    for (const it of this.stretches) {
-      const part = Math.floor(it.part / 2)
-      const end = kept[kept.length - 1]
-      if (end?.part === part) join(end, it)
-      else kept.push({ ...it, part })
-    }
-    this.stride *= 2
-    this.stretches = kept
-  }
-
-  // False where the point lies before the last one: the run began again.
+  // Adds a point; returns false if its step is not after the last one, because the run was
+  // restarted.
   add(cursor, step, at, value) {
-    const end = this.stretches[this.stretches.length - 1]
-    if (end && step <= end.last) return false
+    const lastBucket = this.buckets.at(-1)
+    if (lastBucket && step <= lastBucket.last) return false
     this.cursor = cursor
     const part = Math.floor((step - 1) / this.stride)
     const n = value === null ? 0 : 1
     const point = { part, n, step, at, mean: value, low: value, high: value, last: step }
-    this.count += n
-    if (end?.part === part) join(end, point)
-    else this.stretches.push(point)
-    if (this.stretches.length > MOST_STRETCHES) this.halve()
+    this.nPoints += n
+    if (lastBucket?.part === part) merge(lastBucket, point)
+    else this.buckets.push(point)
+    if (this.buckets.length > MAX_BUCKETS) this.doubleStride()
     return true
   }
-}
 
-// What comes next in the same stretch; a point without a value only moves its end.
-function join(end, next) {
-  end.last = next.last
-  if (!next.n) return
-  const n = end.n + next.n
-  const share = next.n / n
-  const mix = (one, other) => (one === null || other === null ? other : one + (other - one) * share)
-  end.step = mix(end.step, next.step)
-  end.at = mix(end.at, next.at)
-  end.mean = end.n ? mix(end.mean, next.mean) : next.mean
-  end.low = end.n ? Math.min(end.low, next.low) : next.low
-  end.high = end.n ? Math.max(end.high, next.high) : next.high
-  end.n = n
-}
-
-// ---- Where a stretch lies on the horizontal axis --------------------------------------------
-
-// Seconds at work before a moment: what lies between attempts does not count.
-function worked(attempts, at) {
-  let before = 0
-  for (const [start, end] of attempts) {
-    if (end === null || at <= end) return before + Math.max(0, at - start)
-    before += end - start
+  // Merges each pair of neighbouring buckets.
+  doubleStride() {
+    const merged = []
+    for (const bucket of this.buckets) {
+      const part = Math.floor(bucket.part / 2)
+      const previous = merged.at(-1)
+      if (previous?.part === part) merge(previous, bucket)
+      else merged.push({ ...bucket, part })
+    }
+    this.stride *= 2
+    this.buckets = merged
   }
-  return before
 }
 
-export function place(stretch, series, axis) {
-  if (axis === "step") return stretch.step
-  if (axis === "epoch") return series.perEpoch ? stretch.step / series.perEpoch : null
-  if (stretch.at === null) return null
-  if (axis === "clock") return new Date(stretch.at * 1000)
-  return worked(series.attempts, stretch.at) / 60
+// Merges the next bucket of the same part into a bucket. Without a value, only the last step changes.
+function merge(bucket, next) {
+  bucket.last = next.last
+  if (!next.n) return
+  const n = bucket.n + next.n
+  const share = next.n / n
+  const mix = (old, added) => (old === null || added === null ? added : old + (added - old) * share)
+  bucket.step = mix(bucket.step, next.step)
+  bucket.at = mix(bucket.at, next.at)
+  bucket.mean = bucket.n ? mix(bucket.mean, next.mean) : next.mean
+  bucket.low = bucket.n ? Math.min(bucket.low, next.low) : next.low
+  bucket.high = bucket.n ? Math.max(bucket.high, next.high) : next.high
+  bucket.n = n
 }
 
-// An exponential moving average without the pull towards its first value (Adam's correction).
+// Returns the position of a bucket on the horizontal axis; null if it has none.
+export function horizontalPosition(bucket, series, axis) {
+  if (axis === "step") return bucket.step
+  if (axis === "epoch") return series.perEpoch ? bucket.step / series.perEpoch : null
+  if (bucket.at === null) return null
+  if (axis === "clock") return new Date(bucket.at * 1000)
+  return runSeconds(series.attempts, bucket.at) / 60
+}
+
+// Returns the run time until a moment, without the pauses between attempts.
+function runSeconds(attempts, at) {
+  let seconds = 0
+  for (const [start, end] of attempts) {
+    if (end === null || at <= end) return seconds + Math.max(0, at - start)
+    seconds += end - start
+  }
+  return seconds
+}
+
+// Computes an exponential moving average without bias towards its start (Adam's correction).
 export function smooth(values, weight) {
   let average = 0
-  let trust = 0
+  let totalWeight = 0
   return values.map((value) => {
     if (value === null) return null
     average = weight * average + (1 - weight) * value
-    trust = weight * trust + (1 - weight)
-    return average / trust
+    totalWeight = weight * totalWeight + (1 - weight)
+    return average / totalWeight
   })
 }

@@ -1,53 +1,62 @@
-// From the lines of a chart and the reader's view of them to plotly's traces and layout.
+// Builds Plotly's traces and layout from the lines of a chart and the user's view.
 
-import { place, smooth } from "./series.js"
+import { horizontalPosition, smooth } from "./series.js"
 
-const MARKS = {
+const MAX_POINTS_WITH_MARKERS = 40
+const MIN_BUCKETS_WITH_RAW_LINE = 3
+const RAW_OPACITY = 0.22
+const BAND_OPACITY = "2b" // hexadecimal, appended to the colour
+const MARK_SYMBOLS = {
   diverged: "x",
   saturated: "triangle-up",
   plateau: "diamond",
 }
+const MARK_BORDER = "#e5484d"
 
-function drawn(line, series, view) {
-  const xs = line.stretches.map((it) => place(it, series, view.axis))
-  const means = line.stretches.map((it) => it.mean)
-  return { xs, means, soft: view.smoothing ? smooth(means, view.smoothing) : means }
+// Returns the positions of a line's buckets, and their means after smoothing.
+function coordinates(line, series, view) {
+  const xs = line.buckets.map((bucket) => horizontalPosition(bucket, series, view.axis))
+  const means = line.buckets.map((bucket) => bucket.mean)
+  return { xs, ys: view.smoothing ? smooth(means, view.smoothing) : means }
 }
+
+const mode = (nPoints) => (nPoints < MAX_POINTS_WITH_MARKERS ? "lines+markers" : "lines")
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length
+
+// ---- One line per run -----------------------------------------------------------------------
 
 export function lineTraces(chart, view) {
   return chart.series.flatMap((series) => {
     const line = chart.lines.get(series.id)
-    if (!line || !line.stretches.length) return [empty(series, series.name)]
-    const { xs, soft } = drawn(line, series, view)
-    const look = { color: series.colour, dash: series.dash, width: 2 }
-    const few = line.stretches.length < 40
-    const main = {
+    if (!line || !line.buckets.length) return [emptyTrace(series, series.name)]
+    const { xs, ys } = coordinates(line, series, view)
+    const mainTrace = {
       type: "scatter",
-      mode: few ? "lines+markers" : "lines",
+      mode: mode(line.buckets.length),
       x: xs,
-      y: soft,
+      y: ys,
       name: series.name,
       legendgroup: series.name,
-      line: look,
+      line: { color: series.colour, dash: series.dash, width: 2 },
       marker: { size: 6, color: series.colour },
       hovertemplate: `%{y:.5~g}<extra>${series.name}</extra>`,
     }
-    const isThinned = line.stretches.some((it) => it.low !== it.high)
-    if ((!view.smoothing && !isThinned) || line.stretches.length < 3) return [main]
-    return [rawTrace(line, xs, series), main]
+    const hasRange = line.buckets.some((bucket) => bucket.low !== bucket.high)
+    const showsRawLine = (view.smoothing || hasRange) && line.buckets.length >= MIN_BUCKETS_WITH_RAW_LINE
+    return showsRawLine ? [rawTrace(line, xs, series), mainTrace] : [mainTrace]
   })
 }
 
-// The raw line, faint: every stretch from its least to its greatest value.
+// Draws a faint line through the lowest and the highest value of every bucket.
 function rawTrace(line, xs, series) {
   const x = []
   const y = []
-  line.stretches.forEach((it, index) => {
+  line.buckets.forEach((bucket, index) => {
     x.push(xs[index])
-    y.push(it.low)
-    if (it.high !== it.low) {
+    y.push(bucket.low)
+    if (bucket.high !== bucket.low) {
       x.push(xs[index])
-      y.push(it.high)
+      y.push(bucket.high)
     }
   })
   return {
@@ -58,13 +67,29 @@ function rawTrace(line, xs, series) {
     name: series.name,
     legendgroup: series.name,
     line: { color: series.colour, width: 1 },
-    opacity: 0.22,
+    opacity: RAW_OPACITY,
     showlegend: false,
     hoverinfo: "skip",
   }
 }
 
-// A band for each configuration: the mean over its seeds and its 95 % interval.
+// Keeps a line without points in the legend.
+function emptyTrace(series, name) {
+  return {
+    type: "scatter",
+    mode: "lines",
+    x: [null],
+    y: [null],
+    name: `${name} (no data yet)`,
+    legendgroup: name,
+    line: { color: series.colour, dash: series.dash },
+    hoverinfo: "skip",
+  }
+}
+
+// ---- One band per configuration -------------------------------------------------------------
+
+// Draws the mean over the seeds of each configuration and its 95 % interval.
 export function bandTraces(chart, view) {
   const groups = new Map()
   for (const series of chart.series) {
@@ -72,43 +97,50 @@ export function bandTraces(chart, view) {
     groups.get(series.group).push(series)
   }
   return [...groups].flatMap(([name, members]) => {
-    const present = members.filter((it) => chart.lines.get(it.id)?.stretches.length)
-    if (!present.length) return [empty(members[0], name)]
-    // Lines of different strides meet at the coarsest; each run has one value in a part.
-    const coarsest = Math.max(...present.map((it) => chart.lines.get(it.id).stride))
-    const parts = new Map()
-    for (const series of present) {
-      const line = chart.lines.get(series.id)
-      const { xs, soft } = drawn(line, series, view)
-      const mine = new Map()
-      line.stretches.forEach((it, index) => {
-        if (soft[index] === null || xs[index] === null) return
-        const part = Math.floor((it.part * line.stride) / coarsest)
-        if (!mine.has(part)) mine.set(part, { x: [], y: [] })
-        mine.get(part).x.push(xs[index])
-        mine.get(part).y.push(soft[index])
-      })
-      for (const [part, { x, y }] of mine) {
-        if (!parts.has(part)) parts.set(part, { x: [], y: [] })
-        parts.get(part).x.push(mean(x))
-        parts.get(part).y.push(mean(y))
-      }
-    }
-    const rows = [...parts].sort((a, b) => a[0] - b[0]).map(([, it]) => it)
-    return [...bandOf(rows, members[0], view), meanOf(rows, members[0], name)]
+    const withPoints = members.filter((series) => chart.lines.get(series.id)?.buckets.length)
+    if (!withPoints.length) return [emptyTrace(members[0], name)]
+    const parts = alignSeeds(chart, withPoints, view)
+    return [...bandEdges(parts, members[0], view), meanTrace(parts, members[0], name)]
   })
 }
 
-const mean = (values) => values.reduce((sum, it) => sum + it, 0) / values.length
+// Aligns runs of different strides at the coarsest stride.
+// Returns the parts in order; a part has the position and the value of each run: {x: [], y: []}.
+function alignSeeds(chart, members, view) {
+  const coarsest = Math.max(...members.map((series) => chart.lines.get(series.id).stride))
+  const parts = new Map()
+  for (const series of members) {
+    for (const [part, { x, y }] of coarseParts(chart.lines.get(series.id), series, view, coarsest)) {
+      if (!parts.has(part)) parts.set(part, { x: [], y: [] })
+      parts.get(part).x.push(mean(x))
+      parts.get(part).y.push(mean(y))
+    }
+  }
+  return [...parts].sort(([one], [other]) => one - other).map(([, values]) => values)
+}
 
-function meanOf(rows, series, name) {
-  const seeds = Math.max(0, ...rows.map((it) => it.y.length))
+// Groups the buckets of one run by the parts of a coarser stride.
+function coarseParts(line, series, view, stride) {
+  const { xs, ys } = coordinates(line, series, view)
+  const parts = new Map()
+  line.buckets.forEach((bucket, index) => {
+    if (ys[index] === null || xs[index] === null) return
+    const part = Math.floor((bucket.part * line.stride) / stride)
+    if (!parts.has(part)) parts.set(part, { x: [], y: [] })
+    parts.get(part).x.push(xs[index])
+    parts.get(part).y.push(ys[index])
+  })
+  return parts
+}
+
+function meanTrace(parts, series, name) {
+  const nSeeds = Math.max(0, ...parts.map((part) => part.y.length))
   return {
     type: "scatter",
-    mode: rows.length < 40 ? "lines+markers" : "lines",
-    x: rows.map((it) => mean(it.x)),
-    y: rows.map((it) => mean(it.y)),
-    name: seeds > 1 ? `${name}, ${seeds} seeds` : name,
+    mode: mode(parts.length),
+    x: parts.map((part) => mean(part.x)),
+    y: parts.map((part) => mean(part.y)),
+    name: nSeeds > 1 ? `${name}, ${nSeeds} seeds` : name,
     legendgroup: name,
     line: { color: series.colour, width: 2 },
     marker: { size: 6, color: series.colour },
@@ -116,17 +148,12 @@ function meanOf(rows, series, name) {
   }
 }
 
-function bandOf(rows, series, view) {
-  const several = rows.filter((it) => it.y.length > 1)
-  if (!several.length) return []
-  const half = several.map(({ y }) => {
-    const middle = mean(y)
-    const spread = Math.sqrt(y.reduce((sum, it) => sum + (it - middle) ** 2, 0) / (y.length - 1))
-    const quantile = view.quantiles[Math.min(y.length, view.quantiles.length - 1)]
-    return (quantile * spread) / Math.sqrt(y.length)
-  })
-  const x = several.map((it) => mean(it.x))
-  const at = several.map((it) => mean(it.y))
+// Draws the lower and the upper edge of the interval; parts with one seed have none.
+function bandEdges(parts, series, view) {
+  const withSeveral = parts.filter((part) => part.y.length > 1)
+  if (!withSeveral.length) return []
+  const x = withSeveral.map((part) => mean(part.x))
+  const intervals = withSeveral.map((part) => confidenceInterval(part.y, view.quantiles))
   const edge = (y, extra) => ({
     type: "scatter",
     mode: "lines",
@@ -138,84 +165,95 @@ function bandOf(rows, series, view) {
     hoverinfo: "skip",
     ...extra,
   })
-  const low = at.map((value, index) => value - half[index])
-  const high = at.map((value, index) => value + half[index])
-  return [edge(low, {}), edge(high, { fill: "tonexty", fillcolor: `${series.colour}2b` })]
+  return [
+    edge(intervals.map(({ low }) => low), {}),
+    edge(intervals.map(({ high }) => high), {
+      fill: "tonexty",
+      fillcolor: `${series.colour}${BAND_OPACITY}`,
+    }),
+  ]
 }
 
-function empty(series, name) {
-  return {
-    type: "scatter",
-    mode: "lines",
-    x: [null],
-    y: [null],
-    name: `${name} (nothing yet)`,
-    legendgroup: name,
-    line: { color: series.colour, dash: series.dash },
-    hoverinfo: "skip",
-  }
+// Computes the interval of a mean; quantiles: Student's t by number of values.
+function confidenceInterval(values, quantiles) {
+  const n = values.length
+  const middle = mean(values)
+  const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (n - 1))
+  const quantile = quantiles[Math.min(n, quantiles.length - 1)]
+  const half = (quantile * deviation) / Math.sqrt(n)
+  return { low: middle - half, high: middle + half }
 }
 
-// What somebody should look at, on the line where it happened.
+// ---- Alerts, layout and description ---------------------------------------------------------
+
+// Draws alerts on the lines, at the steps where they occurred.
 export function markTraces(chart, view) {
-  const found = []
-  for (const series of chart.series) {
-    const line = chart.lines.get(series.id)
-    if (!line || !line.stretches.length || !series.marks.length) continue
-    const { xs, soft } = drawn(line, series, view)
-    for (const [step, kind, text] of series.marks) {
-      let index = line.stretches.findIndex((it) => it.last >= step)
-      if (index < 0) index = line.stretches.length - 1
-      while (index > 0 && soft[index] === null) index -= 1
-      const symbol = MARKS[kind]
-      const { colour } = series
-      found.push({ x: xs[index], y: soft[index], text: `${series.name}: ${text}`, symbol, colour })
-    }
-  }
-  if (!found.length) return []
+  const marks = chart.series.flatMap((series) => marksOf(series, chart.lines.get(series.id), view))
+  if (!marks.length) return []
   return [
     {
       type: "scatter",
       mode: "markers",
-      x: found.map((it) => it.x),
-      y: found.map((it) => it.y),
-      text: found.map((it) => it.text.replace(/(.{48}\S*)\s/g, "$1<br>")),
+      x: marks.map((mark) => mark.x),
+      y: marks.map((mark) => mark.y),
+      text: marks.map((mark) => breakLines(mark.text)),
       name: "alerts",
       showlegend: false,
       marker: {
         size: 13,
-        symbol: found.map((it) => it.symbol),
-        color: found.map((it) => it.colour),
-        line: { width: 2, color: "#e5484d" },
+        symbol: marks.map((mark) => mark.symbol),
+        color: marks.map((mark) => mark.colour),
+        line: { width: 2, color: MARK_BORDER },
       },
       hovertemplate: "%{text}<extra></extra>",
     },
   ]
 }
 
+function marksOf(series, line, view) {
+  if (!line || !line.buckets.length || !series.marks.length) return []
+  const { xs, ys } = coordinates(line, series, view)
+  return series.marks.map(([step, kind, text]) => {
+    let index = line.buckets.findIndex((bucket) => bucket.last >= step)
+    if (index < 0) index = line.buckets.length - 1
+    while (index > 0 && ys[index] === null) index -= 1
+    return {
+      x: xs[index],
+      y: ys[index],
+      text: `${series.name}: ${text}`,
+      symbol: MARK_SYMBOLS[kind],
+      colour: series.colour,
+    }
+  })
+}
+
+// Breaks a tooltip after about 48 characters, because Plotly does not wrap text.
+const breakLines = (text) => text.replace(/(.{48}\S*)\s/g, "$1<br>")
+
 export function layout(view, node) {
   const style = getComputedStyle(node)
-  const colour = (name, other) => style.getPropertyValue(name).trim() || other
+  const themeColour = (name, fallback) => style.getPropertyValue(name).trim() || fallback
   return {
     ...view.layout,
     uirevision: view.revision,
     height: view.height,
     hovermode: "x unified",
-    font: { ...view.layout.font, color: colour("--st-text-color", "#64748b") },
+    font: { ...view.layout.font, color: themeColour("--st-text-color", "#64748b") },
     hoverlabel: {
-      bgcolor: colour("--st-background-color", "white"),
-      bordercolor: colour("--st-border-color", "#ccc"),
-      font: { color: colour("--st-text-color", "black") },
+      bgcolor: themeColour("--st-background-color", "white"),
+      bordercolor: themeColour("--st-border-color", "#ccc"),
+      font: { color: themeColour("--st-text-color", "black") },
     },
     xaxis: { ...view.layout.xaxis, ticksuffix: view.axis === "elapsed" ? " min" : "" },
     yaxis: { ...view.layout.yaxis, type: view.log ? "log" : "linear" },
   }
 }
 
+// Describes the newest values for screen readers.
 export function describe(chart, view) {
-  const last = chart.series.map((series) => {
-    const end = chart.lines.get(series.id)?.stretches.at(-1)
-    return end?.mean == null ? `${series.name}: nothing yet` : `${series.name}: ${end.mean.toPrecision(4)}`
+  const newest = chart.series.map((series) => {
+    const value = chart.lines.get(series.id)?.buckets.at(-1)?.mean
+    return `${series.name}: ${value == null ? "no data yet" : value.toPrecision(4)}`
   })
-  return `${view.label}, newest values. ${last.join("; ")}.`
+  return `${view.label}, newest values. ${newest.join("; ")}.`
 }

@@ -1,4 +1,4 @@
-"""What can be done with runs and studies: a menu each, and a question where there is no undo."""
+"""Menus of actions on runs and studies, with a confirmation before irreversible actions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,138 +6,166 @@ from dataclasses import dataclass
 import streamlit as st
 
 from dashboard import actions
-from dashboard.components.escape import plain
+from dashboard.components.escape import escape_markdown
 from engine.errors import EngineError
 from engine.records.runs import Run, RunState
-from engine.system.disk import say_bytes
+from engine.system.disk import format_bytes
 
-LAUNCH = "app_pages/launch.py"
-PENDING = "pending_deed"  # (key, label) of the deed that waits for its answer
+LAUNCH_PAGE = "app_pages/launch.py"
+PENDING_ACTION = "pending_action"  # session state: (menu key, label) of the action to confirm
 
 
 @dataclass(frozen=True)
-class Deed:
-    """Something that can be done.
+class MenuAction:
+    """An entry of an action menu.
 
     Attributes:
-        label: what it is called in the menu.
-        icon: of Material.
-        do: does it.
-        question: is asked first, where it cannot be undone.
+        label: the label of the entry.
+        icon: the name of a Material icon.
+        on_select: performs the action.
+        question: asks for confirmation of an irreversible action; None performs it at once.
     """
 
     label: str
     icon: str
-    do: Callable[[], object]
+    on_select: Callable[[], object]
     question: str | None = None
 
 
-def menu(key: str, deeds: Sequence[Deed]) -> None:
-    """A menu of deeds; one with a question waits for `confirmation` of the same key."""
-    if not deeds:
+def menu(key: str, menu_actions: Sequence[MenuAction]) -> None:
+    """Draws a menu; an action with a question waits for `confirmation` with the same key."""
+    if not menu_actions:
         return
-    labels = {f":material/{it.icon}: {it.label}": it for it in deeds}
-    chosen = st.menu_button(
+    labels = {f":material/{action.icon}: {action.label}": action for action in menu_actions}
+    selected_label = st.menu_button(
         "More",
         list(labels),
         type="tertiary",
         icon=":material/more_horiz:",
         key=f"menu_{key}",
     )
-    if chosen is None:
+    if selected_label is None:
         return
-    deed = labels[chosen]
-    st.session_state.pop(PENDING, None)
-    if deed.question is not None:
-        st.session_state[PENDING] = (key, deed.label)
+    action = labels[selected_label]
+    st.session_state.pop(PENDING_ACTION, None)
+    if action.question is not None:
+        st.session_state[PENDING_ACTION] = (key, action.label)
         return
-    perform(deed.do)
+    perform(action.on_select)
 
 
-def confirmation(key: str, deeds: Sequence[Deed]) -> None:
-    """The question of the deed that was chosen from the menu of this key, if any."""
-    pending_key, label = st.session_state.get(PENDING, (None, None))
-    deed = next((it for it in deeds if it.label == label), None)
-    if pending_key != key or deed is None or deed.question is None:
+def confirmation(key: str, menu_actions: Sequence[MenuAction]) -> None:
+    """Asks for confirmation if an action with a question was selected from the menu `key`."""
+    pending_key, label = st.session_state.get(PENDING_ACTION, (None, None))
+    action = next((action for action in menu_actions if action.label == label), None)
+    if pending_key != key or action is None or action.question is None:
         return
     with st.container(border=True):
-        st.markdown(f":material/help: {deed.question}")
+        st.markdown(f":material/help: {action.question}")
         with st.container(horizontal=True):
-            agreed = st.button(
-                deed.label, type="primary", key=f"yes_{key}", icon=f":material/{deed.icon}:"
+            is_confirmed = st.button(
+                action.label, type="primary", key=f"yes_{key}", icon=f":material/{action.icon}:"
             )
-            if agreed or st.button("Keep it as it is", key=f"no_{key}"):
-                del st.session_state[PENDING]
-                if agreed:
-                    perform(deed.do)
+            if is_confirmed or st.button("Cancel", key=f"no_{key}"):
+                del st.session_state[PENDING_ACTION]
+                if is_confirmed:
+                    perform(action.on_select)
                 st.rerun()
 
 
-def perform(do: Callable[[], object]) -> None:
-    """Does it; says why where it cannot be done, and shows what has changed."""
+def perform(action: Callable[[], object]) -> None:
+    """Performs an action and redraws the page, or shows why the action is not possible."""
     try:
-        do()
+        action()
     except EngineError as error:
-        st.toast(plain(str(error)), icon=":material/error:")
+        st.toast(escape_markdown(str(error)), icon=":material/error:")
         return
     st.rerun()
 
 
-def run_deeds(run: Run, waits: bool) -> list[Deed]:
-    """What the menu of a run holds, by its state.
+def run_actions(run: Run, has_others_before: bool) -> list[MenuAction]:
+    """Lists the actions in the menu of a run.
 
     Args:
-        run: whose.
-        waits: whether others are before it in the queue.
+        run: the run.
+        has_others_before: whether other runs are before it in the queue.
     """
-    clone = {"clone_run": str(run.id)}
-    deeds = [
-        Deed("Clone", "content_copy", lambda: st.switch_page(LAUNCH, query_params=clone)),
+    query = {"clone_run": str(run.id)}
+    menu_actions = [
+        MenuAction(
+            "Clone", "content_copy", lambda: st.switch_page(LAUNCH_PAGE, query_params=query)
+        ),
     ]
-    if run.state == RunState.QUEUED and waits:
-        deeds.append(
-            Deed("Move to front", "vertical_align_top", lambda: actions.move_to_front(run.id))
+    if run.state == RunState.QUEUED and has_others_before:
+        menu_actions.append(
+            MenuAction("Move to front", "vertical_align_top", lambda: actions.move_to_front(run.id))
         )
     if run.is_over and run.state != RunState.DONE:
-        question = "Begin again from the first epoch? What this run has recorded is removed."
-        deeds.append(Deed("Begin again", "replay", lambda: actions.retry_run(run.id), question))
+        question = "Retry from the first epoch? This deletes everything that the run has recorded."
+        menu_actions.append(
+            MenuAction("Retry from scratch", "replay", lambda: actions.retry_run(run.id), question)
+        )
     if run.is_over:
-        deeds.append(
-            _archiving(run.archived_at is not None, lambda it: actions.archive_run(run.id, it))
+        menu_actions.append(
+            _archive_action(
+                run.archived_at is not None,
+                lambda is_archived: actions.archive_run(run.id, is_archived),
+            )
         )
-        question = f"Remove run {run.id} with all its files, for good?"
-        deeds.append(Deed("Delete", "delete", lambda: actions.delete_runs([run.id]), question))
-    return deeds
+        question = f"Delete run {run.id} and all its files? This cannot be undone."
+        menu_actions.append(
+            MenuAction("Delete", "delete", lambda: actions.delete_runs([run.id]), question)
+        )
+    return menu_actions
 
 
-def study_deeds(
-    name: str, runs: Sequence[Run], n_bytes: int, is_away: bool, archive: Callable[[bool], object]
-) -> list[Deed]:
-    """What the menu of a study holds, by the states of its runs."""
-    busy = [run for run in runs if not run.is_over]
-    open_end = [run for run in runs if run.is_over and run.state != RunState.DONE]
-    deeds = []
-    if busy:
-        deeds.append(Deed("Stop all runs", "stop", lambda: _each(actions.stop_run, busy)))
-    if open_end:
-        label = "Resume all runs"
-        deeds.append(Deed(label, "play_arrow", lambda: _each(actions.resume_run, open_end)))
-    deeds.append(_archiving(is_away, archive))
-    if not busy:
+def study_actions(
+    name: str,
+    runs: Sequence[Run],
+    n_bytes: int,
+    is_archived: bool,
+    archive: Callable[[bool], object],
+) -> list[MenuAction]:
+    """Lists the actions in the menu of a study.
+
+    Args:
+        name: the study as the confirmation names it.
+        runs: all runs of the study.
+        n_bytes: the size of the study's files.
+        is_archived: whether the study is archived.
+        archive: archives (True) or unarchives (False) the study.
+    """
+    unfinished = [run for run in runs if not run.is_over]
+    resumable = [run for run in runs if run.is_over and run.state != RunState.DONE]
+    menu_actions = []
+    if unfinished:
+        menu_actions.append(
+            MenuAction("Stop all runs", "stop", lambda: _each(actions.stop_run, unfinished))
+        )
+    if resumable:
+        menu_actions.append(
+            MenuAction(
+                "Resume all runs", "play_arrow", lambda: _each(actions.resume_run, resumable)
+            )
+        )
+    menu_actions.append(_archive_action(is_archived, archive))
+    if not unfinished:
         question = (
-            f"Remove {plain(name)} with its {len(runs)} runs and {say_bytes(n_bytes)} of files, "
-            "for good? Archive only puts it out of the list."
+            f"Delete {escape_markdown(name)} with its {len(runs)} runs and {format_bytes(n_bytes)} "
+            "of files? This cannot be undone. To only hide it, use Archive."
         )
-        ids = [run.id for run in runs]
-        deeds.append(Deed("Delete", "delete", lambda: actions.delete_runs(ids), question))
-    return deeds
+        run_ids = [run.id for run in runs]
+        menu_actions.append(
+            MenuAction("Delete", "delete", lambda: actions.delete_runs(run_ids), question)
+        )
+    return menu_actions
 
 
-def _archiving(is_away: bool, archive: Callable[[bool], object]) -> Deed:
-    label, icon = ("List again", "unarchive") if is_away else ("Archive", "archive")
-    return Deed(label, icon, lambda: archive(not is_away))
+def _archive_action(is_archived: bool, archive: Callable[[bool], object]) -> MenuAction:
+    label, icon = ("Unarchive", "unarchive") if is_archived else ("Archive", "archive")
+    return MenuAction(label, icon, lambda: archive(not is_archived))
 
 
-def _each(do: Callable[[int], object], runs: Sequence[Run]) -> None:
+def _each(action: Callable[[int], object], runs: Sequence[Run]) -> None:
     for run in runs:
-        do(run.id)
+        action(run.id)

@@ -1,36 +1,49 @@
-"""What the Run page tells of a run: its numbers, settings, history and environment."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Sections of the Run page: evaluation, settings, history and environment."""
 
 import streamlit as st
 
-from dashboard.components.empty_states import nothing_here
-from dashboard.components.escape import plain
-from dashboard.components.runs.status import duration, moment
+from dashboard.components.empty_states import empty_state
+from dashboard.components.escape import escape_markdown
+from dashboard.components.pickers import pick_other_run
+from dashboard.components.runs.status import format_duration, format_time
 from dashboard.queries import studies
 from engine.config import REPORTED_SPLIT
-from engine.metrics.catalog import CATALOG, COMPARED
+from engine.metrics.catalog import CATALOG, COMPARED_METRICS
 from engine.overrides import flat_settings, settings_differences
-from engine.records.runs import Run
-from engine.system.disk import say_bytes
+from engine.records.runs import Attempt, Checkpoint, Run, RunState
+from engine.system.disk import format_bytes
+
+
+def show_links(run: Run) -> None:
+    """Links to the pages of the run's study and to pages about the run."""
+    study_query = {"study": str(run.study_id)}
+    links = [
+        ("live", f"Study {run.study_id}", ":material/monitoring:", study_query),
+        ("compare", "Compare", ":material/table_chart:", study_query),
+        ("launch", "Clone", ":material/content_copy:", {"clone_run": str(run.id)}),
+    ]
+    if run.state == RunState.DONE:
+        links.append(("colorize", "Colorize", ":material/palette:", {"models": str(run.id)}))
+    with st.container(horizontal=True):
+        for page, label, icon, query in links:
+            st.page_link(f"app_pages/{page}.py", label=label, icon=icon, query_params=query)
 
 
 def show_evaluation(run: Run) -> None:
-    """The chosen checkpoint's values on the split that is reported, and the last one's."""
-    found = studies.evaluations(run)
-    if not found:
-        nothing_here("Numbers appear when the run has been evaluated on the test split.")
+    """Shows the metrics of the chosen and of the last checkpoint on the reported split."""
+    evaluations = studies.evaluations(run)
+    if not evaluations:
+        empty_state("Metrics appear once the run has been evaluated on the test split.")
         return
+    epochs = {epoch for epoch, _ in evaluations}
+    last_epoch = max(epochs)
+    chosen_epoch = run.best_epoch if run.best_epoch in epochs else last_epoch
     rows = []
-    epochs = {epoch for epoch, _ in found}
-    last = max(epochs)
-    best = run.best_epoch if run.best_epoch in epochs else last
-    for name in COMPARED:
-        chosen = found.get((best, name))
+    for name in COMPARED_METRICS:
+        chosen = evaluations.get((chosen_epoch, name))
         if chosen is None:
             continue
-        metric, final = CATALOG[name], found.get((last, name))
+        metric, last = CATALOG[name], evaluations.get((last_epoch, name))
         interval = ""
         if chosen.low is not None and chosen.high is not None:
             interval = f"{metric.format(chosen.low)} to {metric.format(chosen.high)}"
@@ -39,111 +52,106 @@ def show_evaluation(run: Run) -> None:
                 "metric": metric.heading,
                 "chosen epoch": metric.format(chosen.value),
                 "95 % interval": interval,
-                "last epoch": metric.format(final.value) if final is not None else "—",
+                "last epoch": metric.format(last.value) if last is not None else "—",
                 "remark": chosen.missing or chosen.note or "",
             }
         )
     st.dataframe(rows, hide_index=True, width="stretch", height="content", alt="evaluation")
     st.caption(
-        f"On the {REPORTED_SPLIT} split, with the checkpoint of epoch {best}. The "
-        "interval is over pictures: of these weights only."
+        f"Measured on the {REPORTED_SPLIT} split with the checkpoint of epoch {chosen_epoch}. The "
+        "interval covers the variation between pictures, not between seeds."
     )
 
 
 def show_settings(run: Run) -> None:
-    """What differs from another run, then everything."""
-    everything = {it.id: it for it in studies.all_runs() if it.id != run.id}
+    """Shows all settings, and the differences from another run of the user's choice."""
+    others = {other.id: other for other in studies.all_runs() if other.id != run.id}
     names = {
-        run_id: f"run {run_id}: {it.configuration}, seed {it.seed}, study {it.study_id}"
-        for run_id, it in everything.items()
+        other.id: f"run {other.id}: {other.configuration}, seed {other.seed}, "
+        f"study {other.study_id}"
+        for other in others.values()
     }
     if names:
-        other = st.selectbox(
-            "Compare with",
-            list(names),
-            index=None,
-            format_func=lambda run_id: names[run_id],
-            placeholder="another run",
-            key="with",
-            bind="query-params",
-        )
-        if other is not None:
-            show_difference(run, everything[other])
-    asked, resolved = flat_settings(run.config), flat_settings(run.resolved or run.config)
+        other_id = pick_other_run("with", "Compare with", names)
+        if other_id is not None:
+            show_difference(run, others[other_id])
+    requested, resolved = flat_settings(run.config), flat_settings(run.resolved or run.config)
     rows = [
-        {"setting": name, "value": str(resolved[name]), "asked for": str(asked[name])}
+        {"setting": name, "value": str(resolved[name]), "requested": str(requested[name])}
         for name in resolved
     ]
     st.dataframe(rows, hide_index=True, width="stretch", height="content", alt="all settings")
     if run.resolved is None:
-        st.caption("What is `auto` is decided when the run starts.")
+        st.caption("Settings with the value `auto` are resolved when the run starts.")
 
 
 def show_difference(one: Run, other: Run) -> None:
-    """What two runs do not have in common."""
-    found = settings_differences(one.resolved or one.config, other.resolved or other.config)
-    if not found:
-        st.success("Both have the same settings.", icon=":material/check:")
+    """Shows the settings in which two runs differ."""
+    differences = settings_differences(one.resolved or one.config, other.resolved or other.config)
+    if not differences:
+        st.success("Both runs have the same settings.", icon=":material/check:")
         return
     columns = {
-        "setting": list(found),
-        f"run {one.id}": [str(mine) for mine, _ in found.values()],
-        f"run {other.id}": [str(theirs) for _, theirs in found.values()],
+        "setting": list(differences),
+        f"run {one.id}": [str(value) for value, _ in differences.values()],
+        f"run {other.id}": [str(value) for _, value in differences.values()],
     }
     st.table(columns, hide_index=True, border="horizontal", alt="differences between two runs")
 
 
 def show_history(run: Run) -> None:
-    """Its attempts, and what is saved of it."""
+    """Shows the attempts at a run, newest first, and its checkpoints."""
     attempts = studies.attempts([run]).get(run.id, [])
     if not attempts:
-        nothing_here("No process has taken it up yet.")
+        empty_state("This run has not started yet.")
     for attempt in reversed(attempts):
         with st.container(border=True, gap="small"):
-            ended = attempt.ended_at
-            lasted = (
-                f", {duration((ended - attempt.started_at).total_seconds())}" if ended else ", now"
-            )
-            state = str(attempt.state) if attempt.state else "at work"
-            st.markdown(f"**Attempt {attempt.number}**: {state}")
-            start = f"from step {attempt.from_step:,}" if attempt.from_step else "from the start"
-            st.caption(
-                f"{moment(attempt.started_at)}{lasted} · {start} · {plain(attempt.host or '')}"
-            )
-            for line in filter(None, (attempt.reason, *(attempt.note or "").splitlines())):
-                st.caption(plain(line))
-    saved = studies.checkpoints(run.id)
-    if saved:
+            _attempt(attempt)
+    checkpoints = studies.checkpoints(run.id)
+    if checkpoints:
         st.markdown("**Checkpoints**")
         rows = [
             {
-                "epoch": it.epoch,
-                "step": it.step,
-                "size": say_bytes(it.n_bytes),
-                "is": ", ".join(
-                    word
-                    for word, is_so in (
-                        ("chosen", it.is_best),
-                        ("inside an epoch", not it.is_whole),
-                        ("cannot be trained further", it.is_slim),
-                    )
-                    if is_so
-                ),
-                "file": it.path,
+                "epoch": checkpoint.epoch,
+                "step": checkpoint.step,
+                "size": format_bytes(checkpoint.n_bytes),
+                "remark": _checkpoint_remark(checkpoint),
+                "file": checkpoint.path,
             }
-            for it in saved
+            for checkpoint in checkpoints
         ]
         st.dataframe(rows, hide_index=True, width="stretch", height="content", alt="checkpoints")
 
 
+def _attempt(attempt: Attempt) -> None:
+    state = str(attempt.state) if attempt.state else "running"
+    st.markdown(f"**Attempt {attempt.number}**: {state}")
+    facts = [format_time(attempt.started_at)]
+    if attempt.ended_at is not None:
+        facts.append(format_duration((attempt.ended_at - attempt.started_at).total_seconds()))
+    facts.append(f"from step {attempt.from_step:,}" if attempt.from_step else "from the start")
+    facts.append(escape_markdown(attempt.host or ""))
+    st.caption(" · ".join(filter(None, facts)))
+    for line in filter(None, (attempt.reason, *(attempt.note or "").splitlines())):
+        st.caption(escape_markdown(line))
+
+
+def _checkpoint_remark(checkpoint: Checkpoint) -> str:
+    remarks = {
+        "chosen": checkpoint.is_best,
+        "inside an epoch": not checkpoint.is_whole,
+        "without optimizer state": checkpoint.is_slim,
+    }
+    return ", ".join(remark for remark, applies in remarks.items() if applies)
+
+
 def show_environment(run: Run) -> None:
-    """Versions and machine of the first attempt."""
+    """Shows versions and machine of the first attempt."""
     if run.environment is None:
-        nothing_here("Known when the run has started.")
+        empty_state("The environment appears once the run has started.")
         return
-    known: Mapping[str, Any] = run.environment
     rows = [
-        {"what": name.replace("_", " "), "value": str(value) if value is not None else "—"}
-        for name, value in known.items()
+        {"name": name.replace("_", " "), "value": str(value) if value is not None else "—"}
+        for name, value in run.environment.items()
     ]
     st.dataframe(rows, hide_index=True, width="stretch", height="content", alt="environment")

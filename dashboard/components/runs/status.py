@@ -1,17 +1,17 @@
-"""A run's state as a badge, and its progress in words."""
+"""Shows states, progress and times of runs as badges and short texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from dashboard.components.escape import plain
-from engine.jobs.progress import Going
+from dashboard.components.escape import escape_markdown
+from engine.jobs.progress import RunProgress, study_seconds_left
 from engine.records.runs import Run, RunState, Study
 
-STANDSTILL_S = 60.0  # without a step, from which on it is said
+STALL_WARNING_S = 60.0
 
 Colour = Literal["red", "orange", "blue", "green", "gray"]
 
@@ -27,46 +27,73 @@ BADGES: dict[RunState, tuple[Colour, str]] = {
 }
 
 
-def badge(run: Run) -> None:
-    """The run's state; the reason on hover."""
+def state_badge(run: Run) -> None:
+    """Shows the state of a run, with its reason as tooltip."""
     colour, icon = BADGES[run.state]
-    st.badge(str(run.state), color=colour, icon=icon, help=plain(run.reason or "") or None)
+    help_text = escape_markdown(run.reason or "") or None
+    st.badge(str(run.state), color=colour, icon=icon, help=help_text)
 
 
-def doing(run: Run, going: Going | None = None, before: int = 0) -> str:
-    """What the run is doing, in a few words.
+def state_badges(runs: Sequence[Run]) -> None:
+    """Shows how many runs are in each state, as a row of badges."""
+    with st.container(horizontal=True, gap="small"):
+        for state, (colour, icon) in BADGES.items():
+            count = sum(run.state == state for run in runs)
+            if count:
+                st.badge(f"{count} {state}", color=colour, icon=icon)
+
+
+def activity(run: Run, progress: RunProgress | None = None, n_before: int = 0) -> str:
+    """Describes in a few words what a run is doing.
 
     Args:
-        run: whose.
-        going: how it gets on, by which the time left is told.
-        before: how many runs wait before it.
+        run: the run.
+        progress: its progress, for the time left.
+        n_before: the number of runs before it in the queue.
     """
     if run.state == RunState.QUEUED:
-        return f"queued, {before} before it" if before else "queued, the next in turn"
+        return f"queued, {n_before} run{'s' * (n_before > 1)} ahead" if n_before else "queued, next"
     if run.will_retry:
-        return "goes on by itself in a moment"
+        return "retries automatically in a moment"
     if not run.state.is_active():
         return f"epoch {run.epoch} of {run.epochs}"
     parts = [run.phase or "starting"]
     if run.phase == "training":
         parts = [f"epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}"]
-    if going is not None and going.seconds_left is not None:
-        parts.append(f"{duration(going.seconds_left)} left")
+    if progress is not None and progress.seconds_left is not None:
+        parts.append(f"{format_duration(progress.seconds_left)} left")
     return ", ".join(parts)
 
 
-def standstill(run: Run, now: datetime) -> str | None:
-    """A sentence where a run that trains has made no step for a while."""
+def study_progress(runs: Sequence[Run], progress: Mapping[int, RunProgress]) -> None:
+    """Shows the progress of a study and the time left as a progress bar.
+
+    Args:
+        runs: all runs of the study.
+        progress: run id -> progress of an active run.
+    """
+    seconds_left = study_seconds_left(runs, progress)
+    left = f", about {format_duration(seconds_left)} left" if seconds_left is not None else ""
+    share = _mean_progress(runs)
+    st.progress(share, f"{share:.0%} of {len(runs)} runs{left}")
+
+
+def _mean_progress(runs: Sequence[Run]) -> float:
+    return sum(1.0 if run.is_over else run.progress for run in runs) / len(runs)
+
+
+def stall_warning(run: Run, now: datetime) -> str | None:
+    """Returns a warning if a run in training has made no step for a while."""
     if run.state != RunState.RUNNING or run.phase != "training" or run.progress_at is None:
         return None
     seconds = (now - run.progress_at).total_seconds()
-    if seconds < STANDSTILL_S:
+    if seconds < STALL_WARNING_S:
         return None
-    return f"No step for {duration(seconds)}: the machine may be busy; the log says more."
+    return f"No step for {format_duration(seconds)}. The machine may be busy; see the log."
 
 
-def duration(seconds: float) -> str:
-    """A length of time with units."""
+def format_duration(seconds: float) -> str:
+    """Formats a duration with its unit: seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -74,29 +101,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def moment(when: datetime) -> str:
-    """A moment in the reader's own time zone."""
+def format_time(time: datetime) -> str:
+    """Formats a date and time in the time zone of the user's browser."""
     try:
         zone = ZoneInfo(st.context.timezone or "UTC")
     except ZoneInfoNotFoundError:
         zone = ZoneInfo("UTC")
-    return f"{when.astimezone(zone):%d %b %Y, %H:%M}"
+    return f"{time.astimezone(zone):%d %b %Y, %H:%M}"
 
 
 def tab_title(study: Study, runs: Sequence[Run], page: str) -> str:
-    """What the browser's tab says: how far a study is, or how it has ended."""
+    """Builds the title of the browser tab: the progress of a study, or how it has ended."""
     if all(run.state == RunState.DONE for run in runs):
         return f"done · {study.name}"
     if all(run.is_over for run in runs):
         return f"ended · {study.name}"
-    share = sum(1.0 if run.is_over else run.progress for run in runs) / len(runs)
-    return f"{share:.0%} · {study.name} · {page}"
-
-
-def state_badges(runs: Sequence[Run]) -> None:
-    """How many runs are in each state, as badges in a row."""
-    with st.container(horizontal=True, gap="small"):
-        for state, (colour, icon) in BADGES.items():
-            count = sum(run.state == state for run in runs)
-            if count:
-                st.badge(f"{count} {state}", color=colour, icon=icon)
+    return f"{_mean_progress(runs):.0%} · {study.name} · {page}"

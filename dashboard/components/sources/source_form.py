@@ -1,83 +1,94 @@
-"""Choosing a source of pairs: the embedded one, a folder known from before, or a new one."""
+"""The choice of a data source: the built-in one, a scanned folder or a new folder."""
 
 import streamlit as st
 
 from dashboard.queries import sources
 
-NEW = {
-    "sidebyside": "Pictures with two halves…",
-    "folders": "Sketches and colours in two folders…",
-    "photos": "Photographs, made grey on the way in…",
+NEW_SOURCES = {
+    "sidebyside": "New folder: sketch and colours side by side in one picture…",
+    "folders": "New folders: sketches and colour pictures…",
+    "photos": "New folder: photographs, converted to grey for the source…",
 }
-SIDES = {"auto": "seen from the colours", "left": "left", "right": "right"}
-MOST_PAIRS = 10**9
+SKETCH_SIDES = {"auto": "detect from the colours", "left": "left", "right": "right"}
+MAX_PAIRS = 10**9
 
 
-def source_form(key: str, asked: str = "") -> str | None:
-    """Fields for a source; the SOURCE text they amount to, None while a path is missing.
+def source_form(key: str, requested: str = "") -> str | None:
+    """Draws the fields of a data source.
 
     Args:
-        key: of the fields, one for each page.
-        asked: a source that stands in the address.
+        key: the prefix of the widget keys; one per page.
+        requested: the text of the source that the URL names, or "".
+
+    Returns:
+        The text of the source; None while the user has not entered its folder.
     """
-    known = sources.known_sources()
-    if asked and asked not in known:
-        known = {**known, asked: asked}
-    names = {**known, **NEW}
+    titles = sources.known_sources()
+    if requested and requested not in titles:
+        titles = {**titles, requested: requested}
+    names = {**titles, **NEW_SOURCES}
     is_new_visit = f"{key}_source" not in st.session_state
-    if asked and (is_new_visit or st.session_state.get(f"{key}_asked") != asked):
-        st.session_state[f"{key}_source"] = st.session_state[f"{key}_asked"] = asked
-    chosen = st.selectbox(
-        "Source of pairs",
+    if requested and (is_new_visit or st.session_state.get(f"{key}_requested") != requested):
+        st.session_state[f"{key}_source"] = st.session_state[f"{key}_requested"] = requested
+    selected = st.selectbox(
+        "Data source",
         list(names),
         format_func=lambda text: names[text],
         key=f"{key}_source",
-        help="What the models learn from: pairs of a source and the picture it should become.",
+        help="Pairs of a source picture and its target that models are trained on.",
     )
-    return _new_source(chosen, key) if chosen in NEW else chosen
+    return _new_source(selected, key) if selected in NEW_SOURCES else selected
 
 
 def _new_source(kind: str, key: str) -> str | None:
-    """The folder and the options of a source that is new here."""
+    """Draws the fields of a new folder; returns the text of the source, or None."""
     if kind == "folders":
         columns = st.columns(2)
-        parts = [
-            columns[at].text_input(label, placeholder=hint, key=f"{key}_{kind}_{at}")
-            for at, (label, hint) in enumerate(
-                (("Folder of sketches", "/my/sketches"), ("Folder of colours", "/my/colours"))
+        fields = (
+            ("Folder of sketches", "/my/sketches"),
+            ("Folder of colour pictures", "/my/colours"),
+        )
+        folders = [
+            column.text_input(label, placeholder=placeholder, key=f"{key}_{kind}_{index}")
+            for index, (column, (label, placeholder)) in enumerate(
+                zip(columns, fields, strict=True)
             )
         ]
     else:
-        label = "Folder of pictures, on this machine"
-        parts = [st.text_input(label, placeholder="/my/pictures", key=f"{key}_{kind}")]
+        label = "Folder on this machine"
+        folders = [st.text_input(label, placeholder="/my/pictures", key=f"{key}_{kind}")]
     with st.container(horizontal=True):
         options = _options(kind, key)
-    if not all(part.strip() for part in parts):
-        st.caption("Folders inside it count too. Nothing in it is ever changed.")
+    if not all(folder.strip() for folder in folders):
+        st.caption("Subfolders are included. Files are never modified.")
         return None
     query = "&".join(f"{name}={value}" for name, value in options.items())
-    return f"{kind}:{','.join(part.strip() for part in parts)}{'?' if query else ''}{query}"
+    return f"{kind}:{','.join(folder.strip() for folder in folders)}{'?' if query else ''}{query}"
 
 
 def _options(kind: str, key: str) -> dict[str, str]:
+    """Draws the optional fields of a new folder; returns those that are not at their default."""
     options = {}
     limit = st.number_input(
-        "At most (pairs)",
+        "Maximum number of pairs",
         min_value=1,
-        max_value=MOST_PAIRS,
+        max_value=MAX_PAIRS,
         value=None,
-        placeholder="all",
+        placeholder="All",
         key=f"{key}_{kind}_limit",
-        help="Which pairs are taken follows from the seed alone.",
+        help="Uses a random subset of the pairs. The same seed always selects the same pairs.",
     )
     if limit:
         options["limit"] = str(limit)
-        seed = st.number_input("Seed of the choice", 0, MOST_PAIRS, 0, key=f"{key}_{kind}_seed")
+        seed = st.number_input("Random seed", 0, MAX_PAIRS, 0, key=f"{key}_{kind}_seed")
         if seed:
             options["seed"] = str(seed)
     if kind == "sidebyside":
         side = st.selectbox(
-            "Sketch", list(SIDES), format_func=lambda it: SIDES[it], key=f"{key}_{kind}_sketch"
+            "Side of the sketch",
+            list(SKETCH_SIDES),
+            format_func=lambda name: SKETCH_SIDES[name],
+            key=f"{key}_{kind}_sketch",
         )
         if side != "auto":
             options["sketch"] = side

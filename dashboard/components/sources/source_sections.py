@@ -1,28 +1,69 @@
-"""What the Data page shows of a source: pictures, figures, faults."""
+"""Sections of the Data page: counts, example pictures, statistics, faults and the scan."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import actions
-from dashboard.components.empty_states import nothing_here
-from dashboard.components.escape import plain
-from dashboard.queries import sources, studies
+from dashboard.components.empty_states import empty_state
+from dashboard.components.escape import escape_markdown
+from dashboard.components.pickers import choice
+from dashboard.queries.sources import SourceStatus, example_file, full_size_pair, newest_scan
 from engine.errors import EngineError
-from engine.images.faults import KINDS, SEVERITIES
+from engine.images.faults import FAULT_KINDS, SEVERITIES, Fault
+from engine.records.runs import RunState
 from engine.report import data_charts
+from engine.report.tables import escape_formula
 
-PER_ROW = 4
-SIZES_SHOWN = 6
-SIZES_HELP = "Of one half, where a picture has two."
+SCAN_REFRESH_S = 1.0
+EXAMPLES_PER_ROW = 4
+MAX_NAME_LENGTH = 28
+MAX_SIZES = 6
 
 
-def show_counts(look: sources.Look) -> None:
-    """How many pairs there are, and how much is wrong with them."""
-    summary = look.summary or {}
-    severities = Counter(fault.severity for fault in look.faults)
+def offer_scan(status: SourceStatus) -> None:
+    """Shows what is known before a scan, and the button that starts one."""
+    if status.change is not None:
+        st.warning(escape_markdown(status.change), icon=":material/update:")
+    if status.newest_scan is not None and status.newest_scan.state != RunState.DONE:
+        reason = status.newest_scan.reason or str(status.newest_scan.state)
+        st.warning(f"The last scan ended: {escape_markdown(reason)}.", icon=":material/error:")
+    with st.container(border=True, horizontal_alignment="center"):
+        st.subheader("This source has not been scanned yet", anchor=False, text_alignment="center")
+        st.markdown(
+            f"Found {len(status.source.names()):,} pairs by their file names. A scan reads each "
+            "pair once and reports faults, duplicates and statistics. Files are never modified.",
+            text_alignment="center",
+        )
+        if st.button("Scan", type="primary", icon=":material/search:"):
+            _perform(actions.scan_source, status.source.text)
+
+
+def show_scan(status: SourceStatus) -> None:
+    """Shows the progress of a running scan; redraws the page at its end."""
+
+    def refresh() -> None:
+        job = newest_scan(status.source.text)
+        if job is None or job.state.is_finished():
+            st.rerun()
+        progress = "waiting in the queue" if job.state == RunState.QUEUED else f"{job.progress:.0%}"
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.progress(job.progress, text=f"Scanning pictures: {progress}", width="stretch")
+            if st.button("Cancel", type="tertiary", disabled=job.state == RunState.STOPPING):
+                try:
+                    actions.cancel_job(job.id)
+                except EngineError as error:
+                    st.toast(escape_markdown(str(error)))
+
+    st.fragment(refresh, run_every=SCAN_REFRESH_S)()
+
+
+def show_counts(status: SourceStatus) -> None:
+    """Shows the number of pairs, of pairs per split and of faults per severity."""
+    summary = status.summary or {}
+    severities = Counter(fault.severity for fault in status.faults)
     with st.container(horizontal=True):
         st.metric("Pairs", f"{summary['pairs']:,}", border=True)
         for name, split in summary["splits"].items():
@@ -31,195 +72,202 @@ def show_counts(look: sources.Look) -> None:
             st.metric(f"{severity.capitalize()}s", f"{severities[severity]:,}", border=True)
 
 
-def show_pictures(look: sources.Look) -> None:
-    """Examples of a split in a chosen order; the name of one opens it."""
-    summary = look.summary or {}
+def show_pictures(status: SourceStatus) -> None:
+    """Shows example pairs of a split; a click on a name opens the pair in full size."""
+    summary = status.summary or {}
     examples = summary["examples"]
     if not examples:
-        nothing_here("There is no pair to show: none of the files can be read.")
+        empty_state("There are no pairs to show because no file can be read.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        split = st.segmented_control(
-            "Split",
-            list(examples),
-            default=next(iter(examples)),
-            required=True,
-            key="split",
-            bind="query-params",
-        )
-        orders = examples[split]
-        order = st.segmented_control(
-            "Order",
-            list(orders),
-            default=next(iter(orders)),
-            required=True,
-            key="order_of_examples",
-            bind="query-params",
-        )
-    st.caption(f"Left: {summary['source_label']}, what a model is given. Right: the target.")
-    names = orders[order]
-    for start in range(0, len(names), PER_ROW):
-        columns = st.columns(PER_ROW)
-        for column, name in zip(columns, names[start : start + PER_ROW], strict=False):
+        split = choice("split", list(examples), "Split")
+        order = choice("order_of_examples", list(examples[split]), "Order")
+    st.caption(f"Left: {summary['source_label']}, the input of the model. Right: target.")
+    names = examples[split][order]
+    for start in range(0, len(names), EXAMPLES_PER_ROW):
+        columns = st.columns(EXAMPLES_PER_ROW)
+        row = names[start : start + EXAMPLES_PER_ROW]
+        for column, name in zip(columns, row, strict=False):
             with column:
-                _thumbnail(look, name)
+                _example(status, name)
 
 
-def _thumbnail(look: sources.Look, name: str) -> None:
-    path = sources.example(look.source, name)
+def _example(status: SourceStatus, name: str) -> None:
+    path = example_file(status.source, name)
     if path is None:
-        st.caption(f"{plain(name)}: the file has gone or changed.")
+        st.caption(f"{escape_markdown(name)}: the file was deleted or has changed.")
         return
-    st.image(path, width="stretch", alt=f"{look.source.source_label} and target of {name}")
-    label = name if len(name) <= 28 else f"…{name[-27:]}"
-    if st.button(plain(label), type="tertiary", key=f"open_{name}", help="Show it large."):
-        _show_pair(look, name)
+    st.image(path, width="stretch", alt=f"{status.source.source_label} and target of {name}")
+    label = name if len(name) <= MAX_NAME_LENGTH else f"…{name[1 - MAX_NAME_LENGTH :]}"
+    if st.button(escape_markdown(label), type="tertiary", key=f"open_{name}", help="Enlarge"):
+        _show_pair(status, name)
 
 
-@st.dialog("One pair", width="large")
-def _show_pair(look: sources.Look, name: str) -> None:
-    """The pair at full size, with what is known of it."""
+@st.dialog("Pair", width="large")
+def _show_pair(status: SourceStatus, name: str) -> None:
+    """Shows a pair in full size, with its faults."""
     try:
-        found = sources.pair(look.source, name)
+        pair = full_size_pair(status.source, name)
     except EngineError as error:
-        st.error(plain(str(error)))
+        st.error(escape_markdown(str(error)))
         return
     columns = st.columns(2)
-    columns[0].image(found.source, caption=look.source.source_label, width="stretch")
-    columns[1].image(found.target, caption="target", width="stretch")
-    size = f"{found.size[0]} x {found.size[1]} pixels" if found.size else "drawn at any size"
-    st.markdown(f"**{plain(name)}** · {size}")
-    for fault in look.faults:
+    columns[0].image(pair.source, caption=status.source.source_label, width="stretch")
+    columns[1].image(pair.target, caption="target", width="stretch")
+    size = f"{pair.size[0]} x {pair.size[1]} pixels" if pair.size else "vector graphics"
+    st.markdown(f"**{escape_markdown(name)}** · {size}")
+    for fault in status.faults:
         if fault.file == name:
-            st.caption(f"{fault.severity}: {fault.kind}: {plain(fault.detail)}")
+            st.caption(f"{fault.severity}: {fault.kind}: {escape_markdown(fault.detail)}")
 
 
-def show_figures(look: sources.Look) -> None:
-    """Sizes, colours, values and measures, the splits side by side."""
-    summary = look.summary or {}
+def show_statistics(status: SourceStatus) -> None:
+    """Shows sizes, colours, values and other measurements of all splits side by side."""
+    summary = status.summary or {}
     if not summary["splits"]:
-        nothing_here("There is nothing to measure.")
+        empty_state("There are no pictures to measure.")
         return
-    for sentence in look.shifts:
-        st.warning(plain(sentence), icon=":material/compare_arrows:")
-    if not look.shifts and len(summary["splits"]) > 1:
-        st.caption("No split differs from another by more than chance (Kolmogorov-Smirnov, Holm).")
+    for sentence in status.shifts:
+        st.warning(escape_markdown(sentence), icon=":material/compare_arrows:")
+    if not status.shifts and len(summary["splits"]) > 1:
+        st.caption("No significant difference between the splits (Kolmogorov-Smirnov tests, Holm).")
     st.subheader("Colours", anchor=False)
-    st.caption("CIE Lab's a and b of the targets: the stronger a colour, the more pixels have it.")
+    st.caption("The a/b plane of CIE Lab for the targets. More opaque cells have more pixels.")
     st.plotly_chart(data_charts.colour_density(summary), key="colour_density")
-    st.subheader("Values", anchor=False)
-    st.plotly_chart(data_charts.levels(summary), key="levels")
-    _ranges(summary)
+    st.subheader("Pixel values", anchor=False)
+    st.plotly_chart(data_charts.level_histograms(summary), key="levels")
+    with st.expander("Pixel values as a table", icon=":material/table_rows:"):
+        st.dataframe(_value_ranges(summary).style.format("{:.0f}"))
     st.subheader("Colourfulness, edges, brightness", anchor=False)
-    st.caption("Edges: the share of pixels that differ clearly from the next one.")
-    st.plotly_chart(data_charts.measures(summary), key="measures")
-    _sizes(summary)
+    st.caption("Edges: share of pixels that clearly differ from their neighbour.")
+    st.plotly_chart(data_charts.measure_histograms(summary), key="measures")
+    help_text = "Size of one half if a file contains source and target."
+    st.subheader("Sizes", anchor=False, help=help_text)
+    if any(split["sizes"] is None for split in summary["splits"].values()):
+        st.caption("The pictures are vector graphics without a size.")
+    else:
+        st.table(_sizes(summary), border="horizontal")
 
 
-def _ranges(summary: data_charts.Summary) -> None:
+def _value_ranges(summary: data_charts.Summary) -> pd.DataFrame:
+    """Returns one row per split and channel."""
     rows = {
         f"{split}, {summary['source_label'] if channel == 'source' else channel}": {
-            "least": it["low"],
-            "most": it["high"],
-            "mean": it["mean"],
-            "spread within a picture": it["spread"],
+            "minimum": values["low"],
+            "maximum": values["high"],
+            "mean": values["mean"],
+            "spread within a picture": values["spread"],
         }
-        for split, found in summary["splits"].items()
-        for channel, it in found["channels"].items()
+        for split, measured in summary["splits"].items()
+        for channel, values in measured["channels"].items()
     }
-    with st.expander("Ranges of values, in numbers", icon=":material/table_rows:"):
-        st.dataframe(pd.DataFrame.from_dict(rows, orient="index").style.format("{:.0f}"))
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _sizes(summary: data_charts.Summary) -> None:
-    found = {name: split["sizes"] for name, split in summary["splits"].items()}
-    if any(sizes is None for sizes in found.values()):
-        st.caption("Sizes: drawn at any size.")
-        return
-    st.subheader("Sizes", anchor=False, help=SIZES_HELP)
-    counts: Counter[str] = Counter()
-    of_split: dict[str, dict[str, int]] = {}
-    for name, sizes in found.items():
-        of_split[name] = {
-            f"{it['width']} x {it['height']} px": it["pairs"] for it in sizes["common"]
+def _sizes(summary: data_charts.Summary) -> pd.DataFrame:
+    """Returns one row per common size and one per statistic, one column per split."""
+    splits = summary["splits"]
+    counts = {
+        name: {
+            f"{size['width']} x {size['height']} px": size["pairs"]
+            for size in split["sizes"]["common"]
         }
-        counts.update(of_split[name])
-    shown = [size for size, _ in counts.most_common(SIZES_SHOWN)]
-    rows = {size: {name: f"{of_split[name].get(size, 0):,}" for name in found} for size in shown}
+        for name, split in splits.items()
+    }
+    total: Counter[str] = Counter()
+    for of_split in counts.values():
+        total.update(of_split)
+    common_sizes = [size for size, _ in total.most_common(MAX_SIZES)]
+    rows = {
+        size: {name: f"{of_split.get(size, 0):,}" for name, of_split in counts.items()}
+        for size in common_sizes
+    }
     rows["other sizes"] = {
-        name: f"{split['pairs'] - sum(of_split[name].get(it, 0) for it in shown):,}"
-        for name, split in summary["splits"].items()
+        name: f"{split['pairs'] - sum(counts[name].get(size, 0) for size in common_sizes):,}"
+        for name, split in splits.items()
     }
     for label, key in (("megapixels", "megapixels"), ("width : height", "aspect")):
+        statistics = {name: split["sizes"][key] for name, split in splits.items()}
         rows[f"{label}, median (range)"] = {
-            name: f"{it[key]['median']:.3g} ({it[key]['least']:.3g} to {it[key]['most']:.3g})"
-            for name, it in found.items()
+            name: f"{values['median']:.3g} ({values['least']:.3g} to {values['most']:.3g})"
+            for name, values in statistics.items()
         }
-    st.table(pd.DataFrame.from_dict(rows, orient="index"), border="horizontal")
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def show_faults(look: sources.Look) -> None:
-    """Every fault with its file; leaving files out, and taking them back."""
-    if look.left_out:
+def show_faults(status: SourceStatus) -> None:
+    """Shows the faults of all files, and buttons that exclude and restore files."""
+    if status.n_excluded:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(f"{look.left_out:,} files are left out by your list.", icon=":material/block:")
-            if st.button("Take them back", icon=":material/undo:"):
-                _try(actions.restore, look.source.text)
-    if not look.faults:
-        st.success("Nothing is wrong with these pictures.", icon=":material/check:")
+            st.info(f"Excluded files: {status.n_excluded:,}", icon=":material/block:")
+            if st.button("Restore excluded files", icon=":material/undo:"):
+                _perform(actions.restore_excluded_files, status.source.text)
+    if not status.faults:
+        st.success("No faults found.", icon=":material/check:")
         return
-    counts = Counter((fault.severity, fault.kind) for fault in look.faults)
-    kinds = [kind for severity in SEVERITIES for kind in KINDS if (severity, kind) in counts]
-    names = {
-        kind: f"{kind.replace('_', ' ')} {sum(counts[it, kind] for it in SEVERITIES):,}"
-        for kind in kinds
-    }
-    chosen = st.pills(
-        "Kinds",
-        list(names),
-        format_func=lambda kind: names[kind],
-        selection_mode="multi",
-        help="None chosen: all are shown.",
-    )
-    shown = [fault for fault in look.faults if not chosen or fault.kind in chosen]
-    shown.sort(key=lambda fault: (SEVERITIES.index(fault.severity), fault.kind, fault.file))
-    table = pd.DataFrame(
-        {
-            "severity": [it.severity for it in shown],
-            "kind": [it.kind.replace("_", " ") for it in shown],
-            "file": [it.file for it in shown],
-            "what": [it.detail for it in shown],
-        }
-    )
+    table = _fault_table(_pick_faults(status.faults))
     st.dataframe(table, hide_index=True, width="stretch", height="auto")
     with st.container(horizontal=True):
         st.download_button(
-            "Download as CSV",
-            studies.as_csv(table),
-            file_name=f"faults-{look.source.slug}.csv",
+            "Download CSV",
+            table.map(escape_formula).to_csv(index=False).encode(),
+            file_name=f"faults-{status.source.slug}.csv",
             mime="text/csv",
             icon=":material/download:",
         )
-        wrong = {fault.file for fault in look.faults if fault.severity != "note"}
-        if wrong and look.is_folder:
-            _leave_out(look, len(wrong))
+        faulty = {fault.file for fault in status.faults if fault.severity != "note"}
+        if faulty and status.is_folder:
+            _offer_exclusion(status, len(faulty))
 
 
-def _leave_out(look: sources.Look, count: int) -> None:
-    with st.popover(f"Leave out {count:,} files", icon=":material/block:"):
+def _pick_faults(faults: Sequence[Fault]) -> list[Fault]:
+    """Draws the choice of the kinds of faults; returns the faults of these kinds, worst first."""
+    counts = Counter((fault.severity, fault.kind) for fault in faults)
+    kinds = [kind for severity in SEVERITIES for kind in FAULT_KINDS if (severity, kind) in counts]
+    labels = {
+        kind: f"{kind.replace('_', ' ')} {sum(counts[severity, kind] for severity in SEVERITIES):,}"
+        for kind in kinds
+    }
+    selected = st.pills(
+        "Kinds of faults",
+        list(labels),
+        format_func=lambda kind: labels[kind],
+        selection_mode="multi",
+        help="Shows all faults if no kind is selected.",
+    )
+    matching = [fault for fault in faults if not selected or fault.kind in selected]
+    return sorted(
+        matching, key=lambda fault: (SEVERITIES.index(fault.severity), fault.kind, fault.file)
+    )
+
+
+def _fault_table(faults: Sequence[Fault]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "severity": [fault.severity for fault in faults],
+            "kind": [fault.kind.replace("_", " ") for fault in faults],
+            "file": [fault.file for fault in faults],
+            "detail": [fault.detail for fault in faults],
+        }
+    )
+
+
+def _offer_exclusion(status: SourceStatus, n_files: int) -> None:
+    files = f"{n_files:,} file{'s' * (n_files != 1)}"
+    with st.popover(f"Exclude {files}…", icon=":material/block:"):
         st.markdown(
-            "Files with an error or a warning are left out of training from now on. "
-            "Your folder stays as it is, and this can be undone."
+            "Files with an error or a warning will not be used for training. They stay in your "
+            "folder, and you can restore them later."
         )
-        if st.button("Leave them out", type="primary"):
-            _try(actions.clean, look.source.text)
+        if st.button(f"Exclude {files}", type="primary"):
+            _perform(actions.exclude_faulty_files, status.source.text)
 
 
-def _try(action: Callable[[str], None], source: str) -> None:
-    """Does it and draws the page anew, or says why it could not be done."""
+def _perform(action: Callable[[str], None], source: str) -> None:
+    """Performs an action and redraws the page, or shows why the action is not possible."""
     try:
         action(source)
     except EngineError as error:
-        st.error(plain(str(error)), icon=":material/error:")
+        st.error(escape_markdown(str(error)), icon=":material/error:")
         return
     st.rerun()

@@ -1,4 +1,4 @@
-"""Two images with a movable edge: `swipe.py`, its JavaScript and its CSS.
+"""Two pictures with a movable edge: `swipe.py`, its JavaScript and its CSS.
 
 Modules:
     swipe: declares the component.

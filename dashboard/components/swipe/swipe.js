@@ -1,49 +1,52 @@
-// Two pictures over each other; the edge between them follows the pointer, a finger or the keys.
+// Two pictures on top of each other. The edge between them follows the pointer, a finger or the keys.
 
-import { make } from "../gallery/dom.js"
+import { createElement } from "../gallery/dom.js"
 
-const AT_FIRST = 35 // per cent of the width that show what was given
+const START_PERCENT = 35 // share of the width that shows the left picture at first
+const URL_END = 64 // characters that identify a data URL
 
 export default function (component) {
   const { data, parentElement } = component
   const figure = parentElement.querySelector(".swipe")
   if (!figure.slider) build(figure)
-  if (figure.dataset.after !== data.after.slice(-64)) {
-    figure.dataset.after = data.after.slice(-64)
+  const version = data.after.slice(-URL_END)
+  if (figure.dataset.version !== version) {
+    figure.dataset.version = version
     figure.before.src = data.before
     figure.after.src = data.after
-    figure.after.alt = data.about
+    figure.after.alt = data.description
   }
   figure.stage.style.aspectRatio = `${data.width} / ${data.height}`
-  figure.style.setProperty("--widest", `${Math.max(data.width, 320)}px`)
+  figure.style.setProperty("--max-width", `${Math.max(data.width, 320)}px`)
   return () => {}
 }
 
 function build(figure) {
-  figure.before = make("img", { class: "before", alt: "", draggable: "false" })
-  figure.after = make("img", { class: "after", draggable: "false" })
-  figure.slider = make("input", {
+  figure.before = createElement("img", { class: "before", alt: "", draggable: "false" })
+  figure.after = createElement("img", { class: "after", draggable: "false" })
+  figure.slider = createElement("input", {
     type: "range",
     min: "0",
     max: "100",
-    value: String(AT_FIRST),
-    "aria-label": "Swipe between the picture and its colours",
+    value: String(START_PERCENT),
+    "aria-label": "Swipe between input and result",
     oninput: () => figure.stage.style.setProperty("--swipe", `${figure.slider.value}%`),
   })
-  figure.stage = make("div", { class: "stage" }, figure.after, figure.before, make("span", { class: "edge" }))
-  const follow = (event) => {
+  const edge = createElement("span", { class: "edge" })
+  figure.stage = createElement("div", { class: "stage" }, figure.after, figure.before, edge)
+  const moveEdge = (event) => {
     const box = figure.stage.getBoundingClientRect()
     figure.slider.value = String(Math.round(((event.clientX - box.left) / box.width) * 100))
     figure.slider.oninput()
   }
   figure.stage.onpointerdown = (event) => {
     figure.stage.setPointerCapture(event.pointerId)
-    follow(event)
+    moveEdge(event)
   }
   figure.stage.onpointermove = (event) => {
-    if (event.buttons === 1) follow(event)
+    if (event.buttons === 1) moveEdge(event)
   }
-  const words = make("figcaption", {}, make("span", {}, "given"), figure.slider, make("span", {}, "coloured"))
-  figure.replaceChildren(figure.stage, words)
+  const labels = [createElement("span", {}, "input"), figure.slider, createElement("span", {}, "result")]
+  figure.replaceChildren(figure.stage, createElement("figcaption", {}, ...labels))
   figure.slider.oninput()
 }

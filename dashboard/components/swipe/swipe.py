@@ -1,4 +1,4 @@
-"""Two pictures over each other with an edge between them that a reader moves."""
+"""Two pictures on top of each other, with a movable edge between them."""
 
 import base64
 
@@ -7,27 +7,27 @@ from dashboard.components.js_component import component
 _component = component("swipe", html="""<figure class="swipe"></figure>""")
 
 
-def swipe(key: str, before: bytes, after: bytes, size: tuple[int, int], about: str) -> None:
-    """Draws them.
+def swipe(key: str, before: bytes, after: bytes, size: tuple[int, int], description: str) -> None:
+    """Draws two pictures of the same aspect ratio.
 
     Args:
-        key: of the component.
-        before: a WebP file, on the left of the edge.
-        after: likewise, of the same aspect, on the right.
-        size: width and height of the pictures in pixels, for the room that they take.
-        about: what is seen, for those who do not see it.
+        key: the key of the component.
+        before: a WebP file, left of the edge.
+        after: a WebP file, right of the edge.
+        size: width and height in pixels on the page.
+        description: the text of `after` for screen readers.
     """
     _component(
         key=key,
         data={
-            "before": _address(before),
-            "after": _address(after),
+            "before": _data_url(before),
+            "after": _data_url(after),
             "width": size[0],
             "height": size[1],
-            "about": about,
+            "description": description,
         },
     )
 
 
-def _address(webp: bytes) -> str:
+def _data_url(webp: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"

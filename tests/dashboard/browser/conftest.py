@@ -1,4 +1,4 @@
-"""A dashboard of the test's own, in headless Chromium."""
+"""Fixtures: a dashboard per test, in headless Chromium."""
 
 import os
 
@@ -6,9 +6,9 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from engine.jobs import spawn
-from engine.system import processes
-from tests.conftest import NOW, end_processes_of
-from tests.dashboard.browser.driver import CHROMIUM, FLAGS, PATIENCE_MS, end, start_dashboard
+from engine.system.processes import ProcessId
+from tests.conftest import NOW, kill_processes_of
+from tests.dashboard.browser.driver import CHROMIUM, FLAGS, TIMEOUT_MS, end, start_dashboard
 from tests.dashboard.conftest import add_study, train
 
 if CHROMIUM is None and not os.environ.get("CHROMABENCH_REQUIRE_BROWSER"):
@@ -17,14 +17,17 @@ if CHROMIUM is None and not os.environ.get("CHROMABENCH_REQUIRE_BROWSER"):
 
 @pytest.fixture
 def app_settings(tiny_settings):
-    """The settings of the app; whatever the app started is ended with the test."""
+    """The settings of the app; processes that the app has started are killed after the test."""
     yield tiny_settings
-    end_processes_of(tiny_settings)
+    kill_processes_of(tiny_settings)
 
 
 @pytest.fixture
 def dashboard(app_settings, tmp_path):
-    """Starts dashboards: -> (process, address, log). Those still open end with the test."""
+    """A function that starts a dashboard and returns (process, address, log).
+
+    Dashboards that are still running are stopped after the test.
+    """
     started = []
 
     def start():
@@ -41,8 +44,8 @@ def dashboard(app_settings, tmp_path):
 
 @pytest.fixture
 def chromium():
-    """A browser; each of its contexts is as somebody else's."""
-    expect.set_options(timeout=PATIENCE_MS)
+    """A browser; each of its contexts has its own session."""
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         yield browser
@@ -50,9 +53,9 @@ def chromium():
 
 
 def open_tab(chromium):
-    """A page of a person of their own."""
+    """A page with a session of its own."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(PATIENCE_MS)
+    context.set_default_timeout(TIMEOUT_MS)
     return context.new_page()
 
 
@@ -62,16 +65,16 @@ def page(chromium):
 
 
 @pytest.fixture
-def nobody_supervises(app_settings):
-    """Queued runs stay queued: somebody else seems to look after them."""
+def no_supervisor(app_settings):
+    """Holds the supervisor's lock, so that no supervisor starts and queued runs stay queued."""
     with spawn.supervisor_lock(app_settings):
         yield
 
 
 @pytest.fixture
-def held_job(app_settings, store, nobody_supervises):
-    """The first of three runs, at work after two epochs: the test is its worker."""
+def held_job(app_settings, store, no_supervisor):
+    """The job of the first of three runs, after two epochs; the test acts as its worker."""
     add_study(store)
     job = train(store, app_settings, epochs=2)
-    store.set_process(job, processes.identify(os.getpid()), NOW)
+    store.jobs.set_process(job, str(ProcessId.of(os.getpid())), NOW)
     return job

@@ -1,4 +1,4 @@
-"""What tests in a real browser share: servers, a page, runs that stand still or are made up."""
+"""Helpers of the browser tests: servers and actions on pages."""
 
 import re
 import shutil
@@ -12,14 +12,14 @@ import urllib.request
 from playwright.sync_api import expect
 
 from engine.system import child_environment
-from tests.conftest import PATIENCE_S
+from tests.conftest import TIMEOUT_S
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
-PATIENCE_MS = PATIENCE_S * 1000
+TIMEOUT_MS = TIMEOUT_S * 1000
 
 
 def free_port():
@@ -29,11 +29,12 @@ def free_port():
 
 
 def start_dashboard(settings, log):
+    """Starts a dashboard on a free port; returns its process and address."""
     port = free_port()
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "dashboard", "--port", str(port), "--headless"],
-            env=child_environment.worker_environment(settings),
+            env=child_environment.build_child_environment(settings),
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
@@ -65,8 +66,8 @@ def drawn_points(page):
     return int(page.locator(".live-chart").get_attribute("data-points") or 0)
 
 
-def drag_a_zoom(page):
-    """Drags a rectangle on the chart; the horizontal range that is shown then."""
+def drag_zoom(page):
+    """Drags a rectangle on the chart; returns the horizontal range after that."""
     box = page.locator(".live-chart .nsewdrag").first.bounding_box()
     page.mouse.move(box["x"] + 60, box["y"] + 60)
     page.mouse.down()
@@ -81,6 +82,6 @@ def shown_range(page):
     )
 
 
-def wait_for_address(page, part):
-    """Until the address holds this; `page.url` itself is only as new as the last event."""
+def wait_for_url(page, part):
+    """Waits until the URL contains a text; `page.url` changes only with the next event."""
     page.wait_for_function("part => location.href.includes(part)", arg=part)

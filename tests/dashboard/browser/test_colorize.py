@@ -1,4 +1,4 @@
-"""Colorize in a real browser: start the server, drop a picture, see its colours, take them home."""
+"""The Colorize page in a real browser: model server, upload, result and download."""
 
 import base64
 import io
@@ -15,16 +15,16 @@ from tests.engine.serve.conftest import as_file, drawing, photograph
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DROP = """(content) => {
-  const bytes = Uint8Array.from(atob(content), (it) => it.charCodeAt(0))
-  const carried = new DataTransfer()
-  carried.items.add(new File([bytes], "cat.png", { type: "image/png" }))
-  return carried
+  const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0))
+  const transfer = new DataTransfer()
+  transfer.items.add(new File([bytes], "cat.png", { type: "image/png" }))
+  return transfer
 }"""
 
 
 @pytest.fixture
 def colorize(trained, app_settings, dashboard, page):
-    """The page of an installation with two trained models."""
+    """The Colorize page with two trained models."""
     shutil.copytree(trained.pristine / "runs", app_settings.artifacts / "runs")
     shutil.copy(trained.pristine / "runs.db", app_settings.artifacts.parent / "runs.db")
     _, address, _ = dashboard()
@@ -33,23 +33,23 @@ def colorize(trained, app_settings, dashboard, page):
 
 
 def drop(page, content):
-    """What a person does who drags a file onto the page."""
+    """Drops a file on the page."""
     zone = page.get_by_test_id("stFileUploaderDropzone")
     zone.wait_for()
-    carried = page.evaluate_handle(DROP, base64.b64encode(content).decode())
-    zone.dispatch_event("drop", {"dataTransfer": carried})
+    transfer = page.evaluate_handle(DROP, base64.b64encode(content).decode())
+    zone.dispatch_event("drop", {"dataTransfer": transfer})
 
 
-def test_a_picture_is_dropped_its_colours_show_and_the_download_opens(colorize):
+def test_a_dropped_picture_is_colorized_and_can_be_downloaded(colorize):
     page = colorize
-    page.get_by_role("button", name="Start the model server").click()
+    page.get_by_role("button", name="Start model server").click()
     expect(page.get_by_text("Starting the model server")).to_be_visible()
 
     lines = drawing(size=(420, 260))
     drop(page, as_file(lines))
     stage = page.locator(".swipe .stage")
     expect(stage).to_be_visible()
-    sizes = "(it) => [it.naturalWidth, it.naturalHeight]"
+    sizes = "(image) => [image.naturalWidth, image.naturalHeight]"
     assert page.locator(".swipe .after").evaluate(sizes) == [420, 260]
 
     with page.expect_download() as download:
@@ -60,7 +60,7 @@ def test_a_picture_is_dropped_its_colours_show_and_the_download_opens(colorize):
     assert coloured.shape == lines.shape
     assert (coloured[lines.max(axis=-1) < 10] < 40).all()
 
-    edge = "(it) => it.style.getPropertyValue('--swipe')"
+    edge = "(stage) => stage.style.getPropertyValue('--swipe')"
     box = stage.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 40)
     page.mouse.down()
@@ -77,8 +77,8 @@ def test_a_picture_is_dropped_its_colours_show_and_the_download_opens(colorize):
     drop(page, as_file(photograph()))
     expect(page.get_by_text("its lines were extracted first")).to_have_count(2)
     drop(page, b"this is no picture")
-    expect(page.get_by_text("The file is no picture to colour")).to_be_visible()
+    expect(page.get_by_text("This file is not a picture that can be read")).to_be_visible()
 
     page.get_by_text("Validation set", exact=True).click()
     expect(page.locator(".swipe .stage")).to_have_count(2)
-    expect(page.get_by_text("what was wanted")).to_be_visible()
+    expect(page.get_by_text("ground truth")).to_be_visible()

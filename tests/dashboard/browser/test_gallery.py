@@ -1,4 +1,4 @@
-"""The gallery in a real browser: scrubbed, pinned, opened large, shared, taken home."""
+"""The gallery in a real browser: epochs, pins, enlarged pictures, links and downloads."""
 
 import io
 
@@ -9,15 +9,15 @@ from playwright.sync_api import expect
 from engine.records.runs import RunState
 from tests.conftest import wait_for
 from tests.dashboard.browser.conftest import open_tab
-from tests.dashboard.browser.driver import wait_for_address
+from tests.dashboard.browser.driver import wait_for_url
 from tests.dashboard.conftest import NAMES, add_study, train
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture
-def gallery(dashboard, page, app_settings, store, nobody_supervises):
-    """Three runs of three epochs, whose pictures are as grey as the epoch says: 20 times it."""
+def gallery(dashboard, page, app_settings, store, no_supervisor):
+    """The Gallery page of three runs; all pixels of epoch n have the value 20 n."""
     add_study(store)
     for _ in NAMES:
         train(store, app_settings, 3, RunState.DONE)
@@ -28,7 +28,7 @@ def gallery(dashboard, page, app_settings, store, nobody_supervises):
 
 
 def grey_of(page, tile):
-    """The value of a tile's middle pixel; None before it is drawn."""
+    """The value of the middle pixel of a tile; None before it is drawn."""
     return page.evaluate(
         """tile => {
           const canvas = document.querySelectorAll(".gallery .tile canvas")[tile]
@@ -40,7 +40,7 @@ def grey_of(page, tile):
     )
 
 
-def test_the_slider_is_moved_by_keyboard_and_the_address_follows(gallery, chromium):
+def test_the_slider_can_be_moved_by_keyboard_and_the_url_follows(gallery, chromium):
     slider = gallery.get_by_role("slider", name="Epoch")
     slider.focus()
     slider.press("ArrowLeft")
@@ -48,7 +48,7 @@ def test_the_slider_is_moved_by_keyboard_and_the_address_follows(gallery, chromi
     wait_for(lambda: grey_of(gallery, 2) == 40)
     expect(gallery.get_by_text("Epoch 2 of 3")).to_be_visible()
     expect(gallery.get_by_role("button", name="standard of picture 1, epoch 2")).to_be_visible()
-    wait_for_address(gallery, "epoch=2")
+    wait_for_url(gallery, "epoch=2")
 
     other = open_tab(chromium)
     other.goto(gallery.url)
@@ -56,9 +56,12 @@ def test_the_slider_is_moved_by_keyboard_and_the_address_follows(gallery, chromi
     expect(other.get_by_text("Epoch 2 of 3")).to_be_visible()
 
 
-def test_scrubbing_asks_streamlit_for_nothing_and_the_server_once_for_each_picture(gallery):
-    asked = []
-    gallery.on("request", lambda it: asked.append(it.url) if "/sample/" in it.url else None)
+def test_moving_the_slider_downloads_each_strip_only_once(gallery):
+    urls = []
+    gallery.on(
+        "request",
+        lambda request: urls.append(request.url) if "/sample/" in request.url else None,
+    )
     slider = gallery.get_by_role("slider", name="Epoch")
     slider.focus()
 
@@ -66,29 +69,29 @@ def test_scrubbing_asks_streamlit_for_nothing_and_the_server_once_for_each_pictu
         slider.press(key)
         gallery.wait_for_timeout(300)
 
-    assert len(asked) == len(set(asked))
+    assert len(urls) == len(set(urls))
 
 
-def test_a_pinned_picture_stays_on_top_and_in_the_link(gallery, chromium):
-    gallery.get_by_role("button", name="Pin to the top: picture 5").click()
+def test_a_pinned_picture_stays_at_the_top_and_in_the_url(gallery, chromium):
+    gallery.get_by_role("button", name="Pin to top: picture 5").click()
 
     heads = gallery.locator(".gallery .row-head span")
     expect(heads.first).to_have_text("picture 5")
-    wait_for_address(gallery, "pinned=4")
+    wait_for_url(gallery, "pinned=4")
     other = open_tab(chromium)
     other.goto(gallery.url)
     expect(other.locator(".gallery .row-head span").first).to_have_text("picture 5")
 
 
-def test_the_difference_to_the_target_is_dark_where_they_are_equal(gallery):
+def test_the_difference_to_the_target_is_black_where_both_are_equal(gallery):
     gallery.get_by_role("button", name="Difference").click()
 
     wait_for(lambda: grey_of(gallery, 2) == 0)
-    assert grey_of(gallery, 1) == 60  # the target itself stays
-    wait_for_address(gallery, "look=difference")
+    assert grey_of(gallery, 1) == 60  # the target itself is unchanged
+    wait_for_url(gallery, "look=difference")
 
 
-def test_a_picture_is_opened_large_with_its_neighbours_and_swiped(gallery):
+def test_an_enlarged_picture_can_be_swiped_and_turned(gallery):
     gallery.get_by_role("button", name="perceptual of picture 2, epoch 3").click()
     dialog = gallery.get_by_role("dialog")
     expect(dialog.get_by_text("picture 2, epoch 3")).to_be_visible()
@@ -107,12 +110,12 @@ def test_a_picture_is_opened_large_with_its_neighbours_and_swiped(gallery):
     expect(dialog).not_to_be_visible()
 
 
-def test_one_picture_through_the_epochs_goes_home_as_an_animation(gallery):
+def test_a_picture_of_all_epochs_can_be_downloaded_as_an_animation(gallery):
     gallery.get_by_role("button", name="standard of picture 1, epoch 3").click()
 
     with gallery.expect_download() as download:
-        gallery.get_by_role("link", name="Animation as WEBP").click()
+        gallery.get_by_role("link", name="Download WEBP").click()
 
-    found = Image.open(io.BytesIO(download.value.path().read_bytes()))
-    assert (found.format, found.n_frames) == ("WEBP", 3)
+    animation = Image.open(io.BytesIO(download.value.path().read_bytes()))
+    assert (animation.format, animation.n_frames) == ("WEBP", 3)
     assert download.value.suggested_filename == "study-1-picture-1.webp"

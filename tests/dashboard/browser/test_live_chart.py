@@ -1,4 +1,4 @@
-"""The live chart in a real browser: it is quick, keeps a zoom, and sends nothing for nothing."""
+"""The live chart in a real browser: latency, zoom, traffic and memory."""
 
 import json
 import statistics
@@ -13,35 +13,35 @@ from engine.records.curves import MetricPoint
 from engine.records.runs import RunState
 from tests.conftest import NOW, tiny_config, wait_for
 from tests.dashboard.browser.conftest import open_tab
-from tests.dashboard.browser.driver import drag_a_zoom, drawn_points, shown_range, wait_for_address
+from tests.dashboard.browser.driver import drag_zoom, drawn_points, shown_range, wait_for_url
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 UPDATES = 20
-SOON_S = 1.5
-HALF_AN_HOUR = 1800  # updates: a worker writes once a second
-GROWTH_MB = 20
+MAX_LATENCY_S = 1.5
+UPDATES_PER_HALF_HOUR = 1800  # a worker writes once a second
+MAX_GROWTH_MB = 20
 
 
 class Feeder:
-    """A worker that records one step at a time, when it is told to."""
+    """A worker that records steps only when the test calls it."""
 
     def __init__(self, store, job, step=16):
         self.store, self.job, self.step = store, job, step
 
     def feed(self, count=1):
-        """So many more steps of the L1 curve."""
+        """Records the next steps of the L1 curve."""
         points = [
             MetricPoint(self.job.run_id, self.step + number, 3, "l1", 1 / (self.step + number))
             for number in range(1, count + 1)
         ]
         self.step += count
-        self.store.add_metrics(self.job, 2, self.step, points, NOW)
+        self.store.curves.add_points(self.job, 2, self.step, points, NOW)
 
 
 @pytest.fixture
 def live(dashboard, page, held_job):
-    """The Live page of a run that stands still, with its 16 points drawn."""
+    """The Live page of a run that makes no progress, with its 16 points drawn."""
     _, address, _ = dashboard()
     page.goto(f"{address}/live?study=1")
     wait_for(lambda: drawn_points(page) == 16)
@@ -49,51 +49,54 @@ def live(dashboard, page, held_job):
 
 
 def test_a_zoom_survives_twenty_updates_and_a_double_click_ends_it(live, store, held_job):
-    feeder, whole = Feeder(store, held_job), shown_range(live)
-    zoomed = drag_a_zoom(live)
-    assert zoomed != whole
+    feeder, full_range = Feeder(store, held_job), shown_range(live)
+    zoomed = drag_zoom(live)
+    assert zoomed != full_range
 
     for update in range(1, UPDATES + 1):
         feeder.feed(3)
-        wait_for(lambda seen=16 + 3 * update: drawn_points(live) == seen)
+        wait_for(lambda expected=16 + 3 * update: drawn_points(live) == expected)
         assert shown_range(live) == zoomed
 
     live.locator(".live-chart .nsewdrag").first.dblclick()
     wait_for(lambda: shown_range(live) != zoomed)
 
 
-def test_a_zoom_survives_another_smoothing_and_not_another_axis(live):
-    zoomed = drag_a_zoom(live)
+def test_a_zoom_survives_a_change_of_smoothing_but_not_of_the_axis(live):
+    zoomed = drag_zoom(live)
 
     slider = live.get_by_role("slider", name="Smoothing")
     slider.focus()
     slider.press("ArrowRight")
-    wait_for_address(live, "smoothing=0.61")
+    wait_for_url(live, "smoothing=0.61")
     assert shown_range(live) == zoomed
 
     live.get_by_text("epoch", exact=True).click()
     wait_for(lambda: shown_range(live) != zoomed)
 
 
-def test_a_row_is_on_the_screen_soon_after_it_is_written(live, store, held_job):
-    feeder, took = Feeder(store, held_job), []
+def test_a_point_is_drawn_soon_after_it_is_written(live, store, held_job):
+    feeder, latencies = Feeder(store, held_job), []
     for update in range(1, 8):
-        time.sleep(0.13 * update)  # at any moment between two looks
+        time.sleep(0.13 * update)  # at different times between two polls
         feeder.feed()
-        began = time.monotonic()
+        start = time.monotonic()
         live.wait_for_function(
-            "seen => document.querySelector('.live-chart').dataset.points === String(seen)",
+            "count => document.querySelector('.live-chart').dataset.points === String(count)",
             arg=16 + update,
             polling=20,
         )
-        took.append(time.monotonic() - began)
+        latencies.append(time.monotonic() - start)
 
-    assert statistics.median(took) < SOON_S
+    assert statistics.median(latencies) < MAX_LATENCY_S
 
 
-def test_nothing_is_sent_when_nothing_is_new(live, store, held_job):
-    answers, frames = [], []
-    live.on("response", lambda it: answers.append(it) if "/curve" in it.url else None)
+def test_no_points_are_sent_when_there_are_no_new_ones(live, store, held_job):
+    responses, frames = [], []
+    live.on(
+        "response",
+        lambda response: responses.append(response) if "/curve" in response.url else None,
+    )
     live.on(
         "websocket",
         lambda socket: socket.on("framereceived", lambda data: frames.append(len(data))),
@@ -101,29 +104,29 @@ def test_nothing_is_sent_when_nothing_is_new(live, store, held_job):
     live.reload()
     wait_for(lambda: drawn_points(live) == 16)
     live.wait_for_timeout(2000)
-    answers.clear()
+    responses.clear()
     frames.clear()
 
     live.wait_for_timeout(4000)
 
-    assert len(answers) >= 4
-    assert {it.status for it in answers} == {204}
-    # What Streamlit says each second of the cards is small, and holds no point.
+    assert len(responses) >= 4
+    assert {response.status for response in responses} == {204}
+    # Streamlit sends only the cards every second, which have no points.
     assert sum(frames) / 4 < 40_000
 
     Feeder(store, held_job).feed()
     wait_for(lambda: drawn_points(live) == 17)
-    (told,) = [it for it in answers if it.status == 200]
-    assert len(told.body()) < 100
+    (with_points,) = [response for response in responses if response.status == 200]
+    assert len(with_points.body()) < 100
 
 
-def test_the_page_says_that_it_is_live_and_can_be_paused(live, store, held_job):
+def test_the_status_line_shows_that_the_chart_is_live_or_paused(live, store, held_job):
     state = live.locator(".live-state")
     expect(state).to_have_text("Live, updated 0 s ago")
 
     live.get_by_text("Pause", exact=True).click()
-    expect(state).to_have_text("Paused: the runs go on")
-    live.wait_for_timeout(1000)  # a question that was on its way is answered
+    expect(state).to_have_text("Paused. Runs continue.")
+    live.wait_for_timeout(1000)  # so that pending requests are finished
     Feeder(store, held_job).feed(5)
     live.wait_for_timeout(2500)
     assert drawn_points(live) == 16
@@ -131,14 +134,14 @@ def test_the_page_says_that_it_is_live_and_can_be_paused(live, store, held_job):
     live.get_by_text("Pause", exact=True).click()
     wait_for(lambda: drawn_points(live) == 21)
     expect(live).to_have_title("29% · a study · Live")
-    store.finish_job(held_job, RunState.STOPPED, None, NOW)
+    store.jobs.finish(held_job, RunState.STOPPED, None, NOW)
     for run_id in (2, 3):
-        store.request_stop(run_id, NOW)
+        store.jobs.request_run_stop(run_id, NOW)
     expect(state).to_have_text("All runs have ended")
     expect(live).to_have_title("ended · a study")
 
 
-def test_a_lost_server_is_said(live, dashboard):
+def test_an_unreachable_server_is_shown(live, dashboard):
     live.route("**/curve?**", lambda route: route.abort())
 
     expect(live.locator(".live-state")).to_contain_text("The server cannot be reached")
@@ -147,26 +150,26 @@ def test_a_lost_server_is_said(live, dashboard):
     expect(live.locator(".live-state")).to_contain_text("Live, updated")
 
 
-def test_a_run_that_begins_again_is_drawn_from_its_beginning(live, store, held_job):
-    store.finish_job(held_job, RunState.FAILED, "x", NOW)
-    store.restart_run(1)
-    again = store.claim_job(NOW)
-    assert again.run_id in (1, 2)
-    while again.run_id != 1:
-        again = store.claim_job(NOW)
+def test_a_restarted_run_is_drawn_from_its_first_step(live, store, held_job):
+    store.jobs.finish(held_job, RunState.FAILED, "x", NOW)
+    store.runs.restart(1)
+    new_job = store.jobs.claim(NOW)
+    assert new_job.run_id in (1, 2)
+    while new_job.run_id != 1:
+        new_job = store.jobs.claim(NOW)
 
-    Feeder(store, again, step=0).feed(5)
+    Feeder(store, new_job, step=0).feed(5)
 
     wait_for(lambda: drawn_points(live) == 5)
 
 
-def test_two_people_see_the_same_and_leave_the_runs_alone(live, chromium, store, held_job):
+def test_two_sessions_show_the_same_chart_and_leave_the_runs_alone(live, chromium, store, held_job):
     live.get_by_text("log", exact=True).click()
     live.get_by_text("epoch", exact=True).click()
-    wait_for_address(live, "scale=log")
-    wait_for_address(live, "axis=epoch")
+    wait_for_url(live, "scale=log")
+    wait_for_url(live, "axis=epoch")
     Feeder(store, held_job).feed(4)
-    before = [(run.state, run.step) for run in store.read_runs()]
+    before = [(run.state, run.step) for run in store.runs.read_all()]
 
     other = open_tab(chromium)
     other.goto(live.url)
@@ -177,7 +180,7 @@ def test_two_people_see_the_same_and_leave_the_runs_alone(live, chromium, store,
     assert '["log","epoch"' in live.evaluate(DRAWN)
     live.context.close()
     other.context.close()
-    assert [(run.state, run.step) for run in store.read_runs()] == before
+    assert [(run.state, run.step) for run in store.runs.read_all()] == before
 
 
 DRAWN = """() => {
@@ -191,33 +194,33 @@ SIMULATION = """async ([updates, settings]) => {
   frame.innerHTML = '<p class="live-state"></p><div class="live-chart"></div>'
   document.body.replaceChildren(frame)
   const later = window.setTimeout
-  window.setTimeout = (deed, wait, ...rest) => later(deed, Math.min(wait, 1), ...rest)
+  window.setTimeout = (callback, delay, ...args) => later(callback, Math.min(delay, 1), ...args)
   let step = 0, id = 0, count = 0
   window.fetch = async () => {
     count += 1
     const points = []
-    for (let more = 0; more < 5; more += 1) {
+    for (let i = 0; i < 5; i += 1) {
       step += 1
       for (const run of settings.runs) points.push([run, ++id, step, 1e9 + step, Math.random()])
     }
     return { status: 200, ok: true, json: async () => ({ lines: {}, points }) }
   }
   const data = { ...settings.data, live: true }
-  const leave = chart.default({ data, parentElement: frame })
+  const cleanUp = chart.default({ data, parentElement: frame })
   const until = async (goal) => {
-    while (count < goal) await new Promise((done) => later(done, 20))
+    while (count < goal) await new Promise((resolve) => later(resolve, 20))
   }
-  window.simulated = { until, leave, node: frame.querySelector(".live-chart") }
+  window.simulated = { until, cleanUp, node: frame.querySelector(".live-chart") }
   await until(updates)
 }"""
 
 
-def test_half_an_hour_of_updates_does_not_fill_the_page(live, store):
-    """Each update is drawn as the real one is; only the waiting between them is left out."""
+def test_half_an_hour_of_updates_does_not_fill_the_memory(live, store):
+    """Simulates the updates: each is drawn by the real code, but without the delay before it."""
     settings = live.evaluate(
         """() => ({
           script: performance.getEntriesByType("resource")
-            .map((it) => it.name).find((it) => it.includes("live_chart.js")),
+            .map((entry) => entry.name).find((name) => name.includes("live_chart.js")),
         })"""
     )
     series = [
@@ -236,7 +239,7 @@ def test_half_an_hour_of_updates_does_not_fill_the_page(live, store):
         **{"url": "x", "plotly": plotly, "stream": "x", "series": series, "view": view},
         **{"over": False, "title": "x"},
     }
-    # A page of the same server without the chart that is there, which would ask too.
+    # Another page of the same server, because the real chart would send requests too.
     live.goto(live.url.split("/live")[0] + "/_stcore/health")
     inspector = live.context.new_cdp_session(live)
 
@@ -248,23 +251,24 @@ def test_half_an_hour_of_updates_does_not_fill_the_page(live, store):
     live.set_default_timeout(600_000)
     live.evaluate(SIMULATION, [200, {**settings, "runs": [1, 2], "data": data}])
     before = used_mb()
-    live.evaluate("goal => window.simulated.until(goal)", HALF_AN_HOUR)
+    live.evaluate("goal => window.simulated.until(goal)", UPDATES_PER_HALF_HOUR)
 
-    assert used_mb() - before < GROWTH_MB
-    assert int(live.evaluate("() => window.simulated.node.dataset.points")) > HALF_AN_HOUR * 9
+    assert used_mb() - before < MAX_GROWTH_MB
+    n_points = int(live.evaluate("() => window.simulated.node.dataset.points"))
+    assert n_points > UPDATES_PER_HALF_HOUR * 9
 
 
-def test_a_configuration_is_a_band_of_its_seeds(dashboard, page, app_settings, store, settings):
+def test_seeds_are_drawn_as_a_band(dashboard, page, app_settings, store, settings):
     configs = [tiny_config(seed=seed, epochs=3) for seed in range(3)]
-    store.add_study("key", "seeds", configs, NOW)
+    store.studies.add("key", "seeds", configs, NOW)
     values = {1: 0.2, 2: 0.3, 3: 0.7}
     with spawn.supervisor_lock(app_settings):
         for run_id, value in values.items():
-            job = store.claim_job(NOW)
-            store.start_run(job, store.read_run(run_id).config, 24, {}, NOW)
+            job = store.jobs.claim(NOW)
+            store.runs.start(job, store.runs.read(run_id).config, 24, {}, NOW)
             points = [MetricPoint(run_id, step, 1, "l1", value) for step in (1, 2, 3)]
-            store.add_metrics(job, 1, 3, points, NOW)
-            store.finish_job(job, RunState.STOPPED, None, NOW)
+            store.curves.add_points(job, 1, 3, points, NOW)
+            store.jobs.finish(job, RunState.STOPPED, None, NOW)
         _, address, _ = dashboard()
         page.goto(f"{address}/live?study=1&by=configuration")
         wait_for(lambda: drawn_points(page) == 9)

@@ -1,0 +1,41 @@
+"""Opens the database and the settings that queries and actions share.
+
+Queries, actions and the start-up check in `dashboard.__main__` are the only parts of the dashboard
+that use the store.
+"""
+
+import streamlit as st
+
+from engine.settings import Settings
+from engine.store import Store, identify
+
+
+@st.cache_resource
+def settings() -> Settings:
+    """Returns the settings from the environment in which the server was started."""
+    return Settings.from_environment()
+
+
+def store() -> Store:
+    """Returns the store that all sessions share; opens a new one if the database was replaced."""
+    url = settings().database_url
+    if identify(url) is None:
+        Store(url).close()  # creates the file
+    return _open_store(url, identify(url))
+
+
+def database_id() -> str:
+    """Identifies the database in cache keys; the value changes if the file is replaced."""
+    return f"{settings().database_url} {identify(settings().database_url)}"
+
+
+@st.cache_resource
+def _open_store(url: str, file_id: str | None) -> Store:
+    """Opens one store per database file; `file_id` is only part of the cache key."""
+    return Store(url)
+
+
+def artifact_path(path: str) -> str | None:
+    """Returns the absolute path of a file in the artifacts folder; None if it does not exist."""
+    absolute = settings().artifacts / path
+    return str(absolute) if absolute.is_file() else None
