@@ -1,24 +1,27 @@
-# One image for the dashboard, the supervisor and the model server: they differ in their command
-# (compose.yaml). torch brings CUDA's libraries along, so the same small base does for both builds:
+# One image for the dashboard, the supervisor and the model server, which differ only in their command
+# (compose.yaml). torch contains the libraries of CUDA, so that both builds use the same small base:
 #
-#   docker build -t chromabench .                                  for CUDA: torch as pip finds it
+#   docker build -t chromabench .                                  for CUDA: the default torch of pip
 #   docker build -t chromabench --build-arg TORCH_INDEX=ADDRESS .  for the CPU: much smaller
 #
 # ADDRESS is the --index-url that PyTorch's install page names for "CPU". See docs/deployment.md.
 
 ARG BASE=python:3.11-slim-bookworm
 
-# What is to be installed, out of pyproject.toml: only when that changes is it fetched anew.
-FROM ${BASE} AS wanted
+# Extracts the requirements from pyproject.toml, so that the packages are downloaded again only if
+# the requirements change.
+FROM ${BASE} AS requirements
 ARG EXTRAS="mlflow onnx postgresql"
 COPY pyproject.toml /
 RUN python -c '\
 import pathlib, re, sys, tomllib; \
 project = tomllib.loads(pathlib.Path("/pyproject.toml").read_text())["project"]; \
-extras = [it for name in sys.argv[1:] for it in project["optional-dependencies"][name]]; \
-torch = [it for it in project["dependencies"] if re.match("torch(vision)?[^a-z-]", it)]; \
+optional = project["optional-dependencies"]; \
+extras = [package for name in sys.argv[1:] for package in optional[name]]; \
+packages = project["dependencies"]; \
+torch = [package for package in packages if re.match("torch(vision)?[^a-z-]", package)]; \
 pathlib.Path("/torch.txt").write_text("\n".join(torch) + "\n"); \
-pathlib.Path("/wanted.txt").write_text("\n".join([*project["dependencies"], *extras]) + "\n")' \
+pathlib.Path("/requirements.txt").write_text("\n".join([*packages, *extras]) + "\n")' \
     $EXTRAS
 
 FROM ${BASE}
@@ -29,26 +32,29 @@ ENV HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-# Chromium draws exported figures as PNG; dbus-x11 spares the systemd that it would bring along. A
-# machine's id would be that of every container, and change with every build: runs know hosts by it.
+# Chromium draws exported figures as PNG; dbus-x11 avoids the installation of systemd as a dependency
+# of Chromium. The machine id is deleted, because runs identify their host by it: every container of
+# this image would have the same id, and every build another one.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends chromium dbus-x11 fonts-dejavu-core \
     && rm -rf /var/lib/apt/lists/* /etc/machine-id /var/lib/dbus/machine-id
 
-# A number and no name in orders: volumes keep it, whatever the machine calls its users.
+# Volumes store the number of their owner, and the machine may have no user of this name. Therefore
+# `USER` and compose.yaml use the number.
 RUN groupadd --gid 10001 chromabench \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --shell /usr/sbin/nologin chromabench \
     && install --directory --owner 10001 --group 10001 /data
 WORKDIR /app
 
-# The largest layers first: torch, then everything else, then our own few files.
+# The largest layers come first: torch, then the other packages, then the files of this project.
 ARG TORCH_INDEX=""
-COPY --from=wanted /torch.txt ./
+COPY --from=requirements /torch.txt ./
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r torch.txt
-COPY --from=wanted /wanted.txt ./
-RUN pip install -r wanted.txt "streamlit[auth]"
+COPY --from=requirements /requirements.txt ./
+RUN pip install -r requirements.txt "streamlit[auth]"
 
-# Installed in place: styles and scripts lie beside the code. Nobody compiles in a read-only image.
+# An editable install, because style sheets and scripts are beside the code. The modules are compiled
+# here, because the file system of a container is read-only.
 COPY pyproject.toml README.md ./
 COPY dashboard dashboard
 COPY engine engine
@@ -56,7 +62,7 @@ RUN pip install --no-deps --editable . \
     && python -m compileall -q dashboard engine \
     && chmod -R a+rX .
 
-# Alone, without a PostgreSQL: the database lies beside the files.
+# Default for a container without PostgreSQL: a SQLite database beside the other files.
 ENV CHROMABENCH_ARTIFACTS=/data \
     CHROMABENCH_DATABASE_URL=sqlite:////data/runs.db
 VOLUME /data

@@ -1,4 +1,4 @@
-# `make` lists the targets. From a fresh clone each does everything it needs.
+# `make` lists the targets. In a new clone each target first installs what it needs.
 PYTHON ?= python3
 PORT ?= 8501
 BIN := .venv/bin
@@ -7,7 +7,7 @@ READY := .venv/.ready
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## make .venv with everything in it (about 7 GB, a minute or more)
+setup: $(READY)  ## install everything into .venv (about 7 GB, a minute or more)
 
 app: $(READY)  ## open the dashboard (PORT=8501)
 	@$(BIN)/python -m dashboard --port $(PORT)
@@ -18,20 +18,25 @@ demo: $(READY)  ## train and compare three configurations on real pictures, in t
 test: $(READY)  ## run the tests
 	@$(BIN)/python -m pytest
 
-check: $(READY)  ## format, lint, types, import contracts, tests: what CI runs
+docs: $(READY)  ## build the documentation site into build/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Built build/site/index.html. For the search: $(BIN)/python -m http.server -d build/site"
+
+check: $(READY)  ## check format, lint, types, import contracts, documentation and tests, as CI does
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
 	$(BIN)/python -m pytest
 
-chaos: $(READY)  ## kill, stop and crowd runs for a quarter of an hour, and compare with peace
+chaos: $(READY)  ## kill, stop and overload runs for a quarter of an hour, and verify their results
 	@$(BIN)/python -m tests.chaos
 
-screenshots: $(READY)  ## photograph every page in both themes into docs/img (trains for 8 minutes once)
+screenshots: $(READY)  ## save screenshots of every page in docs/img (trains for 8 minutes the first time)
 	@$(BIN)/python -m scripts.screenshots
 
-bench: $(READY)  ## measure what is fast: page scripts, metrics, packing, training, start-up, serving
+bench: $(READY)  ## measure speed: pages, metrics, packing, training, start, model server
 	@$(BIN)/python -W ignore -m scripts.bench_dashboard
 	@$(BIN)/python -W ignore -m engine bench metrics
 	@$(BIN)/python -m engine bench data
@@ -41,10 +46,10 @@ bench: $(READY)  ## measure what is fast: page scripts, metrics, packing, traini
 
 $(READY): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed; $(PYTHON) is older or not there. Try: make PYTHON=python3.12"; exit 1; }
-	@echo "Setting up .venv: about 7 GB of packages, most of it torch. A minute or more."
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is older or missing. Try: make PYTHON=python3.12"; exit 1; }
+	@echo "Installing about 7 GB of packages into .venv, most of it torch. This takes a minute or more."
 	@$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -r requirements.txt
 	@touch $(READY)
 
-.PHONY: help setup app demo test check chaos screenshots bench
+.PHONY: help setup app demo test docs check chaos screenshots bench

@@ -1,4 +1,4 @@
-"""The image and the services on it: what can be known of them without an engine to run them."""
+"""The container image and its services, as far as they can be tested without a container engine."""
 
 import os
 import re
@@ -21,13 +21,13 @@ from tests.conftest import wait_for
 DOCKERFILE = (PROJECT_ROOT / "Dockerfile").read_text()
 COMPOSE = (PROJECT_ROOT / "compose.yaml").read_text()
 SERVICES = yaml.safe_load(COMPOSE)["services"]
-OURS = [name for name, service in SERVICES.items() if service["image"] == "chromabench"]
+OWN_SERVICES = [name for name, service in SERVICES.items() if service["image"] == "chromabench"]
 FILES = {"plain": ["compose.yaml"], "gpu": ["compose.yaml", "compose.gpu.yaml"]}
 DATABASE_PASSWORD, SERVER_TOKEN = "CHROMABENCH_DATABASE_PASSWORD", "CHROMABENCH_SERVER_TOKEN"
 SECRETS = {DATABASE_PASSWORD: "secret", SERVER_TOKEN: "0123456789abcdef"}
 USER = 10001
-WITHIN_S = 20  # machines are shared and slow at times
-STAND_IN = """#!/bin/sh
+TIMEOUT_S = 20
+FAKE_PYTHON = """#!/bin/sh
 setsid sh -c 'trap "sleep 0.5; echo saved >> $LOG; exit" TERM
 echo trains >> $LOG; while :; do sleep 0.1; done' &
 while :; do sleep 0.1; done
@@ -36,7 +36,7 @@ while :; do sleep 0.1; done
 
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory):
-    """`docker-compose config` over some files and variables; skipped where it is not installed."""
+    """Runs `docker-compose config` with some files and variables; skips if it is not installed."""
     tool = shutil.which("docker-compose")
     if tool is None:
         if os.environ.get("CHROMABENCH_REQUIRE_COMPOSE"):
@@ -46,20 +46,20 @@ def compose(tmp_path_factory):
 
     def config(files, secrets):
         variables.write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
-        named = [part for name in files for part in ("-f", PROJECT_ROOT / name)]
-        command = [tool, "--env-file", variables, *named, "config"]
+        options = [part for name in files for part in ("-f", PROJECT_ROOT / name)]
+        command = [tool, "--env-file", variables, *options, "config"]
         clean = {"PATH": os.environ["PATH"]}
         return subprocess.run(command, capture_output=True, text=True, check=False, env=clean)
 
     return config
 
 
-def services_of(checked):
-    assert checked.returncode == 0, checked.stderr
-    return yaml.safe_load(checked.stdout)["services"]
+def services_of(result):
+    assert result.returncode == 0, result.stderr
+    return yaml.safe_load(result.stdout)["services"]
 
 
-def test_both_ways_to_start_are_valid_and_differ_in_the_gpu_alone(compose):
+def test_both_compose_configurations_are_valid_and_differ_only_in_the_gpu(compose):
     plain, gpu = (services_of(compose(files, SECRETS)) for files in FILES.values())
 
     reserved = gpu["supervisor"].pop("deploy")["resources"]["reservations"]["devices"]
@@ -69,7 +69,7 @@ def test_both_ways_to_start_are_valid_and_differ_in_the_gpu_alone(compose):
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_without_a_secret_nothing_starts_and_the_message_says_what_to_do(compose, name):
+def test_without_a_secret_nothing_starts_and_the_message_has_the_command(compose, name):
     refused = compose(FILES["plain"], {**SECRETS, name: ""})
 
     assert refused.returncode != 0
@@ -78,41 +78,43 @@ def test_without_a_secret_nothing_starts_and_the_message_says_what_to_do(compose
 
 
 def commands():
-    """(module, arguments) of every `python -m ...` in the files."""
-    service_commands = [SERVICES[name]["command"] for name in OURS]
+    """Yields (module, arguments) of every `python -m ...` in the files."""
+    service_commands = [SERVICES[name]["command"] for name in OWN_SERVICES]
     image_command = yaml.safe_load(re.findall(r"^CMD (.*)", DOCKERFILE, re.MULTILINE)[-1])
     for command in [*service_commands, image_command]:
-        shown = shlex.join(command) if command[0] == "python" else command[-1]
-        for module, arguments in re.findall(r"python -m (engine|dashboard)\b(.*)", shown):
+        text = shlex.join(command) if command[0] == "python" else command[-1]
+        for module, arguments in re.findall(r"python -m (engine|dashboard)\b(.*)", text):
             yield module, tuple(shlex.split(arguments.partition("&")[0]))
 
 
-def test_every_service_of_ours_has_a_command():
+def test_every_own_service_has_a_command():
     assert sorted({module for module, _ in commands()}) == ["dashboard", "engine"]
-    assert len(list(commands())) == len(OURS) + 1
-
-
-@pytest.mark.parametrize("arguments", [it for module, it in commands() if module == "engine"])
-def test_engine_commands_are_such_that_it_takes(arguments):
-    chosen = parser.build_parser().parse_args(arguments)
-
-    assert callable(chosen.run)
+    assert len(list(commands())) == len(OWN_SERVICES) + 1
 
 
 @pytest.mark.parametrize(
-    "arguments", sorted({it for module, it in commands() if module == "dashboard"})
+    "arguments", [arguments for module, arguments in commands() if module == "engine"]
 )
-def test_dashboard_commands_are_such_that_it_takes(arguments, monkeypatch, capsys):
+def test_engine_commands_are_valid(arguments):
+    args = parser.build_parser().parse_args(arguments)
+
+    assert callable(args.run)
+
+
+@pytest.mark.parametrize(
+    "arguments", sorted({options for module, options in commands() if module == "dashboard"})
+)
+def test_dashboard_commands_are_valid(arguments, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dashboard", "--help"])
     with pytest.raises(SystemExit):
         dashboard.main()
-    known = set(re.findall(r"--[a-z]+", capsys.readouterr().out))
+    options = set(re.findall(r"--[a-z]+", capsys.readouterr().out))
 
-    assert {it for it in arguments if it.startswith("--")} <= known
+    assert {argument for argument in arguments if argument.startswith("--")} <= options
     assert "--headless" in arguments
 
 
-def test_nothing_is_published_beyond_this_machine():
+def test_ports_are_published_on_this_machine_only():
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
 
     assert published
@@ -121,7 +123,7 @@ def test_nothing_is_published_beyond_this_machine():
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_no_service_is_root_or_can_become_it(name):
+def test_no_service_is_root_or_can_become_root(name):
     service = SERVICES[name]
 
     assert service["user"].partition(":")[0] not in ("root", "0")
@@ -132,31 +134,34 @@ def test_no_service_is_root_or_can_become_it(name):
 
 
 def test_the_image_has_the_user_that_the_services_run_as():
-    last = re.findall(r"^USER (.*)", DOCKERFILE, re.MULTILINE)[-1]
+    image_user = re.findall(r"^USER (.*)", DOCKERFILE, re.MULTILINE)[-1]
 
-    assert last == f"{USER}:{USER}"
-    assert {SERVICES[name]["user"] for name in OURS} == {last}
+    assert image_user == f"{USER}:{USER}"
+    assert {SERVICES[name]["user"] for name in OWN_SERVICES} == {image_user}
     assert f"--uid {USER}" in DOCKERFILE
 
 
 def test_only_the_supervisors_container_starts_runs():
-    for name in OURS:
-        elsewhere = SERVICES[name]["environment"].get("CHROMABENCH_SUPERVISOR") == "elsewhere"
-        assert elsewhere == (name != "supervisor")
+    for name in OWN_SERVICES:
+        supervisor = SERVICES[name]["environment"].get("CHROMABENCH_SUPERVISOR")
+        assert (supervisor == "elsewhere") == (name != "supervisor")
     assert [name for name in SERVICES if "hostname" in SERVICES[name]] == ["supervisor"]
 
 
 def test_the_services_share_one_database_and_one_folder():
-    places = ("CHROMABENCH_DATABASE_URL", "CHROMABENCH_ARTIFACTS")
-    shared = {tuple(SERVICES[name]["environment"][it] for it in places) for name in OURS}
+    variables = ("CHROMABENCH_DATABASE_URL", "CHROMABENCH_ARTIFACTS")
+    values = {
+        tuple(SERVICES[name]["environment"][variable] for variable in variables)
+        for name in OWN_SERVICES
+    }
 
-    [(address, artifacts)] = shared
+    [(address, artifacts)] = values
     assert check_address(address) == "postgresql"
-    assert all(f"data:{artifacts}" in SERVICES[name]["volumes"] for name in OURS)
+    assert all(f"data:{artifacts}" in SERVICES[name]["volumes"] for name in OWN_SERVICES)
     assert f"VOLUME {artifacts}\n" in DOCKERFILE
 
 
-def test_every_extra_in_the_dockerfile_is_one_of_the_project():
+def test_every_extra_in_the_dockerfile_is_an_extra_of_the_project():
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
     extras = re.findall(r'^ARG EXTRAS="(.*)"', DOCKERFILE, re.MULTILINE)[0].split()
 
@@ -164,39 +169,39 @@ def test_every_extra_in_the_dockerfile_is_one_of_the_project():
     assert set(extras) <= project["optional-dependencies"].keys()
 
 
-def test_only_what_the_image_copies_is_sent_to_be_built():
-    copied = re.findall(r"^COPY (?!--from)(.*) \S+", DOCKERFILE, re.MULTILINE)
-    wanted = {name for line in copied for name in line.split()}
+def test_the_build_context_has_only_the_files_that_the_image_copies():
+    copy_lines = re.findall(r"^COPY (?!--from)(.*) \S+", DOCKERFILE, re.MULTILINE)
+    copied = {name for line in copy_lines for name in line.split()}
     lines = (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
 
-    assert all((PROJECT_ROOT / name).exists() for name in wanted)
-    assert {it[1:] for it in lines if it.startswith("!")} == wanted
+    assert all((PROJECT_ROOT / name).exists() for name in copied)
+    assert {line[1:] for line in lines if line.startswith("!")} == copied
     assert lines.index("*") < lines.index("**/secrets.toml")
 
 
-def test_every_variable_is_explained():
+def test_every_variable_is_documented():
     text = (PROJECT_ROOT / "docs" / "deployment.md").read_text()
-    named = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE))
-    for name in OURS:
-        named |= {key for key, value in SERVICES[name]["environment"].items() if value is None}
+    variables = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE))
+    for name in OWN_SERVICES:
+        variables |= {key for key, value in SERVICES[name]["environment"].items() if value is None}
 
-    assert SECRETS.keys() <= named
-    assert all(f"`{name}`" in text for name in named)
+    assert SECRETS.keys() <= variables
+    assert all(f"`{name}`" in text for name in variables)
 
 
 @pytest.fixture
-def start_alone():
-    """Starts a shell script as the first process of its own processes' world, as a container is."""
+def start_container():
+    """Starts a shell script as process 1 of a new process namespace, like a container."""
     if shutil.which("unshare") is None:
         pytest.skip("unshare is not installed")
     unshare = ["unshare", "--pid", "--fork", "--kill-child"]
     unshare += [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("processes cannot be set apart here")
+        pytest.skip("process namespaces are not available")
     started = []
 
     def start(script, environment):
-        # Elsewhere it would end other people's processes.
+        # Outside a new namespace the script could kill other processes.
         command = [*unshare, "sh", "-c", f"[ $$ = 1 ] || exit 9\n{script}"]
         started.append(subprocess.Popen(command, env=environment))
         return started[-1]
@@ -207,19 +212,19 @@ def start_alone():
         container.wait()
 
 
-def test_a_stopped_supervisor_waits_until_its_runs_have_saved(start_alone, tmp_path):
-    # A stand-in for the engine: its run is detached, and saving takes it a while.
+def test_a_stopped_supervisor_waits_until_its_runs_have_saved(start_container, tmp_path):
+    # A fake engine: its run is detached and needs some time to save.
     log, python = tmp_path / "log", tmp_path / "python"
     log.touch()
-    python.write_text(STAND_IN)
+    python.write_text(FAKE_PYTHON)
     python.chmod(0o755)
     script = SERVICES["supervisor"]["command"][-1].replace("$$", "$")
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log)}
 
-    container = start_alone(script, environment)
-    wait_for(lambda: log.read_text() == "trains\n", WITHIN_S)
+    container = start_container(script, environment)
+    wait_for(lambda: log.read_text() == "trains\n", TIMEOUT_S)
     [first] = psutil.Process(container.pid).children()
     first.terminate()
-    container.wait(WITHIN_S)
+    container.wait(TIMEOUT_S)
 
     assert log.read_text() == "trains\nsaved\n"

@@ -1,4 +1,4 @@
-"""The README tells the truth: what exists is in it."""
+"""The README and the documentation describe what exists."""
 
 import ast
 import re
@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from engine.cli import parser
-from engine.metrics.catalog import CATALOG, COMPARED, COSTS, QUALITY
+from engine import overrides
+from engine.cli.parser import build_parser
+from engine.metrics.catalog import CATALOG, COMPARED_METRICS, COST_METRICS
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.records.curves import MetricPoint
 from engine.report.comparison import build_comparison
 from engine.report.tables import to_markdown
 from engine.settings import PROJECT_ROOT
+from scripts import reference
 from tests.engine.report.test_comparison import measured, study_of
 
+DOCS = PROJECT_ROOT / "docs"
 README = (PROJECT_ROOT / "README.md").read_text()
 PACKAGES = sorted(
     path.parent.relative_to(PROJECT_ROOT)
@@ -22,31 +25,78 @@ PACKAGES = sorted(
     for path in (PROJECT_ROOT / root).rglob("__init__.py")
 )
 MAX_MODULES, MAX_ROOT_MODULES = 16, 10
+MAX_README_LINES = 220
 
 
-def commands(parser, prefix=""):
-    """Every command of the parser, groups with their actions."""
-    for action in parser._actions:
-        choices = getattr(action, "choices", None)
-        for name, command in (choices if isinstance(choices, dict) else {}).items():
-            if hasattr(command, "_actions"):
-                nested = list(commands(command, f"{prefix}{name} "))
-                yield from nested or [f"{prefix}{name}"]
+def test_the_readme_has_at_most_220_lines():
+    assert len(README.splitlines()) <= MAX_README_LINES
 
 
-@pytest.mark.parametrize("command", sorted(commands(parser.build_parser())))
-def test_every_command_is_in_the_readme(command):
-    assert f"`{command}" in README
+def test_links_and_pictures_in_the_readme_lead_to_files():
+    targets = re.findall(r"\]\(([^)]+)\)", README) + re.findall(r'src(?:set)?="([^"]+)"', README)
+
+    for target in targets:
+        assert target.startswith("https://") or (PROJECT_ROOT / target).is_file(), target
 
 
-@pytest.mark.parametrize("name", [*CONFIGURATIONS, *BUDGETS, *QUALITY])
-def test_every_configuration_budget_and_metric_is_in_the_readme(name):
-    assert f"`{name}`" in README
+def test_every_generated_block_of_the_pages_has_a_builder():
+    pages = [path.read_text() for path in DOCS.rglob("*.md")]
+    begins = [name for page in pages for name in re.findall(r"<!-- generated: (.+) -->", page)]
+    ends = [name for page in pages for name in re.findall(r"<!-- end: (.+) -->", page)]
+
+    assert sorted(begins) == sorted(ends) == sorted(reference.GENERATED)
 
 
-def test_every_recipe_in_the_readme_is_the_one_that_runs():
+def test_every_command_is_in_the_reference_with_its_options():
+    text = reference.build_commands()
+
+    for name, command in reference.iterate_commands(build_parser()):
+        section = text.partition(f"## `{name}` ")[2].partition("\n## ")[0]
+        assert command.description, name
+        for action in command._actions:
+            if action.option_strings and action.dest != "help":
+                assert f"| `{', '.join(action.option_strings)}" in section
+                assert action.help or action.choices, (name, action.option_strings)
+
+
+@pytest.mark.parametrize("metric", CATALOG)
+def test_every_metric_is_in_the_reference(metric):
+    assert f"| `{metric}` | {CATALOG[metric].label} |" in reference.build_metrics()
+
+
+def test_every_configuration_is_in_the_reference_with_the_recipe_that_runs():
+    text = reference.build_configurations()
+
     for name, configuration in CONFIGURATIONS.items():
-        assert re.search(rf"`{name}` \| {re.escape(str(configuration.recipe))}", README)
+        assert f"| `{name}` | {configuration.recipe} |" in text
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_every_budget_is_in_the_reference(budget):
+    assert f"| `{budget}` |" in reference.build_budgets()
+    assert f"| `{budget}` |" in reference.build_budget_settings()
+
+
+def test_every_key_of_set_is_in_the_reference_with_its_meaning():
+    text = reference.build_settings()
+
+    for key in (
+        *overrides.TERM_KEYS,
+        *overrides.CONFIGURATION_KEYS,
+        *overrides.BUDGET_KEYS,
+        *overrides.EXECUTION_KEYS,
+    ):
+        assert re.search(rf"^\| `{key}` \| .+ \| .+ \|$", text, re.MULTILINE), key
+
+
+def test_every_environment_variable_of_the_settings_is_in_the_reference():
+    settings = (PROJECT_ROOT / "engine" / "settings.py").read_text()
+    page = (DOCS / "reference" / "environment.md").read_text()
+    pattern = r"(?:CHROMABENCH|MLFLOW)_[A-Z_]*[A-Z]"
+
+    variables = set(re.findall(pattern, settings))
+    assert len(variables) > 10
+    assert variables <= set(re.findall(rf"`({pattern})`", page))
 
 
 def test_every_make_target_is_in_the_readme():
@@ -83,27 +133,32 @@ def test_the_docstring_of_a_package_lists_its_modules_and_what_is_elsewhere(pack
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=str)
-def test_a_package_fits_in_the_head(package):
+def test_a_package_has_at_most_16_files_and_the_engine_10(package):
     count = sum(1 for path in (PROJECT_ROOT / package).iterdir() if path.is_file())
 
     assert count <= (MAX_ROOT_MODULES if package.name == "engine" else MAX_MODULES)
 
 
 def test_the_readmes_comparison_has_the_shape_that_the_command_prints(store):
-    shown = README.partition("<!-- demo table: begin -->")[2].partition("<!-- demo table: end -->")[
-        0
-    ]
+    after_begin = README.partition("<!-- demo table: begin -->")[2]
+    table_in_readme = after_begin.partition("<!-- demo table: end -->")[0]
     study, runs = study_of(store, seeds=1)
-    names = [it for it in COMPARED if CATALOG[it].network != "inception" and it not in COSTS]
+    names = [
+        name
+        for name in COMPARED_METRICS
+        if CATALOG[name].network != "inception" and name not in COST_METRICS
+    ]
     values = [measured(run, 0.5, name) for run in runs for name in names]
     values += [measured(run, 0.5, "inference_ms") for run in runs]
     values += [measured(run, 0.5, "inference_images_per_second") for run in runs]
-    values = [replace(it, reference=1.0) if it.name == "colorfulness" else it for it in values]
+    values = [
+        replace(value, reference=1.0) if value.name == "colorfulness" else value for value in values
+    ]
     epochs = ("images_per_second", "epoch_seconds", "peak_memory_mb")
     costs = [MetricPoint(run.id, 1, 1, name, 1.0) for run in runs for name in epochs]
     printed = to_markdown(build_comparison(study, runs, values, costs))
 
-    assert shape(shown) == shape(printed)
+    assert shape(table_in_readme) == shape(printed)
 
 
 def shape(table):
@@ -114,13 +169,8 @@ def shape(table):
     return [re.sub(r"targets [0-9.,]+", "targets", line) for line in heads], rows
 
 
-def test_pictures_in_the_readme_are_there():
-    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
-        assert (PROJECT_ROOT / picture).is_file()
-
-
 def test_every_decision_states_context_decision_and_consequence():
-    records = list((PROJECT_ROOT / "docs" / "adr").glob("*.md"))
+    records = reference.decision_records()
 
     assert records
     for record in records:

@@ -1,4 +1,4 @@
-"""Every command of the guides is executed, on a budget of seconds."""
+"""Every command of the guides is executed, with a budget that takes seconds."""
 
 import os
 import re
@@ -13,26 +13,33 @@ import pytest
 from PIL import Image
 
 from engine.settings import PROJECT_ROOT
-from tests.conftest import end_processes_of
+from tests.conftest import kill_processes_of
 from tests.engine.serve.conftest import as_file, as_picture, drawing, photograph
 
 pytestmark = pytest.mark.slow
 
 GUIDES = PROJECT_ROOT / "docs" / "guides"
-PATIENCE_S = 300
+TIMEOUT_S = 300
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# What would set this machine up, or needs others, is looked at and not done.
-LOOKED_AT = ("make ", "pip install ", "ray ", "RAY_AUTH_MODE=token ray ", "export ", ". .venv/")
+# Commands that install something or need other machines: they are checked, not executed.
+CHECKED_PREFIXES = (
+    "make ",
+    "pip install ",
+    "ray ",
+    "RAY_AUTH_MODE=token ray ",
+    "export ",
+    ". .venv/",
+)
 
 
 def commands(name):
-    """The commands of a guide, block by block."""
+    """Returns the shell blocks of a guide."""
     text = (GUIDES / f"{name}.md").read_text()
     return [block.strip() for block in BLOCK.findall(text)]
 
 
-def look_at(line):
-    """Whether what is not executed could be."""
+def check(line):
+    """Checks that a command which is not executed is valid."""
     line = line.partition(" #")[0].strip()
     if line.startswith("make "):
         subprocess.run(["make", "-n", *line.split()[1:]], cwd=PROJECT_ROOT, check=True)
@@ -50,8 +57,8 @@ def look_at(line):
 
 
 @pytest.fixture
-def place(tiny_settings, tmp_path, monkeypatch):
-    """A folder with an installation of its own, as a reader would sit in; then all of it ends."""
+def workdir(tiny_settings, tmp_path, monkeypatch):
+    """A working folder with an installation of its own; its processes are killed after the test."""
     for name in ("DATABASE_URL", "ARTIFACTS", "SLOTS", "SERVER_TOKEN"):
         monkeypatch.delenv(f"CHROMABENCH_{name}", raising=False)
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", tiny_settings.database_url)
@@ -59,21 +66,21 @@ def place(tiny_settings, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     yield tmp_path
-    end_processes_of(tiny_settings)
+    kill_processes_of(tiny_settings)
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return unused.getsockname()[1]
 
 
-def execute(block, place, **replaced):
-    """Runs a block as a person would paste it, small enough for a test."""
+def execute(block, workdir, **replaced):
+    """Runs a block in a shell, with the smoke budget in place of the demo budget."""
     lines = []
     for line in block.splitlines():
-        if line.startswith(LOOKED_AT):
-            look_at(line)
+        if line.startswith(CHECKED_PREFIXES):
+            check(line)
         else:
             lines.append(line)
     script = "\n".join(lines).replace("--budget demo", "--budget smoke")
@@ -81,87 +88,90 @@ def execute(block, place, **replaced):
         script = script.replace(old.lstrip("_"), new)
     if not script:
         return ""
-    done = subprocess.run(
+    result = subprocess.run(
         ["bash", "-e", "-m", "-c", script],
-        cwd=place,
+        cwd=workdir,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, f"{script}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
-    return done.stdout
+    assert result.returncode == 0, f"{script}\n{result.stdout[-1500:]}\n{result.stderr[-1500:]}"
+    return result.stdout
 
 
-def test_every_guide_is_among_these_tests():
+def test_every_guide_has_a_test():
     tested = {"first-study", "own-data", "seeds", "serving", "mlflow", "cluster"}
 
     assert {path.stem for path in GUIDES.glob("*.md")} == tested
 
 
-def test_first_study(place):
+def test_the_first_study_guide_runs(workdir):
     for block in commands("first-study"):
-        execute(block, place)
+        execute(block, workdir)
 
-    assert (place / "exports" / "first" / "report.html").is_file()
-    assert (place / "table.csv").read_text().count("\n") > 3
+    assert (workdir / "exports" / "first" / "report.html").is_file()
+    assert (workdir / "table.csv").read_text().count("\n") > 3
 
 
-def test_own_data(place):
-    folder = place / "pictures"
-    folder.mkdir()
+def test_the_own_data_guide_runs(workdir):
+    pictures = workdir / "pictures"
+    pictures.mkdir()
     for number in range(90):
         colours = photograph((64, 64), number)
         pair = np.concatenate([drawing(number, (64, 64)), colours], axis=1)
-        Image.fromarray(pair).save(folder / f"{number:03d}.png")
-    (folder / "broken.png").write_bytes(b"no picture")
+        Image.fromarray(pair).save(pictures / f"{number:03d}.png")
+    (pictures / "broken.png").write_bytes(b"no picture")
 
     for block in commands("own-data"):
+        # The check finds the broken file and exits with an error.
         execute(
             block.replace("check sidebyside:pictures\n", "check sidebyside:pictures || true\n"),
-            place,
+            workdir,
         )
 
 
-def test_seeds(place):
+def test_the_seeds_guide_runs(workdir):
     for block in commands("seeds"):
-        said = execute(block, place)
+        output = execute(block, workdir)
 
-    assert "standard" in said
+    assert "standard" in output
 
 
-def test_serving(place, trained):
-    shutil.copytree(trained.pristine / "runs", place / "artifacts" / "runs")
-    shutil.copy(trained.pristine / "runs.db", place / "runs.db")
-    (place / "cat.png").write_bytes(as_file(drawing(size=(200, 150))))
+def test_the_serving_guide_runs_and_writes_its_files(workdir, trained):
+    shutil.copytree(trained.pristine / "runs", workdir / "artifacts" / "runs")
+    shutil.copy(trained.pristine / "runs.db", workdir / "runs.db")
+    (workdir / "cat.png").write_bytes(as_file(drawing(size=(200, 150))))
     port = str(free_port())
 
     for block in commands("serving"):
-        execute(block.replace("timeout 20", "timeout 8"), place, _5050=port)
+        execute(block.replace("timeout 20", "timeout 8"), workdir, _5050=port)
 
     for name in ("coloured.png", "coloured.webp"):
-        assert as_picture((place / name).read_bytes()).shape == (150, 200, 3)
-    assert "chromabench_requests_total" in (place / "metrics.txt").read_text()
-    assert {"model.safetensors", "model.pt", "model.onnx"} <= {it.name for it in place.iterdir()}
+        assert as_picture((workdir / name).read_bytes()).shape == (150, 200, 3)
+    assert "chromabench_requests_total" in (workdir / "metrics.txt").read_text()
+    assert {"model.safetensors", "model.pt", "model.onnx"} <= {
+        path.name for path in workdir.iterdir()
+    }
 
 
-def test_mlflow(place, mlflow_server):
+def test_the_mlflow_guide_runs_and_uploads_a_study(workdir, mlflow_server):
     for block in commands("mlflow"):
-        execute(block, place, _5000=str(mlflow_server.port))
+        execute(block, workdir, _5000=str(mlflow_server.port))
 
     experiments = mlflow_server.client.search_experiments(filter_string="name LIKE '%study 1'")
     assert experiments
 
 
-def test_cluster(place, ray_cluster, monkeypatch):
+def test_the_cluster_guide_runs(workdir, ray_cluster, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", ray_cluster.token)
     monkeypatch.setenv("CHROMABENCH_LAUNCHER", "ray")
     monkeypatch.setenv("CHROMABENCH_RAY_ADDRESS", ray_cluster.address)
     monkeypatch.setenv("CHROMABENCH_RAY_GPUS", "0")
     shared, ray = commands("cluster")
 
-    execute(shared.replace("--stay", "--drain"), place)
-    said = execute(ray + " --wait", place)
+    execute(shared.replace("--stay", "--drain"), workdir)
+    output = execute(ray + " --wait", workdir)
 
-    assert ray_cluster.address in said  # the doctor
-    assert "standard" in said
+    assert ray_cluster.address in output  # of the command doctor
+    assert "standard" in output
