@@ -16,7 +16,7 @@ from dashboard import __main__ as dashboard
 from engine.cli import parser
 from engine.settings import PROJECT_ROOT
 from engine.store import check_address
-from tests.conftest import wait_for
+from tests.support.runs import wait_for
 
 DOCKERFILE = (PROJECT_ROOT / "Dockerfile").read_text()
 COMPOSE = (PROJECT_ROOT / "compose.yaml").read_text()

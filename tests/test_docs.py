@@ -15,7 +15,7 @@ from engine.report.comparison import build_comparison
 from engine.report.tables import to_markdown
 from engine.settings import PROJECT_ROOT
 from scripts import reference
-from tests.engine.report.test_comparison import measured, study_of
+from tests.support.comparisons import measured, study_of
 
 DOCS = PROJECT_ROOT / "docs"
 README = (PROJECT_ROOT / "README.md").read_text()

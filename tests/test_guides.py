@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from engine.settings import PROJECT_ROOT
-from tests.conftest import kill_processes_of
-from tests.engine.serve.conftest import as_file, as_picture, drawing, photograph
+from tests.support.runs import kill_processes_of
+from tests.support.uploads import as_file, as_picture, drawing, photograph
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from streamlit.testing.v1 import AppTest
 from engine.records.runs import RunState
 from engine.report.comparison import compare
 from engine.store import Store, database_path
-from tests.conftest import NOW, tiny_config
-from tests.dashboard.test_pages import APP, open_page, texts
+from tests.support.pages import APP, open_page, texts
+from tests.support.runs import NOW, tiny_config
 
 
 def choose(app, menu, label):

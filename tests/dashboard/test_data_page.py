@@ -6,9 +6,9 @@ from engine.data.sources.registry import parse_source
 from engine.data.survey.survey import load_survey
 from engine.records.runs import RunState
 from engine.workers import survey, worker_process
-from tests.conftest import NOW
-from tests.dashboard.test_pages import open_page, texts
 from tests.support.image_files import write_photographs
+from tests.support.pages import open_page, texts
+from tests.support.runs import NOW
 
 
 @pytest.fixture

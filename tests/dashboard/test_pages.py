@@ -7,7 +7,6 @@ import sys
 
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from dashboard.components.escape import escape_markdown
 from engine.config import RunConfig
@@ -18,29 +17,15 @@ from engine.records.runs import RunState
 from engine.settings import PROJECT_ROOT
 from engine.system import processes
 from engine.system.processes import ProcessId
-from tests.conftest import NOW, tiny_config
+from tests.support.pages import open_page, texts
+from tests.support.runs import NOW, tiny_config
 
 ROW = {
     **{"adversarial": 1.0, "l1": 100.0, "perceptual": 0.0, "total_variation": 0.0},
     **{"lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5, "beta2": 0.999},
 }
-APP = str(PROJECT_ROOT / "dashboard" / "app.py")
 PAGES = ("overview", "data", "launch", "live", "run", "gallery", "compare", "colorize")
 STORES = ("empty", "queued", "running", "finished", "failed")
-
-
-def open_page(name, **query):
-    app = AppTest.from_file(APP, default_timeout=30)
-    for key, value in query.items():
-        app.query_params[key] = value if isinstance(value, list) else str(value)
-    app.run()
-    return app.switch_page(f"app_pages/{name}.py").run()
-
-
-def texts(app):
-    kinds = (app.markdown, app.caption, app.subheader, app.info, app.error, app.warning)
-    written = [str(element.value) for kind in kinds for element in kind]
-    return "\n".join([*written, *(element.proto.body for element in app.get("html"))])
 
 
 def component_data(app, component):

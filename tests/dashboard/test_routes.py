@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from dashboard import routes
 from dashboard.queries import curves
 from engine.records.curves import MetricPoint
-from tests.conftest import NOW
+from tests.support.runs import NOW
 
 
 @pytest.fixture

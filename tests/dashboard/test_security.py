@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard.queries import sources
 from engine.errors import BadInputError
 from engine.settings import PROJECT_ROOT, Settings
-from tests.dashboard.test_pages import APP, texts
-from tests.engine.images.test_decoding import photograph
+from tests.support.malformed_files import photograph
+from tests.support.pages import APP, texts
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ def test_tags_are_kept_once_without_blanks_around_them():
     [
         (["x" * 41], "1 to 40 printable"),
         (["a\nb"], "printable"),
-        ([str(it) for it in range(21)], "20 tags, not 21"),
+        ([str(tag) for tag in range(21)], "20 tags, not 21"),
     ],
 )
 def test_tags_that_would_not_be_read_are_refused(tags, sentence):

@@ -5,7 +5,7 @@ from engine.config import Budget, RunConfig, build
 from engine.errors import BadInputError
 from engine.overrides import apply_settings, parse_setting
 from engine.presets import BUDGETS, CONFIGURATIONS
-from tests.conftest import tiny_config
+from tests.support.runs import tiny_config
 
 
 @pytest.mark.parametrize(

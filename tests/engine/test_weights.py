@@ -8,22 +8,13 @@ import torchvision
 from engine import weights
 from engine.errors import BadInputError, EngineError, MissingWeightsError
 from engine.networks import backbones
+from tests.support.weights import install_weights
 
 
 @pytest.fixture
 def empty_torch_cache(monkeypatch, tmp_path):
     """Makes the cache of torch an empty folder."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-
-
-def install_weights(name, state, settings, monkeypatch):
-    """Saves a state as a file of weights, and its sha256 in the catalog."""
-    settings.weights_dir.mkdir(parents=True)
-    path = settings.weights_dir / weights.CATALOG[name].file
-    torch.save(state, path)
-    entry = replace(weights.CATALOG[name], sha256=weights.hash_file(path))
-    monkeypatch.setitem(weights.CATALOG, name, entry)
-    return path
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite2"])

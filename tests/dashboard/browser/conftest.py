@@ -7,9 +7,16 @@ from playwright.sync_api import expect, sync_playwright
 
 from engine.jobs import spawn
 from engine.system.processes import ProcessId
-from tests.conftest import NOW, kill_processes_of
-from tests.dashboard.browser.driver import CHROMIUM, FLAGS, TIMEOUT_MS, end, start_dashboard
-from tests.dashboard.conftest import add_study, train
+from tests.dashboard.browser.driver import (
+    CHROMIUM,
+    FLAGS,
+    TIMEOUT_MS,
+    end,
+    open_tab,
+    start_dashboard,
+)
+from tests.support.pages import add_study, train
+from tests.support.runs import NOW, kill_processes_of
 
 if CHROMIUM is None and not os.environ.get("CHROMABENCH_REQUIRE_BROWSER"):
     collect_ignore_glob = ["test_*.py"]
@@ -50,13 +57,6 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         yield browser
         browser.close()
-
-
-def open_tab(chromium):
-    """A page with a session of its own."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(TIMEOUT_MS)
-    return context.new_page()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import urllib.request
 from playwright.sync_api import expect
 
 from engine.system import child_environment
-from tests.conftest import TIMEOUT_S
+from tests.support.runs import TIMEOUT_S
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -85,3 +85,10 @@ def shown_range(page):
 def wait_for_url(page, part):
     """Waits until the URL contains a text; `page.url` changes only with the next event."""
     page.wait_for_function("part => location.href.includes(part)", arg=part)
+
+
+def open_tab(chromium):
+    """A page with a session of its own."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(TIMEOUT_MS)
+    return context.new_page()

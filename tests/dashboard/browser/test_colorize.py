@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.engine.serve.conftest import as_file, drawing, photograph
+from tests.support.uploads import as_file, drawing, photograph
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

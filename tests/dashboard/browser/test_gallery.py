@@ -7,10 +7,9 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from engine.records.runs import RunState
-from tests.conftest import wait_for
-from tests.dashboard.browser.conftest import open_tab
-from tests.dashboard.browser.driver import wait_for_url
-from tests.dashboard.conftest import NAMES, add_study, train
+from tests.dashboard.browser.driver import open_tab, wait_for_url
+from tests.support.pages import NAMES, add_study, train
+from tests.support.runs import wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

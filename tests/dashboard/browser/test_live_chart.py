@@ -11,9 +11,14 @@ from engine.jobs import spawn
 from engine.metrics.intervals import mean_interval
 from engine.records.curves import MetricPoint
 from engine.records.runs import RunState
-from tests.conftest import NOW, tiny_config, wait_for
-from tests.dashboard.browser.conftest import open_tab
-from tests.dashboard.browser.driver import drag_zoom, drawn_points, shown_range, wait_for_url
+from tests.dashboard.browser.driver import (
+    drag_zoom,
+    drawn_points,
+    open_tab,
+    shown_range,
+    wait_for_url,
+)
+from tests.support.runs import NOW, tiny_config, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -15,8 +15,8 @@ from playwright.sync_api import expect
 
 from engine.settings import PROJECT_ROOT
 from engine.system import child_environment
-from tests.conftest import NOW, wait_for
 from tests.dashboard.browser.driver import choose_smoke, drawn_points, end
+from tests.support.runs import NOW, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

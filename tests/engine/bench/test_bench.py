@@ -10,7 +10,7 @@ from engine.errors import EngineError
 from engine.presets import CONFIGURATIONS
 from engine.training import machine_profile
 from engine.training.step import TrainingStep
-from tests.conftest import tiny_config
+from tests.support.runs import tiny_config
 
 
 class StepCounter:

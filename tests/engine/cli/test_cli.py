@@ -8,7 +8,7 @@ from engine.cli.main import main
 from engine.jobs import spawn
 from engine.report.export import png
 from engine.settings import PROJECT_ROOT
-from tests.conftest import NOW, tiny_config
+from tests.support.runs import NOW, tiny_config
 
 
 @pytest.fixture

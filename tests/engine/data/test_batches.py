@@ -15,7 +15,7 @@ from engine.data.batches import (
     training_batches,
 )
 from engine.errors import BadInputError
-from tests.conftest import load_pairs
+from tests.support.runs import load_pairs
 
 CPU = torch.device("cpu")
 

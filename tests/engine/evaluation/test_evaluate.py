@@ -12,7 +12,7 @@ from engine.metrics import distribution, features, pixel
 from engine.metrics.catalog import QUALITY_METRICS, metrics_in
 from engine.networks.architectures import build_discriminator
 from engine.settings import Settings
-from tests.conftest import load_pairs, tiny_config
+from tests.support.runs import load_pairs, tiny_config
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ from engine.overrides import apply_settings
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.records.runs import RunState
 from engine.report.comparison import compare
-from tests.conftest import NOW
 from tests.support.image_files import write_pairs, write_photographs
+from tests.support.runs import NOW
 from tests.support.training_jobs import run_training_job
 
 

@@ -4,7 +4,7 @@ import torchvision
 from engine.jobs import estimates
 from engine.networks.architectures import build_discriminator, build_generator
 from engine.presets import BUDGETS
-from tests.conftest import tiny_config
+from tests.support.runs import tiny_config
 
 N_PAIRS = {"train": 1600, "val": 200, "test": 200}
 

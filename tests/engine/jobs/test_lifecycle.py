@@ -4,7 +4,7 @@ from engine.data.sources.openmoji import OpenMoji
 from engine.errors import BadInputError, EngineError
 from engine.jobs import lifecycle, planning, spawn
 from engine.presets import DEFAULT_CONFIGURATIONS
-from tests.conftest import NOW
+from tests.support.runs import NOW
 
 
 @pytest.fixture(autouse=True)

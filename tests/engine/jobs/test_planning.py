@@ -10,7 +10,7 @@ from engine.jobs import planning
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.report.comparison import compare
 from engine.report.export.csv_files import results_json
-from tests.conftest import NOW, tiny_config
+from tests.support.runs import NOW, tiny_config
 
 
 def plan(settings, **changes):

@@ -9,7 +9,7 @@ from engine.jobs import progress
 from engine.jobs.progress import RunProgress
 from engine.records.curves import MetricPoint
 from engine.records.runs import RunState
-from tests.conftest import NOW, tiny_config
+from tests.support.runs import NOW, tiny_config
 
 STEP_S = 0.25
 

@@ -10,7 +10,7 @@ import pytest
 from engine.jobs import reaping, spawn
 from engine.records.runs import RunState
 from engine.system.processes import ProcessId
-from tests.conftest import NOW, tiny_config, wait_for
+from tests.support.runs import NOW, tiny_config, wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 

@@ -12,8 +12,8 @@ from engine.records.runs import RunState
 from engine.store import WorkerSlot, database_path
 from engine.system import child_environment, gpus
 from engine.system.processes import ProcessId
-from tests.conftest import NOW, tiny_config
 from tests.support.records import checkpoint_of
+from tests.support.runs import NOW, tiny_config
 
 OTHER_HOST_SLOT = WorkerSlot("elsewhere", "0", "elsewhere/boot/1/1")
 

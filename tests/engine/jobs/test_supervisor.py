@@ -9,7 +9,7 @@ from engine.jobs import lifecycle, planning, spawn
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records.runs import RunState
 from engine.store import utc_now
-from tests.conftest import TIMEOUT_S, kill_processes_of, wait_for
+from tests.support.runs import TIMEOUT_S, kill_processes_of, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import pytest
 from engine.jobs import webhook
 from engine.records.runs import RunState
 from engine.system import child_environment
-from tests.conftest import NOW, tiny_config, wait_for
+from tests.support.runs import NOW, tiny_config, wait_for
 
 
 @pytest.fixture

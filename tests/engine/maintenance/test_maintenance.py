@@ -23,7 +23,7 @@ from engine.store import Store, database_path, run_files
 from engine.system import disk
 from engine.system.processes import ProcessId
 from engine.training import checkpoint
-from tests.conftest import NOW, share_prepared_data, tiny_config
+from tests.support.runs import NOW, share_prepared_data, tiny_config
 from tests.support.training_jobs import run_training_job
 
 

@@ -16,7 +16,7 @@ from engine.evaluation import evaluate
 from engine.evaluation.distance_meters import MetricFamily
 from engine.metrics import features, pixel
 from engine.metrics.distribution import fid
-from tests.conftest import tiny_config
+from tests.support.runs import tiny_config
 
 CPU = torch.device("cpu")
 SPEC = evaluate.EvaluationSpec(tiny_config(), "test", "a fingerprint")

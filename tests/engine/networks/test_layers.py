@@ -3,7 +3,7 @@ import torch
 
 from engine.networks.architectures import build_generator
 from engine.networks.layers import MAX_GEMM_ROWS, DownConv, UpConv, concat_skip, set_memory_format
-from tests.conftest import tiny_config
+from tests.support.runs import tiny_config
 
 
 def forward_and_backward(layer, maps):

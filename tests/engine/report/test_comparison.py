@@ -6,43 +6,11 @@ import pytest
 from engine.records.curves import MetricPoint
 from engine.records.runs import Evaluation, RunState
 from engine.report.comparison import build_comparison
-from tests.conftest import NOW, tiny_config
-
-NAMES = ("standard", "perceptual", "regularized")
-
-
-def measured(run, value, name="psnr", epoch=3, halves=None, **protocol):
-    """An evaluation of one run on the test split, with its values on random halves."""
-    return Evaluation(
-        run_id=run.id,
-        split="test",
-        name=name,
-        value=value,
-        n_pictures=32,
-        epoch=epoch,
-        low=None if halves is None else value - 1,
-        high=None if halves is None else value + 1,
-        protocol={"data_fingerprint": "a", "px": 32, **protocol},
-        halves=None if halves is None else np.asarray(halves, "<f4").tobytes(),
-    )
-
-
-def study_of(store, seeds):
-    configs = [tiny_config(name, seed) for name in NAMES for seed in range(seeds)]
-    study, runs = store.studies.add(f"key {seeds}", "a study", configs, NOW)
-    return study, [replace(run, state=RunState.DONE) for run in runs]
+from tests.support.comparisons import NAMES, by_run, measured, noise, study_of
 
 
 def cell(comparison, name, metric="psnr"):
     return next(row.cells[metric] for row in comparison.rows if row.configuration == name)
-
-
-def by_run(runs, values):
-    return [measured(run, value) for run, value in zip(runs, values, strict=True)]
-
-
-def noise(seed=0):
-    return np.random.default_rng(seed).standard_normal(200)
 
 
 def test_with_several_seeds_the_interval_is_over_seeds(store):

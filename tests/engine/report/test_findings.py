@@ -7,7 +7,7 @@ from engine.records.curves import MetricPoint
 from engine.records.runs import RunState
 from engine.report.comparison import build_comparison
 from engine.report.findings import build_findings
-from tests.engine.report.test_comparison import NAMES, by_run, measured, noise, study_of
+from tests.support.comparisons import NAMES, by_run, measured, noise, study_of
 
 COLOURFULNESS = {"standard": 45.0, "perceptual": 29.0, "regularized": 45.0}
 

@@ -9,7 +9,7 @@ from engine.metrics.catalog import CATALOG
 from engine.records.runs import Evaluation
 from engine.report import tables
 from engine.report.comparison import build_comparison
-from tests.engine.report.test_comparison import NAMES, by_run, measured, noise, study_of
+from tests.support.comparisons import NAMES, by_run, measured, noise, study_of
 
 
 @pytest.fixture

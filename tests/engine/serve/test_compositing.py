@@ -8,7 +8,7 @@ from skimage import data
 
 from engine.images import color
 from engine.serve import compositing
-from tests.engine.serve.conftest import drawing, photograph
+from tests.support.uploads import drawing, photograph
 
 
 @given(width=st.integers(1, 400), height=st.integers(1, 400), px=st.sampled_from([32, 64]))

@@ -6,7 +6,7 @@ from skimage import data
 
 from engine.data.pairs import split_channels
 from engine.serve import compositing, line_art
-from tests.engine.serve.conftest import drawing, photograph
+from tests.support.uploads import drawing, photograph
 
 
 def test_the_embedded_sketches_are_line_art(packed):

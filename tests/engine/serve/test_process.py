@@ -21,8 +21,8 @@ from engine.serve import client, discovery, model_cache, pipeline
 from engine.settings import PROJECT_ROOT
 from engine.system.child_environment import build_child_environment
 from engine.system.files import load_tail
-from tests.conftest import wait_for
-from tests.engine.serve.conftest import as_file, as_picture, drawing
+from tests.support.runs import wait_for
+from tests.support.uploads import as_file, as_picture, drawing
 
 GIB, MIB = 2**30, 2**20
 

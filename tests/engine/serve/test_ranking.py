@@ -6,8 +6,8 @@ import pytest
 
 from engine.errors import BadInputError
 from engine.serve import ranking
-from tests.conftest import NOW
-from tests.engine.report.test_comparison import measured, study_of
+from tests.support.comparisons import measured, study_of
+from tests.support.runs import NOW
 
 
 def ranks(*columns):

@@ -18,9 +18,9 @@ from engine.serve.app import build_app
 from engine.serve.limits import RequestLimits
 from engine.serve.service import ModelSelection, ModelService
 from engine.store import Store
-from tests.conftest import NOW
-from tests.engine.images.test_decoding import malformed
-from tests.engine.serve.conftest import BASE_URL, as_file, as_picture, drawing, photograph, post
+from tests.support.malformed_files import malformed
+from tests.support.runs import NOW
+from tests.support.uploads import BASE_URL, as_file, as_picture, drawing, photograph, post
 
 
 def expected(model, picture):

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from engine.errors import StoreError
 from engine.records.runs import RunState
 from engine.store import Store
-from tests.conftest import NOW, tiny_config
+from tests.support.runs import NOW, tiny_config
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from engine.records.runs import RunState
 from engine.settings import Settings
 from engine.store import DatabaseReplacedError, Store, connection, identify
 from engine.store.schema import SCHEMA_VERSION, metadata
-from tests.conftest import NOW, tiny_config
+from tests.support.runs import NOW, tiny_config
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from engine.records.runs import (
 )
 from engine.store import LostJobError, Store, WorkerSlot
 from engine.weights import CATALOG
-from tests.conftest import NOW, tiny_config
 from tests.support.records import checkpoint_of
+from tests.support.runs import NOW, tiny_config
 
 
 @pytest.fixture

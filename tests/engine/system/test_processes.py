@@ -6,7 +6,7 @@ import pytest
 
 from engine.system import processes
 from engine.system.processes import ProcessId
-from tests.conftest import wait_for
+from tests.support.runs import wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 

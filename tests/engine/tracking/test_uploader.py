@@ -19,10 +19,9 @@ from engine.store import utc_now
 from engine.tracking import export_requests, process
 from engine.tracking.uploader import RUN_TAG, Uploader
 from engine.training import loop
-from tests.conftest import NOW, kill_processes_of, tiny_config, wait_for
-from tests.engine.workers.test_resuming import run_next_job, stop_at_check
 from tests.support.mlflow_server import Server
-from tests.support.training_jobs import run_training_job
+from tests.support.runs import NOW, kill_processes_of, tiny_config, wait_for
+from tests.support.training_jobs import run_next_job, run_training_job, stop_at_check
 
 pytestmark = pytest.mark.slow
 

@@ -22,9 +22,8 @@ from engine.training import loop
 from engine.training.distributed import ProcessGroup
 from engine.training.loop import EpochDone, StepsDone
 from engine.training.state import build_state
-from tests.conftest import TIMEOUT_S, tiny_config, wait_for
-from tests.engine.training.test_loop import maps
-from tests.engine.training.test_step import remove_dropout
+from tests.support.runs import TIMEOUT_S, tiny_config, wait_for
+from tests.support.training import maps, remove_dropout
 
 CPU = torch.device("cpu")
 

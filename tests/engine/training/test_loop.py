@@ -9,14 +9,10 @@ from engine.presets import CONFIGURATIONS
 from engine.training import checkpoint, loop, losses, step
 from engine.training.loop import EpochDone, StepsDone, lr_factor, train
 from engine.training.state import build_state
-from tests.conftest import tiny_config
+from tests.support.runs import tiny_config
+from tests.support.training import maps
 
 CPU = torch.device("cpu")
-
-
-def maps(pictures):
-    """Computes feature maps without weights."""
-    return (pictures, torch.nn.functional.avg_pool2d(pictures, 4))
 
 
 def events_of(config, pairs, val_pairs, state=None):

@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from torch import nn
 
 from engine.bench.plain_loop import PlainLoop
 from engine.data.batches import make_images, training_batches
@@ -12,16 +11,10 @@ from engine.training.cuda_graph import CudaGraphStep
 from engine.training.state import build_state
 from engine.training.step import TrainingStep
 from engine.training.target_features import TargetFeatureCache
-from tests.conftest import tiny_config
-from tests.engine.training.test_loop import maps
+from tests.support.runs import tiny_config
+from tests.support.training import maps, remove_dropout
 
 CPU = torch.device("cpu")
-
-
-def remove_dropout(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
 
 
 def deterministic_state(config):

@@ -16,8 +16,8 @@ from engine.records.runs import CheckpointEvaluation, RunState
 from engine.store import Store, database_path
 from engine.training import checkpoint, loop
 from engine.workers import recorder, train, worker_process
-from tests.conftest import NOW, tiny_config
-from tests.support.training_jobs import run_training_job
+from tests.support.runs import NOW, tiny_config
+from tests.support.training_jobs import run_next_job, run_training_job, stop_at_check
 
 ALL_OPTIONS = {"ema": "64", "decay": "0.5", "jitter": "4", "precision": "bf16", "norm": "batch"}
 TIMED_METRICS = ("epoch_seconds", "images_per_second", "peak_memory_mb")
@@ -26,30 +26,6 @@ TIMED_METRICS = ("epoch_seconds", "images_per_second", "peak_memory_mb")
 @pytest.fixture(autouse=True)
 def an_event_at_every_step(monkeypatch):
     monkeypatch.setattr(loop, "FETCH_INTERVAL_S", 0.0)
-
-
-def never():
-    return False
-
-
-def stop_at_check(number):
-    """Requests a stop at the n-th check, and at all later checks."""
-    count = itertools.count(1)
-    return lambda: next(count) >= number
-
-
-def run_next_job(store, settings, should_stop=never):
-    """Runs one attempt of the next job; if it is to stop, a user has requested the stop."""
-    job = store.jobs.claim(NOW)
-
-    def request_stop():
-        is_stopping = should_stop()
-        if is_stopping:
-            store.jobs.request_run_stop(job.run_id, NOW)
-        return is_stopping
-
-    run_training_job(store, settings, job, request_stop)
-    return store.runs.read(job.run_id)
 
 
 def recorded_values(store, run_id):

@@ -9,7 +9,7 @@ from engine.jobs.supervisor import Supervisor
 from engine.records.runs import RunState
 from engine.system import processes
 from engine.workers import speed_probe
-from tests.conftest import NOW, tiny_config
+from tests.support.runs import NOW, tiny_config
 
 
 @pytest.mark.slow

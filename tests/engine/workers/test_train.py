@@ -19,9 +19,9 @@ from engine.store.checkpoints import Checkpoints
 from engine.system.disk import iterate_files
 from engine.training import losses
 from engine.workers import setup, train
-from tests.conftest import NOW, tiny_config
-from tests.engine.test_weights import install_weights
+from tests.support.runs import NOW, tiny_config
 from tests.support.training_jobs import run_training_job
+from tests.support.weights import install_weights
 
 FIRST_CONFIG = tiny_config(epochs=3, evaluations=2)  # of the first run of `trained`
 

@@ -14,7 +14,7 @@ from engine.records.runs import RunState
 from engine.store import utc_now
 from engine.system.files import load_tail
 from engine.system.processes import ProcessId
-from tests.conftest import TIMEOUT_S, wait_for
+from tests.support.runs import TIMEOUT_S, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from engine.jobs.launchers import ray_jobs, select
 from engine.jobs.launchers.interface import LauncherUnavailableError
 from engine.records.runs import RunState
 from engine.store import utc_now
-from tests.conftest import tiny_config
+from tests.support.runs import tiny_config
 
 UNREACHABLE = "http://127.0.0.1:9"
 

@@ -1,0 +1,40 @@
+"""Studies with invented evaluations, for tests of comparisons."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from engine.records.runs import Evaluation, RunState
+from tests.support.runs import NOW, tiny_config
+
+NAMES = ("standard", "perceptual", "regularized")
+
+
+def measured(run, value, name="psnr", epoch=3, halves=None, **protocol):
+    """An evaluation of one run on the test split, with its values on random halves."""
+    return Evaluation(
+        run_id=run.id,
+        split="test",
+        name=name,
+        value=value,
+        n_pictures=32,
+        epoch=epoch,
+        low=None if halves is None else value - 1,
+        high=None if halves is None else value + 1,
+        protocol={"data_fingerprint": "a", "px": 32, **protocol},
+        halves=None if halves is None else np.asarray(halves, "<f4").tobytes(),
+    )
+
+
+def study_of(store, seeds):
+    configs = [tiny_config(name, seed) for name in NAMES for seed in range(seeds)]
+    study, runs = store.studies.add(f"key {seeds}", "a study", configs, NOW)
+    return study, [replace(run, state=RunState.DONE) for run in runs]
+
+
+def by_run(runs, values):
+    return [measured(run, value) for run, value in zip(runs, values, strict=True)]
+
+
+def noise(seed=0):
+    return np.random.default_rng(seed).standard_normal(200)
