@@ -62,14 +62,8 @@ def _add_studies(commands: Subparsers) -> None:
         help="repeat the study of an exported results.json",
     )
     command.add_argument("--name", help="name of the study (default: data source and budget)")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
-    )
-    command.add_argument(
-        "--wait",
-        action="store_true",
-        help="show progress until all runs have ended, then print the comparison table",
-    )
+    _add_set(command)
+    _add_wait(command)
     command.add_argument(
         "--mlflow",
         metavar="URI",
@@ -88,12 +82,12 @@ def _add_studies(commands: Subparsers) -> None:
     command.add_argument("--all", action="store_true", help="include archived runs")
 
     command = _add(commands, "table", studies.table, "print the comparison table", json=True)
-    command.add_argument("study", type=_parse_id, metavar="STUDY")
+    command.add_argument("study", type=_parse_id, metavar="STUDY", help="id of the study")
     command.add_argument("--csv", action="store_true", help="print CSV")
     command.add_argument("--markdown", action="store_true", help="print Markdown")
 
     command = _add(commands, "evaluate", studies.evaluate, "evaluate a checkpoint again", json=True)
-    command.add_argument("run_id", type=_parse_id, metavar="RUN")
+    command.add_argument("run_id", type=_parse_id, metavar="RUN", help="id of the run")
     command.add_argument(
         "--checkpoint", default="best", help="best, last, or a checkpoint file (default: best)"
     )
@@ -110,7 +104,7 @@ def _add_studies(commands: Subparsers) -> None:
     command = _add(
         commands, "export", studies.export, "write a study to a folder or to an MLflow server"
     )
-    command.add_argument("study", type=_parse_id, metavar="STUDY")
+    command.add_argument("study", type=_parse_id, metavar="STUDY", help="id of the study")
     command.add_argument("--out", metavar="DIR", help="write CSV, figures and the report here")
     command.add_argument("--mlflow", metavar="URI", help="export to this MLflow server")
 
@@ -125,7 +119,7 @@ def _add_runs(commands: Subparsers) -> None:
         ("delete", runs.delete, "delete runs or a study with all their files"),
     ):
         command = _add(commands, name, run, summary)
-        command.add_argument("run_ids", type=_parse_id, metavar="RUN", nargs="*")
+        command.add_argument("run_ids", type=_parse_id, metavar="RUN", nargs="*", help="run ids")
         command.add_argument("--study", type=_parse_id, help="all runs of this study")
         if name == "archive":
             command.add_argument("--undo", action="store_true", help="show them in the lists again")
@@ -134,16 +128,10 @@ def _add_runs(commands: Subparsers) -> None:
 
     summary = "start a study with the settings of another one"
     command = _add(commands, "clone", runs.clone, summary, json=True)
-    command.add_argument("study", type=_parse_id, metavar="STUDY")
+    command.add_argument("study", type=_parse_id, metavar="STUDY", help="id of the study")
     command.add_argument("--name", help="name of the new study")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
-    )
-    command.add_argument(
-        "--wait",
-        action="store_true",
-        help="show progress until all runs have ended, then print the comparison table",
-    )
+    _add_set(command)
+    _add_wait(command)
 
     command = _add(commands, "supervise", runs.supervise, "run the queue in the foreground")
     command.add_argument("--drain", action="store_true", help="exit when the queue is empty")
@@ -244,7 +232,7 @@ def _add_serving(commands: Subparsers) -> None:
 
     summary = "export a generator and verify its outputs"
     command = _add(commands, "export-model", serving.export_model, summary)
-    command.add_argument("run_id", type=_parse_id, metavar="RUN")
+    command.add_argument("run_id", type=_parse_id, metavar="RUN", help="id of the run")
     command.add_argument(
         "--format",
         default="safetensors",
@@ -301,9 +289,7 @@ def _add_benchmarks(commands: Subparsers) -> None:
         metavar="NAME",
         help=f"{', '.join(CONFIGURATIONS)} (default: %(default)s)",
     )
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
-    )
+    _add_set(command)
 
 
 ROUNDS_HELP = "number of timed rounds (default: %(default)s)"
@@ -326,6 +312,20 @@ def _add(
     if json:
         command.add_argument("--json", action="store_true", help="print one JSON document")
     return command
+
+
+def _add_set(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
+    )
+
+
+def _add_wait(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--wait",
+        action="store_true",
+        help="show progress until all runs have ended, then print the comparison table",
+    )
 
 
 def _sentence(summary: str) -> str:

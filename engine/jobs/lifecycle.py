@@ -1,4 +1,4 @@
-"""Requests of users: submits, extends, cancels, resumes, retries and deletes runs.
+"""Submits, extends, cancels, resumes, retries and deletes runs on request of a user.
 
 The database is the queue: a request changes rows, and starts a supervisor if none is running.
 """
@@ -72,7 +72,7 @@ def extend(
         The runs that were queued.
 
     Raises:
-        BadInputError: a run has no optimisers any more, so it cannot be trained further.
+        BadInputError: the optimisers of a run were pruned, so it cannot be trained further.
         EngineError: the disk has too little room, or the artifacts folder cannot be written.
     """
     installation.claim_artifacts(store, settings)
@@ -115,7 +115,9 @@ def _require_room(configs: Sequence[RunConfig], settings: Settings) -> None:
 
 
 def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunState:
-    """Stops a queued run at once, or asks a running one to stop; a second request kills it.
+    """Stops a queued run at once, or requests that a running run stops.
+
+    A second request kills the worker of the run.
 
     Returns:
         The state of the run after the request.
@@ -134,7 +136,7 @@ def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunS
 
 
 def resume(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
-    """Queues a run that ended too early; it continues from its newest checkpoint.
+    """Queues a run that ended before it was done; it continues from its newest checkpoint.
 
     Raises:
         BadInputError: there is no such run, or it is done, queued or running.
@@ -148,7 +150,7 @@ def resume(store: Store, settings: Settings, run_id: int, now: datetime) -> None
 
 
 def retry(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
-    """Deletes the results of a run that ended too early, and queues it from the beginning.
+    """Deletes the results of a run that ended before it was done, and queues it from step 0.
 
     Raises:
         BadInputError: there is no such run, or it is done, queued or running.
@@ -172,15 +174,17 @@ def retry(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
 def _queueing_again(
     store: Store, settings: Settings, run_id: int, hint_if_done: str
 ) -> Iterator[Run]:
-    """Checks that an ended run may be queued again; the block queues it.
+    """Checks that a run is not done, then runs the `with` block, which queues the run.
 
-    After the block, the run is exported to MLflow again and a supervisor is running.
+    After the block, requests another MLflow export of the study and starts a supervisor if none
+    is running.
 
     Args:
         store: the store with the run.
         settings: the settings of the installation.
         run_id: the run.
-        hint_if_done: a sentence for the error if the run is done; `{study_id}` is filled in.
+        hint_if_done: the last sentence of the error if the run is done, as a format string with
+            `{study_id}`.
 
     Raises:
         BadInputError: there is no such run, or it is done.
@@ -225,7 +229,9 @@ def delete(store: Store, settings: Settings, run_ids: Sequence[int]) -> list[int
 
 
 def _move_aside(run_id: int, settings: Settings) -> Path | None:
-    """Renames a run's folder, so that it can be deleted; `prune` finds it if it remains.
+    """Renames the folder of a run, before the folder is deleted.
+
+    If the folder cannot be deleted, `prune` finds it by its new name.
 
     Returns:
         The new path; None if the run has no folder.
@@ -251,12 +257,12 @@ def probe_subject(configs: Sequence[RunConfig]) -> str:
 def submit_probe(
     store: Store, settings: Settings, configs: Sequence[RunConfig], now: datetime
 ) -> Job:
-    """Queues a speed probe of each workload of some configs."""
+    """Queues one job that measures the speed of each workload of some configs."""
     return _submit_job(store, settings, "probe", probe_subject(configs), now)
 
 
 def submit_scan(store: Store, settings: Settings, source: str, now: datetime) -> Job:
-    """Queues the scan of a source; an unfinished scan of this source is returned instead.
+    """Queues a scan of a source, or returns the unfinished scan of this source.
 
     Raises:
         BadInputError: there is no such source.
@@ -275,6 +281,6 @@ def _submit_job(
 
 
 def cancel_job(store: Store, settings: Settings, job_id: int, now: datetime) -> None:
-    """Stops a queued job at once, or asks a running one to stop."""
+    """Stops a queued job at once, or requests that a running job stops."""
     store.jobs.request_stop(job_id, now)
     spawn.ensure_supervisor(settings)

@@ -1,4 +1,4 @@
-"""Detects jobs whose process has ended or was lost, and ends these jobs with a reason."""
+"""Ends jobs whose process has ended or was lost, and records the reason."""
 
 import time
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from engine.settings import Settings
 from engine.store import LostJobError, Store
 from engine.system.processes import ProcessId
 
-CLAIMING = "claiming"  # role of a supervisor in `Job.process`, until the worker's own id is stored
+# The role in `Job.process` while the supervisor's id is stored there instead of the worker's id.
+CLAIMING = "claiming"
 SIGKILLED = -9
 LOST_AFTER_S = 300.0
 
@@ -28,7 +29,10 @@ class Heartbeats:
         self._last_change: dict[str, tuple[datetime | None, float]] = {}
 
     def observe(self, job: Job) -> None:
-        """Notes the heartbeat of a job; a job of this host needs none, its process is examined."""
+        """Stores the heartbeat of a job on another host, if it has changed.
+
+        Jobs on this host are ignored: whether their process is alive can be checked directly.
+        """
         process = process_of(job)
         if job.token is None or (process is not None and process.is_local):
             return
@@ -37,12 +41,12 @@ class Heartbeats:
             self._last_change[job.token] = (job.heartbeat_at, time.monotonic())
 
     def silence(self, job: Job) -> float:
-        """Returns for how many seconds the heartbeat of a job has not changed; 0 if unobserved."""
+        """Returns the seconds since the heartbeat of a job changed; 0 if it was not observed."""
         last = self._last_change.get(str(job.token))
         return 0.0 if last is None else time.monotonic() - last[1]
 
     def clear(self) -> None:
-        """Forgets all heartbeats, for example after no heartbeat could be read for a while."""
+        """Deletes all observed heartbeats, for example after the database was unavailable."""
         self._last_change.clear()
 
 
@@ -57,8 +61,8 @@ def reap(
     Args:
         store: the store with the jobs.
         now: the time of the end.
-        returncodes: token -> return code of a child of the caller; None while the child runs. Only
-            the parent of a process can read its return code, so a child is judged by it alone.
+        returncodes: token -> return code of the job's process; None while the process runs. The
+            process of a job in this mapping is not checked in any other way.
         silences_s: token -> seconds for which the heartbeat of a job on another host has not
             changed, see `Heartbeats`.
     """
@@ -67,7 +71,7 @@ def reap(
         token = str(job.token)
         returncode = child_returncodes.get(token)
         if token in child_returncodes and returncode is None:
-            continue  # the child is running
+            continue  # the process is running
         if returncode is None and not _is_lost(job, silences_s.get(token, 0.0)):
             continue
         process = process_of(job)
@@ -85,7 +89,7 @@ def reap(
 def reap_if_unsupervised(store: Store, settings: Settings, now: datetime) -> None:
     """Reaps jobs and starts a supervisor, if there are unfinished jobs and no supervisor runs.
 
-    Pages and commands that show runs call this function, for example after a reboot.
+    Pages and commands that show runs call this function, so that runs continue after a reboot.
     """
     unfinished = store.jobs.read_all(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
     if not (unfinished or store.runs.read_retrying()) or spawn.is_supervisor_running(settings):
@@ -117,7 +121,7 @@ def _crash_reason(job: Job, returncode: int | None) -> str:
 
     Args:
         job: the job.
-        returncode: of its process; None if the process is lost.
+        returncode: the return code of its process; None if the process is lost.
     """
     process = process_of(job)
     if returncode is None:

@@ -1,7 +1,8 @@
 """Backs up and restores a SQLite database with the files that it records.
 
-A backup is consistent while runs write: it holds a snapshot of the database and the files that the
-snapshot names. Packed pairs and weights are not backed up, since they can be made again.
+A backup is consistent even if runs write at the same time: it contains a snapshot of the database
+and the files that the snapshot names. Packed pairs and weights are not backed up, because they can
+be made again.
 """
 
 import json
@@ -41,7 +42,7 @@ class Backup:
     Attributes:
         runs: the number of runs.
         files: the number of files.
-        absent: recorded files that were not on the disk.
+        absent: the recorded files that did not exist.
     """
 
     runs: int
@@ -88,28 +89,28 @@ def _write_backup(
                 n_runs = len(snapshot.runs.read_all())
                 is_checkpoint = _files_to_copy(snapshot, settings)
             absent = _copy_missing(list(is_checkpoint), settings, folder / FILES_FOLDER, on_file)
-            # A run needs its checkpoints to continue. If one was deleted after the snapshot, a
-            # newer snapshot names its successor.
+            # A run needs its checkpoints to continue. If a checkpoint was deleted after the
+            # snapshot, take another snapshot, which names newer checkpoints.
             if not any(is_checkpoint[name] for name in absent):
                 break
         n_files = sum(path.is_file() for path in (folder / FILES_FOLDER).rglob("*"))
         manifest = {"format": FORMAT, "made_at": now.isoformat(), "runs": n_runs, "absent": absent}
         (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-        for log in folder.glob(f"{DATABASE_FILE}-*"):  # empty: the snapshot was closed
+        for log in folder.glob(f"{DATABASE_FILE}-*"):  # empty after the close
             log.unlink()
     return Backup(n_runs, n_files, tuple(absent))
 
 
 def restore(settings: Settings, source: Path, now: datetime, on_file: FileCallback) -> Path | None:
-    """Restores a backup; the present database and files are moved aside, not deleted.
+    """Restores a backup; the present database and runs are renamed, not deleted.
 
-    All files are copied and checked in temporary places; then files are renamed. The lock of the
-    supervisor is held, so that no supervisor can start in the meantime.
+    All files are copied to temporary paths and checked before any file is renamed. The lock of the
+    supervisor is held during the restore, so that no supervisor can start.
 
     Args:
         settings: the settings of the installation to restore.
         source: the folder of the backup.
-        now: the current time; it is part of the names of the old database and files.
+        now: the current time, which is part of the new names of the present database and runs.
         on_file: called with the name of each file before it is copied.
 
     Returns:
@@ -196,7 +197,7 @@ def _swap_in(
     database, runs = database_path(settings.database_url), settings.artifacts / "runs"
     old_database = database.with_name(f"{database.name}.before-{stamp}")
     renames: list[tuple[Path, Path]] = []
-    # SQLite would replay an old write-ahead log onto the new file.
+    # Rename the write-ahead log too: SQLite would apply an old log to the new database.
     for suffix in ("", "-wal", "-shm"):
         path = database.with_name(f"{database.name}{suffix}")
         if path.exists():
@@ -261,9 +262,9 @@ def _require_sqlite(settings: Settings) -> None:
 
 
 def _require_no_running_jobs(settings: Settings, database: Path) -> None:
-    """Checks that no process of the present database is alive.
+    """Checks that no process works on a job of the present database.
 
-    A database that cannot be read is accepted, since a restore may be meant to replace it.
+    A database that cannot be read is accepted, so that a restore can replace a damaged database.
 
     Raises:
         EngineError: jobs are running.
@@ -282,10 +283,10 @@ def _require_no_running_jobs(settings: Settings, database: Path) -> None:
 
 
 def _files_to_copy(snapshot: Store, settings: Settings) -> Mapping[str, bool]:
-    """Returns the path of each file of a backup -> whether it is a checkpoint.
+    """Maps the path of each file to copy to whether the file is a checkpoint.
 
-    These are the recorded files of all runs, and the existing logs and lists of excluded files.
-    Paths are relative to the artifacts folder.
+    The files are the recorded files of all runs, the existing logs and the lists of excluded
+    files. Paths are relative to the artifacts folder.
     """
     run_ids = [run.id for run in snapshot.runs.read_all()]
     recorded = run_files.recorded_files(snapshot, run_ids)
@@ -300,7 +301,7 @@ def _files_to_copy(snapshot: Store, settings: Settings) -> Mapping[str, bool]:
 def _copy_missing(
     names: list[str], settings: Settings, to: Path, on_file: FileCallback
 ) -> list[str]:
-    """Copies the files that an earlier round did not copy; returns those that do not exist."""
+    """Copies the files that are not in the backup yet; returns the files that do not exist."""
     absent = []
     for name in names:
         if (to / name).exists():

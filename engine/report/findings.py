@@ -1,7 +1,8 @@
-"""Derives plain sentences from a comparison: its significant differences and its limits.
+"""Derives sentences from a comparison: its significant differences and its limits.
 
-A sentence only states a difference that is significant in its test. Names of configurations and
-commands are in backticks.
+Differences in quality are stated only if they are significant in their test. Training speeds, and
+the colourfulness compared with the targets, are not tested: they are stated if the difference
+exceeds `MIN_SLOWDOWN` or `MIN_COLOUR_GAP`. Names of configurations and commands are in backticks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +15,9 @@ from engine.report.comparison import NOT_EVALUATED, TRAINED_AGAINST
 
 Kind = Literal["difference", "same", "colour", "cost", "caution"]
 
-MIN_COLOUR_GAP = 0.1  # of the targets' colourfulness; smaller gaps are not reported
+MIN_COLOUR_GAP = 0.1  # share of the targets' colourfulness; smaller gaps are not reported
 MIN_SLOWDOWN = 1.15  # smaller ratios of training times may be caused by the machine
-# Limits of the accuracies and the diversity from which on they are reported as a problem.
+# Accuracies above these limits, and a diversity below this limit, are reported as a problem.
 MAX_D_ACCURACY, MAX_D_ACCURACY_GAP, MIN_DIVERSITY = 0.95, 0.6, 0.5
 
 
@@ -29,7 +30,7 @@ class Finding:
 
 
 def build_findings(comparison: Comparison) -> list[Finding]:
-    """Builds the findings by importance: problems that invalidate the others come first."""
+    """Builds the findings by importance: problems that invalidate other findings come first."""
     if comparison.is_empty:
         return []
     findings = [Finding("caution", text) for text in _collapse(comparison)]
@@ -42,7 +43,7 @@ def build_findings(comparison: Comparison) -> list[Finding]:
 
 
 def _differences(comparison: Comparison) -> Iterator[Finding]:
-    """The tested pairs: differences, metrics without any, and pairs without a test."""
+    """Yields significant differences, metrics without such differences, and untested pairs."""
     kernel = _kernel_metric(comparison)
     without_difference, untested = [], []
     for name in ([kernel] if kernel else []) + list(FINDING_METRICS):
@@ -69,7 +70,7 @@ def _differences(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _clear_sentences(name: str, clear: Sequence[Contrast]) -> Iterator[str]:
-    """The significant differences in one metric, a sentence for each better configuration."""
+    """Yields the significant differences in one metric, a sentence per better configuration."""
     metric = CATALOG[name]
     comparative = "higher" if metric.better == "up" else "lower"
     by_winner: dict[str, list[tuple[str, float, float, float]]] = {}
@@ -89,7 +90,7 @@ def _clear_sentences(name: str, clear: Sequence[Contrast]) -> Iterator[str]:
 
 
 def _colours(comparison: Comparison) -> Iterator[str]:
-    """Colourfulness compared with the targets; nothing if that of the targets is unknown."""
+    """Compares the colourfulness of fakes and targets, if that of the targets was measured."""
     cells = comparison.column("colorfulness")
     target = next((cell.reference for cell in cells.values() if cell.reference), None)
     if target is None:
@@ -102,7 +103,9 @@ def _colours(comparison: Comparison) -> Iterator[str]:
 def _colour_conflicts(
     comparison: Comparison, values: Mapping[str, float], target: float
 ) -> Iterator[str]:
-    """Configurations with a clearly lower kernel distance, but a larger colourfulness gap.
+    """Yields the configurations with a lower kernel distance but a larger colourfulness gap.
+
+    Only significant differences in the kernel distance count.
 
     Args:
         comparison: the comparison.
@@ -133,7 +136,7 @@ def _colour_conflicts(
 
 
 def _colours_of_all(values: Mapping[str, float], target: float) -> Iterator[str]:
-    """Whether all configurations are less, or all more colourful than the targets."""
+    """Yields a sentence if all configurations differ from the targets in the same direction."""
     metric = CATALOG["colorfulness"]
     least, most = min(values.values()), max(values.values())
     if most < (1 - MIN_COLOUR_GAP) * target or least > (1 + MIN_COLOUR_GAP) * target:
@@ -146,7 +149,7 @@ def _colours_of_all(values: Mapping[str, float], target: float) -> Iterator[str]
 
 
 def _costs(comparison: Comparison) -> Iterator[str]:
-    """Training speeds compared with the fastest configuration, and the inference cost."""
+    """Compares training speeds with the fastest configuration; explains the inference cost."""
     cells = comparison.column("images_per_second")
     speeds = {name: cell.value for name, cell in cells.items() if cell.value}
     if len(speeds) > 1:
@@ -177,7 +180,7 @@ def _costs(comparison: Comparison) -> Iterator[str]:
 
 
 def _collapse(comparison: Comparison) -> Iterator[str]:
-    """Configurations whose fakes vary much less than the targets."""
+    """Yields the configurations whose fakes vary much less than the targets."""
     cells = comparison.column("diversity")
     values = {name: cell.value or 0.0 for name, cell in cells.items()}
     collapsed = {name: value for name, value in values.items() if value < MIN_DIVERSITY}
@@ -193,7 +196,7 @@ def _collapse(comparison: Comparison) -> Iterator[str]:
 
 
 def _seed_limits(comparison: Comparison) -> Iterator[str]:
-    """What cannot be concluded because there are too few seeds."""
+    """Yields what cannot be concluded because there are too few seeds."""
     seeds = {row.configuration: row.seeds for row in comparison.rows if row.seeds}
     if seeds and max(seeds.values()) == 1:
         yield (
@@ -213,7 +216,7 @@ def _seed_limits(comparison: Comparison) -> Iterator[str]:
 
 
 def _discriminator_limits(comparison: Comparison) -> Iterator[str]:
-    """Discriminators that are nearly always right, or right on one side only."""
+    """Yields the discriminators that classify nearly all patches correctly, or as one class."""
     for row in comparison.rows:
         real, fake, both = (
             row.cells[name].value for name in ("d_real_accuracy", "d_fake_accuracy", "d_accuracy")
@@ -235,7 +238,7 @@ def _discriminator_limits(comparison: Comparison) -> Iterator[str]:
 
 
 def _metric_limits(comparison: Comparison) -> Iterator[str]:
-    """Metrics that favour a configuration, do not compare, are missing or are biased."""
+    """Yields the metrics that are unfair, not comparable, missing or biased."""
     for row in comparison.rows:
         remarks = {
             remark
@@ -266,7 +269,7 @@ def _metric_limits(comparison: Comparison) -> Iterator[str]:
 
 
 def _incomparable(comparison: Comparison) -> Iterator[tuple[Row, str, str]]:
-    """(row, metric, reason) of values that do not compare; each reason once per row."""
+    """Yields (row, metric, reason) of values that must not be compared, once per reason and row."""
     for row in comparison.rows:
         reasons = set()
         for name, cell in row.cells.items():
@@ -276,7 +279,10 @@ def _incomparable(comparison: Comparison) -> Iterator[tuple[Row, str, str]]:
 
 
 def _shared_missing_reason(comparison: Comparison, name: str) -> str | None:
-    """Why no configuration has a value of a metric; None if one has, or if no reason is known."""
+    """Returns the reason why no configuration has a value of a metric.
+
+    Returns None if a configuration has a value, or if no reason is recorded.
+    """
     if any(row.cells[name].value is not None for row in comparison.rows):
         return None
     reasons = (row.cells[name].missing for row in comparison.rows)
@@ -284,14 +290,17 @@ def _shared_missing_reason(comparison: Comparison, name: str) -> str | None:
 
 
 def _kernel_metric(comparison: Comparison) -> str | None:
-    """The kernel distance that most configurations have; KID if both have equally many."""
+    """Returns the kernel distance that most configurations have; KID if the counts are equal.
+
+    Returns None if no configuration has a kernel distance.
+    """
     counts = {name: len(comparison.column(name)) for name in KERNEL_METRICS}
     most = max(counts, key=lambda name: counts[name])
     return most if counts[most] else None
 
 
 def _listed(parts: Sequence[str]) -> str:
-    """Joins words: a, b and c."""
+    """Joins words to a list in a sentence: `a, b and c`."""
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
@@ -300,7 +309,7 @@ def _less_or_more_colourful(value: float, target: float) -> str:
 
 
 def _label(name: str) -> str:
-    """The metric's label as part of a sentence: `kernel distance (KID)`, `colour divergence`."""
+    """Returns a metric's label for use in a sentence, such as `kernel distance (KID)`."""
     label = CATALOG[name].label
     in_sentence = {"kid": "kernel distance (KID)", "kd_lite2": "kernel distance (Lite2)"}
     is_symbol = label.isupper() or label.startswith("Δ")

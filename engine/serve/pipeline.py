@@ -1,7 +1,7 @@
-"""Everything that happens to one picture before and after the model's call. Loads no torch.
+"""Prepares a picture for the model and composes the result from the model's answer.
 
-`prepare` makes the model's input from the uploaded file; `compose` and `encode` make the file that
-is sent back from the model's answer.
+`prepare` converts the uploaded file to the model's input. `compose` and `encode` convert the
+model's answer to the file that is sent back. The module loads no torch.
 """
 
 import io
@@ -23,7 +23,7 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = ("png", "jpeg", "webp")
 JPEG_AND_WEBP_QUALITY = 92
 # Level 3 takes half the time of the default level 6 and makes files a few per cent larger.
 PNG_COMPRESSION_LEVEL = 3
-# WebP holds no longer side, and resizing needs memory in proportion to the side.
+# A WebP file has at most 16,383 pixels a side, and resizing needs memory in proportion to the side.
 MAX_SIDE_PX = 16_000
 MIN_MEAN_SATURATION = 4
 
@@ -69,8 +69,8 @@ def prepare(
         content: bytes of the image file.
         expects: the kind of source that the model was trained on, `sketch` or `grey`.
         px: side of the model's square.
-        given: whether lines are extracted for a model of sketches. `auto`: if the picture is not
-            line art; `as_is`: never.
+        given: whether to extract lines from the picture, for a model that was trained on sketches.
+            `auto`: only if the picture is not line art; `as_is`: never.
         max_pixels: a picture with more pixels is refused before it is decoded.
 
     Raises:
@@ -123,7 +123,7 @@ def compose(prepared: PreparedImage, answer: Picture) -> Picture:
     """
     if prepared.expects == "grey":
         return compositing.keep_lightness(prepared.whole, prepared.letterboxed.crop(answer))
-    # The answer is not enlarged, so its own lines are as sharp as those of the picture.
+    # An answer that is not enlarged has lines as sharp as those of the picture.
     if max(prepared.whole.shape[:2]) <= answer.shape[0]:
         return compositing.resize_like(prepared.letterboxed.crop(answer), prepared.whole)
     return compositing.keep_lines(prepared.whole, answer, prepared.letterboxed)

@@ -37,7 +37,7 @@ MLFLOW_STATUS = {
 }
 MODEL_EXPORT_TIMEOUT_S = 600
 UPLOAD_ERRORS: tuple[type[Exception], ...] = (MlflowException, OSError, subprocess.SubprocessError)
-# Errors that concern one run only, for example because somebody deleted it on the server.
+# Errors that concern one run only, for example if its MLflow run was deleted on the server.
 RUN_ERROR_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
@@ -46,8 +46,8 @@ class Uploader:
 
     Args:
         store: the store with the study.
-        settings: has the folder of sample grids and checkpoints.
-        request: the request to fulfil, with the progress of earlier uploads.
+        settings: the settings of the installation, which name the artifacts folder.
+        request: the export request, with the progress of earlier uploads.
         on_progress: called with a description of the part that is uploaded next.
     """
 
@@ -65,7 +65,7 @@ class Uploader:
         self.on_progress = on_progress
 
     def upload(self) -> bool:
-        """Uploads what is new; returns whether the request is complete.
+        """Uploads all new results of the study; returns whether the request is complete.
 
         If the server refuses one run, the other runs are uploaded before the error is raised. After
         an error, the next call continues from the saved progress.
@@ -74,7 +74,8 @@ class Uploader:
             MlflowException: the server refused an upload or could not be reached.
             OSError: a file or the server could not be reached.
         """
-        # Load the request before the runs: a request that is made during the upload stays open.
+        # Load the request before the runs, so that a request made during the upload is completed
+        # by the next upload, which contains newer results.
         newest = load_request(self.request.path)
         if newest is None:
             return True
@@ -125,9 +126,9 @@ class Uploader:
         return state
 
     def _find_or_create_run(self, study: Study, run: Run) -> UploadState:
-        """Returns the state of the MLflow run, which is created if it does not exist.
+        """Returns the upload state of a run; creates its MLflow run if there is none.
 
-        An MLflow run without saved progress is found by its tag.
+        If no progress is saved, the MLflow run is searched by its tag.
         """
         attempts = self.store.runs.read_attempts([run.id])
         began = str([attempt.started_at for attempt in attempts if not attempt.from_step][-1])
@@ -227,14 +228,14 @@ class Uploader:
     def _upload_evaluations(self, run: Run, state: UploadState) -> UploadState:
         """Uploads the evaluations whose value is new or has changed since the last upload.
 
-        The timestamp of a value follows from the run's start and the epoch, so that it is the same
-        in every upload.
+        Timestamps are computed from the start of the run and the epoch, so that a repeated upload
+        has equal timestamps.
         """
         changed = self._changed_evaluations(run, state)
         if not changed:
             return state
 
-        # Values, as metrics.
+        # Upload the values as metrics.
         began_ms = mlflow_format.to_milliseconds(run.started_at)
         metrics = [
             Metric(
@@ -250,7 +251,7 @@ class Uploader:
             batch = metrics[start : start + MAX_METRICS_PER_REQUEST]
             self.client.log_batch(state.mlflow_id, metrics=batch)
 
-        # Protocols and reasons for missing values, as tags.
+        # Upload the protocols, and the reasons for missing values, as tags.
         tags: dict[str, Any] = {}
         for key, evaluation in changed.items():
             if evaluation.epoch == run.best_epoch or evaluation.split == "val":

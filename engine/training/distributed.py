@@ -1,9 +1,9 @@
 """Distributed training: several processes train one run, each on its part of every batch.
 
-`torchrun` starts the processes. The process with rank 0 leads: it alone uses the database,
-validates and saves; the others follow. Before every step the leader broadcasts whether another
-step comes, so that all processes stop after the same step. Gradients and batch statistics are
-averaged over the processes.
+`torchrun` starts the processes. The process with rank 0 is the leader: only the leader uses the
+database, validates and saves checkpoints. The other processes are followers. Before every step the
+leader broadcasts whether to run another step, so that all processes stop after the same step.
+Gradients and batch statistics are averaged over the processes.
 """
 
 import enum
@@ -41,24 +41,27 @@ class _Expected(enum.Enum):
 
 
 class ProcessGroup:
-    """The processes that train a run, as one of them sees them.
+    """The group of processes that train a run, and the rank of this process in the group.
 
     A group of one process sends nothing.
 
     Attributes:
-        rank: the number of this process; rank 0 leads.
+        rank: the number of this process; rank 0 is the leader.
         size: the number of processes.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
-        # Only the leader uses this, to release the followers at any time.
+        # Only the leader needs the expected broadcast: it may stop the followers at any time.
         is_leading_others = rank == 0 and size > 1
         self._expected = _Expected.SETUP if is_leading_others else _Expected.NOTHING
 
     @classmethod
     def join(cls, environment: Mapping[str, str] = os.environ) -> "ProcessGroup":
-        """Joins the processes that `torchrun` has started; a group of one without `torchrun`."""
+        """Joins the group of processes that `torchrun` has started.
+
+        Without `torchrun`, returns a group of one process.
+        """
         group = cls(int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1)))
         if group.size > 1:
             has_gpus = torch.cuda.is_available()
@@ -77,7 +80,7 @@ class ProcessGroup:
         """Checks that this number of processes can train a run together.
 
         Raises:
-            EngineError: they cannot.
+            EngineError: these processes cannot train the run together.
         """
         budget = config.budget
         if budget.batch % self.size:
@@ -97,7 +100,8 @@ class ProcessGroup:
         """Sends the setup of the run from the leader to all processes.
 
         Args:
-            setup: given by the leader; an empty one tells the followers that there is no run.
+            setup: the setup, if this process is the leader; None in the followers. An empty setup
+                means that there is no run.
 
         Returns:
             The leader's setup, in every process.
@@ -109,7 +113,7 @@ class ProcessGroup:
         return dict(objects[0])
 
     def sync_batch_norm(self, network: nn.Module) -> None:
-        """Makes the batch norms of a network use the statistics of the whole batch."""
+        """Replaces batch norms by `SyncBatchNorm`, which uses statistics of the whole batch."""
         if self.size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
@@ -119,7 +123,7 @@ class ProcessGroup:
             return network
         is_on_gpu = next(network.parameters()).device.type == "cuda"
         with warnings.catch_warnings():
-            # The oldest supported torch does not have the new name of this parameter.
+            # `broadcast_buffers` has a new name, which the oldest supported torch does not accept.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             return DistributedDataParallel(
                 network,
@@ -141,15 +145,16 @@ class ProcessGroup:
             distributed.broadcast(_as_tensor(_Message.STEP), src=0)
 
     def wait_for_step(self) -> bool:
-        """Waits for the leader's next message; False means stop. Called by the followers."""
+        """Waits for the leader's message; returns False if it is to stop. Called by followers."""
         message = _as_tensor(_Message.STOP)
         distributed.broadcast(message, src=0)
         return bool(message.item() == _Message.STEP)
 
     def stop_followers(self) -> None:
-        """Tells the followers to stop, whatever they wait for. Called by the leader.
+        """Tells the followers to stop, whichever broadcast they wait for. Called by the leader.
 
-        Waits at most `SHUTDOWN_TIMEOUT` for them. Further calls do nothing.
+        If the followers wait for a step, the leader waits at most `SHUTDOWN_TIMEOUT` for them. A
+        second call does nothing.
         """
         expected = self._expected
         with suppress(RuntimeError):  # The followers have already exited.

@@ -26,7 +26,7 @@ from engine.training.losses import (
 from engine.training.state import TrainingState
 
 PRETRAINING_LOSSES = ("l1",)
-# The half-life of the average is at most this share of the pictures trained on so far.
+# The half-life of the moving average is at most this share of the pictures trained on so far.
 MAX_EMA_SHARE = 0.05
 
 TargetFeatures = Callable[[Batch], FeatureMaps]
@@ -39,8 +39,8 @@ class StepLosses:
 
     Attributes:
         step: the number of the step, from 1.
-        losses: `g_loss`, `d_loss`, each term before its weight, `d_train_accuracy` and, at some
-            steps, the gradient norms; of a pretraining step `l1` alone.
+        losses: `g_loss`, `d_loss`, each term of the recipe without its weight, `d_train_accuracy`
+            and, at some steps, the gradient norms. A pretraining step has only `l1`.
     """
 
     step: int
@@ -51,11 +51,11 @@ class TrainingStep:
     """Runs training steps on the networks of a run.
 
     Args:
-        config: the run, with no setting left `auto`.
+        config: the config of the run; no setting is `auto`.
         state: changed by every step.
         extract: pictures -> feature maps, for recipes with a perceptual term.
-        target_features: returns the cached feature maps of a batch's targets; None: `extract`
-            computes them at every step.
+        target_features: returns the cached feature maps of a batch's targets. If it is None,
+            `extract` computes the feature maps at every step.
         group: the processes that train the run together.
     """
 
@@ -79,7 +79,8 @@ class TrainingStep:
         compiled = partial(torch.compile, dynamic=False) if is_compiled else lambda network: network
         self.generator: Network = compiled(group.data_parallel(state.generator))
         self.discriminator: Network = compiled(group.data_parallel(state.discriminator))
-        # The generator's update needs no gradients of the discriminator, so nothing is averaged.
+        # The generator's update needs no gradients of the discriminator: use the discriminator
+        # without DistributedDataParallel, which would average them.
         self.discriminator_unwrapped: Network = compiled(state.discriminator)
 
         # Capture the step as a CUDA graph at the first batch.
@@ -122,7 +123,10 @@ class TrainingStep:
         return self.group.mean(loss.detach()[None])
 
     def run_graph(self, batch: Batch) -> Tensor:
-        """Replays the step from its CUDA graph; if it cannot be captured, warns and runs it."""
+        """Replays the step as a CUDA graph.
+
+        If the step cannot be captured, adds a warning and runs the step without a graph.
+        """
         assert self.graph_step is not None
         try:
             return self.graph_step(batch)
@@ -165,7 +169,7 @@ class TrainingStep:
         )
 
     def generate(self, source: Tensor) -> Tensor:
-        """Generates the fakes [B, 3, H, W] of sources, with gradient."""
+        """Generates the fakes [B, 3, H, W] of sources; the fakes require gradients."""
         with autocast(self.config, source.device.type):
             return self.generator(source).float()
 
@@ -175,7 +179,7 @@ class TrainingStep:
         """Updates the discriminator to tell targets from fakes.
 
         Returns:
-            The discriminator's loss, and the share of patches with the right sign of the logit.
+            The discriminator's loss, and the share of patches that it classified correctly.
         """
         # Classify the patches of targets and fakes.
         with autocast(self.config, source.device.type):
@@ -196,7 +200,7 @@ class TrainingStep:
         """Updates the generator to lower the loss of the recipe.
 
         Returns:
-            The generator's loss, and each of its terms before its weight.
+            The generator's loss, and each of its terms without its weight.
         """
         # Freeze the discriminator, so that the backward pass computes no gradients for it.
         self.state.discriminator.requires_grad_(False)
@@ -220,7 +224,7 @@ class TrainingStep:
         self.optimiser_step(optimiser)
 
     def optimiser_step(self, optimiser: torch.optim.Optimizer) -> None:
-        """Updates the weights by their gradients."""
+        """Updates the weights with their gradients."""
         optimiser.step()
 
     def advance_counters(self) -> None:
@@ -250,7 +254,7 @@ class TrainingStep:
             is_pretraining = len(losses) == len(PRETRAINING_LOSSES)
             names = PRETRAINING_LOSSES if is_pretraining else self.loss_names
             named = dict(zip(names, itertools.islice(values, len(losses)), strict=False))
-            # Check the sum after its terms, so that the error names the term that diverged.
+            # Check `g_loss`, the sum, after its terms, so that the error names the diverged term.
             for name in sorted(named, key=lambda name: name == "g_loss"):
                 require_finite(name, named[name], f"at step {step}")
             fetched.append(StepLosses(step, named))
@@ -289,13 +293,13 @@ def update_average(
 ) -> None:
     """Moves the average's tensors towards the generator's, in place.
 
-    The half-life, in pictures, grows with the pictures trained on (Karras et al. 2024, EDM2,
-    section 3, the traditional average).
+    The half-life, in pictures, grows with the pictures trained on, up to `budget.ema` (Karras et
+    al. 2024, EDM2, section 3, the traditional average).
 
     Args:
         averaged: the tensors of the moving average.
         generator: the tensors of the generator, in the same order.
-        budget: of the run.
+        budget: the budget of the run.
         n_pictures: pictures that the run has trained on.
     """
     half_life = min(float(budget.ema), MAX_EMA_SHARE * n_pictures)
@@ -306,8 +310,8 @@ def update_average(
 def autocast(config: RunConfig, device: str) -> AbstractContextManager[None]:
     """Returns a context that computes in bf16, if the run's precision is `bf16`.
 
-    Every use needs a new context: autocast caches the bf16 copies of weights until its context
-    ends, and a copy must not outlive the update of its weight.
+    Every use needs a new context: autocast caches bf16 copies of the weights until the context
+    ends, and a copy must not be used after its weight was updated.
     """
     enabled = config.execution.precision == "bf16"
     return torch.autocast(device, torch.bfloat16, enabled=enabled)

@@ -1,7 +1,7 @@
 """Records metrics, samples and checkpoints of a run, tolerating disk and database failures.
 
-Metric points wait in memory while the database is unavailable. A checkpoint that cannot be written
-is written again after the next epoch. Notes of the attempt tell users about such failures.
+Metric points wait in memory while the database is unavailable. If a checkpoint cannot be written,
+training continues until the next checkpoint. The notes of the attempt contain such failures.
 """
 
 import time
@@ -30,7 +30,7 @@ T = TypeVar("T")
 PROGRESS_EVERY_S = 2.0
 KEEP_NEWEST = 2  # two, since the newest checkpoint may turn out to be damaged
 MAX_CHECKPOINT_FAILURES = 3  # in a row
-NOTED_DELAY_S = 10.0  # a note is added if metric points waited longer for the database
+NOTED_DELAY_S = 10.0  # metric points that waited this long for the database are noted
 
 
 class Recorder:
@@ -62,7 +62,7 @@ class Recorder:
     def write(self, write: Callable[[], T]) -> T:
         """Retries a write until the database accepts it; raises `StoppedError` on a stop request.
 
-        Only for writes that the run cannot continue without.
+        Use this method only for writes that must not be lost.
         """
         return retry_until_written(write, self.check_stop)
 
@@ -112,8 +112,8 @@ class Recorder:
     def add_steps(self, event: StepsDone) -> None:
         """Records the losses of steps, and the run's progress.
 
-        An event holds the steps of about one second. Their recorded times are spread evenly over
-        the time since the last event.
+        An event holds the steps of about one second. The recorded times of the steps are spread
+        evenly over the time since the last event.
         """
         last_event_at, self.last_event_at = self.last_event_at, time.time()
         step_s = (self.last_event_at - last_event_at) / max(1, len(event.recorded))
@@ -127,7 +127,7 @@ class Recorder:
         self.add_points(event.epoch - 1, event.step, points)
 
     def add_points(self, epoch: int, step: int, points: Sequence[MetricPoint]) -> None:
-        """Records metric points and the run's progress; keeps them in memory if that fails.
+        """Records metric points and the run's progress; keeps points in memory after a failure.
 
         Args:
             epoch: the number of complete epochs.
@@ -147,7 +147,8 @@ class Recorder:
     def require_points(self, epoch: int, step: int, points: Sequence[MetricPoint]) -> None:
         """Records metric points and all pending points; retries until the database accepts them.
 
-        At the end of an epoch, its points are recorded before its checkpoint is written.
+        The points of an epoch must be recorded before its checkpoint is written: a run that
+        continues from this checkpoint does not repeat the epoch.
 
         Args:
             epoch: the number of complete epochs.
@@ -225,7 +226,7 @@ class Recorder:
             retry_until_written(lambda: self._write_points(state.epoch, state.step))
         is_epoch_end = not state.batches
         name = f"epoch-{state.epoch:05d}" if is_epoch_end else f"step-{state.step:08d}"
-        # The attempt is part of the name: no attempt overwrites a file that another one recorded.
+        # The attempt is part of the name, so that two attempts never write to the same file.
         path = self.checkpoints / f"{name}-{self.job.attempt}.pt"
         try:
             if not self.checkpoints.is_dir():
@@ -259,7 +260,7 @@ class Recorder:
         """Deletes the records and files of checkpoints that are not kept.
 
         Args:
-            keep_newest: the number of newest checkpoints to keep beside the best one.
+            keep_newest: the number of newest checkpoints to keep; the best is always kept.
             keep_every: keep every n-th epoch's checkpoint; 0 keeps none.
         """
         delete_old = self.store.checkpoints.delete_old
@@ -274,9 +275,10 @@ class Recorder:
     def load_latest(
         self, state: TrainingState, n_epochs: int
     ) -> tuple[TrainingState, Checkpoint | None]:
-        """Loads the newest readable checkpoint, and deletes what was recorded after it.
+        """Loads the newest readable checkpoint and deletes later checkpoints and results.
 
-        Notes tell which newer checkpoints could not be read.
+        Later evaluations and alerts are deleted. Later metric points are kept until the repeated
+        steps overwrite them. A note is added for each checkpoint that could not be read.
 
         Args:
             state: a new state, into which the checkpoint is loaded.
@@ -334,9 +336,9 @@ class Recorder:
         return None, errors
 
     def _delete_unrecorded_checkpoints(self) -> None:
-        """Deletes checkpoints that earlier attempts wrote, but did not record before the end.
+        """Deletes the checkpoint files of earlier attempts for which there is no record.
 
-        Files of later attempts are kept: this process may have lost its job in the meantime.
+        Files of later attempts are kept, because another attempt may own the job by now.
         """
         recorded = {record.path for record in self.store.checkpoints.read(self.run_id)}
         for path in self.checkpoints.glob("*.pt"):

@@ -31,14 +31,14 @@ from engine.workers import follower, setup, worker_process
 from engine.workers.recorder import Recorder
 from engine.workers.worker_process import End, ShouldStop, StoppedError
 
-SAVE_EVERY_S = 600.0  # a longer epoch is also saved before its end
+SAVE_EVERY_S = 600.0  # between two checkpoints within an epoch
 N_SAMPLES = 8
 # torchrun sends SIGTERM to all ranks within this time after one of them has ended.
 PEER_EXIT_GRACE_S = 20.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs one of the processes that train a run together, usually the only one.
+    """Runs one rank of a run; without `torchrun` it is the only process of the run.
 
     Args:
         arguments: the id and the token of the job.
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         return follower.main()
     state = worker_process.run(arguments, train)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and state != RunState.DONE:
-        # The other ranks may wait for this one for ever: torchrun ends them if a rank fails. Exit
-        # without a normal shutdown, in which the library of a GPU would wait for the other ranks.
+        # The other ranks may still wait for this rank. Exit with status 1, so that torchrun ends
+        # them, and skip the normal shutdown, during which NCCL would wait for the other ranks.
         sys.stdout.flush()
         os._exit(1)
     return 0
@@ -71,7 +71,8 @@ def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
         hint = f"try {batch // 2}" if batch > 1 else "try smaller pictures"
         return RunState.FAILED, f"out of GPU memory at batch {batch}; {hint}"
     except RuntimeError:
-        # If another rank has ended, communication fails here, and torchrun sends SIGTERM.
+        # Communication with a rank that was killed raises RuntimeError, and torchrun then sends
+        # SIGTERM to this process.
         if group.size == 1 or not _becomes_true(should_stop, PEER_EXIT_GRACE_S):
             raise
         traceback.print_exc()
@@ -107,7 +108,7 @@ class TrainingJob:
         """Prepares, trains and evaluates the run.
 
         Raises:
-            StoppedError: a stop was requested; the state was saved.
+            StoppedError: a stop was requested.
             EngineError: the run failed, with the reason.
         """
         # Prepare the data, the device and the networks.
@@ -146,7 +147,7 @@ class TrainingJob:
         for network in (state.generator, state.discriminator):
             self.group.sync_batch_norm(network)
 
-        # Train, after the validation that the last attempt may have been stopped before.
+        # Train. If the last attempt ended before it validated its last epoch, validate that epoch.
         recorder.set_phase(setup.warm_up_phase(config) or "training")
         if state.epoch and not state.batches:
             self.validate(state, evaluator, val_pairs)
@@ -168,7 +169,9 @@ class TrainingJob:
         val_pairs: PairSet,
         extract: FeatureExtractor,
     ) -> None:
-        """Iterates the training loop; on a stop request, saves between two steps and raises.
+        """Iterates the training loop and records its events.
+
+        On a stop request, saves a checkpoint between two steps and raises `StoppedError`.
 
         Args:
             config: the config, without any `auto`.
@@ -228,9 +231,10 @@ class TrainingJob:
     def validate(
         self, state: TrainingState, evaluator: CheckpointEvaluator, val_pairs: PairSet
     ) -> None:
-        """Evaluates the checkpoint of an epoch, if that is due, and marks the best one so far.
+        """Validates the checkpoint of an epoch, if due, and marks the best checkpoint so far.
 
-        If a budget evaluates only its last epoch, that epoch is the best one without an evaluation.
+        If the budget evaluates only the last epoch, the last checkpoint is marked as the best
+        without a validation.
         """
         budget = evaluator.config.budget
         if state.epoch not in budget.evaluated_epochs:
@@ -286,9 +290,9 @@ class TrainingJob:
             self.recorder.write(partial(self.store.evaluations.add, self.job, result, utc_now()))
 
     def ensure_readable_best(self, budget: Budget) -> None:
-        """Replaces the best checkpoint by the next best one, as long as it cannot be read.
+        """Marks the next best checkpoint as the best, until the best checkpoint can be read.
 
-        The last checkpoint is not read: its state is in memory.
+        The file of the last checkpoint is not read, because its state is in memory.
         """
         read_best = self.store.checkpoints.read_best
         while (best := read_best(self.run_id)) is not None and best.epoch != budget.epochs:

@@ -1,9 +1,10 @@
-// Pictures side by side: one row per picture, one column for the source, the target and each run.
+// Shows pictures side by side: one row per picture, one column for the source, the target and each
+// run.
 //
 // Python passes {columns, rows, epochs, epoch, pinned, compact, view, animation}. A column has the
 // URLs of its strips; a strip is one file with all pictures of the column at one epoch. This file
-// cuts pictures out of strips, so that moving the epoch slider only downloads strips that the
-// browser does not have yet. State that goes back to Python: `epoch`, `pinned` and `view`.
+// cuts pictures out of strips, so that a move of the epoch slider downloads only strips that the
+// browser does not have yet. The state values `epoch`, `pinned` and `view` are sent to Python.
 
 import { createElement, describe, latestStrip, orderedRows, paint } from "./dom.js"
 import { loadStrip } from "./image_strips.js"
@@ -63,7 +64,7 @@ function mount(parentElement) {
   return gallery
 }
 
-// Selects what Python passed, usually from the URL.
+// Sets pinned rows, epoch and view to the values from Python, which usually come from the URL.
 function restoreState(gallery) {
   const { data } = gallery
   gallery.pinned = data.pinned ?? []
@@ -72,7 +73,8 @@ function restoreState(gallery) {
   markView(gallery)
 }
 
-// Moves to a new epoch if the gallery showed the newest one, or if its epoch does not exist any more.
+// Selects the newest epoch if the gallery showed the previous newest epoch, or an epoch that does not
+// exist any more.
 function followNewestEpoch(gallery, oldData) {
   const showedNewest = gallery.epoch === newestEpoch(oldData)
   if (showedNewest || !gallery.data.epochs.includes(gallery.epoch)) {
@@ -176,7 +178,7 @@ function paintGrid(gallery) {
   preloadNeighbours(gallery)
 }
 
-// Downloads the strips that the next move of the slider will need.
+// Downloads the strips of the next and the previous epoch before the slider selects them.
 function preloadNeighbours(gallery) {
   const { epochs, columns } = gallery.data
   const position = epochs.indexOf(gallery.epoch)
@@ -251,7 +253,7 @@ function selectEpoch(gallery, epoch) {
   send(gallery, "epoch", epoch)
 }
 
-// Moves by some positions in the list of epochs; returns false at either end.
+// Moves `by` positions in the list of epochs; returns false if the epoch does not change.
 function moveEpoch(gallery, by) {
   const { epochs } = gallery.data
   const position = Math.min(epochs.length - 1, Math.max(0, epochs.indexOf(gallery.epoch) + by))

@@ -1,9 +1,9 @@
-// A line chart that keeps its zoom while new points arrive.
+// Draws a line chart and keeps its zoom when new points arrive.
 //
-// Python passes which lines there are and how to draw them: {url, plotly, stream, series, view, live,
-// over, title}. This file fetches the points itself, each run from its own cursor, and merges them
-// into buckets of equal length. The number of buckets is limited, so memory does not grow with time,
-// and a chart that has been open for hours shows the same as a new one.
+// Python passes the runs to draw and the view: {url, plotly, stream, series, view, live, over, title}.
+// This file fetches the points. The cursor of a run is the id of its last fetched point. Points are
+// merged into buckets of equal length. The number of buckets is limited, so that memory does not grow
+// while a chart is open.
 
 import { Line } from "./series.js"
 import { bandTraces, describe, layout, lineTraces, markTraces } from "./traces.js"
@@ -50,7 +50,7 @@ function mount(parentElement) {
   return chart
 }
 
-// Takes over new data; returns whether the chart has to fetch points because of it.
+// Stores new data from Python; returns whether the new data require a fetch of points.
 function update(chart, data) {
   if (chart.stream !== data.stream) {
     chart.stream = data.stream
@@ -82,7 +82,8 @@ async function draw(chart) {
     const Plotly = await loadPlotly(chart.data.plotly)
     if (chart.isUnmounted) return
     const { view } = chart.data
-    // On the clock axis, seeds that trained one after another have no common time to average at.
+    // The mean of a band needs common positions. On the clock axis, seeds that were trained one after
+    // another have none, so each run has its own line.
     const drawsBands = view.by === "configurations" && view.axis !== "clock"
     const traces = drawsBands ? bandTraces(chart, view) : lineTraces(chart, view)
     const config = {
@@ -120,7 +121,7 @@ function loadPlotly(url) {
 
 // ---- Fetching -------------------------------------------------------------------------------
 
-// Fetches new points, and again after a delay while the chart is live or has an error.
+// Fetches new points; repeats the fetch after a delay while the chart is live or has an error.
 async function poll(chart) {
   clearTimeout(chart.pollTimer)
   if (chart.isUnmounted) return
@@ -134,7 +135,7 @@ async function poll(chart) {
     delay = ERROR_POLL_MS
   }
   showStatus(chart)
-  // A change of the view starts another poll, which replaces this one.
+  // A change of the view starts another poll: then this poll does not continue.
   const continues = () =>
     pollNumber === chart.nPolls &&
     !chart.isUnmounted &&
@@ -191,7 +192,7 @@ function lineOf(chart, runId) {
 function showStatus(chart) {
   const { data, statusLine } = chart
   const [status, text] = currentStatus(chart)
-  // This runs every second, so it writes only what has changed.
+  // `showStatus` runs every second: write only values that have changed.
   if (statusLine.dataset.status !== status) statusLine.dataset.status = status
   if (statusLine.textContent !== text) statusLine.textContent = text
   if (document.title !== data.title) document.title = data.title

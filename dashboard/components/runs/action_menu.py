@@ -1,4 +1,4 @@
-"""Menus of actions on runs and studies, with a confirmation before irreversible actions."""
+"""Draws menus of actions on runs and studies; asks before an irreversible action."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from engine.records.runs import Run, RunState
 from engine.system.disk import format_bytes
 
 LAUNCH_PAGE = "app_pages/launch.py"
-PENDING_ACTION = "pending_action"  # session state: (menu key, label) of the action to confirm
+# The key in the session state of (menu key, label of the action that waits for confirmation).
+PENDING_ACTION = "pending_action"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class MenuAction:
         label: the label of the entry.
         icon: the name of a Material icon.
         on_select: performs the action.
-        question: asks for confirmation of an irreversible action; None performs it at once.
+        question: the question before an irreversible action; None: the action needs no
+            confirmation.
     """
 
     label: str
@@ -33,7 +35,10 @@ class MenuAction:
 
 
 def menu(key: str, menu_actions: Sequence[MenuAction]) -> None:
-    """Draws a menu; an action with a question waits for `confirmation` with the same key."""
+    """Draws a menu and performs the selected action.
+
+    An action with a question is performed by `confirmation`, which takes the same key.
+    """
     if not menu_actions:
         return
     labels = {f":material/{action.icon}: {action.label}": action for action in menu_actions}
@@ -55,7 +60,7 @@ def menu(key: str, menu_actions: Sequence[MenuAction]) -> None:
 
 
 def confirmation(key: str, menu_actions: Sequence[MenuAction]) -> None:
-    """Asks for confirmation if an action with a question was selected from the menu `key`."""
+    """Asks the question of the action that was selected from the menu `key`, if it has one."""
     pending_key, label = st.session_state.get(PENDING_ACTION, (None, None))
     action = next((action for action in menu_actions if action.label == label), None)
     if pending_key != key or action is None or action.question is None:
@@ -129,7 +134,7 @@ def study_actions(
     """Lists the actions in the menu of a study.
 
     Args:
-        name: the study as the confirmation names it.
+        name: the name of the study, for the question before its deletion.
         runs: all runs of the study.
         n_bytes: the size of the study's files.
         is_archived: whether the study is archived.
