@@ -1,13 +1,13 @@
-"""The dashboard: a Streamlit app. It never loads torch; heavy work runs in jobs.
+"""The dashboard, a Streamlit app that never loads torch: jobs and the model server do heavy work.
 
 Modules:
     app: navigation and page setup.
-    server: the ASGI application: pages and routes.
+    server: the ASGI application with pages and routes.
     routes: HTTP routes from which components fetch data.
-    actions: everything that writes to the store or starts processes.
+    actions: functions that write to the store or start processes.
 
 Packages:
-    queries: everything that reads the store.
+    queries: functions that read the store.
     components: widgets and sections of pages.
     app_pages: one script per page.
 

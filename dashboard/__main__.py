@@ -46,7 +46,7 @@ def main() -> NoReturn:
         _exit(f"The port must be a number from 1 to 65535, not {args.port[:40]!r}.", 2)
     port = int(args.port)
     if not _is_loopback(args.address):
-        # Other machines can reach the port: pages may read no folder unless the variable names one.
+        # Other machines can reach the port, so pages may read only folders that the variable lists.
         os.environ.setdefault("CHROMABENCH_DATA_ROOTS", "")
         sys.stderr.write(
             f"Listening on {args.address}: anyone who can reach port {port} can start and delete "
@@ -60,7 +60,7 @@ def main() -> NoReturn:
     if not args.headless and _has_screen():
         address = f"http://{'127.0.0.1' if args.address == '0.0.0.0' else args.address}:{port}"
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
-    # Always headless: otherwise Streamlit shows its own promotion over the page.
+    # Without --server.headless, Streamlit shows its own promotion over the page.
     command = ["streamlit", "run", str(FOLDER / "server.py"), "--server.headless", "true"]
     sys.argv = [*command, "--server.port", str(port), "--server.address", args.address]
     sys.exit(streamlit_cli.main())
@@ -84,7 +84,7 @@ def _open_when_ready(address: str) -> None:
 
 
 def _is_loopback(address: str) -> bool:
-    """Whether only this machine can reach the address; exits if it is not an IP address."""
+    """Returns whether only this machine can reach an IP address; exits if it is not valid."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

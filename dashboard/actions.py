@@ -1,4 +1,4 @@
-"""Everything that writes to the store or starts processes, as buttons of pages call it.
+"""Actions of buttons: functions that write to the store or start processes.
 
 Every function raises `EngineError` with a message for the user if the action is not possible.
 """
@@ -21,7 +21,7 @@ def start_study(configs: Sequence[RunConfig], name: str, form_key: str) -> int:
     """Creates a study and queues its runs; returns the id of the study.
 
     Args:
-        configs: one per run.
+        configs: the config of each run.
         name: the name of the study.
         form_key: identifies the form; a second submission with equal values returns the first
             study instead of a new one.
@@ -41,12 +41,12 @@ def start_demo(form_key: str) -> int:
 
 
 def measure_speed(configs: Sequence[RunConfig]) -> None:
-    """Queues a job that measures how fast this machine trains the configs."""
+    """Queues a job that measures the training speed of configs on this machine."""
     lifecycle.submit_probe(access.store(), access.settings(), configs, utc_now())
 
 
 def edit_study(study_id: int, name: str, note: str, tags: Sequence[str]) -> None:
-    """Stores the name, note and tags of a study; stores nothing if one of them is not allowed."""
+    """Stores the name, note and tags of a study, or nothing if one value is not allowed."""
     checked = (
         annotations.check_name(name),
         annotations.check_note(note),
@@ -85,7 +85,7 @@ def restore_excluded_files(text: str) -> None:
 
 
 def stop_run(run_id: int) -> RunState:
-    """Stops a queued run, or requests that a running one stops; a second request kills it."""
+    """Stops a queued run, or requests that a running run stops; a second request kills the run."""
     return lifecycle.cancel(access.store(), access.settings(), run_id, utc_now())
 
 
@@ -105,7 +105,7 @@ def move_to_front(run_id: int) -> None:
 
 
 def delete_runs(run_ids: Sequence[int]) -> None:
-    """Deletes runs with all their files, and a study with its last run."""
+    """Deletes runs and all their files, and deletes each study that has no run left."""
     lifecycle.delete(access.store(), access.settings(), run_ids)
 
 

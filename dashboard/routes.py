@@ -1,8 +1,8 @@
 """HTTP routes from which components fetch curve points, pictures and their scripts.
 
-Streamlit would send this data again with every rerun of a page; here a browser requests only what
-it does not have. The URL of a data route contains a key. Only pages give the key away, and pages
-are behind the sign-in if one is set up.
+Streamlit would send this data again with every rerun of a page. Through routes, a browser requests
+only data that it does not have. The URL of a data route contains a key. Only pages contain the key,
+and a page requires the sign-in if one is set up.
 """
 
 import json
@@ -34,7 +34,7 @@ Handler = Callable[[Request], Response]
 
 @st.cache_resource
 def access_key() -> str:
-    """Returns the key in the URLs of data routes; it changes when the server restarts."""
+    """Returns the key in the URLs of data routes; the key changes when the server restarts."""
     return secrets.token_urlsafe(12)
 
 
@@ -44,7 +44,7 @@ def route_url(path: str) -> str:
 
 
 def _with_key(handler: Handler) -> Callable[[Request], Any]:
-    """Wraps a handler: checks the key, runs in a thread and turns errors into JSON messages."""
+    """Wraps a handler: checks the key, runs the handler in a thread and sends errors as JSON."""
 
     async def respond(request: Request) -> Response:
         if not secrets.compare_digest(request.path_params["key"].encode(), access_key().encode()):
@@ -77,7 +77,7 @@ def _curve(request: Request) -> Response:
 
 
 def _sample(request: Request) -> Response:
-    """Sends a sample file; it never changes because its URL contains the id of its record."""
+    """Sends a sample file; browsers cache the file, because its URL has the id of its record."""
     path = gallery_images.sample_file(request.path_params["run"], request.path_params["name"])
     return FileResponse(path, headers=CACHE_FOREVER)
 
@@ -93,7 +93,7 @@ def _strip(request: Request) -> Response:
 
 
 def _animation(request: Request) -> Response:
-    """Sends an animation of one sample picture over the epochs, runs side by side."""
+    """Sends an animation of one sample picture over the epochs, with the runs side by side."""
     query = request.query_params
     study_id, row, file_format = int(query["study"]), int(query["row"]), query["format"]
     run_ids = tuple(int(run_id) for run_id in query["runs"].split(","))[:MAX_RUNS]
@@ -113,7 +113,8 @@ def _plotly(_request: Request) -> Response:
 def _script(request: Request) -> Response:
     """Sends a script or a style sheet of a component.
 
-    Scripts import each other by name, so the browser checks each file for changes on every page.
+    Scripts import each other by file name without a version, so the browser checks each file for
+    changes on every page.
     """
     folder, name = request.path_params["folder"], request.path_params["name"]
     path = (COMPONENTS / folder / name).resolve()

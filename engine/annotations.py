@@ -21,7 +21,7 @@ def check_name(name: str) -> str:
 
 
 def check_note(note: str) -> str:
-    """Returns a note without outer spaces, or raises `BadInputError`."""
+    """Returns a note without outer spaces and NUL characters, or raises `BadInputError`."""
     note = note.strip().replace("\x00", "")
     if len(note) > MAX_NOTE:
         raise BadInputError(f"A note has at most {MAX_NOTE:,} characters, not {len(note):,}.")
@@ -29,7 +29,7 @@ def check_note(note: str) -> str:
 
 
 def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Returns tags without outer spaces and duplicates, or raises `BadInputError`."""
+    """Returns tags without outer spaces and without duplicates, or raises `BadInputError`."""
     unique_tags = tuple(dict.fromkeys(filter(None, (tag.strip() for tag in tags))))
     for tag in unique_tags:
         if len(tag) > MAX_TAG or not tag.isprintable():
@@ -40,5 +40,5 @@ def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
 
 
 def name_again(name: str) -> str:
-    """Returns the name of a repetition of a study."""
+    """Returns the name of a study that repeats the named study."""
     return f"{name[: MAX_NAME - len(AGAIN)]}{AGAIN}"

@@ -1,7 +1,7 @@
 """The schema of a run: typed, frozen models for the command line, the forms and the stored JSON.
 
-An invalid configuration cannot be built; every error message names the field, the value and a
-valid alternative. This module imports neither torch nor the database and reads no files.
+An invalid config cannot be built: the error message names the field or key and the reason. This
+module imports neither torch nor the database and reads no files.
 """
 
 import difflib
@@ -38,7 +38,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 
 
 def unknown_name_message(kind: str, name: str, names: Collection[str]) -> str:
-    """Returns a sentence about an unknown name, without the period at its end.
+    """Returns a message about an unknown name, without a final period.
 
     Args:
         kind: what the name stands for, for example `budget`.
@@ -51,7 +51,7 @@ def unknown_name_message(kind: str, name: str, names: Collection[str]) -> str:
 
 
 class FrozenModel(BaseModel):
-    """The base of all settings: immutable; refuses unknown keys and non-finite numbers."""
+    """The base class of all settings: immutable, without unknown keys and non-finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -70,7 +70,7 @@ class Term(FrozenModel):
 
     @property
     def needs_features(self) -> bool:
-        """Whether the term compares the maps of a pretrained network."""
+        """Whether the term compares feature maps of a pretrained network."""
         return LOSS_TERMS[self.name].needs_features
 
 
@@ -97,11 +97,11 @@ class Recipe(FrozenModel):
 
     @property
     def needs_features(self) -> bool:
-        """Whether a term compares the maps of a pretrained network."""
+        """Whether at least one term compares feature maps of a pretrained network."""
         return any(term.needs_features for term in self.terms)
 
     def with_terms(self, new_terms: Mapping[str, Term]) -> "Recipe":
-        """Returns the recipe with some terms replaced; terms it does not have are added.
+        """Returns the recipe with some terms replaced or added.
 
         Args:
             new_terms: name -> term.
@@ -116,7 +116,7 @@ class Recipe(FrozenModel):
 
 
 class Configuration(FrozenModel):
-    """What a study compares: a loss recipe and the settings of both Adam optimisers.
+    """One of the configurations that a study compares: a loss recipe and Adam settings.
 
     Attributes:
         recipe: the loss of the generator.
@@ -135,25 +135,28 @@ class Configuration(FrozenModel):
 
 
 class Budget(FrozenModel):
-    """How much is spent on a run: network sizes, epochs and pairs.
+    """The budget of a run: networks, duration and number of pairs.
 
     Attributes:
         px: side of the square pictures, a multiple of 32.
         base_channels: channels of the first layer of both networks.
         generator: `unet` or `resnet18_unet`.
-        output: what the generator outputs: `rgb`, or `lab_ab`, the two colour channels of CIE Lab,
-            combined with the lightness of the grey source.
-        discriminator: `conditional` gets source and picture, `unconditional` the picture alone.
+        output: the output of the generator: `rgb`, or `lab_ab`, the two colour channels of CIE Lab,
+            which are combined with the lightness of the grey source.
+        discriminator: `conditional` (input: source and picture) or `unconditional` (input: only the
+            picture).
         norm: `batch` (with running statistics in evaluation mode) or `instance`.
-        epochs: how often a run trains on all training pairs.
+        epochs: number of passes over all training pairs.
         batch: pictures per step; an incomplete last batch is left out.
         jitter: largest shift of a training picture, in pixels; drawn for each picture and epoch.
         pretrain: number of epochs at the start that train the generator alone, with the L1 loss.
-        decay: share of the epochs, at the end, during which both learning rates fall linearly to 0.
+        decay: share of the epochs, at the end, during which both learning rates fall linearly
+            towards 0.
         ema: half-life of the generator's moving average, in training pictures; 0 turns it off.
-        evaluations: how many checkpoints are evaluated on the validation split, at evenly spaced
-            epochs up to the last; with 1 the last checkpoint is used without evaluation.
-        choose_by: the metric that chooses the best of these checkpoints.
+        evaluations: number of checkpoints that are evaluated on the validation split, at evenly
+            spaced epochs up to the last. If it is 1, the last checkpoint is used as the best
+            without an evaluation.
+        choose_by: the metric by which the best of the evaluated checkpoints is chosen.
         n_train: largest number of training pairs; None: all.
         n_val: largest number of validation pairs; None: all.
         n_test: largest number of test pairs; None: all.
@@ -214,13 +217,13 @@ class Budget(FrozenModel):
 
     @property
     def workload_key(self) -> str:
-        """Identifies the work of a training step: budgets with equal keys train at equal speed."""
+        """The budget's part of the key of measured speeds (`jobs.estimates.workload_key`)."""
         networks = f"{self.generator} {self.output} {self.discriminator}"
         return f"{networks} {self.px} px {self.base_channels} channels batch {self.batch}"
 
     @property
     def evaluated_epochs(self) -> tuple[int, ...]:
-        """The epochs after which the checkpoint is evaluated; pretraining epochs are left out."""
+        """The epochs after which the checkpoint is evaluated, without pretraining epochs."""
         n_adversarial = self.epochs - self.pretrain
         count = min(self.evaluations, n_adversarial)
         return tuple(
@@ -229,7 +232,7 @@ class Budget(FrozenModel):
 
     @property
     def levels(self) -> int:
-        """How often the U-Net halves the side: while it is even, at most 8 times (192 px: 6)."""
+        """The number of U-Net levels, at most 8. Each level halves an even side (192 px: 6)."""
         side, count = self.px, 0
         while side % 2 == 0 and count < MAX_UNET_LEVELS:
             side, count = side // 2, count + 1
@@ -242,7 +245,9 @@ class Budget(FrozenModel):
 
 
 class Execution(FrozenModel):
-    """How a machine trains a run. `auto` is resolved at the run's first attempt and then stored.
+    """Settings that decide how a machine trains a run, not what is trained.
+
+    `auto` settings are resolved before the run trains, and the resolved values are stored.
 
     Attributes:
         device: `cuda`, `mps` or `cpu`.
@@ -253,11 +258,11 @@ class Execution(FrozenModel):
         graph: whether a training step is captured as a CUDA graph and replayed.
         keep_maps: whether the feature maps of all targets are computed once and cached, for the
             perceptual term.
-        record_every: the losses of every n-th step are recorded.
+        record_every: n, if the losses of every n-th step are recorded.
         perceptual_features: the pretrained network of the perceptual term.
         encoder_weights: the initial weights of a ResNet-18 encoder.
-        keep_every: the checkpoint of every n-th epoch is kept, besides the newest and the best;
-            0 keeps no others.
+        keep_every: n, if the checkpoint of every n-th epoch is kept besides the newest and the
+            best; 0: only those two are kept.
     """
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -274,10 +279,10 @@ class Execution(FrozenModel):
 
 
 def source_label(data: str) -> str:
-    """Returns what the generator gets from a data source, `sketch` or `grey`.
+    """Returns the kind of the generator's input: `sketch`, or `grey` for photographs.
 
     Args:
-        data: the text of the source, as in `--data`.
+        data: the text of the data source, as in `--data`.
     """
     return "grey" if data.startswith("photos:") else "sketch"
 
@@ -298,11 +303,11 @@ class RunConfig(FrozenModel):
 
 
 def explain(error: ValidationError) -> str:
-    """Returns the first error of a validation as one sentence with field, value and reason."""
+    """Returns the first error of a validation as one sentence with field or key, and reason."""
     first = error.errors()[0]
     location, message = first["loc"], first["msg"].removeprefix("Value error, ")
     fields = [part for part in location if isinstance(part, str)]
-    # In a union, pydantic puts the name of the failed type behind the field.
+    # For a union, pydantic appends the name of the failed type to the location.
     if fields and not fields[-1].isidentifier():
         fields = fields[:-1]
     field = fields[-1] if fields else str(location[-1]) if location else "the configuration"

@@ -14,7 +14,7 @@ class BadInputError(EngineError):
 
 
 class MissingWeightsError(EngineError):
-    """Pretrained feature weights are not on this machine."""
+    """Pretrained feature weights are not on this machine, or their file has a wrong hash."""
 
 
 class RefusedMetricError(EngineError):

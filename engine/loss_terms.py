@@ -1,6 +1,6 @@
-"""The terms of the generator's loss: one row per term. Does not import torch.
+"""Defines the terms of the generator's loss, one row per term. Does not import torch.
 
-`config` checks the terms of a recipe against this table. The keys of `--set`, the fields of the
+`config` validates the terms of a recipe with this table. The keys of `--set`, the fields of the
 launch form, the metrics of the loss curves and their figures are derived from it. A new term needs
 a row here and a function in `training.losses`.
 """
@@ -16,7 +16,7 @@ class LossTerm:
     Attributes:
         name: the term's key in recipes, in `--set` and in the database.
         label: the term's name inside a sentence.
-        typical_weight: the weight in the published recipes; messages give it as an example.
+        typical_weight: the weight in the recipes of study 1, which messages give as an example.
         better: `down` if a lower value means better images, else `none`.
         digits: decimals shown.
         needs_features: whether the term compares the maps of a pretrained network.

@@ -1,4 +1,4 @@
-"""Changes single settings of a run: the keys and values of `--set key=value` and of the form."""
+"""Parses and applies changes of single settings: `--set key=value` and the launch form."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from engine.errors import BadInputError
 from engine.loss_terms import LOSS_TERMS
 from engine.presets import BUDGETS, CONFIGURATIONS
 
-# The keys of `--set`, by the part of the run that has the setting.
+# The keys of `--set`, grouped by the part of the config that has the setting.
 CONFIGURATION_KEYS = ("lr_g", "lr_d", "beta1", "beta2")
 BUDGET_KEYS = (
     *("epochs", "px", "batch", "base_channels", "generator", "output", "discriminator"),
@@ -17,7 +17,7 @@ EXECUTION_KEYS = (
     *("device", "precision", "threads", "channels_last", "compile", "graph", "keep_maps"),
     *("record_every", "perceptual_features", "encoder_weights", "keep_every"),
 )
-TERM_KEYS = tuple(LOSS_TERMS)  # The value of such a key is the weight of the term.
+TERM_KEYS = tuple(LOSS_TERMS)  # The value is the weight of the term.
 KEYS = (*BUDGET_KEYS, *CONFIGURATION_KEYS, *EXECUTION_KEYS, *TERM_KEYS)
 
 
@@ -54,9 +54,9 @@ def parse_settings(texts: Sequence[str]) -> dict[str, str]:
 
 
 def changed_settings(config: RunConfig) -> dict[str, str]:
-    """Returns the `--set` keys and values that turn the presets of a run into the run.
+    """Returns the `--set` keys and values that change the presets of a run into its config.
 
-    If a preset does not exist in this version, all values of its part are returned.
+    If a preset does not exist in this version, all settable values of that part are returned.
     """
     preset_configuration = CONFIGURATIONS.get(config.configuration.name)
     changed = {}
@@ -73,14 +73,14 @@ def changed_settings(config: RunConfig) -> dict[str, str]:
     for term in config.configuration.recipe.terms:
         if preset_weights.get(term.name) != term.weight:
             changed[term.name] = f"{term.weight:g}"
-    # These two were chosen from the weights on this machine, not set by the user.
+    # Leave out these two settings: by default they depend on the weights on this machine.
     for key in ("perceptual_features", "encoder_weights"):
         changed.pop(key, None)
     return changed
 
 
 def flat_settings(config: RunConfig) -> dict[str, object]:
-    """Returns all settings of a run by name: configuration, terms, budget, execution, seed."""
+    """Returns all settings of a run: name -> value."""
     configuration, budget, execution = config.configuration, config.budget, config.execution
     weights = {term.name: term.weight for term in configuration.recipe.terms}
     return {
@@ -106,10 +106,10 @@ def settings_differences(first: RunConfig, second: RunConfig) -> dict[str, tuple
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
-    """Returns the run with single settings changed.
+    """Returns the config of a run with single settings changed.
 
     Args:
-        config: the run.
+        config: the config of the run.
         settings: key of `--set` -> value.
 
     Raises:

@@ -22,7 +22,7 @@ _CONFIGURATION_ROWS = (
 )
 
 _BUDGET_ROWS = (
-    # name     px  width generator       discriminator    norm       epochs batch jitter decay ema    judged n_train n_val n_test
+    # name     px  width generator       discriminator    norm       epochs batch jitter decay ema    n_eval n_train n_val n_test
     ("smoke",   32,  8, "unet",          "conditional",   "batch",      1,    8,    2,   0.0, "auto",    1,    64,    32,    32),
     ("demo",    64, 32, "unet",          "conditional",   "batch",      4,   16,    0,   0.0, "auto",    1,  2500,   300,   300),
     ("study1", 192, 64, "unet",          "conditional",   "batch",     60,   16,    0,   0.0, 0.0,       6,  8000,  1000,  1000),

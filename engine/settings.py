@@ -51,7 +51,9 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Parses the CHROMABENCH_ variables; database and artifacts default to the project's root.
+        """Parses the environment variables CHROMABENCH_* and MLFLOW_TRACKING_URI.
+
+        By default, the database and the artifacts folder are in the project's root folder.
 
         Raises:
             BadInputError: a variable has an invalid value.

@@ -1,8 +1,9 @@
-"""The catalog of pretrained weights: what each file is for, where it is found, how it is verified.
+"""Lists the files of pretrained weights, finds each file and verifies its sha256.
 
 This module does not import torch, so that a form can show which weights a run will use.
-`networks.backbones` downloads the files and builds the networks. If a file is missing, both raise
-an error; no other network is used instead.
+`networks.backbones` downloads the files and builds the networks. The setting `auto` selects from
+the files on this machine. If a file that was named is missing, an error is raised; no other network
+is used instead.
 """
 
 import hashlib
@@ -22,11 +23,11 @@ class WeightsFile:
     """One file of pretrained weights.
 
     Attributes:
-        name: its name in commands and records.
-        label: its name in messages.
+        name: the name of the weights in commands and records.
+        label: the name of the weights in messages.
         purpose: what the weights are used for, in a few words.
         file: name of the file in the weights folders.
-        sha256: sha256 of the file, or its first digits where only those are published.
+        sha256: sha256 of the file, or its first digits if only the first digits are published.
         package: Python package that contains the file; None: the file is downloaded.
     """
 
@@ -152,7 +153,7 @@ def install_command(name: str) -> str:
 
 
 def describe(name: str, settings: Settings) -> dict[str, str | None]:
-    """Returns what `weights list` shows of an entry; `path` is None if the file is missing."""
+    """Returns the entry of `weights list` for a file; `path` is None if the file is missing."""
     weights, path = get_weights(name), find(name, settings)
     instruction = install_command(name)
     if weights.package is None:
@@ -167,7 +168,7 @@ def describe(name: str, settings: Settings) -> dict[str, str | None]:
 
 
 def resolve_encoder_weights(setting: str, settings: Settings) -> str:
-    """Resolves `encoder_weights`: `auto` is `imagenet` if that file is here, else `none`.
+    """Resolves `encoder_weights`: `auto` is `imagenet` if its file is on this machine, else `none`.
 
     Raises:
         MissingWeightsError: the setting is `imagenet` and its file is not on this machine.
@@ -181,10 +182,10 @@ def resolve_encoder_weights(setting: str, settings: Settings) -> str:
 
 
 def resolve_perceptual_features(setting: str, settings: Settings) -> str:
-    """Resolves `perceptual_features`: `auto` is `vgg19` if that file is here, else Lite0.
+    """Resolves `perceptual_features`: `auto` is `vgg19` if its file is on this machine, else Lite0.
 
     Raises:
-        MissingWeightsError: the weights of the network are not on this machine.
+        MissingWeightsError: the setting names a network whose weights are not on this machine.
     """
     if setting == "auto":
         return "vgg19" if find("vgg19", settings) else "efficientnet_lite0"

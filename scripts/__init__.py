@@ -4,10 +4,10 @@ Modules:
     bench_dashboard: page times with 200 runs.
     bench_startup: time from Start to the first loss on the screen.
     bench_serving: throughput and latency of the model server.
-    screenshots: pictures of every page for the documentation.
+    screenshots: takes screenshots of every page for the documentation.
     reference: the tables of the documentation site, built from the code.
     mkdocs_hooks: hooks of the documentation site.
-    browser: a dashboard and a Chromium for the other scripts.
+    browser: runs the dashboard and Chromium for the other scripts.
     crowded_store: a database of 200 runs.
 
 Not here: benchmarks of the engine (`python -m engine bench`).

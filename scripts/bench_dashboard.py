@@ -1,7 +1,7 @@
 """Measures the dashboard: start of the server, page scripts with 200 runs, commands.
 
-`make bench` prints a table with the median and the 95th percentile of several repeats, and the
-target.
+`make bench` prints a table. For each measurement, the table has the median and the 95th percentile
+of several repetitions, and the target.
 """
 
 import os
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def measure_page(page: str) -> list[float]:
-    """Measures the script time of a page; the first run, which fills caches, is not counted."""
+    """Measures the script time of a page; the first run fills the caches and is not counted."""
     st.cache_resource.clear()
     app = AppTest.from_file(str(PROJECT_ROOT / "dashboard" / "app.py"), default_timeout=60)
     app.run().switch_page(f"app_pages/{page}.py").run()
@@ -82,7 +82,7 @@ def charted_run_ids() -> list[int]:
 
 
 def measure_no_new_points() -> list[float]:
-    """Measures the request of a live chart of twelve runs that has all points."""
+    """Measures the request of a live chart that already has all points of twelve runs."""
     curve = curves.curve("l1", dict.fromkeys(charted_run_ids(), 0))
     assert curve is not None
     cursors = {run_id: line["buckets"][-1][-1] for run_id, line in curve["lines"].items()}
@@ -90,7 +90,7 @@ def measure_no_new_points() -> list[float]:
 
 
 def measure_cards() -> list[float]:
-    """Measures what an update of the Live page with twelve runs reads besides the curve."""
+    """Measures all reads of a Live page update with twelve runs, except for the curve."""
 
     def read_cards() -> None:
         members = studies.runs(crowded_store.MEASURED_STUDY)
@@ -102,7 +102,7 @@ def measure_cards() -> list[float]:
 
 
 def measure_first_points() -> list[float]:
-    """Measures the request of a live chart of twelve runs that has no points yet."""
+    """Measures the request of a live chart of twelve runs before it has any points."""
     cursors = dict.fromkeys(charted_run_ids(), 0)
     return repeat(lambda: timed(lambda: curves.curve("l1", cursors)), N_REPEATS)
 
@@ -133,7 +133,7 @@ def start_server(settings: Settings) -> float:
 
 
 def list_runs() -> float:
-    """Returns the seconds of a whole command."""
+    """Returns the seconds that the command `runs` takes, including the start of its process."""
     command = [sys.executable, "-m", "engine", "runs", "--json"]
     return timed(lambda: subprocess.run(command, capture_output=True, check=True))
 
@@ -146,7 +146,7 @@ def timed(action: Callable[[], object]) -> float:
 
 
 def repeat(measure: Callable[[], float], count: int) -> list[float]:
-    """Repeats a measurement."""
+    """Repeats a measurement and returns all results."""
     return [measure() for _ in range(count)]
 
 

@@ -84,7 +84,7 @@ def running_server(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[b
 
 
 def drawings(side: int, count: int) -> list[bytes]:
-    """Makes different sketches of a size, as PNG files."""
+    """Returns different sketches of the same size as PNG files."""
     source, files = OpenMoji(), []
     for name in itertools.islice(source.names(), count):
         sketch, _ = split_channels(source.load_pair(name, side).render(side))
@@ -95,7 +95,7 @@ def drawings(side: int, count: int) -> list[bytes]:
 
 
 def colorize(url: str, file: bytes) -> float:
-    """Returns the seconds until the answer was received."""
+    """Colorizes a picture and returns the seconds until the answer was received."""
     began = time.monotonic()
     response = requests.post(f"{url}/api/v1/colorize", files={"file": file}, timeout=TIMEOUT_S)
     response.raise_for_status()
@@ -103,7 +103,7 @@ def colorize(url: str, file: bytes) -> float:
 
 
 def measure(url: str, files: list[bytes], n_clients: int) -> tuple[str, str, str, str]:
-    """Lets clients colorize all pictures together.
+    """Colorizes all pictures with several concurrent clients.
 
     Returns:
         Median and 95th percentile of the latency, pictures per second, pictures per model call.
@@ -125,7 +125,7 @@ def measure(url: str, files: list[bytes], n_clients: int) -> tuple[str, str, str
 
 
 def count_batches(url: str) -> tuple[float, float]:
-    """Returns the number of model calls so far, and the number of their pictures."""
+    """Returns the number of model calls so far, and the number of pictures in these calls."""
     metrics = requests.get(f"{url}/metrics", timeout=TIMEOUT_S).text
     pattern = r"^chromabench_batch_pictures_(count|sum) (\S+)$"
     values = dict(re.findall(pattern, metrics, re.MULTILINE))

@@ -1,6 +1,7 @@
 """Measures the time from Start to the first loss on the screen, in a real browser (`make bench`).
 
-Pairs are packed and the processor is measured beforehand, as for every study but the first one.
+Pairs are packed and the processor is measured before the first start. In an installation, this is
+the case for every study after the first one.
 """
 
 import statistics

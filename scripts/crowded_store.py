@@ -61,7 +61,7 @@ def fill(settings: Settings) -> None:
 
 
 def record_run(store: Store, settings: Settings, job: Job, first_job: Job) -> None:
-    """Records a finished run, like a worker."""
+    """Records a finished run in the same way as a worker."""
     run = store.runs.read(job.run_id or 0)
     generator = np.random.default_rng(run.id)
     environment = {"torch": "2", "data_fingerprint": "crowd"}

@@ -64,7 +64,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _adapt_lists(markdown: str) -> str:
-    """Rewrites lists of CommonMark, in which the sources are written, for Python-Markdown.
+    """Rewrites the CommonMark lists of the sources for Python-Markdown.
 
     Python-Markdown requires an indent of four spaces for the content of an item, and an empty line
     before a list and between items of several paragraphs.

@@ -41,7 +41,7 @@ def build_commands() -> str:
 def iterate_commands(
     parser: argparse.ArgumentParser, prefix: str = ""
 ) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Yields the name and the parser of every command; of a group, those of its actions."""
+    """Yields the name and the parser of every command; a group yields the actions in it."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, command in action.choices.items():
@@ -80,7 +80,7 @@ def build_configurations() -> str:
 
 
 def build_budgets() -> str:
-    """Lists the purposes of the budgets."""
+    """Lists the budgets with their purposes."""
     purposes = [(f"`{name}`", purpose) for name, purpose in BUDGET_PURPOSES.items()]
     return _table(("budget", "for"), purposes)
 
@@ -134,7 +134,7 @@ def decision_records() -> list[Path]:
 
 
 def attribute_docs(documented: type) -> dict[str, str]:
-    """Returns the texts of a class docstring's `Attributes:` section by attribute name."""
+    """Returns attribute name -> text of the `Attributes:` section of a class docstring."""
     docstring = inspect.getdoc(documented) or ""
     section = re.search(r"^Attributes:\n((?:    .*\n?|\n)+)", docstring, re.MULTILINE)
     texts: dict[str, str] = {}

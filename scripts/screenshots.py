@@ -49,12 +49,12 @@ def main() -> None:
 
 
 def find_study(store: Store, name: str) -> int | None:
-    """Returns the id of the newest study of a name."""
+    """Returns the id of the newest study with a name; None if there is none."""
     return next((study.id for study in store.studies.read_all() if study.name == name), None)
 
 
 def train_once(store: Store, settings: Settings) -> int:
-    """Trains three configurations with two seeds, unless an earlier call did; returns the study."""
+    """Trains three configurations with two seeds unless they are trained; returns the study id."""
     if find_study(store, TRAINED_STUDY) is None:
         run_engine(
             *(settings, "study", "--data", "openmoji", "--budget", "demo", "--seeds", "2"),
@@ -68,7 +68,7 @@ def train_once(store: Store, settings: Settings) -> int:
 
 
 def start_live_study(store: Store, settings: Settings) -> int:
-    """Starts two configurations and waits for the first one's progress; returns the study."""
+    """Starts two configurations, waits until the first has progressed, returns the study id."""
     previous_id = find_study(store, LIVE_STUDY)
     if previous_id is not None:
         store.runs.delete([run.id for run in store.runs.read_all(previous_id)])
@@ -113,7 +113,7 @@ def take_screenshots(
 
 
 def colorize_query(study_id: int) -> str:
-    """Returns the query of the Colorize page: a model per configuration, a validation picture."""
+    """Returns a query of the Colorize page: one model per configuration, a validation picture."""
     with closing(Store(f"sqlite:///{FOLDER}/runs.db")) as store:
         run_ids = [str(run.id) for run in store.runs.read_all(study_id) if run.seed == 0]
     models = ".".join(run_ids)

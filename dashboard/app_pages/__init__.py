@@ -1,4 +1,4 @@
-"""One script per page, which reads from top to bottom like the page.
+"""One script per page; the code has the order of the page from top to bottom.
 
 Modules:
     overview: all studies.
@@ -10,5 +10,5 @@ Modules:
     compare: the comparison table.
     colorize: trained models on the user's own pictures.
 
-Not here: database access and figure building.
+Not here: database access (`dashboard.queries`) and figure building (`engine.report`).
 """

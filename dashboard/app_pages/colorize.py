@@ -53,7 +53,7 @@ kind = choice(
 
 
 def choose_own_picture() -> bytes | None:
-    """Draws the upload; returns the uploaded file."""
+    """Draws the file uploader; returns the content of the uploaded file, None without a file."""
     inputs = " or ".join(sorted({colorize.expected_input(model.run) for model in selected}))
     uploaded = st.file_uploader(
         f"Upload a picture ({inputs}, any size)",
@@ -67,7 +67,7 @@ def choose_own_picture() -> bytes | None:
 
 
 def choose_validation_pair() -> SamplePair | None:
-    """Draws the choice of a validation pair of the first model's study."""
+    """Draws the choice of a validation pair from the study of the first selected model."""
     run = selected[0].run
     names = colorize.sample_pair_names(run)
     if not names:
@@ -101,7 +101,7 @@ except EngineError as error:
     )
     st.stop()
 
-results = [*selected, None] if pair is not None else [*selected]  # None: the target
+results = [*selected, None] if pair is not None else [*selected]  # None stands for the target
 for start in range(0, len(results), RESULTS_PER_ROW):
     columns = st.columns(min(RESULTS_PER_ROW, len(results)))
     row = results[start : start + RESULTS_PER_ROW]

@@ -26,7 +26,7 @@ kind = choice(
     labels=lambda name: KINDS[name],
     is_label_visible=False,
 )
-# The selection in the URL belongs to one study and one kind of pictures.
+# The selection in the URL is deleted when the user changes the study or the kind of pictures.
 subject = (study.id, kind)
 if st.session_state.setdefault("gallery_of", subject) != subject:
     st.session_state["gallery_of"] = subject

@@ -1,4 +1,4 @@
-"""Launch: configure a study, see what it will take, and start it."""
+"""Launch: configure a study, check its time, memory and disk space, and start it."""
 
 import uuid
 

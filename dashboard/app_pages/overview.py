@@ -21,7 +21,8 @@ first_cards = studies.study_cards()
 if not first_cards:
     no_studies()
     st.stop()
-unused_cards = [first_cards]  # saves the first drawing of the fragment from reading them again
+# The first drawing of the fragment uses these cards, so that they are not read twice.
+unused_cards = [first_cards]
 was_unfinished = any(card.is_unfinished for card in first_cards)
 all_tags = sorted({tag for card in first_cards for tag in card.tags})
 filters = study_filters(first_cards, all_tags)

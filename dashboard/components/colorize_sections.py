@@ -15,11 +15,11 @@ from engine.serve.ranking import Candidate
 STATUS_REFRESH_S = 1.0
 MIN_SIDE_PX, MAX_SIDE_PX = 256, 560  # longer side of a result on the page
 START_GRACE_S = 5.0  # a new process needs this time until its status can be read
-STARTED_AT = "model_server_started"  # session state: when this session has started a server
+STARTED_AT = "model_server_started"  # session state: the time when this session started a server
 
 
 def show_server() -> str | None:
-    """Returns the URL of the model server; shows its status and returns None if it is not ready."""
+    """Returns the URL of the model server; shows a status and returns None until it is ready."""
     status = colorize.server_status()
     if status.state == "ready":
         st.session_state.pop(STARTED_AT, None)
@@ -53,7 +53,7 @@ def _offer_start(*, was_started: bool) -> None:
     """Shows the button that starts a server.
 
     Args:
-        was_started: whether this session has started a server, which must have exited since.
+        was_started: whether this session started a server; that server must have exited since then.
     """
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(

@@ -7,5 +7,5 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>#!|~$:@]|(?<=www)\.)")
 
 
 def escape_markdown(text: str) -> str:
-    """Escapes all Markdown in a text, so that it cannot format itself or load remote pictures."""
+    """Escapes all Markdown in a text, so that the page shows no formatting or remote pictures."""
     return _MARKUP.sub(r"\\\1", text)

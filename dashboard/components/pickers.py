@@ -1,4 +1,4 @@
-"""Choices of studies, runs and options that are part of the URL, so that every view has a link."""
+"""Draws choices of studies, runs and options, and keeps them in the URL as links to a view."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -27,17 +27,17 @@ def choice(
     help_text: str | None = None,
     is_label_visible: bool = True,
 ) -> Option:
-    """Draws a choice of exactly one option; the label of the option is part of the URL.
+    """Draws a choice of exactly one option; the URL contains the label of the selected option.
 
     Args:
         key: the key of the widget and the name of the URL parameter.
         options: at least one option.
         label: the label of the widget.
-        labels: option -> its label.
-        default: the option at first; None for the first option.
+        labels: returns the label of an option.
+        default: the option that is selected at first; None selects the first option.
         list_width: the width of a drop-down list in pixels; None for a row of buttons.
         help_text: the tooltip.
-        is_label_visible: whether the label is shown and not only read by screen readers.
+        is_label_visible: whether the label is shown; a hidden label is only for screen readers.
     """
     first = options[0] if default is None else default
     if list_width is not None:
@@ -67,9 +67,10 @@ def choice(
 
 
 def pick_study() -> Study:
-    """Draws the choice of a study: the one in the URL, else the last chosen, else the newest.
+    """Draws the choice of a study; selects the study in the URL, else the last or the newest one.
 
-    Offers the demo study and ends the page if there are no studies.
+    Stops the page if the study in the URL does not exist, or if there are no studies; the page then
+    offers the demo study.
     """
     open_id = st.query_params.get("study", st.session_state.get("study_shown", ""))
     listed = studies.listed_studies(open_id)
@@ -83,9 +84,10 @@ def pick_study() -> Study:
 
 
 def pick_run() -> Run:
-    """Draws the choice of a run: the one in the URL, else the last chosen, else the newest.
+    """Draws the choice of a run; selects the run in the URL, else the last or the newest one.
 
-    Offers the demo study and ends the page if there are no runs.
+    Stops the page if the run in the URL does not exist, or if there are no runs; the page then
+    offers the demo study.
     """
     runs = studies.all_runs()
     names = {
@@ -105,7 +107,7 @@ def _pick(kind: str, names: Mapping[int, str]) -> int:
     if not names:
         no_studies()
         st.stop()
-    # The URL wins if it was changed from outside: by a link, another page, back or forward.
+    # A URL that was changed by a link, another page, Back or Forward replaces the selection.
     shown_id = st.session_state.get(f"{kind}_shown", "")
     url_id = st.query_params.get(kind, "")
     if url_id != shown_id or kind not in st.session_state:
@@ -130,14 +132,15 @@ def _pick(kind: str, names: Mapping[int, str]) -> int:
 def pick_runs(
     study: Study, runs: Sequence[Run], max_default_runs: int = MAX_DEFAULT_RUNS
 ) -> list[Run]:
-    """Draws the choice of runs: those in the URL, else the runs that are not archived.
+    """Draws the choice of runs: at first the runs in the URL, else runs that are not archived.
 
-    Studies of few runs show all of them without a choice.
+    A study of at most `MAX_RUNS_WITHOUT_PICKER` runs has no choice unless the URL names runs.
 
     Args:
         study: the study.
         runs: all runs of the study.
-        max_default_runs: the maximum number of runs at first; active runs come first.
+        max_default_runs: the maximum number of runs that are selected at first; active runs are
+            selected before other runs.
     """
     names = {run.id: run.config.label for run in runs}
     listed = [run for run in runs if run.archived_at is None] or list(runs)
@@ -165,13 +168,13 @@ def pick_many(
     Args:
         label: the label of the widget.
         names: id -> label.
-        default: the ids at first; the URL does not mention them.
+        default: the ids that are selected at first; the URL omits the default selection.
         parameter: the name of the URL parameter.
-        key_suffix: tells widgets apart that share a URL parameter.
+        key_suffix: distinguishes widgets that share a URL parameter.
         help_text: the tooltip.
     """
     in_url = st.query_params.get(parameter, "")
-    # The URL wins if it was changed from outside: by a link, back or forward.
+    # A URL that was changed by a link, Back or Forward replaces the selection.
     key, written_key = f"{parameter}{key_suffix}", f"{parameter}_written{key_suffix}"
     if key not in st.session_state or st.session_state.get(written_key, "") != in_url:
         ids = _ids_in_url(parameter, names)
@@ -190,13 +193,13 @@ def pick_many(
 
 
 def _ids_in_url(parameter: str, names: Mapping[int, str]) -> list[int]:
-    """Parses the ids in a URL parameter and leaves out those that do not exist."""
+    """Parses the ids in a URL parameter and leaves out ids that do not exist."""
     parts = st.query_params.get(parameter, "").split(".")
     return [int(part) for part in parts if part.isdecimal() and int(part) in names]
 
 
 def pick_other_run(key: str, label: str, names: Mapping[int, str]) -> int | None:
-    """Draws the choice of a run to compare with; None until the user chooses one.
+    """Draws the choice of a run to compare with; returns None until the user selects a run.
 
     Args:
         key: the key of the widget and the name of the URL parameter.

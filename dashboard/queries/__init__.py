@@ -1,4 +1,4 @@
-"""Everything that reads the store, with caches.
+"""Queries that read the store, with caches.
 
 Modules:
     access: the database and the settings that queries and actions share.

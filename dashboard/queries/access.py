@@ -25,7 +25,7 @@ def store() -> Store:
 
 
 def database_id() -> str:
-    """Identifies the database in cache keys; the value changes if the file is replaced."""
+    """Returns an id of the database for cache keys; the id changes if the file is replaced."""
     return f"{settings().database_url} {identify(settings().database_url)}"
 
 

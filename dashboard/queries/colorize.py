@@ -45,7 +45,10 @@ class SamplePair:
 
 
 def trained_models() -> list[Candidate]:
-    """Returns at most about `MAX_MODELS` trained models: newest study first, then best first."""
+    """Returns the trained models: newest study first, best model of a study first.
+
+    Older studies are left out once there are at least `MAX_MODELS` models.
+    """
     models: list[Candidate] = []
     for candidates in ranking.candidates_by_study(access.store()):
         models += candidates
@@ -55,17 +58,17 @@ def trained_models() -> list[Candidate]:
 
 
 def best_model(study_id: int) -> Candidate | None:
-    """Returns the best model of a study; None if no run has ended."""
+    """Returns the best model of a study; None if every run is archived or not done."""
     return ranking.best_candidate(access.store(), study_id)
 
 
 def has_studies() -> bool:
-    """Whether the store has any study."""
+    """Returns whether the store has any study."""
     return bool(studies.listed_studies())
 
 
 def server_status() -> ServerStatus:
-    """Asks the model server for its status."""
+    """Requests the status of the model server."""
     return client.server_status(access.settings())
 
 
@@ -81,10 +84,10 @@ def colorize_picture(url: str, picture: bytes, model: Candidate, as_is: bool) ->
         url: the URL of the model server.
         picture: an image file.
         model: the model to use.
-        as_is: whether the model gets the picture without extracting lines.
+        as_is: whether the model gets the picture as it is, without line extraction.
 
     Raises:
-        EngineError: the server has refused the request, with the reason.
+        EngineError: the server refused the request, with the reason, or did not answer.
     """
     digest = hashlib.sha256(picture).hexdigest()
     given = "as_is" if as_is else "auto"
@@ -110,7 +113,7 @@ def preview(picture: bytes) -> tuple[bytes, tuple[int, int]]:
     """Shrinks a picture for the page.
 
     Returns:
-        A WebP file of at most `PREVIEW_PX` pixels a side, and the full width and height.
+        A WebP file of at most `PREVIEW_PX` pixels a side, and the width and height of `picture`.
 
     Raises:
         EngineError: the file is not a picture that can be decoded.
@@ -127,7 +130,7 @@ def sample_pair_names(run: Run) -> Sequence[str]:
     """Lists validation pairs of the data that a run was trained on, most colourful first.
 
     Raises:
-        EngineError: the source is gone, or its pairs are not packed any more.
+        EngineError: the source does not exist any more, or its pairs are not packed any more.
     """
     source, px = parse_source(run.config.data, access.settings()), run.config.budget.px
     if not packing.is_packed(source, px, access.settings()):
@@ -150,7 +153,7 @@ def _sample_pair_names(database_id: str, text: str, version: str, px: int) -> li
 
 @st.cache_data(max_entries=CACHE_SIZE, show_spinner=False)
 def sample_pair(data: str, name: str) -> SamplePair:
-    """Reads a pair of a source, in a larger size than models are trained on if possible.
+    """Reads a pair of a source in full size, but at most `SAMPLE_PX` pixels a side.
 
     Raises:
         EngineError: the pair cannot be read.

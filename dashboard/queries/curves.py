@@ -23,14 +23,14 @@ MAX_BUCKETS = 1000  # per line
 
 @dataclass(frozen=True)
 class RunsSnapshot:
-    """What live views show of some runs at one time.
+    """The data that live views show of some runs at one time.
 
     Attributes:
         now: the time of the snapshot.
         attempts: run id -> attempts at the run, newest last.
         queue: run id -> number of runs before it in the queue.
-        progress: run id -> progress of a running run.
-        alerts: run id -> alerts on its curves.
+        progress: run id -> progress of an active run.
+        alerts: run id -> alerts on the curves of the run.
         summaries: (run id, curve) -> last and extreme values.
     """
 
@@ -42,22 +42,22 @@ class RunsSnapshot:
     summaries: Mapping[tuple[int, str], MetricSummary]
 
     def newest_attempt(self, run: Run) -> Attempt | None:
-        """Returns the newest attempt at a run; None before the first one."""
+        """Returns the newest attempt at a run; None before the first attempt."""
         attempts = self.attempts.get(run.id)
         return attempts[-1] if attempts else None
 
     def last_value(self, run: Run, curve: str) -> float | None:
-        """Returns the newest value of a curve; None before the first one."""
+        """Returns the newest value of a curve; None before the first value."""
         summary = self.summaries.get((run.id, curve))
         return summary.last if summary is not None else None
 
 
 def snapshot(runs: Sequence[Run], members: Sequence[Run], now: datetime) -> RunsSnapshot:
-    """Reads a snapshot.
+    """Reads a snapshot of some runs.
 
     Args:
         runs: the runs that the view shows.
-        members: the runs to estimate progress for; finished runs of the study improve estimates.
+        members: the runs whose progress is estimated; finished runs improve the estimate.
         now: the current time.
     """
     attempts = studies.attempts(runs)
@@ -83,11 +83,11 @@ def bucket_stride(n_steps: int) -> int:
 
 
 def curve(name: str, cursors: Mapping[int, int]) -> dict[str, Any] | None:
-    """Reads the new points of one curve for the live chart; None if there are none.
+    """Reads the new points of one curve for the live chart; None without new points.
 
     Args:
-        name: the curve.
-        cursors: run id -> id of the last point that the chart has; 0 if it has none.
+        name: the metric of the curve.
+        cursors: run id -> id of the last point that the chart has; 0 before the first point.
 
     Returns:
         `lines`: for each run with cursor 0, its stride and its buckets as [part, n, step, at,
@@ -156,8 +156,8 @@ def _evaluation_seconds(runs: Sequence[Run]) -> float | None:
     """Estimates how long the evaluation of a run takes.
 
     Returns:
-        The time that a finished run of the study needed; without one, an estimate from the number
-        of test pairs; None if the data source cannot be read either.
+        The seconds that the evaluation of a finished run took. Without a finished run, an estimate
+        from the number of test pairs, or None if the data source cannot be read.
     """
     done = [run for run in runs if run.state == RunState.DONE and run.attempt == 1]
     for run in reversed(done):
@@ -174,7 +174,7 @@ def _evaluation_seconds(runs: Sequence[Run]) -> float | None:
 
 @st.cache_resource(max_entries=200, show_spinner=False)
 def _measured_evaluation_seconds(database_id: str, run_id: int, ended_at: float) -> float | None:
-    """Measures the time from the last point of a run's curves to its end."""
+    """Measures the seconds from the last point of a run's curves to the end of the run."""
     span = access.store().curves.read_first_and_last(run_id, 0)
     if span is None or span[1].at is None:
         return None
@@ -187,7 +187,7 @@ def _count_test_pairs(database_id: str, data: str, budget_json: str) -> int | No
         source = parse_source(data, access.settings())
         budget = Budget.model_validate_json(budget_json)
         return count_pairs(source, budget, access.settings())["test"]
-    except EngineError:  # The source's folder is gone, but training continues on packed pairs.
+    except EngineError:  # The source's folder was removed; training continues on packed pairs.
         return None
 
 

@@ -13,7 +13,7 @@ from engine.records.runs import Run, Sample
 from engine.report import gallery
 
 MAX_STRIP_PICTURES = 48
-STRIP_CACHE_SIZE = 48  # pictures of one column on one page each
+STRIP_CACHE_SIZE = 48  # strips; a strip has the pictures of one column on one page
 RANKING_CACHE_SIZE = 20
 
 
@@ -58,11 +58,11 @@ def strip(study_id: int, of: str, names: Sequence[str], version: str) -> bytes:
         study_id: the study.
         of: `source`, `target` or the id of a run.
         names: the names of the pictures, from top to bottom.
-        version: changes if the pictures change, for example with the chosen checkpoint.
+        version: a cache key that changes with the pictures, for example with the chosen checkpoint.
 
     Raises:
         EngineError: the pictures cannot be read.
-        ValueError: `names` has none or more than `MAX_STRIP_PICTURES` names.
+        ValueError: `names` is empty or has more than `MAX_STRIP_PICTURES` names.
     """
     if not 1 <= len(names) <= MAX_STRIP_PICTURES:
         raise ValueError(f"a strip has 1 to {MAX_STRIP_PICTURES} pictures, not {len(names)}")
@@ -90,13 +90,16 @@ def _count_pictures(path: str) -> int:
 
 
 def animation(study_id: int, run_ids: Sequence[int], row: int, file_format: str) -> bytes:
-    """Builds an animation of one sample picture over the epochs, runs side by side.
+    """Builds an animation of one sample picture over the epochs, with the runs side by side.
 
     Args:
-        study_id: the study; raises `EngineError` if it does not exist.
+        study_id: the study.
         run_ids: the runs to show; runs without samples are left out.
         row: the position of the picture among the samples, from 0.
         file_format: `gif` or `webp`.
+
+    Raises:
+        EngineError: the study does not exist.
     """
     study = studies.study(study_id)
     runs = [run for run in access.store().runs.read_all(study.id) if run.id in run_ids]

@@ -1,4 +1,4 @@
-"""Reads what the Launch page shows: the plan of a new study and the settings of existing ones."""
+"""Reads data for the Launch page: the plan of a new study and settings of existing studies."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from engine.presets import BUDGETS
 from engine.records.runs import Job, Run
 from engine.system import processes
 
-MAX_RECENT_RUNS = 200  # read to estimate the speed of new runs
+MAX_RECENT_RUNS = 200  # earlier runs that are read to estimate the speed of new runs
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class LaunchPrefill:
         name: the proposed name of the new study.
         data: the text of the data source.
         budget: the name of the budget.
-        configurations: the configurations, each once.
+        configurations: the configurations, without duplicates.
         seeds: the number of seeds per configuration.
-        changes: settings that differ from the budget, as `--set` takes them; settings that belong
-            to a configuration are in `configurations` instead.
+        changes: settings that differ from the budget, key -> value as for `--set`. Settings of a
+            configuration are in `configurations` instead.
     """
 
     copied_from: str
@@ -47,17 +47,17 @@ def prefill_from_study(study_id: int) -> LaunchPrefill:
     """Copies the settings of a study.
 
     Raises:
-        EngineError: the study does not exist, or this version does not have its budget.
+        EngineError: the study does not exist, or its budget does not exist in this version.
     """
     study, runs = access.store().studies.read(study_id), access.store().runs.read_all(study_id)
     return _prefill(f"study {study_id}", study.name, runs)
 
 
 def prefill_from_run(run_id: int) -> LaunchPrefill:
-    """Copies the settings of a run, with its configuration as the only one.
+    """Copies the settings of a run and its configuration.
 
     Raises:
-        EngineError: the run does not exist, or this version does not have its budget.
+        EngineError: the run does not exist, or its budget does not exist in this version.
     """
     run = access.store().runs.read(run_id)
     return _prefill(f"run {run_id}", access.store().studies.read(run.study_id).name, [run])
@@ -91,14 +91,15 @@ class Plan:
     """The study that the launch form describes.
 
     Attributes:
-        configs: one per run.
-        name: the name of the study if the user gives none.
+        configs: the config of each run.
+        name: the name of the study if the user does not enter a name.
         pairs: split -> number of pairs.
         is_packed: whether the pairs are already packed in this size.
         estimate: time, memory and disk space.
         perceptual: the network of the perceptual term; None without such a term.
-        can_fetch_vgg19: whether VGG19 would replace that network once its weights are fetched.
-        missing_metrics: one sentence per group of metrics that cannot be computed, with the remedy.
+        can_fetch_vgg19: whether the perceptual term would use VGG19 if its weights were fetched.
+        missing_metrics: for each group of metrics that cannot be computed, the reason and the
+            remedy.
     """
 
     configs: tuple[RunConfig, ...]
@@ -158,7 +159,7 @@ def plan(
 
 
 def measured_speeds() -> dict[str, MeasuredSpeed]:
-    """Maps each workload to its speed on this machine: from a run, or else from a speed probe."""
+    """Maps each workload to its speed on this machine, from a run or else from a speed probe."""
     probes = access.store().machines.read_probes(processes.host_id())
     speeds = {
         workload: MeasuredSpeed(probe.images_per_second, probe.memory_mb)

@@ -25,17 +25,18 @@ FULL_SIZE_PX = 512
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """What is known of a data source.
+    """The files, scan results and newest scan job of a data source.
 
     Attributes:
-        source: the source with the files that its folder has now.
-        summary: figures and names of examples; None before the first scan.
-        faults: the faults of all files.
+        source: the source with the files that are in its folder now.
+        summary: statistics and names of examples; None if the present files have not been scanned.
+        faults: the faults of all files; empty without a scan.
         shifts: sentences on how the splits differ.
-        change: how the folder has changed since its last scan; None if it has not.
+        change: a sentence on how the files have changed since the last scan; None if they have not
+            changed or have never been scanned.
         newest_scan: the newest scan job.
         n_excluded: number of files that the user has excluded.
-        is_folder: whether files can be excluded.
+        is_folder: whether the source is a folder, from which files can be excluded.
     """
 
     source: Source
@@ -76,10 +77,10 @@ def source_status(text: str) -> SourceStatus:
 
 
 def allowed_source(text: str) -> Source:
-    """Returns the source that a form or a URL names, if pages may read its folders.
+    """Returns the source in a form or a URL, if pages may read its folders.
 
     Raises:
-        BadInputError: there is no such source, or it is outside the folders that
+        BadInputError: there is no such source, or one of its folders is outside the folders that
             CHROMABENCH_DATA_ROOTS allows.
     """
     source = parse_source(text, access.settings())
@@ -95,7 +96,7 @@ def allowed_source(text: str) -> Source:
 
 
 def newest_scan(source: str) -> Job | None:
-    """Returns the newest scan job of a source, after marking jobs whose process is gone."""
+    """Returns the newest scan job of a source, after ending jobs whose process was lost."""
     reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
     return access.store().jobs.read_newest("check", source)
 
@@ -116,11 +117,11 @@ def example_file(source: Source, name: str) -> str | None:
 
 @dataclass(frozen=True)
 class FullSizePair:
-    """One pair of a source.
+    """The pictures of one pair and the size of its file.
 
     Attributes:
-        source: [H, W, 3] bytes.
-        target: [H, W, 3] bytes.
+        source: the source picture, [H, W, 3] in 0 to 255.
+        target: the target picture, [H, W, 3] in 0 to 255.
         size: width and height of the file in pixels; None for vector graphics.
     """
 
@@ -130,7 +131,7 @@ class FullSizePair:
 
 
 def full_size_pair(source: Source, name: str) -> FullSizePair:
-    """Reads one pair from its files; raises `EngineError` if that is not possible."""
+    """Reads one pair from its files; raises `EngineError` if the files cannot be read."""
     pair = source.load_pair(name, FULL_SIZE_PX)
     halves = split_channels(pair.render(FULL_SIZE_PX))
     return FullSizePair(*halves, pair.size)

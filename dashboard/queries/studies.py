@@ -35,7 +35,7 @@ class StudyCard:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether any run has not ended."""
+        """Whether at least one run has not ended."""
         return any(not run.is_over for run in self.runs)
 
     @property
@@ -60,10 +60,10 @@ def listed_studies(open_id: str = "") -> list[Study]:
     """Lists the studies that are not archived, newest first.
 
     Args:
-        open_id: the id of a study that is listed even if it is archived.
+        open_id: the id of the open study, which is listed even if it is archived.
 
     Returns:
-        The studies; all of them if every study is archived.
+        The listed studies; all studies if every study is archived.
     """
     studies = access.store().studies.read_all()
     listed = [study for study in studies if study.archived_at is None or str(study.id) == open_id]
@@ -76,7 +76,7 @@ def study(study_id: int) -> Study:
 
 
 def runs(study_id: int) -> list[Run]:
-    """Returns the runs of a study, after marking those whose process is gone as crashed."""
+    """Returns the runs of a study, after ending runs whose process was lost."""
     reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
     return access.store().runs.read_all(study_id)
 
@@ -93,7 +93,7 @@ def all_runs() -> list[Run]:
 
 
 def evaluations(run: Run) -> dict[tuple[int, str], Evaluation]:
-    """Maps (epoch, metric) to the evaluation of that checkpoint on the reported split."""
+    """Maps (epoch, metric) to the evaluation of the epoch's checkpoint on the reported split."""
     stored = access.store().evaluations.read([run.id], REPORTED_SPLIT)
     return {(evaluation.epoch, evaluation.name): evaluation for evaluation in stored}
 
@@ -121,7 +121,7 @@ def queue_positions() -> dict[int, int]:
 
 @st.cache_resource(ttl=60.0, refresh_mode="background", show_spinner=False)
 def disk_used(run_ids: tuple[int, ...]) -> int:
-    """Measures the files of some runs in bytes; the value is at most a minute old."""
+    """Measures the files of some runs in bytes; a cached value is renewed after a minute."""
     return disk.usage_of_runs(run_ids, access.settings()).total
 
 
@@ -155,7 +155,7 @@ class Leader:
 
 
 def leader(card: StudyCard) -> Leader | None:
-    """Finds the leader of a study; None if no configuration is significantly better."""
+    """Finds the leader of a study; None if no configuration is significantly better than others."""
     if not any(run.state == RunState.DONE for run in card.runs):
         return None
     return _leader(access.database_id(), card.study.id, _comparison_version(card.runs))
@@ -199,7 +199,7 @@ def newest_samples(run_ids: Sequence[int]) -> list[Sample]:
 
 
 def comparison(study_id: int) -> Comparison:
-    """Builds the comparison table of a study; cached until one of its runs changes."""
+    """Builds the comparison table of a study; cached for 30 s, or less if a run changes."""
     name, runs = study(study_id).name, access.store().runs.read_all(study_id)
     return _comparison(access.database_id(), study_id, name, _comparison_version(runs))
 
@@ -215,11 +215,11 @@ def cases(study: Study, metric: str, which: CaseKind, count: int, by: str | None
     """Chooses test pictures by their scores; None if no run has been evaluated.
 
     Args:
-        study: the study to take the pictures from.
+        study: the study with the test pictures.
         metric: the metric of the scores.
         which: `worst`, `best` or `typical` pictures.
         count: the maximum number of pictures.
-        by: the configuration whose scores decide; None for the mean of all configurations.
+        by: the configuration whose scores decide; None for the mean scores of all configurations.
     """
     return load_cases(access.store(), access.settings(), study, metric, which, count, by)
 

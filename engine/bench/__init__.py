@@ -1,15 +1,15 @@
-"""Benchmarks: this project beside plain implementations and well-known libraries.
+"""Compares the speed of this project with plain implementations and well-known libraries.
 
 Modules:
-    race: times contenders in turn, in one process or in processes of their own.
-    training: training speed beside a plain loop.
+    race: times several implementations in turn, in one process or in separate processes.
+    training: compares training speed with a plain loop.
     plain_loop: the plain training loop.
-    breakdown: the time of each part of a training step.
+    breakdown: measures the time of each part of a training step.
     equivalence: checks that both training loops compute the same losses.
-    data: packing beside Pillow.
-    metrics: metrics beside well-known libraries.
-    gpu: all checks and measurements of a GPU machine.
-    gpu_report: the report of `gpu`.
+    data: compares the speed of packing with Pillow.
+    metrics: compares the speed of metrics with well-known libraries.
+    gpu: runs all checks and measurements on a GPU machine.
+    gpu_report: writes the report of `gpu`.
 
 Not here: benchmarks of the dashboard and the model server (`scripts/`).
 """

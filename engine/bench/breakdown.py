@@ -1,6 +1,7 @@
 """Measures which parts of a training step take how much time.
 
-The benchmark waits for the device after every part, so that each part is charged its own time.
+The benchmark waits for the device before and after every part, so that each part is charged its own
+time.
 """
 
 import time
@@ -35,7 +36,10 @@ PART_OF_METHOD = {
 
 
 class Stopwatch:
-    """Sums up the time of functions by part; time in a nested function is charged to that only."""
+    """Sums up the time of functions by part.
+
+    The time of a nested function is charged only to the part of the nested function.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -67,8 +71,8 @@ def train_endlessly(
     """Trains epoch after epoch without an end, continuing from the state.
 
     Raises:
-        EngineError: the training step issued a warning, so it would be measured with other
-            settings than configured.
+        EngineError: the training step issued a warning: it does not train with the configured
+            settings.
     """
     while True:
         for event in loop.train_epoch(config, state, training_step, pairs):
@@ -86,7 +90,7 @@ def measure_breakdown(
     recorder: Recorder,
     min_seconds: float,
 ) -> dict[str, float]:
-    """Trains for some seconds and measures where the time goes.
+    """Trains for some seconds and measures each part's share of the time.
 
     A CUDA graph cannot be split into parts, so the steps run without one.
 
@@ -99,7 +103,7 @@ def measure_breakdown(
         min_seconds: how long to train, unless `MIN_STEPS` steps take longer.
 
     Returns:
-        Part -> its share of the time; `other` is the time of no part.
+        Part -> share of the time; `other` is the time that belongs to none of the parts.
     """
     stopwatch = Stopwatch(pairs.device)
     training_step.graph_step = None

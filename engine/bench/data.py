@@ -1,8 +1,8 @@
 """Times packing beside decoding and resizing with Pillow, on all cores and the same files.
 
-The Pillow contenders discard their results. Our packing writes a file; "ours" packs pictures that
-were scanned before (`data check`), "ours, first look" also scans them for faults, duplicates and
-statistics in the same pass.
+The Pillow contenders discard their results, and our packing writes a file. The contender "ours"
+packs pictures that were scanned before (`data check`). The contender "ours, first look" also scans
+the pictures for faults, duplicates and statistics in the same pass.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ FILES_PER_PROCESS_TASK = 32
 
 @dataclass(frozen=True)
 class Task:
-    """A set of equal files to pack.
+    """A set of files of the same format and size to pack.
 
     Attributes:
         name: name of the task.
@@ -124,7 +124,7 @@ def _pack(task: Task, folder: Path, settings: Settings) -> float:
 
 
 def _scan_and_pack(task: Task, folder: Path, settings: Settings) -> float:
-    """Packs and scans in one pass, into a new artifacts folder that has no survey."""
+    """Packs and scans in one pass, into a new artifacts folder without a stored scan."""
     unscanned = replace(settings, artifacts=settings.artifacts / "first")
     n_pairs = _pack(task, folder, unscanned)
     shutil.rmtree(unscanned.artifacts)

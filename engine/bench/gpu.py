@@ -1,7 +1,7 @@
 """Checks and measures training on a GPU machine, and extrapolates the duration of study 1.
 
 All data and weights are random, so that nothing has to be downloaded. Without a CUDA device, the
-benchmark runs at tiny sizes on the CPU: its numbers mean nothing, but its code is tested.
+benchmark runs at tiny sizes on the CPU, which tests its code but gives no meaningful numbers.
 """
 
 import gc
@@ -33,12 +33,13 @@ from engine.training import execution, loop, machine_profile
 from engine.training.losses import FeatureExtractor
 from engine.training.state import build_state
 
-# No measurement begins after the time limit; one with compilation must begin earlier.
+# No measurement begins after the time limit. A measurement with compilation begins only if
+# `COMPILATION_S` seconds are left.
 TIME_LIMIT_S = 450.0
 COMPILATION_S = 110.0
 N_CHECKED_STEPS = 20
-# Limits of the relative difference of a loss. Rounding errors grow from step to step, but stay far
-# below the several per cent of a wrong step.
+# Limits of the relative difference of a loss. Rounding errors grow from step to step, but in
+# float32 they stay far below the error of a wrong step, which is several per cent.
 MAX_FLOAT32_ERROR = 1e-3
 MAX_BF16_ERROR = 0.1
 MAX_COMPILED_ERROR = 10 * MAX_FLOAT32_ERROR
@@ -79,14 +80,14 @@ def run(
     """Runs all checks and measurements within the time limit.
 
     Args:
-        folder: gets the files `gpu.json` and `gpu.md`, which are updated after each result.
+        folder: folder of the files `gpu.json` and `gpu.md`, which are updated after each result.
         settings: has the folder of measurements of this machine.
         on_progress: called with a description of each check and measurement.
     """
     device = execution.choose_device("auto")
     sizes = Sizes() if device.type == "cuda" else TINY_SIZES
     bench = _GpuBench(device, sizes, settings, folder, on_progress)
-    # The slowest part is the last one, because it may exceed the time limit.
+    # The slowest part runs last, because the time limit may leave out some of its measurements.
     parts = (
         bench.check(),
         bench.measure_speeds("off"),
@@ -101,7 +102,7 @@ def run(
 
 
 class _GpuBench:
-    """The parts of the benchmark; each is an iterator that stops after every result."""
+    """Runs the parts of the benchmark; each part is a generator that yields after every result."""
 
     def __init__(
         self,
@@ -146,7 +147,7 @@ class _GpuBench:
         return resolved
 
     def begin(self, description: str, is_compiled: bool = False) -> bool:
-        """Returns whether there is time for a measurement; if not, lists it as not measured."""
+        """Returns whether there is time for a measurement; if not, adds it to `left_out`."""
         needed_s = COMPILATION_S if is_compiled else 0.0
         if time.monotonic() + needed_s > self.ends_at:
             self.result.left_out.append(description)
@@ -184,7 +185,7 @@ class _GpuBench:
                 if not self.begin(f"check: {name}, {variant}", is_compiled):
                     continue
                 config = self.build_config(name, px, batch, **({"graph": "off"} | overrides))
-                # Without TF32, which a GPU may use in place of float32.
+                # Switch off TF32, which a GPU may use instead of float32.
                 with exact_float32():
                     error, warnings = max_loss_difference(config, self.extract, N_CHECKED_STEPS)
                 self.result.checks.append(

@@ -14,7 +14,7 @@ class GpuBenchResult:
         checks: one entry per check of a training step against the plain loop.
         speeds: one entry per measured configuration, picture size and batch size.
         study: one entry per configuration of study 1, with its extrapolated duration.
-        left_out: descriptions of what was not measured before the time limit.
+        left_out: descriptions of the checks and measurements that the time limit left out.
     """
 
     machine: dict[str, Any]

@@ -17,7 +17,7 @@ from engine.metrics import distribution, pixel
 N_DIMENSIONS = 2048
 SET_SIZES = (500, 2048, 5000)
 N_PICTURES, PX, BATCH = 500, 256, 16
-# scipy's square root is slow and does not become faster after its first call.
+# scipy's square root gets no warm-up: it is slow and does not become faster after its first call.
 COLD = ("scipy sqrtm",)
 
 Features = NDArray[np.float64]

@@ -23,14 +23,14 @@ N_DECODING_PROCESSES = 2
 
 
 class PlainLoop:
-    """Both networks with their optimisers.
+    """The plain training loop: both networks, their optimisers and a training step.
 
     Args:
         config: the run; its execution settings are ignored.
         device: where the networks compute.
         extract: pictures -> feature maps, for recipes with a perceptual term.
-        two_forwards: whether each step runs the generator twice, once for the discriminator's
-            update and once for its own, like the published code of the sketch study.
+        two_forwards: whether each step runs the generator twice, once to update the discriminator
+            and once to update the generator, like the published code of the sketch study.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ def batches_in_memory(
 def batches_from_files(
     folder: Path, batch: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields batches of pairs endlessly; other processes decode them from files side by side."""
+    """Yields batches of pairs endlessly; other processes decode the files, one pair per file."""
     loader = DataLoader(
         _PairFiles(sorted(folder.glob("*.png"))),
         batch,

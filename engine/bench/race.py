@@ -1,4 +1,4 @@
-"""Times contenders in turn, in this process or in processes of their own.
+"""Times contenders in turn, in this process or in separate processes.
 
 In each round every contender takes one turn, so that a busy machine slows all of them alike.
 """
@@ -55,8 +55,9 @@ class Speed:
         rounds: pictures per second in each round.
         peak_memory_mb: peak memory of the process; on a GPU, peak memory that torch allocated.
         share: share of the device's peak arithmetic throughput that was used.
-        limit_tflops: that peak throughput, measured in the same benchmark, in TFLOP/s.
-        split: share of a step's time by what it was spent on; None if it was not measured.
+        limit_tflops: the device's peak arithmetic throughput, measured in the same benchmark, in
+            TFLOP/s.
+        split: part of a training step -> share of the time; None if it was not measured.
     """
 
     contender: str
@@ -109,7 +110,7 @@ def time_contenders(
         contenders: name -> function that solves the task and returns its result.
         rounds: number of timed rounds.
         exact: the exact result; None if it is not known.
-        cold: names of contenders that a warm-up does not make faster; they get none.
+        cold: names of contenders without a warm-up, because it would not make them faster.
     """
     results: dict[str, float] = {}
 
@@ -142,7 +143,7 @@ def measure_speeds(
         contenders: name -> function that takes and times training steps.
         batch: pictures per step.
         rounds: number of timed rounds.
-        round_s: seconds that one turn should take; the warm-up shows how many steps that is.
+        round_s: seconds that one turn should take; the warm-up determines the number of steps.
         on_progress: called with the round and the contender before each turn.
     """
     n_steps = {}
@@ -160,10 +161,10 @@ def measure_speeds(
 
 
 class Contender(Protocol):
-    """A training loop that runs in a process of its own."""
+    """A training loop that runs in a separate process."""
 
     def take_steps(self, steps: int) -> int:
-        """Takes at least so many steps, waits for the device, and returns the number taken."""
+        """Takes at least `steps` steps, waits for the device and returns the number of steps."""
 
     def report(self) -> Mapping[str, Any]:
         """Returns further measurements, after the last round."""
@@ -176,7 +177,7 @@ class ContenderProcess:
         self.name, self.process, self.connection = name, process, connection
 
     def take_steps(self, steps: int) -> tuple[int, float]:
-        """Lets the contender take at least so many steps; returns their number and the seconds.
+        """Lets the contender take at least `steps` steps; returns (number of steps, seconds).
 
         Raises:
             EngineError: the contender failed or its process has exited.
@@ -219,7 +220,7 @@ def start_contenders(
 ) -> Iterator[dict[str, ContenderProcess]]:
     """Starts one process per contender, one after the other; ends all of them at exit.
 
-    A process of its own gives each contender its own memory, threads and environment.
+    In a separate process, each contender has its own memory, threads and environment.
 
     Args:
         builders: name -> (function that builds the contender, additional environment variables).

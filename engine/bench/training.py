@@ -131,7 +131,7 @@ class TrainingLoopContender:
         self.recorder = Recorder(store, settings, job, lambda: False)
 
     def take_steps(self, steps: int) -> int:
-        """Trains until the first event after so many steps; events come about once a second."""
+        """Trains until the first event after `steps` steps; there is about one event per second."""
         state, first_step = self.state, self.state.step
         for event in breakdown.train_endlessly(self.config, state, self.training_step, self.pairs):
             self.recorder.add_steps(event)
@@ -154,7 +154,7 @@ class TrainingLoopContender:
 
 
 class PlainLoopContender:
-    """The plain loop.
+    """The plain loop, on pairs in memory or on pairs that are decoded from files.
 
     Args:
         task: the training to measure.
@@ -181,7 +181,7 @@ class PlainLoopContender:
         self.batches = plain_loop.batches_in_memory(source.contiguous(), target.contiguous(), batch)
 
     def take_steps(self, steps: int) -> int:
-        """Trains for exactly so many steps."""
+        """Trains for exactly `steps` steps."""
         for _ in range(steps):
             self.loop.step(*next(self.batches))
         return steps
@@ -192,7 +192,7 @@ class PlainLoopContender:
 
 
 def count_pairs(config: RunConfig, device: torch.device) -> int:
-    """Returns the number of random pairs: `PAIRS_MB` of pairs, in whole batches, at least 4."""
+    """Returns the number of random pairs: the whole batches in `PAIRS_MB`, at least 4 batches."""
     batch, bytes_per_pair = config.budget.batch, 6 * config.budget.px**2
     n_batches = (PAIRS_MB[device.type] << 20) // bytes_per_pair // batch
     return max(4, n_batches) * batch

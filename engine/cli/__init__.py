@@ -17,5 +17,5 @@ Modules:
     output: tables and progress bars in the terminal.
     doctor: checks of the machine and the installation.
 
-Not here: the work itself; commands call the packages below.
+Not here: the work itself, for which the commands call other packages of the engine.
 """

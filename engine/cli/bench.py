@@ -16,8 +16,8 @@ from engine.overrides import apply_settings, parse_settings
 from engine.presets import BUDGETS, get_configurations
 from engine.settings import Settings
 
-# From this size on, `bench train` uses the network width of the `study1` budget, below it that of
-# `demo`.
+# From this size on, `bench train` uses the network width of the budget `study1`; for smaller
+# pictures it uses the network width of the budget `demo`.
 MIN_STUDY1_PX = 192
 
 
@@ -77,7 +77,7 @@ def parse_task(args: argparse.Namespace) -> RunConfig:
         "batch": str(args.batch),
         "base_channels": str(width),
         "device": args.device,
-        "epochs": "60",  # long enough that `auto` chooses settings with a warm-up
+        "epochs": "60",  # long enough that `auto` chooses settings that need a warm-up
     }
     config = RunConfig(data="made-up", configuration=configuration, budget=BUDGETS["demo"])
     return apply_settings(config, {**options, **parse_settings(args.set)})
@@ -106,7 +106,7 @@ def _parse_rounds(args: argparse.Namespace) -> int:
 
 
 def _print_timings(console: Console, timings: Sequence[Timing]) -> None:
-    """Prints one task per row and one contender per column, with its time relative to ours."""
+    """Prints one task per row and one contender per column, with the time relative to ours."""
     contenders = list(dict.fromkeys(timing.contender for timing in timings))
     table = Table(box=None, header_style="bold")
     table.add_column("seconds, median")
@@ -130,7 +130,7 @@ def _timing_cell(timing: Timing, ours: Timing) -> str:
 
 
 def _print_speeds(console: Console, speeds: Sequence[Speed]) -> None:
-    """Prints one contender per row, then the shares of a training step of the first one."""
+    """Prints one contender per row, then the share of each part of our training step."""
     ours, *_ = speeds
     table = Table(box=None, header_style="bold")
     table.add_column("")

@@ -1,4 +1,4 @@
-"""Checks the machine and the installation. Torch-free; reads only the version of torch."""
+"""Checks the machine and the installation. Loads no torch: only its version is read."""
 
 import shutil
 import sys
@@ -26,9 +26,10 @@ class Check:
 
     Attributes:
         subject: what was checked.
-        state: `missing` limits what can be done; `broken` prevents training.
+        state: `good`, `missing` if some features cannot be used, or `broken` if training is not
+            possible.
         detail: the result in words.
-        fix: what the user can do.
+        fix: what the user can do; None if nothing has to be done.
     """
 
     subject: str

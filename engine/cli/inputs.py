@@ -41,7 +41,7 @@ def open_existing(settings: Settings) -> Store:
 
 
 def confirm(question: str, is_confirmed: bool) -> bool:
-    """Asks the user to confirm an irreversible action.
+    """Asks the user to confirm an action and returns the answer.
 
     Args:
         question: what will happen, as one sentence.

@@ -1,7 +1,8 @@
 """The entry point of the command line.
 
-Exit status: 0 on success, 1 if the work failed, 2 on bad use. An error is one line on stderr. With
-`--json`, stdout holds exactly one JSON document.
+The exit status is 0 on success, 1 if the work failed, 2 if the request is invalid and 130 if the
+user interrupted the command. An error is one line on stderr. With `--json`, stdout holds exactly
+one JSON document.
 """
 
 import io

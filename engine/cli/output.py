@@ -229,7 +229,7 @@ def image_bar(console: Console, label: str) -> Iterator[Callable[[int, int], Non
 
 
 def print_weights(console: Console, descriptions: Sequence[dict[str, Any]]) -> None:
-    """Prints feature weights as a table, with the command that gets missing ones."""
+    """Prints feature weights as a table, with the command that installs missing weights."""
     table = Table(box=None, header_style="bold")
     for heading in ("weights", "available", "used for", "sha256", "path, or how to get them"):
         table.add_column(heading, overflow="fold")

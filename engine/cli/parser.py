@@ -16,7 +16,7 @@ from engine.tracking import export_requests
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports bad use as `BadInputError` instead of exiting."""
+    """Raises `BadInputError` for invalid arguments instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raises the message of argparse as one sentence."""

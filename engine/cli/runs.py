@@ -156,7 +156,7 @@ def delete(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def clone(args: argparse.Namespace, settings: Settings) -> int:
-    """Starts a study with the settings of another one, except for `--set`."""
+    """Starts a study with the settings of another study; `--set` overrides single settings."""
     store = open_existing(settings)
     study = store.studies.read(args.study)
     overrides = parse_settings(args.set)

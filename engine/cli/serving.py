@@ -25,13 +25,14 @@ def serve(args: argparse.Namespace, settings: Settings) -> int:
     if args.idle is not None and not 0 < args.idle <= MAX_IDLE_S:
         raise BadInputError(f"--idle must be seconds, at most {MAX_IDLE_S}, not {args.idle:g}.")
     settings.require_writable_artifacts()
-    # The lock is taken before the slow import of torch, so that a page sees the starting server.
+    # The lock is taken before the slow import of torch, so that pages detect a starting server.
     with nullcontext() if args.idle is None else discovery.exclusive_server(settings):
         return _serve(args, settings)
 
 
 def _serve(args: argparse.Namespace, settings: Settings) -> int:
-    # Set before torch is imported: idle threads that spin take cores away from training.
+    # This variable must be set before torch is imported. Otherwise idle threads of the server spin
+    # and take cores away from training.
     os.environ.setdefault("GOMP_SPINCOUNT", child_environment.SPIN_COUNT)
     from engine.serve.server import ServerOptions
     from engine.serve.server import serve as serve_models

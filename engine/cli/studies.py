@@ -32,7 +32,7 @@ UPLOAD_POLL_S = 0.5
 
 
 def study(args: argparse.Namespace, settings: Settings) -> int:
-    """Starts, extends or repeats a study; with `--wait` shows its progress to the end."""
+    """Starts, extends or repeats a study; `--wait` shows the progress until all runs have ended."""
     if args.extend is not None:
         return _extend(args, settings)
     if args.mlflow is not None:
@@ -51,7 +51,7 @@ def start(
     name: str,
     args: argparse.Namespace,
 ) -> int:
-    """Submits a planned study and prints it; with `--wait` shows its progress to the end."""
+    """Submits and prints a planned study; `--wait` shows the progress until all runs have ended."""
     stored, runs = lifecycle.submit(store, settings, configs, name, uuid.uuid4().hex, utc_now())
     if settings.mlflow is not None:
         message = f"The runs are also exported to {settings.mlflow}."

@@ -13,7 +13,7 @@ from engine.settings import Settings
 
 
 def list_weights(args: argparse.Namespace, settings: Settings) -> int:
-    """Lists feature weights: path, purpose, and how to get missing ones."""
+    """Lists feature weights with path, purpose, and the command that installs missing weights."""
     descriptions = [weights.describe(name, settings) for name in weights.CATALOG]
     if args.json:
         print(json.dumps(descriptions, indent=2))

@@ -1,13 +1,13 @@
-"""Pairs of images: sources, scans for faults, packing, batches.
+"""Loads, scans, packs and batches pairs of images.
 
 Modules:
-    pairs: one pair of images: a loaded pair, its packed record, its split.
-    packing: one memory-mapped array per source and size.
-    batches: batches on the device, with augmentation of both halves of a pair.
+    pairs: a loaded pair of images, the record of a packed pair, and the split of a pair.
+    packing: packs each source and size into one memory-mapped array.
+    batches: batches of pairs on the device, with the same augmentation for both halves.
 
 Packages:
     sources: the kinds of sources and the SOURCE texts that name them.
-    survey: a scan of a source: faults, duplicates, statistics.
+    survey: scans a source for faults, duplicates and statistics.
 
 Not here: decoding of one file (`images`). Only `batches` and `sources.download` import torch.
 """

@@ -1,8 +1,8 @@
 """Makes batches of pairs for training and evaluation, as torch tensors.
 
-Augmentation is one gather for both halves of a pair: a random mirroring and shift select rows and
-columns, which are read from source and target alike. Therefore no augmentation can change one half
-alone.
+Both halves of a pair are augmented by one gather: a random mirroring and shift select rows and
+columns, and the same rows and columns are read from source and target. Therefore an augmentation
+never changes only one half.
 """
 
 from collections import deque
@@ -21,12 +21,12 @@ from engine.errors import BadInputError
 from engine.images.color import GREY_TABLE, LUMINANCE_TABLE
 
 CHUNK_PAIRS = 256
-MAX_COPIED_BYTES = 2**30  # a split of more bytes stays in its file instead of being copied
+MAX_COPIED_BYTES = 2**30  # on a CPU, larger splits are read from their file, not copied
 PREFETCHED_BATCHES = 2
 
 
 def derive_seed(seed: int, epoch: int, stream: str) -> int:
-    """Derives an independent seed for each (seed, epoch, stream), so that none must be saved."""
+    """Derives an independent seed for each (seed, epoch, stream); no random state is saved."""
     words = [seed, epoch, *stream.encode()]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
 
@@ -35,10 +35,10 @@ class Batch(NamedTuple):
     """The pixels of a batch and its augmentations.
 
     Attributes:
-        pixels: [M, px, px, C] uint8 on the training device; all pairs of the split, or only those
-            of this batch.
-        augmentations: [B, 4] int64 on the training device: position in `pixels`, 1 for mirrored
-            pairs, shift down and shift right in pixels.
+        pixels: [M, px, px, C] uint8 on the training device: all pairs of the split, or only
+            the pairs of this batch.
+        augmentations: [B, 4] int64 on the training device. The columns are the position in
+            `pixels`, 1 for mirrored pairs, and the shifts down and right in pixels.
     """
 
     pixels: Tensor
@@ -50,12 +50,12 @@ class PairSet:
     """The pairs of one split, as bytes.
 
     Attributes:
-        pixels: [M, px, px, C] uint8: the channels of the source, then 3 of the target; only those
-            of the target if the source is its grey. On the training device if they fit there, else
-            in memory or in the memory-mapped file.
-        names: [N] names, in order.
+        pixels: [M, px, px, C] uint8: the channels of the source, then 3 channels of the target. If
+            the source is the grey of the target, only the channels of the target. The pixels are
+            on the training device, in memory, or in the memory-mapped file.
+        names: [N] names of the pairs, in order.
         device: the device to which batches are delivered.
-        rows: [N] positions in `pixels`; None: all, in order.
+        rows: [N] positions of the pairs in `pixels`; None: all positions, in order.
     """
 
     pixels: Tensor
@@ -77,28 +77,28 @@ class PairSet:
 
     @property
     def targets(self) -> Tensor:
-        """[N, px, px, 3] uint8."""
+        """The targets of all pairs, [N, px, px, 3] uint8."""
         return self.gather(slice(None))[..., -3:]
 
     @property
     def sources(self) -> Tensor:
-        """[N, px, px, 3] uint8."""
+        """The sources of all pairs, [N, px, px, 3] uint8."""
         return _source(self.gather(slice(None)))
 
 
 def load_pair_set(
     packed: PackedPairs, split: str, limit: int | None, device: torch.device
 ) -> PairSet:
-    """Loads the pairs of a split onto a GPU if they need less than a third of its free memory.
+    """Loads the pairs of a split into the memory of the device if they are few enough.
 
-    Larger splits stay in the memory-mapped file, of which the operating system caches what is
-    used. A split of less than 1 GiB is copied into memory, so that other files cannot displace it
-    from that cache.
+    On a GPU, the pairs must need less than a third of the free memory. On a CPU, a split of less
+    than 1 GiB is copied into memory, so that other files cannot displace the split from the cache
+    of the operating system. Larger splits are read from the memory-mapped file.
 
     Args:
         packed: the packed source.
         split: train, val or test.
-        limit: number of pairs at most; None: all.
+        limit: the largest number of pairs; None: all pairs.
         device: the training device.
     """
     positions = packed.positions(split, limit)
@@ -113,13 +113,14 @@ def load_pair_set(
 
 
 def pick_sample_pairs(pairs: PairSet, count: int) -> PairSet:
-    """Picks a few pairs for sample pictures, evenly among the more colourful half of the targets.
+    """Picks pairs for sample pictures, evenly spaced among the more colourful half of the pairs.
 
-    The selection depends only on the pairs; equally colourful pairs keep their order.
+    Pairs are ranked by the colourfulness of the targets; equally colourful pairs keep their order.
+    The selection depends only on the pairs.
     """
     starts = range(0, len(pairs), CHUNK_PAIRS)
     targets = [pairs.gather(slice(at, at + CHUNK_PAIRS))[..., -3:].cpu() for at in starts]
-    ranges = [chunk.amax(-1) - chunk.amin(-1) for chunk in targets]  # of the channels, by pixel
+    ranges = [chunk.amax(-1) - chunk.amin(-1) for chunk in targets]  # of the channels of each pixel
     colourfulness = torch.cat([chunk.float().mean((1, 2)) for chunk in ranges])  # [N]
     ranked = colourfulness.argsort(descending=True, stable=True)
     colourful_half = ranked[: max(count, len(pairs) // 2)]
@@ -140,17 +141,18 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Yields the batches of one epoch, shuffled, mirrored and shifted, for `make_images`.
 
-    An incomplete last batch is dropped. All random numbers depend on (seed, epoch) alone, so that
-    skipping the first `skip` batches does not change the others.
+    An incomplete last batch is dropped. All random numbers depend only on (seed, epoch), so that
+    skipping the first `skip` batches does not change the other batches.
 
     Args:
         pairs: the training split.
-        batch_size: pairs in a batch.
-        jitter: largest shift, in pixels.
+        batch_size: the number of pairs in a batch.
+        jitter: the largest shift, in pixels.
         seed: the run's seed.
-        epoch: from 1.
+        epoch: the number of the epoch, from 1.
         skip: number of batches that were already used for training.
-        shard: (index, count): deliver this one of `count` equal parts of each batch.
+        shard: (index, count): each batch is cut into `count` equal parts; only part `index` is
+            yielded.
 
     Raises:
         BadInputError: there are fewer pairs than a batch holds.
@@ -172,16 +174,16 @@ def training_batches(
     starts = range(skip * batch_size, len(pairs) - batch_size + 1, batch_size)
     slices = [slice(start + offset, start + offset + size) for start in starts]
     if pairs.is_on_device and pairs.rows is None:
-        # One copy for the whole epoch, so that no step waits for one.
+        # Copy the augmentations once per epoch, so that no training step waits for a copy.
         augmentations = augmentations.to(pairs.device)
         return (Batch(pairs.pixels, augmentations[batch]) for batch in slices)
     return _prefetch(pairs, [augmentations[batch] for batch in slices])
 
 
 def _prefetch(pairs: PairSet, augmentations: Sequence[Tensor]) -> Iterator[Batch]:
-    """Yields batches whose bytes a thread reads while the device computes the previous ones.
+    """Yields batches whose bytes a thread reads while the device computes the previous batches.
 
-    Batches for a GPU pass through pinned memory, so that their copy is asynchronous.
+    Batches for a GPU pass through pinned memory, so that the copy to the GPU is asynchronous.
     """
     is_pinned = pairs.device.type == "cuda"
 
@@ -201,9 +203,9 @@ def _prefetch(pairs: PairSet, augmentations: Sequence[Tensor]) -> Iterator[Batch
 
 
 def make_images(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Augments a batch -> (source, target), each [B, 3, H, W] float32 in [-1, 1].
+    """Augments a batch and returns (source, target), each [B, 3, H, W] float32 in [-1, 1].
 
-    Both halves are read by the same gather. A shifted picture is reflected at its edges.
+    Both halves are read by the same gather. The edges of shifted pictures are filled by reflection.
     """
     pixels, augmentations = batch
     side = pixels.shape[1]
@@ -234,7 +236,7 @@ def _source(pixels: Tensor) -> Tensor:
 
 
 def _grey_of_equal_lightness(pixels: Tensor) -> Tensor:
-    """Converts bytes [..., 3] to grey [...] by the tables of `color`: identical on all devices."""
+    """Converts bytes [..., 3] to grey [...] by tables, with the same result on all devices."""
     luminance_table, grey_table = _grey_tables(pixels.device)
     red, green, blue = (
         luminance_table[channel][pixels[..., channel].int()] for channel in range(3)

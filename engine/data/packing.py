@@ -1,8 +1,8 @@
-"""Packs a source once per size: a memory-mapped array of pixels, and an index.
+"""Packs a source once per size into a memory-mapped array of pixels and an index.
 
-A packed folder gets its name only when it is complete. If two processes need the same folder, the
-second waits for the first and uses its result. The array is written as a stream, so packing needs
-little memory for any number of pairs.
+A packed folder gets its final name only when the folder is complete. If two processes need the same
+folder, the second process waits for the first and uses the folder that the first has packed. The
+array is written chunk by chunk, so packing needs little memory for any number of pairs.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ from engine.settings import Settings
 from engine.system import disk
 from engine.system.files import delete_unfinished_folders, replacing_folder
 
-PACKED_FORMAT = 3  # to be raised when folders packed by an older version must not be used
-MAX_UNUSABLE_SHARE = 0.05  # of the pairs; a source with more unusable pairs is refused
+PACKED_FORMAT = 3  # increase when folders packed by older versions must not be used
+MAX_UNUSABLE_SHARE = 0.05  # a source with a larger share of unusable pairs is refused
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class PackedPairs:
 
     Attributes:
         source_text: the SOURCE text, as it is stored with runs.
-        px: side of the pictures.
-        fingerprint: hash of names, splits and pixels; equal for equal data.
+        px: the side of the pictures.
+        fingerprint: a hash of names, splits and pixels; equal for equal data.
         pairs: the index, in the order of `pixels`.
         unusable: an error for each file that could not be packed.
         pixels: [N, px, px, C] bytes; `pairs` describes the channels.
@@ -61,13 +61,13 @@ class PackedPairs:
     pixels: NDArray[np.uint8] = field(repr=False, compare=False)
 
     def require_unchanged(self, environment: Mapping[str, Any] | None) -> None:
-        """Checks that these are the pairs with which a run began.
+        """Checks that the pairs are the same as when a run began.
 
         Args:
-            environment: recorded when the run began; None if the run has not begun.
+            environment: the environment recorded when the run began; None if the run has not begun.
 
         Raises:
-            EngineError: the pairs have changed since.
+            EngineError: the pairs have changed since the run began.
         """
         fingerprint = (environment or {}).get("data_fingerprint", self.fingerprint)
         if fingerprint != self.fingerprint:
@@ -77,7 +77,7 @@ class PackedPairs:
             )
 
     def positions(self, split: str, limit: int | None = None) -> list[int]:
-        """Returns the positions of a split's pairs, shuffled; a limit keeps the first ones."""
+        """Returns the positions of a split's pairs, shuffled; a limit keeps the first."""
         positions = [index for index, pair in enumerate(self.pairs) if pair.split == split]
         positions.sort(key=lambda index: shuffle_key(self.pairs[index].name))
         return positions[:limit]
@@ -86,8 +86,8 @@ class PackedPairs:
 def count_pairs(source: Source, budget: Budget, settings: Settings) -> dict[str, int]:
     """Counts the pairs of each split that a budget uses.
 
-    The counts are exact if the source was scanned. Otherwise they follow from the names alone:
-    unreadable files and near duplicates are not yet known.
+    The counts are exact if the source was scanned. Otherwise the counts are derived from the file
+    names only, because unreadable files and near duplicates are not yet known.
     """
     survey = load_survey(source, settings)
     if survey is not None:
@@ -102,7 +102,7 @@ def count_pairs(source: Source, budget: Budget, settings: Settings) -> dict[str,
 
 
 def packed_dir(source: Source, px: int, settings: Settings) -> Path:
-    """Returns the folder of a source packed at a size; its name has the version of the pictures."""
+    """Returns the folder of a source packed at a size; the folder name contains the version."""
     return settings.data_dir / f"{source.slug}-{px}px-{PACKED_FORMAT}-{source.version}"
 
 
@@ -112,7 +112,7 @@ def is_packed(source: Source, px: int, settings: Settings) -> bool:
 
 
 def packed_sizes(source: Source, settings: Settings) -> list[int]:
-    """Returns the sizes at which the source is packed, smallest first."""
+    """Returns the sizes at which the source is packed, in ascending order."""
     folders = settings.data_dir.glob(f"{source.slug}-*px-{PACKED_FORMAT}-{source.version}")
     texts = [folder.name.removeprefix(f"{source.slug}-").partition("px")[0] for folder in folders]
     sizes = [int(text) for text in texts if text.isdecimal()]
@@ -129,8 +129,8 @@ def prepare(
 
     Args:
         source: the source of the pairs.
-        px: side of the square pictures.
-        settings: with the folder of packed data.
+        px: the side of the square pictures.
+        settings: the settings with the folder of packed data.
         on_progress: called with the numbers of packed pairs and of all pairs.
 
     Raises:
@@ -154,7 +154,7 @@ def prepare(
 
 
 def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
-    """Loads a packed folder; the pixels stay on the disk until they are read.
+    """Loads a packed folder; pixels are read from the disk only when they are used.
 
     Raises:
         EngineError: the folder does not exist, or is damaged.
@@ -168,7 +168,7 @@ def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
             fingerprint=index["fingerprint"],
             pairs=tuple(Pair(**pair) for pair in index["pairs"]),
             unusable=tuple(Fault(**fault) for fault in index["left_out"]),
-            # Copy on write: torch does not share the memory of a read-only array.
+            # Copy on write, because torch warns about read-only arrays.
             pixels=np.load(folder / "pixels.npy", mmap_mode="c"),
         )
         if packed.pixels.shape[:3] != (len(packed.pairs), px, px):
@@ -182,15 +182,15 @@ def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
 
 
 def require_usable(source: Source, names: Sequence[str], unusable: Sequence[Fault]) -> None:
-    """Refuses a source with too many unusable pairs, or with copies in two given splits.
+    """Refuses a source with no readable pair, too many unusable pairs, or copies across splits.
 
     Args:
         source: the source of the pairs.
-        names: of the pairs that can be read.
+        names: the names of the pairs that can be read.
         unusable: an error for each file that cannot be used.
 
     Raises:
-        EngineError: the source is refused; the message has the first files and what to do.
+        EngineError: the source is refused; the message contains the reason.
     """
     all_names = set(source.names())
     errors = {fault.file: fault for fault in unusable if fault.file in all_names}
@@ -218,10 +218,10 @@ class _RenderedChunk:
     """Some consecutive pairs, ready to be written.
 
     Attributes:
-        names: of the pairs that could be read.
-        rendered: [px, px, C] bytes of each.
-        fingerprints: of each.
-        faults: of the pairs that could not be read.
+        names: the names of the pairs that could be read.
+        rendered: the [px, px, C] bytes of each readable pair.
+        fingerprints: the fingerprint of each readable pair.
+        faults: the faults of the pairs that could not be read.
     """
 
     names: tuple[str, ...]
@@ -231,11 +231,12 @@ class _RenderedChunk:
 
 
 def _pack(source: Source, px: int, settings: Settings, on_progress: ProgressCallback) -> None:
-    """Writes the packed folder; makes the survey in the same pass if there is none."""
+    """Writes the packed folder; makes the survey if there is none, in the same pass if possible."""
     if px <= DECODE_PX:
         survey = load_survey(source, settings)
     else:
-        # At larger sizes images are decoded differently, which would change the measurements.
+        # Above `DECODE_PX`, images are decoded at a larger size, which would change the
+        # measurements. Therefore the survey needs a pass of its own.
         survey = make_survey(source, settings, on_progress)
     with replacing_folder(packed_dir(source, px, settings)) as folder:
         path = folder / "pixels.npy"
@@ -252,14 +253,14 @@ def _pack(source: Source, px: int, settings: Settings, on_progress: ProgressCall
 
 
 def _render_chunks(source: Source, names: Sequence[str], px: int) -> Iterator[_RenderedChunk]:
-    """Renders pairs of a source that has a survey."""
+    """Renders the named pairs of a source that has a survey."""
     return iterate_chunks(source, names, ScanOptions(px, with_thumbnails=False), _fingerprint_chunk)
 
 
 def _render_and_measure_chunks(
     source: Source, px: int, builder: SurveyBuilder
 ) -> Iterator[_RenderedChunk]:
-    """Renders all pairs of a source and adds their measurements to its survey."""
+    """Renders all pairs of a source and adds the measurements of the pairs to the survey."""
 
     def process(chunk: PairChunk) -> tuple[_RenderedChunk, ChunkResult]:
         return _fingerprint_chunk(chunk), builder.measure_chunk(chunk)
@@ -286,13 +287,13 @@ def _write_pixels(
     """Writes the .npy file of all pixels.
 
     Returns:
-        The fingerprint of each packed pair by its name, and the faults of all others.
+        Packed pair name -> fingerprint, and the faults of the pairs that could not be packed.
     """
     fingerprints: dict[str, str] = {}
     faults: list[Fault] = []
     pair_shape = (px, px, source.channels)
     with path.open("w+b") as file:
-        # The number of pairs is known at the end: the header is written again.
+        # The number of readable pairs is known only at the end, so the header is written twice.
         _write_header(file, (n_pairs, *pair_shape))
         for chunk in chunks:
             file.writelines(pixels.data for pixels in chunk.rendered)
@@ -305,7 +306,7 @@ def _write_pixels(
 
 
 def _write_header(file: BinaryIO, shape: Sequence[int]) -> None:
-    """Writes the header of an .npy file, whose length is the same for all numbers of pairs."""
+    """Writes the header of an .npy file; the header has the same length for any number of pairs."""
     header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
     npy.write_array_header_1_0(file, header)
 
@@ -337,7 +338,7 @@ def _write_index(
 
 
 def bytes_to_pack(source: Source, px: int, settings: Settings) -> int:
-    """Returns the bytes that packing the source would write; 0 if it is packed already."""
+    """Returns the bytes that packing would write; 0 if the source is packed already."""
     return 0 if is_packed(source, px, settings) else len(source.names()) * px**2 * source.channels
 
 

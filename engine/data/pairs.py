@@ -16,20 +16,21 @@ from engine.images import color
 
 Pixels = NDArray[np.uint8]
 
-THUMBNAIL_PX = 64  # side at which pairs are measured, independent of the packed size
+THUMBNAIL_PX = 64  # side at which pairs are measured, for every packed size
 SPLITS = ("train", "val", "test")
-HELD_OUT = "held out"  # given for validation and test together; half goes to each
+HELD_OUT = "held out"  # given for val and test together; about half of the pairs go to each
 
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """A pair whose files were read, and which can be rendered at any size.
+    """A pair whose files were read; the pair can be rendered at any size.
 
     Attributes:
-        size: width and height of each half in pixels; None for drawings, which have no size.
-        notes: (kind, detail) of every conversion that decoding made.
-        render: side in pixels -> the pair as [side, side, C] bytes.
-        thumbnail: returns the pair as [64, 64, C] bytes, scaled fast; for statistics only.
+        size: the width and height of each half in pixels; None for vector drawings.
+        notes: (kind, detail) of every conversion during decoding.
+        render: takes a side in pixels and returns the pair as [side, side, C] bytes.
+        thumbnail: returns the pair as [64, 64, C] bytes, scaled by a fast method; for
+            statistics only.
     """
 
     size: tuple[int, int] | None
@@ -43,10 +44,11 @@ class Pair:
     """The record of a packed pair.
 
     Attributes:
-        name: unique within its source.
-        group: near duplicates and variants share a group; the pairs of a group are in one split.
+        name: the name of the pair, unique within the source.
+        group: the name of a group; copies, near duplicates and variants share a group. The pairs of
+            a group are in one split, unless splits are given.
         split: train, val or test.
-        fingerprint: checksum of its packed pixels.
+        fingerprint: the checksum of the packed pixels of the pair.
     """
 
     name: str
@@ -67,13 +69,13 @@ def split_channels(pixels: Pixels) -> tuple[Pixels, Pixels]:
 
 
 def split_of(group: str) -> str:
-    """Returns the split of a group, 80/10/10 by a stable hash, so that new pictures move none."""
+    """Returns the split of a group, 80/10/10 % by a hash that ignores all other groups."""
     percentile = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") % 100
     return "train" if percentile < 80 else "val" if percentile < 90 else "test"
 
 
 def assign_splits(given: Sequence[str | None], groups: Sequence[str]) -> tuple[str, ...]:
-    """Returns the split of each pair: the given one, else by the hash of its group.
+    """Returns the split of each pair: the given split, or a split from the hash of the group.
 
     Args:
         given: train, val, test, `HELD_OUT` or None for each pair.
@@ -92,5 +94,5 @@ def assign_splits(given: Sequence[str | None], groups: Sequence[str]) -> tuple[s
 
 
 def shuffle_key(name: str) -> str:
-    """Returns a sort key that puts names in an order as good as random, equal on all machines."""
+    """Returns a sort key that puts names in a pseudorandom order, the same on all machines."""
     return hashlib.sha256(name.encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Evaluates a checkpoint of a run on a split, and builds the records to store.
 
-The worker uses it during a run, and `evaluate` after one. On one machine, equal protocols and
-checkpoints result in equal numbers.
+A worker uses this module during a run, and the command `evaluate` after a run. On one machine, the
+same checkpoint and protocol always give the same numbers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,8 +47,8 @@ class CheckpointEvaluator:
     ) -> CheckpointEvaluation:
         """Evaluates a checkpoint on the validation split, to choose between checkpoints.
 
-        It computes neither the interval of the Frechet distance nor the discriminator's accuracy,
-        and no metrics of single images are stored.
+        The interval of the Frechet distance and the discriminator's accuracy are not computed, and
+        metrics of single images are not stored.
         """
         results = self._measure(state, "val", pairs, on_progress, in_full=False)
         return CheckpointEvaluation(
@@ -82,7 +82,7 @@ class CheckpointEvaluator:
             results = self._measure(state, split, pairs, on_progress, in_full=True, fakes_out=fakes)
         is_refused = all(result.value is None for result in results)
         if is_refused and save_fakes:
-            path.unlink()  # incomplete: the generator was refused before the last image
+            path.unlink()  # The file is incomplete: evaluation ended before the last image.
         if machine is not None and not is_refused:
             results += inference_cost.measure(self.config, state.sampler, pairs.device, machine)
         scores = tuple(
@@ -150,10 +150,10 @@ class CheckpointEvaluator:
 
 
 def best_epoch(evaluations: Sequence[Evaluation], metric: str) -> int | None:
-    """The epoch with the best value of a metric; None if no evaluation has a value.
+    """Returns the epoch with the best value of a metric; None if no evaluation has a value.
 
-    Of equal values the earliest epoch counts. Only evaluations with the protocol of the newest one
-    are compared: the protocol differs, for example, after a change of the data.
+    Among equal values, the earliest epoch is the best. Only evaluations with the protocol of the
+    newest evaluation are compared: the protocol differs, for example, after a change of the data.
     """
     valued = [each for each in evaluations if each.name == metric and each.value is not None]
     if not valued:

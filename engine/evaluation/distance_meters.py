@@ -1,4 +1,4 @@
-"""Meters of the distances between fakes and targets in the features of a network."""
+"""Meters of distances between the features of fakes and targets, and of the Inception Score."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,9 +32,10 @@ class MetricFamily:
     Attributes:
         frechet: the name of the Frechet distance.
         kernel: the name of the kernel distance.
-        score: the names of the Inception Score's mean and spread; empty if there is none.
+        score: the names of the Inception Score's mean and standard deviation; empty if the family
+            has no Inception Score.
         weights: the name of the network's weights in `weights.CATALOG`.
-        build: builds the extractor from the weights' path and hash, and the device.
+        build: builds the extractor; takes the path and the sha256 of the weights, and the device.
     """
 
     frechet: str
@@ -50,15 +51,15 @@ class MetricFamily:
 
 
 class FeatureDistances:
-    """Frechet and kernel distance in the features of one network, and its Inception Score.
+    """Computes the Frechet distance, the kernel distance and the Inception Score with one network.
 
     Args:
         family: the names of the metrics.
         extractor: the network.
-        sanity: the checks of the same images; the caller adds the batches to it.
+        sanity: the checks of the same images; the caller adds every batch to these checks.
         load_real: returns the features of the targets.
-        frechet_interval: whether to compute the Frechet distance on random halves too, for its
-            interval; this is the slowest part.
+        frechet_interval: whether to compute the interval of the Frechet distance. The interval
+            needs Frechet distances on random halves of the images, the slowest part.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class FeatureDistances:
         self._n = 0
 
     def add(self, batch: Batch) -> None:
-        """Computes the features of the fakes, of `MAX_SET_SIZE` images at most."""
+        """Computes the features of the fakes, for at most `MAX_SET_SIZE` images in total."""
         n_free = max(0, MAX_SET_SIZE - self._n)
         self._n += len(batch.fake_bytes[:n_free])
         self._fake_features.add(batch.fake_bytes[:n_free])

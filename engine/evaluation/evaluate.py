@@ -52,8 +52,8 @@ class FeatureMetrics:
 
     Attributes:
         family: the metrics.
-        extractor: the network; None if `reason` says why it is not available.
-        reason: why there is no extractor.
+        extractor: the extractor; None if its weights are not available.
+        reason: the reason for a missing extractor.
     """
 
     family: MetricFamily
@@ -76,7 +76,7 @@ class EvaluationSpec:
     data_fingerprint: str
 
     def protocol(self, n_pictures: int) -> dict[str, Any]:
-        """The part of the protocol that all metrics of the evaluation share."""
+        """Returns the part of the protocol that all metrics of the evaluation share."""
         return {
             "data": self.config.data,
             "data_fingerprint": self.data_fingerprint,
@@ -93,7 +93,7 @@ def load_feature_metrics(
 ) -> list[FeatureMetrics]:
     """Loads the feature networks whose weights are on this machine.
 
-    A network without weights results in an entry with the reason.
+    For a network without weights, the entry contains the reason instead of an extractor.
 
     Args:
         settings: the locations of the weights.
@@ -132,10 +132,10 @@ def evaluate(
         feature_metrics: the families of feature metrics to compute.
         features_dir: the folder of the cached features of targets.
         discriminator: the network whose accuracy is measured, switched to evaluation mode; None:
-            no accuracy.
+            no accuracy is measured.
         fakes_out: [N, px, px, 3] uint8 array that receives the fakes, for instance a memory map.
-        frechet_interval: whether to compute Frechet distances on random halves too, for their
-            intervals; this is the slowest part.
+        frechet_interval: whether to compute the intervals of Frechet distances. The intervals need
+            Frechet distances on random halves of the images, the slowest part.
         on_progress: called with the number of images done.
 
     Raises:
@@ -176,7 +176,7 @@ def evaluate(
 
 
 def refuse_impossible(result: MetricResult) -> MetricResult:
-    """Replaces a value outside the range of its metric by a reason."""
+    """Replaces a value outside the range of the metric by the reason for its absence."""
     if result.value is None or CATALOG[result.name].allows(result.value):
         return result
     reason = f"the result was {result.value:g}, which is impossible: a bug in Chromabench"
@@ -227,7 +227,7 @@ def _build_distances(
     features_dir: Path,
     frechet_interval: bool,
 ) -> Meter:
-    """Builds the meter of a family; without an extractor the family is unavailable."""
+    """Builds the meter of a family; without an extractor, its metrics are unavailable."""
     family, extractor = feature_metrics.family, feature_metrics.extractor
     if extractor is None:
         return UnavailableMetrics(family.names, feature_metrics.reason or "")

@@ -13,7 +13,7 @@ LITE2_PX = 260
 
 
 def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
-    """Builds the EfficientNet-Lite2 extractor: antialiased bicubic resize to the network's 260 px.
+    """Builds the EfficientNet-Lite2 extractor; images are resized to 260 px, bicubic, antialiased.
 
     The features are the 1,280 spatial means of the last feature maps.
     """
@@ -33,7 +33,7 @@ def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
 
 
 def build_inception(path: Path, sha256: str, device: torch.device) -> Extractor:
-    """Builds the standard Inception extractor: torch-fidelity's port, with its resize to 299 px."""
+    """Builds the Inception extractor of torch-fidelity, which resizes images to 299 px."""
     network = backbones.load_inception(path).to(device)
 
     def extract(images: Tensor) -> tuple[Tensor, Tensor]:

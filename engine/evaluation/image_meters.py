@@ -1,4 +1,4 @@
-"""Meters of pixels, colour, diversity and the discriminator. They need no feature network."""
+"""Meters of pixels, colour, diversity and the discriminator, without a feature network."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from engine.metrics import half_sampling, intervals, pixel
 from engine.metrics.pixel import PSNR_CEILING_DB
 
 THUMBNAIL_PX = 32
-# The other modes of `torch.cdist` use matrix products and result in 1e-7 for equal images.
+# The other modes of `torch.cdist` use matrix products and give 1e-7 for equal images, not 0.
 EXACT_CDIST_MODE = "donot_use_mm_for_euclid_dist"
 AB_BINS, AB_RANGE = 32, 110.0  # bins per axis; both axes reach from -110 to 110
 
@@ -39,7 +39,7 @@ PIXEL_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class PerImageMetric:
-    """The mean over images of a metric of single images.
+    """Computes the mean over images of a metric of single images.
 
     Args:
         name: the metric's name.
@@ -66,23 +66,24 @@ class PerImageMetric:
             self._target_scores += self._measure_target(target).tolist()
 
     def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
-        """The mean over images."""
+        """Returns the mean over images."""
         reference = float(np.mean(self._target_scores)) if self._target_scores else None
         return [mean_result(self.names[0], self._scores, protocol, reference)]
 
 
 class CappedPsnr(PerImageMetric):
-    """The mean of PSNR, capped at the PSNR of an error of half a grey level everywhere.
+    """Computes the mean of the PSNR, which is capped for each image at `PSNR_CEILING_DB`.
 
-    The PSNR of a perfect image is infinite: without the cap the mean would be infinite too, or
-    would have to ignore perfect images. Training uses the same cap.
+    The cap is the PSNR of an image that is off by half a grey level everywhere. The PSNR of a
+    perfect image is infinite: without the cap, the mean would be infinite, too, or would have to
+    ignore perfect images. Validation during training uses the same cap.
     """
 
     def __init__(self) -> None:
         super().__init__("psnr", pixel.capped_psnr)
 
     def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
-        """The mean over images, with a note on the number of capped ones."""
+        """Returns the mean over images, with a note on the number of capped images."""
         (result,) = super().results({**protocol, "ceiling_db": PSNR_CEILING_DB})
         n_capped = sum(score == PSNR_CEILING_DB for score in result.per_picture or ())
         if not n_capped:
@@ -92,9 +93,9 @@ class CappedPsnr(PerImageMetric):
 
 
 class ColourDivergence:
-    """Divergence of the Lab a/b histograms of all fakes and of all targets.
+    """Computes the Jensen-Shannon divergence of Lab a/b histograms of all fakes and all targets.
 
-    The neutral centre is left out, because the white background would hide all other colours.
+    The neutral centre is left out, because the white background would dominate all other colours.
     """
 
     names = ("ab_divergence",)
@@ -110,7 +111,7 @@ class ColourDivergence:
         self._targets.append(ab_histograms(target))
 
     def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
-        """One divergence for the whole set."""
+        """Returns one divergence for the whole set."""
         fakes, targets = (
             np.concatenate(histograms).astype(np.float64)
             for histograms in (self._fakes, self._targets)
@@ -128,7 +129,7 @@ class ColourDivergence:
 
 
 class Diversity:
-    """The mean distance between two fakes, relative to that between two targets."""
+    """Computes the mean distance between two fakes, divided by that between two targets."""
 
     names = ("diversity",)
 
@@ -138,7 +139,7 @@ class Diversity:
         self._n = 0
 
     def add(self, batch: Batch) -> None:
-        """Keeps a thumbnail of each image, of `MAX_SET_SIZE` images at most."""
+        """Keeps a thumbnail of each image, for at most `MAX_SET_SIZE` images in total."""
         n_free = max(0, MAX_SET_SIZE - self._n)
         self._n += len(batch.fake_bytes[:n_free])
         for thumbnails, images in zip((self._fakes, self._targets), batch.pictures, strict=True):
@@ -146,7 +147,7 @@ class Diversity:
             thumbnails.append(small.flatten(1).cpu())
 
     def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
-        """The ratio of the mean distances."""
+        """Returns the ratio of the mean distances."""
         protocol = {**protocol, "n_pictures": self._n, "distance": f"RMS at {THUMBNAIL_PX} px"}
         if self._n < 2:
             return unavailable(self.names, protocol, "diversity needs at least two pictures")
@@ -164,7 +165,7 @@ class Diversity:
 
 
 class DiscriminatorAccuracy:
-    """Shares of the patches that the discriminator classifies correctly."""
+    """Computes the shares of patches that the discriminator classifies correctly."""
 
     names = ("d_real_accuracy", "d_fake_accuracy", "d_accuracy")
 
@@ -182,7 +183,7 @@ class DiscriminatorAccuracy:
         self._fake += fake.float().flatten(1).mean(1).tolist()
 
     def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
-        """The accuracies on targets, on fakes and on both."""
+        """Returns the accuracies on targets, on fakes and on both."""
         both = [(real + fake) / 2 for real, fake in zip(self._real, self._fake, strict=True)]
         columns = zip(self.names, (self._real, self._fake, both), strict=True)
         return [mean_result(name, scores, protocol) for name, scores in columns]
@@ -223,7 +224,7 @@ def build_image_meters() -> list[Meter]:
 
 
 def _distances(thumbnails: Tensor) -> NDArray[np.float64]:
-    """Euclidean distances of all pairs of rows [N, D] -> [N, N] float64, 0 on the diagonal."""
+    """Computes the distances between all rows [N, D] -> [N, N] float64, 0 on the diagonal."""
     rows = thumbnails.double()
     distances: NDArray[np.float64] = torch.cdist(rows, rows, compute_mode=EXACT_CDIST_MODE).numpy()
     np.fill_diagonal(distances, 0.0)

@@ -21,16 +21,16 @@ BATCH_SIZE = 16
 def measure(
     config: RunConfig, generator: nn.Module, device: torch.device, machine: Mapping[str, Any]
 ) -> list[MetricResult]:
-    """Measures the time of one image, the throughput in batches and the peak memory of one image.
+    """Measures time and peak memory of generating one image, and the throughput in batches.
 
-    Each time is the median of repeats after a warm-up, and includes the wait for the device.
-    Timings on a shared machine vary, so the note of `inference_ms` gives the quartiles.
+    Each time is the median of repeats after a warm-up, and ends when the device has finished.
+    Timings on a shared machine vary. Therefore the note of `inference_ms` gives the quartiles.
 
     Args:
         config: the run's configuration.
         generator: the network; it is switched to evaluation mode.
         device: the device of the network.
-        machine: `device` and `cpu` of the machine, for the protocol.
+        machine: the description of the machine; the protocol contains its `device` and `cpu`.
     """
     generator.eval()
     px = config.budget.px
@@ -76,7 +76,7 @@ def measure(
 
 
 def _durations(run: Callable[[], None], n_warm_ups: int, n_repeats: int) -> list[float]:
-    """Seconds of each repeat."""
+    """Returns the seconds of each repeat."""
     for _ in range(n_warm_ups):
         run()
     durations = []

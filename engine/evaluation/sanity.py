@@ -1,12 +1,13 @@
-"""Checks that images are not blank and not almost black, before metrics are computed of them."""
+"""Checks for blank and almost black images, whose metrics would be misleading."""
 
 from engine.evaluation.values import Batch
 
 
 class ImageSanity:
-    """Counts blank and identical images, and records the largest byte of each side.
+    """Counts blank and identical images, and records the largest byte of targets and of fakes.
 
-    The sides are `target` and `generated`. An image is blank if each channel has a single value.
+    The sides of a pair are `target` and `generated`. An image is blank if each channel has a single
+    value.
 
     Attributes:
         n: the number of pairs so far.
@@ -30,7 +31,7 @@ class ImageSanity:
             self._largest_byte[side] = max(self._largest_byte[side], int(images.max()))
 
     def fault(self, side: str) -> str | None:
-        """Returns why no metric can be computed of a side's images; None if it can."""
+        """Returns the reason why metrics of one side would be misleading; None if there is none."""
         if self._blank[side] == self.n:
             return f"all {self.n} {side} pictures are blank, each of a single colour"
         if self._largest_byte[side] <= 1:
@@ -42,6 +43,6 @@ class ImageSanity:
 
     @property
     def note(self) -> str | None:
-        """The number of blank generated images beyond that of blank targets; None if it is 0."""
+        """A note with the difference if more generated images than targets are blank; else None."""
         n_blank = self._blank["generated"] - self._blank["target"]
         return f"{n_blank} of {self.n} generated pictures are blank" if n_blank > 0 else None

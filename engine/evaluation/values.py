@@ -1,4 +1,4 @@
-"""The interface of a meter, which computes metrics from batches of images, and its results."""
+"""The interface of meters and the results that meters return."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.metrics import half_sampling, intervals
 
 N_HALVES = 1000
-MAX_SET_SIZE = 5_000  # of the images, for metrics that are quadratic in their number
+MAX_SET_SIZE = 5_000  # Largest number of images for metrics with a quadratic cost.
 
 Array = NDArray[np.float64]
 
@@ -25,9 +25,10 @@ class MetricResult:
         name: the metric's name in the catalog.
         value: the value; None if `missing` gives the reason.
         n_pictures: the number of images that the value was computed from.
-        protocol: all settings that decide whether two values are comparable. The texts in it are
-            compared with stored ones: a new wording would make all stored values incomparable.
-        low, high: the 95 % interval over images.
+        protocol: all settings that decide whether two values are comparable. The texts of a
+            protocol are compared with stored texts: a new wording would make all stored values
+            incomparable.
+        low, high: the limits of the 95 % interval over images.
         missing: the reason for an absent value.
         note: a caution about the value.
         reference: the metric of the targets themselves, for metrics of single images.
@@ -49,7 +50,7 @@ class MetricResult:
     halves: Array | None = None
 
     def with_note(self, note: str) -> "MetricResult":
-        """Returns the result with another note before its own; unchanged if it has no value."""
+        """Returns the result with a note added at the front; a missing value gets no note."""
         if self.value is None:
             return self
         return replace(self, note="; ".join(filter(None, (note, self.note))))
@@ -61,7 +62,7 @@ class Batch:
 
     Attributes:
         source, target, fake: [B, 3, H, W] in [-1, 1], the inputs and the output of the networks.
-        target_bytes, fake_bytes: [B, 3, H, W] uint8, which the metrics are computed from.
+        target_bytes, fake_bytes: [B, 3, H, W] uint8, the images from which metrics are computed.
     """
 
     source: Tensor
@@ -104,7 +105,7 @@ class UnavailableMetrics:
         """Ignores the batch."""
 
     def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
-        """A result without a value for each metric, with the reason."""
+        """Returns a result without a value for each metric, with the reason."""
         return unavailable(self.names, protocol, self._reason)
 
 
@@ -114,9 +115,9 @@ def mean_result(
     protocol: Mapping[str, Any],
     reference: float | None = None,
 ) -> MetricResult:
-    """The mean of a metric over single images, with its 95 % interval.
+    """Returns the mean of a metric over single images, with its 95 % interval.
 
-    The value is missing if the score of an image is not finite.
+    The value is missing if the score of any image is not finite.
     """
     per_picture = [score if math.isfinite(score) else None for score in scores]
     finite_scores = [score for score in per_picture if score is not None]
@@ -146,16 +147,16 @@ def set_result(
     halves: Array | None,
     notes: Sequence[str | None] = (),
 ) -> MetricResult:
-    """A metric of a whole set of images.
+    """Returns the result of a metric of a whole set of images.
 
     Args:
         name: the metric's name.
-        value: the value of all images.
+        value: the value computed from all images.
         n_pictures: the number of images.
         protocol: the protocol of the value.
         halves: [B] values on random halves of the images, for the 95 % interval. No interval is
-            computed if it is None or if one of the values is not finite.
-        notes: cautions; None is ignored.
+            computed if `halves` is None or contains a value that is not finite.
+        notes: cautions about the value; None is ignored.
     """
     interval = intervals.Interval(value, None, None)
     if halves is not None and np.isfinite(halves).all():
@@ -177,5 +178,5 @@ def set_result(
 def unavailable(
     names: Sequence[str], protocol: Mapping[str, Any], reason: str
 ) -> list[MetricResult]:
-    """Results without a value for some metrics, with one reason for all of them."""
+    """Returns results without a value for some metrics, with one reason for all of them."""
     return [MetricResult(name, None, 0, protocol, missing=reason) for name in names]

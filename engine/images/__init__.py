@@ -1,11 +1,11 @@
-"""One image at a time: decoding, colour spaces, sample grids.
+"""Decodes single images, converts colour spaces and writes sample grids.
 
 Modules:
     decoding: decodes an image file to upright 8-bit sRGB.
-    pillow: adapts Pillow: warnings, conversion to RGB, truncated JPEG files.
+    pillow: filters Pillow's warnings, converts images to RGB, finds truncated JPEG files.
     faults: the kinds of faults that an image file can have.
-    color: sRGB, linear light, CIE Lab, colourfulness; for NumPy arrays and torch tensors.
-    grids: sample grids as PNG files.
+    color: converts between sRGB, linear light and CIE Lab, and measures colourfulness.
+    grids: writes sample grids as PNG files.
 
 Not here: pairs of images and data sets (`data`).
 """

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 ArrayT = TypeVar("ArrayT", NDArray[np.floating[Any]], "Tensor")
 
-_D65_WHITE = (0.95047, 1.0, 1.08883)  # CIE XYZ of the white, for the 2 degree observer
+_D65_WHITE = (0.95047, 1.0, 1.08883)  # CIE XYZ of the white point, for the 2 degree observer
 LUMINANCE_WEIGHTS = (0.212671, 0.715160, 0.072169)  # of linear red, green and blue
-GREY_COLORFULNESS = 2.0  # grey pictures have less; JPEG leaves a little colour in them
-# Linear sRGB to CIE XYZ (IEC 61966-2-1), each row divided by the white, and the inverse.
+GREY_COLORFULNESS = 2.0  # of grey pictures at most; JPEG adds a little colour to grey
+# Linear sRGB to CIE XYZ (IEC 61966-2-1), each row divided by the white point; and the inverse.
 _RGB_TO_XYZ = (
     (0.412453 / _D65_WHITE[0], 0.357580 / _D65_WHITE[0], 0.180423 / _D65_WHITE[0]),
     LUMINANCE_WEIGHTS,
@@ -69,8 +69,8 @@ def fit_to_gamut(
     are in [0, 1]. (Clipping the channels would change the luminance.)
 
     Args:
-        colours: linear red, green and blue, of that luminance.
-        luminance: in [0, 1], with the shape of each channel.
+        colours: linear red, green and blue.
+        luminance: the luminance of the colours in [0, 1], with the shape of each channel.
     """
     whole = 0 * luminance + 1
     share = whole  # of the distance from grey to the colour that stays inside the gamut
@@ -87,7 +87,7 @@ def fit_to_gamut(
 
 def srgb_to_linear(values: ArrayT) -> ArrayT:
     """Converts sRGB in [0, 1] to linear light (IEC 61966-2-1)."""
-    # The power is only used above the threshold; clipping keeps its base positive elsewhere.
+    # The power is used only above the threshold; clipping keeps the base of the power positive.
     power = ((values.clip(min=_SRGB_THRESHOLD) + 0.055) / 1.055) ** 2.4
     return _where(values > _SRGB_THRESHOLD, power, values / 12.92)
 
@@ -99,7 +99,7 @@ def linear_to_srgb(linear: ArrayT) -> ArrayT:
 
 
 def _lab_f(ratio: ArrayT) -> ArrayT:
-    """Applies the function f of CIE 15:2004 to X, Y or Z divided by that of the white."""
+    """Applies the function f of CIE 15:2004 to X, Y or Z, divided by the white point."""
     root = ratio.clip(min=_LAB_THRESHOLD) ** (1 / 3)
     return _where(ratio > _LAB_THRESHOLD, root, 7.787 * ratio + 16 / 116)
 
@@ -115,8 +115,9 @@ def _where(condition: Any, values: ArrayT, others: ArrayT) -> ArrayT:  # noqa: A
     return values.where(condition, others)
 
 
-_STEPS = 2**16  # of luminance; finer than the steps between two neighbouring bytes
-# For each channel: byte -> its share of the luminance. The sum of three -> the byte of grey.
+_STEPS = 2**16  # levels of luminance, finer than the difference of two neighbouring bytes
+# `LUMINANCE_TABLE` maps the byte of a channel to the channel's share of the luminance.
+# `GREY_TABLE` maps the sum of the three shares to the byte of the grey.
 LUMINANCE_TABLE = np.stack(
     [weight * (_STEPS - 1) * srgb_to_linear(np.arange(256) / 255) for weight in LUMINANCE_WEIGHTS]
 ).astype(np.int32)
@@ -126,7 +127,7 @@ GREY_TABLE = (255 * linear_to_srgb((np.arange(_STEPS) + 1) / _STEPS)).round().as
 def grey_of_equal_lightness(
     red: NDArray[np.uint8], green: NDArray[np.uint8], blue: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Converts sRGB bytes to the bytes of the grey with the same CIE lightness.
+    """Converts sRGB bytes to the byte of the grey with the same CIE lightness.
 
     Integer tables (`LUMINANCE_TABLE`, `GREY_TABLE`) make the result identical on every machine.
     """
@@ -137,9 +138,10 @@ def grey_of_equal_lightness(
 
 
 def colorfulness(pictures: ArrayT) -> ArrayT:
-    """Computes the colourfulness of each picture, on the scale of 0..255 values -> [N].
+    """Computes the colourfulness [N] of pictures, for pixel values on a scale of 0 to 255.
 
-    0 for grey, about 50 for a colourful photograph (Hasler and Suesstrunk 2003, section 6).
+    The colourfulness is 0 for grey and about 50 for a colourful photograph (Hasler and Suesstrunk
+    2003, section 6).
     """
     red, green, blue = (255 * pictures[:, channel] for channel in range(3))
     red_green, yellow_blue = red - green, (red + green) / 2 - blue

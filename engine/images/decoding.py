@@ -28,7 +28,7 @@ EXTENSIONS = frozenset(
         *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
     }
 )
-# Pillow tries no other format: some of them start external programs.
+# Pillow tries only these formats, because some of the others start external programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _SIGNATURES = (
     b"\x89PNG",
@@ -39,7 +39,7 @@ _SIGNATURES = (
     b"MM\0*",
     b"\0\0\0\f",
 )
-_HIGH_BIT_DEPTH_MODES = ("I", "F")  # first letter of Pillow's modes of more than 8 bits
+_HIGH_BIT_DEPTH_MODES = ("I", "F")  # first letter of Pillow's modes with more than 8 bits
 _MODE_NAMES = {
     "1": "black and white",
     "L": "grey",
@@ -50,7 +50,7 @@ _MODE_NAMES = {
     "HSV": "HSV",
 }
 GREY_NOTE = ("converted", f"{_MODE_NAMES['L']} converted to RGB")
-# Errors that concern the file itself; others, as of a failing disk, may pass.
+# Errors of the file itself. Other errors, for example of a failing disk, may be temporary.
 _FILE_ERRNOS = {
     *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP),
     errno.ENAMETOOLONG,
@@ -63,10 +63,10 @@ class DecodedImage:
     """A decoded image, in RGB and upright.
 
     Attributes:
-        decoded: a Pillow image, perhaps of a reduced size; or [height, width, 3] bytes of an image
-            that already has the needed size.
-        size: width and height of the upright image in the file, in pixels.
-        notes: (kind, detail) of every conversion that decoding made.
+        decoded: a Pillow image, perhaps of a reduced size; or [height, width, 3] bytes if the image
+            in the file has the needed size.
+        size: the width and height of the upright image in the file, in pixels.
+        notes: (kind, detail) of every conversion during decoding.
     """
 
     decoded: Image.Image | NDArray[np.uint8]
@@ -80,7 +80,7 @@ class DecodedImage:
         return decoded if isinstance(decoded, Image.Image) else Image.fromarray(decoded)
 
     def resize_square(self, px: int) -> NDArray[np.uint8]:
-        """Crops and scales like the function `resize_square`; returns bytes of that size as is."""
+        """Crops and scales like the function `resize_square`, unless the size already fits."""
         decoded = self.decoded
         if not isinstance(decoded, Image.Image) and decoded.shape[:2] == (px, px):
             return decoded
@@ -88,7 +88,7 @@ class DecodedImage:
 
 
 def load_upright_size(path: Path) -> tuple[int, int]:
-    """Reads width and height of the upright image from a file's header.
+    """Reads the width and height of the upright image from a file's header.
 
     Raises:
         PictureFaultError: the header is unreadable, or states more than 64 megapixels.
@@ -100,7 +100,7 @@ def load_upright_size(path: Path) -> tuple[int, int]:
 
 
 def image_size(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Parses width and height from the header of a file's content, not turned upright.
+    """Parses the width and height in the header of a file's content; ignores the EXIF orientation.
 
     Raises:
         PictureFaultError: the header is unreadable, or states more than `max_pixels` pixels.
@@ -120,13 +120,13 @@ def load_image(path: Path, needed_size: tuple[int, int] | None = None) -> Decode
 
     Args:
         path: the file.
-        needed_size: width and height in pixels to which the caller will scale the image down. A
-            JPEG may then be decoded at a reduced size, at least twice the needed one. None: the
-            image is decoded at its full size.
+        needed_size: the width and height in pixels to which the caller will scale the image down.
+            A JPEG may be decoded at a reduced size that is at least twice the needed size. None:
+            the image is decoded at its full size.
 
     Raises:
-        PictureFaultError: the file cannot be decoded; it has the kind and the reason.
-        EngineError: the disk or the machine failed; another attempt may succeed.
+        PictureFaultError: the file cannot be decoded; the error has the kind and the reason.
+        EngineError: the disk failed, or there is not enough memory; another attempt may succeed.
     """
     try:
         content = path.read_bytes()
@@ -147,12 +147,12 @@ def decode(
 
     Args:
         content: the file's bytes.
-        suffix: the file's extension in lower case; a content of another format is noted.
+        suffix: the file's extension in lower case; a note is added if the format differs.
         needed_size: as for `load_image`.
-        max_pixels: an image whose header states more pixels is refused.
+        max_pixels: the largest number of pixels; larger images are refused.
 
     Raises:
-        PictureFaultError: the content cannot be decoded; it has the kind and the reason.
+        PictureFaultError: the content cannot be decoded; the error has the kind and the reason.
         EngineError: there is not enough memory.
     """
     if not content:
@@ -175,7 +175,8 @@ def _to_upright_rgb(
         image.draft(None, (width * _MIN_DRAFT_FACTOR, height * _MIN_DRAFT_FACTOR))
     orientation = _orientation(image)
     if is_jpeg and size == needed_size and mode == "RGB" and orientation == 1:
-        # simplejpeg gives Pillow's pixels in two thirds of its time; scaled images gain nothing.
+        # simplejpeg decodes the same pixels as Pillow in two thirds of the time, but is not faster
+        # for images that are scaled.
         return DecodedImage(simplejpeg.decode_jpeg(content), size, tuple(notes))
     image.load()
     upright: Image.Image = image

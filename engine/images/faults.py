@@ -1,4 +1,4 @@
-"""Defines what can be wrong with an image file: kinds, severities and the record of one fault."""
+"""Defines the faults of image files: kinds, severities and the record of one fault."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from engine.errors import EngineError
 
 Severity = Literal["error", "warning", "note"]
 
-# An error excludes the file, a warning costs quality, a note was handled while decoding.
+# Error: the file is not used. Warning: the file may lower the quality. Note: no action is needed.
 FAULT_KINDS: dict[str, str] = {
     "unreadable": "is damaged, or cannot be opened",
     "empty": "is a file of 0 bytes",
@@ -32,10 +32,10 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with one file.
+    """A fault of one file.
 
     Attributes:
-        file: its name within the source.
+        file: the name of the file within the source.
         kind: a key of `FAULT_KINDS`.
         severity: `error` (never used for training), `warning` (better excluded) or `note`.
         detail: one line for the user, with the values of this file.
@@ -60,6 +60,6 @@ class PictureFaultError(EngineError):
 
 
 def first_names(names: Sequence[str], count: int = 5) -> str:
-    """Joins the first few names and adds how many more there are."""
+    """Joins the first few names and adds the number of the other names."""
     more = f" and {len(names) - count:,} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more

@@ -1,6 +1,6 @@
 """Writes sample pictures as PNG files: columns of pictures and grids.
 
-The gallery reads these files during training, so every file is replaced in one step. Small
+The Gallery page reads these files during training, so every file is replaced atomically. Small
 pictures are enlarged without interpolation, so that single pixels stay visible.
 """
 
@@ -19,7 +19,7 @@ ImageArray = NDArray[np.uint8]  # [H, W, 3], or [N, H, W, 3] for several
 
 THUMBNAIL_COLUMNS = 6
 GUTTER_PX = 4  # between pictures, in the background's colour
-MIN_SIDE_PX = 128  # smaller pictures are enlarged by the next whole factor that reaches this
+MIN_SIDE_PX = 128  # smaller pictures are enlarged by a whole factor to at least this
 BACKGROUND = 255
 CAPTION_PX = 24  # height of the text below a picture
 MIN_LABEL_PX = 118  # width of the text on the left of a row
@@ -40,11 +40,11 @@ class SampleFiles:
 def save_samples(
     folder: Path, epoch: int, source: ImageArray, target: ImageArray, fake: ImageArray
 ) -> SampleFiles:
-    """Writes the samples of an epoch: a grid with a row per pair, each column alone, a thumbnail.
+    """Writes the samples of an epoch: a grid with a row per pair, its columns, and a thumbnail.
 
     Args:
-        folder: is created if it does not exist.
-        epoch: becomes part of the file names.
+        folder: the folder of the files; created if it does not exist.
+        epoch: the number of the epoch, which becomes part of the file names.
         source: [N, H, W, 3] bytes.
         target: [N, H, W, 3] bytes, of the same pairs in the same order.
         fake: [N, H, W, 3] bytes, of the same pairs in the same order.
@@ -84,11 +84,11 @@ def tile(rows: Sequence[Sequence[ImageArray]]) -> ImageArray:
 def tile_with_labels(
     rows: Mapping[str, ImageArray], captions: Mapping[str, Sequence[str]]
 ) -> ImageArray:
-    """Arranges rows of pictures with the name of each row, and captions below single pictures.
+    """Arranges rows of pictures with row names on the left and captions below the pictures.
 
     Args:
         rows: row name -> [N, H, W, 3] bytes, all of one size.
-        captions: row name -> N captions; rows without captions are missing.
+        captions: row name -> N captions; a row without captions has no entry.
     """
     label_font, caption_font = ImageFont.load_default(15), ImageFont.load_default(13)
     first_row = next(iter(rows.values()))
@@ -120,11 +120,11 @@ def encode_png(picture: ImageArray) -> bytes:
 
 
 def save_png(picture: ImageArray, path: Path) -> None:
-    """Writes a PNG file, replacing an existing one in one step."""
+    """Writes a PNG file; replaces an existing file atomically."""
     with replacing(path) as file:
         Image.fromarray(picture).save(file, format="PNG")
 
 
 def _enlargement(side: int) -> int:
-    """Returns the smallest whole factor that brings a side to `MIN_SIDE_PX` or more."""
+    """Returns the smallest whole factor that enlarges a side to at least `MIN_SIDE_PX`."""
     return max(1, -(-MIN_SIDE_PX // side))

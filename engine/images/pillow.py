@@ -1,7 +1,8 @@
-"""Adapts Pillow: its warnings, its conversion to 8-bit RGB, and its tolerance of truncated JPEGs.
+"""Filters Pillow's warnings, converts images to 8-bit RGB, and finds truncated JPEG files.
 
-Importing this module ignores the warnings of Pillow's own modules in the whole process. Whatever
-matters about a file is raised or noted by `decoding`; warnings of all other modules still appear.
+Importing this module turns off the warnings of Pillow's own modules in the whole process, because
+`decoding` reports the problems of a file as errors and notes. Warnings of other modules still
+appear.
 """
 
 import re
@@ -15,7 +16,7 @@ from engine.images.faults import PictureFaultError
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
-# Between coded data, restart markers (D0 to D7) do not end the data.
+# Restart markers (D0 to D7) may occur within coded data, so they do not end the data.
 _JPEG_MARKER_IN_DATA = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
@@ -33,13 +34,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def high_bit_depth_to_rgb(image: Image.Image) -> Image.Image:
-    """Scales an image of more than 8 bits per channel to RGB; Pillow's own conversion clips it.
+    """Scales an image of more than 8 bits per channel to RGB; Pillow's conversion clips values.
 
     Args:
-        image: grey; integers of 16 bits, or floats in [0, 1] or [0, 255].
+        image: a grey image of 8-bit or 16-bit integers, or of floats in [0, 1] or [0, 255].
 
     Raises:
-        PictureFaultError: values are not finite, or outside the range of their type.
+        PictureFaultError: some values are not finite, or outside the range of their type.
     """
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
@@ -56,7 +57,7 @@ def high_bit_depth_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def is_complete_jpeg(content: bytes) -> bool:
-    """Returns whether a JPEG file has an end marker; decoders complete a truncated file silently.
+    """Returns whether a JPEG file has an end marker, because decoders accept truncated files.
 
     Markers in metadata segments and after the end of the image do not count.
     """

@@ -4,17 +4,17 @@ Modules:
     planning: turns a request into the configs of a study, and validates them.
     lifecycle: submits, extends, cancels, resumes, retries and deletes runs.
     estimates: estimates time, memory and disk space of a study.
-    progress: estimates the time left of a running run.
+    progress: estimates the remaining time of a running run.
     installation: binds an artifacts folder to one database.
     spawn: starts the supervisor.
     supervisor: claims jobs, starts workers, passes on stop requests.
-    periodic: webhook, MLflow uploader and automatic retries.
+    periodic: runs the webhook, the MLflow uploader and automatic retries.
     reaping: detects lost processes and ends their jobs.
     webhook: posts to a URL when a study ends.
     worker_command: builds the commands of workers and starts them.
 
 Packages:
-    launchers: where the process of a job runs.
+    launchers: start the process of a job on this machine or on a cluster.
 
-Not here: what a worker does (`workers`).
+Not here: the work of a worker process (`workers`).
 """

@@ -1,7 +1,7 @@
 """Estimates the time, memory and disk space of a study before it starts.
 
-The time follows from speeds that were measured on this machine. Without a measurement it is a
-rough guess from the speed of a reference machine.
+The time is computed from speeds that were measured on this machine. Without a measurement, the time
+is a rough guess from the speed of a reference machine.
 """
 
 import itertools
@@ -15,11 +15,12 @@ from engine.config import Budget, RunConfig
 REFERENCE_PX, REFERENCE_CHANNELS = 64, 32
 REFERENCE_SPEED = 165.0
 REFERENCE_PERCEPTUAL_SPEED = 105.0
-# Start of the process, and the part of the evaluation that does not depend on the number of images.
+# The start of the process, and the part of the evaluation whose duration does not depend on the
+# number of images.
 START_UP_S = 12.0
 EVALUATED_IMAGES_PER_SECOND = 30.0
 CHECKPOINTS_PER_DONE_RUN = 2  # the newest and the best
-TEMPORARY_CHECKPOINTS = 2  # of a running run: the second newest, and the one that is being written
+TEMPORARY_CHECKPOINTS = 2  # the second newest of the running run, and the one being written
 BYTES_PER_WEIGHT = 4
 KERNEL_AREA = 4 * 4
 RESNET_UNET_WEIGHTS = 20_000_000  # ResNet-18 and its decoder, roughly
@@ -84,7 +85,7 @@ def estimate(
     """Estimates the cost of a study.
 
     Args:
-        configs: the configs of its runs.
+        configs: the configs of the study's runs.
         n_pairs: split -> number of pairs.
         speeds: `workload_key` -> measured speed.
         bytes_to_pack: bytes of the pairs that are not packed yet.
@@ -111,8 +112,8 @@ def estimate(
 def checkpoint_bytes(budget: Budget) -> int:
     """Estimates the bytes of a checkpoint.
 
-    It holds the weights and both Adam moments of both networks, and, unless `ema` is 0, the moving
-    average of the generator.
+    A checkpoint holds the weights and both Adam moments of both networks and, unless `ema` is 0,
+    the moving average of the generator's weights.
     """
     generator, discriminator = count_weights(budget)
     generator_copies = 3 if budget.ema == 0 else 4
@@ -137,7 +138,8 @@ def count_weights(budget: Budget) -> tuple[int, int]:
 def _guess_speed(config: RunConfig) -> float:
     """Guesses the training speed in images per second.
 
-    The speed falls with the area of an image, and with the number of channels to the power of 1.5.
+    The speed is assumed to be inversely proportional to the area of an image and to the number of
+    channels to the power of 1.5.
     """
     needs_features = config.configuration.recipe.needs_features
     reference_speed = REFERENCE_PERCEPTUAL_SPEED if needs_features else REFERENCE_SPEED

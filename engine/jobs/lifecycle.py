@@ -1,6 +1,6 @@
 """Submits, extends, cancels, resumes, retries and deletes runs on request of a user.
 
-The database is the queue: a request changes rows, and starts a supervisor if none is running.
+The database is the queue: a request changes its rows and starts a supervisor if none is running.
 """
 
 import json
@@ -98,7 +98,7 @@ def _require_room(configs: Sequence[RunConfig], settings: Settings) -> None:
     """Checks that the disk has room for the files of new runs.
 
     Raises:
-        EngineError: the disk has too little room, or the supervisor could not be started.
+        EngineError: the disk has too little room, or the supervisor's lock cannot be locked.
     """
     spawn.require_startable(settings)
     budget = configs[0].budget
@@ -117,7 +117,7 @@ def _require_room(configs: Sequence[RunConfig], settings: Settings) -> None:
 def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunState:
     """Stops a queued run at once, or requests that a running run stops.
 
-    A second request kills the worker of the run.
+    A second request kills the worker of the run. A crashed run is not retried any more.
 
     Returns:
         The state of the run after the request.
@@ -136,7 +136,7 @@ def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunS
 
 
 def resume(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
-    """Queues a run that ended before it was done; it continues from its newest checkpoint.
+    """Queues a run that ended before it was done, to continue from its newest checkpoint.
 
     Raises:
         BadInputError: there is no such run, or it is done, queued or running.
@@ -216,7 +216,7 @@ def delete(store: Store, settings: Settings, run_ids: Sequence[int]) -> list[int
         The runs that were deleted.
 
     Raises:
-        BadInputError: one of the runs is queued or running; nothing was deleted.
+        BadInputError: one of the runs does not exist or has not ended; nothing was deleted.
     """
     for run in [store.runs.read(run_id) for run_id in run_ids]:
         if not run.state.is_finished():

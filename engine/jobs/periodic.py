@@ -29,7 +29,7 @@ class WebhookNotifier:
         self._next_check = 0.0
 
     def run(self, active_tokens: set[str]) -> None:
-        """Looks for ended studies, if a job has ended or the last look is a while ago.
+        """Posts new ends of studies; checks for them when a job has ended, and every few seconds.
 
         Args:
             active_tokens: the tokens of the jobs that are running or stopping.
@@ -49,7 +49,7 @@ class WebhookNotifier:
 
 
 class UploaderStarter:
-    """Starts the process that exports studies to MLflow, if it has work and does not run."""
+    """Starts the MLflow uploader if there is an incomplete request and no uploader is running."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
@@ -57,7 +57,7 @@ class UploaderStarter:
         self._last_error = ""
 
     def run(self, active: Sequence[Job]) -> None:
-        """Starts the uploader every few seconds if needed, but not while a run is starting.
+        """Checks every few seconds whether the uploader must be started, except while a run starts.
 
         A starting run may be measuring the best number of threads, which an upload would disturb.
 
@@ -86,7 +86,7 @@ class CrashRetries:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._crashed_at: dict[int, float] = {}  # run id -> monotonic time when it was first seen
+        self._crashed_at: dict[int, float] = {}  # run id -> monotonic time of detection
 
     def run(self) -> bool:
         """Queues the crashed runs whose delay is over; returns whether any retry was pending."""

@@ -71,7 +71,7 @@ class _RunPart(BaseModel):
 
 
 class _Results(BaseModel):
-    """The parts of a results.json that are needed to repeat its study; others are ignored."""
+    """The parts of a results.json that are needed to repeat its study; other parts are ignored."""
 
     format: Annotated[int, Field(strict=True, ge=RESULTS_FORMAT, le=RESULTS_FORMAT)]
     study: _StudyPart
@@ -81,8 +81,8 @@ class _Results(BaseModel):
 def plan_repetition(path: Path, settings: Settings) -> tuple[list[RunConfig], str]:
     """Plans the repetition of an exported study.
 
-    A setting with the value `auto` is resolved for this machine. Feature weights are an exception:
-    the repetition requires the weights that the study used.
+    A setting with the value `auto` is resolved for this machine when a run starts. Feature weights
+    are an exception: the repetition requires the weights that the study used.
 
     Returns:
         The configs, and the name of the repetition.
@@ -153,7 +153,7 @@ def plan_extension(
     by_configuration = {run.configuration: run.config for run in runs}
     names = extension.configurations
     for configuration in get_configurations(names) if names else ():
-        # The weights that the present runs use need not be those of the new configuration.
+        # The new configuration may use other weights than the present runs.
         config = runs[0].config.model_copy(update={"configuration": configuration})
         execution = change(config.execution, {"perceptual_features": "auto"})
         config = resolve_weights(config.model_copy(update={"execution": execution}), settings)
@@ -266,11 +266,11 @@ def check_runs(configs: list[RunConfig], source: Source, settings: Settings) -> 
 
 
 def resolve_weights(config: RunConfig, settings: Settings) -> RunConfig:
-    """Resolves the pretrained weights of a run to names of files; "none" if it uses none.
+    """Resolves the pretrained weights of a run to their names; "none" if the run uses none.
 
     Raises:
-        MissingWeightsError: weights of the perceptual term, of the encoder or of the metric that
-            chooses the checkpoint are not on this machine.
+        MissingWeightsError: weights of the perceptual term, of the encoder or of the `choose_by`
+            metric are not on this machine.
     """
     network = CATALOG[config.budget.choose_by].network
     if network and weights.find(network, settings) is None:

@@ -32,9 +32,9 @@ class RunProgress:
 def window_start(run: Run, from_step: int) -> int:
     """Returns the first step of the window in which the time per step is measured.
 
-    The window is the newest part of this attempt in which everything happens once: one epoch with
-    its validation or, if only some epochs are validated, as many epochs as lie between two
-    validations. What else the machine did before that does not matter any more.
+    The window is the newest part of this attempt that contains one epoch with its validation. If
+    only some epochs are validated, it contains as many epochs as lie between two validations.
+    Earlier steps are ignored, because the load of the machine may have been different.
 
     Args:
         run: the running run.
@@ -50,8 +50,8 @@ def measure_progress(
 ) -> RunProgress:
     """Estimates the progress of a running run.
 
-    The time per step is measured between two recorded points. It includes the validation of an
-    epoch, but neither the start of the process nor the preparation of the data.
+    The time per step is measured between two recorded points. This time includes the validation of
+    an epoch, but neither the start of the process nor the preparation of the data.
 
     Args:
         run: the running run.
@@ -81,15 +81,15 @@ def measure_progress(
 def study_seconds_left(runs: Sequence[Run], progress: Mapping[int, RunProgress]) -> float | None:
     """Estimates the seconds until all runs of a study have ended.
 
-    A queued run is expected to take as long as the other runs of its configuration took or, if
-    there are none, as long as the runs of the other configurations.
+    A queued run is expected to take as long as the other runs of its configuration. If there are
+    none, the runs of the other configurations are used.
 
     Args:
         runs: the runs of the study.
         progress: run id -> progress of a running run.
 
     Returns:
-        None before it can be estimated.
+        The seconds; None before they can be estimated.
     """
     active = [run for run in runs if run.state.is_active()]
     queued = [run for run in runs if run.state == RunState.QUEUED]

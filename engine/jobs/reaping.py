@@ -11,7 +11,7 @@ from engine.settings import Settings
 from engine.store import LostJobError, Store
 from engine.system.processes import ProcessId
 
-# The role in `Job.process` while the supervisor's id is stored there instead of the worker's id.
+# The role in `Job.process` until a worker starts: `Job.process` then holds the supervisor's id.
 CLAIMING = "claiming"
 SIGKILLED = -9
 LOST_AFTER_S = 300.0
@@ -20,8 +20,8 @@ LOST_AFTER_S = 300.0
 class Heartbeats:
     """Measures how long the heartbeats of jobs on other hosts have not changed.
 
-    The clocks of two hosts may differ, so a heartbeat's time is compared only with the earlier
-    heartbeat of the same job; the time in between is measured by the monotonic clock of this host.
+    The clocks of two hosts may differ. So a heartbeat is only compared with the previous heartbeat
+    of the same job, and the time since the last change is measured by the clock of this host.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,9 @@ def reap(
     returncodes: Mapping[str, int | None] | None = None,
     silences_s: Mapping[str, float] | None = None,
 ) -> None:
-    """Ends the jobs whose process has ended or was lost, with the reason if it is known.
+    """Ends the jobs whose process has ended or was lost, and records the reason.
+
+    A job whose worker has not started is queued again.
 
     Args:
         store: the store with the jobs.
@@ -99,7 +101,7 @@ def reap_if_unsupervised(store: Store, settings: Settings, now: datetime) -> Non
 
 
 def process_of(job: Job) -> ProcessId | None:
-    """Parses the id of the process that works on a job; None if none is stored."""
+    """Parses the id of the process that works on a job; returns None if no id is stored."""
     return None if job.process is None else ProcessId.parse(job.process)
 
 
@@ -121,17 +123,17 @@ def _crash_reason(job: Job, returncode: int | None) -> str:
 
     Args:
         job: the job.
-        returncode: the return code of its process; None if the process is lost.
+        returncode: the return code of the job's process; None if the process is lost.
     """
     process = process_of(job)
     if returncode is None:
         if process is not None and not process.is_local:
-            return f"nothing was heard from {job.host} for five minutes"
-        return "its process is gone; the machine or somebody ended it"
+            return f"no heartbeat from {job.host} for five minutes"
+        return "its process disappeared: it was killed, or the machine restarted"
     if is_submitted(job):
-        return "the cluster ended it before it began; its log says why"
+        return "the cluster ended the job before it started; see its log"
     if returncode == SIGKILLED:
         return "killed by the system, probably out of memory"
     if returncode < 0:
         return f"its process was ended by signal {-returncode}"
-    return f"its process ended with code {returncode}; the log says more"
+    return f"its process ended with code {returncode}; see the log"

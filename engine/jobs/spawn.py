@@ -1,4 +1,4 @@
-"""Starts the supervisor of this host, and names the lock that it holds."""
+"""Starts the supervisor of this host, and tests the lock of a running supervisor."""
 
 import hashlib
 import sys
@@ -24,16 +24,16 @@ def is_supervisor_running(settings: Settings) -> bool:
     """Returns whether a supervisor of this host and database is running.
 
     Raises:
-        EngineError: the lock's file cannot be locked at all.
+        EngineError: the lock file cannot be locked at all.
     """
     return is_locked(supervisor_lock(settings))
 
 
 def require_startable(settings: Settings) -> None:
-    """Checks that the lock of the supervisor can be locked, before work is queued for it.
+    """Checks that the supervisor's lock can be locked, before a job is queued.
 
     Raises:
-        EngineError: the lock's file cannot be locked at all.
+        EngineError: the lock file cannot be locked at all.
     """
     is_locked(supervisor_lock(settings))
 
@@ -45,8 +45,7 @@ def ensure_supervisor(settings: Settings) -> None:
     the same time, the one that does not get the lock exits.
 
     Raises:
-        EngineError: the supervisor could not run jobs with these settings, or it could not be
-            started.
+        EngineError: no supervisor can run jobs with these settings, or the start failed.
     """
     if settings.is_supervised_elsewhere or is_supervisor_running(settings):
         return

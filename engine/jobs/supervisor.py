@@ -37,12 +37,12 @@ ACTIVE_STATES = (RunState.RUNNING, RunState.STOPPING)
 
 
 def supervise(settings: Settings, drain: bool = False, keep_alive: bool = False) -> bool:
-    """Works on the queue until it has been empty for a while, or until a signal.
+    """Runs the jobs of the queue until there has been no work for a while, or until a signal.
 
     Args:
         settings: the settings of the installation.
-        drain: exit as soon as the queue is empty.
-        keep_alive: keep running when the queue is empty.
+        drain: exit as soon as the queue is empty and all jobs have ended.
+        keep_alive: keep running when there is no work.
 
     Returns:
         False if another supervisor is running.
@@ -62,7 +62,8 @@ def supervise(settings: Settings, drain: bool = False, keep_alive: bool = False)
                     Supervisor(store, settings, should_exit).run(exit_when_idle_s)
             except Timeout:
                 return False
-            # A request made before the lock was released starts no supervisor: check the queue.
+            # A request during the exit has started no supervisor, because the lock was still held.
+            # So check the queue again.
             store.require_same_file()
             if should_exit.is_set() or not store.jobs.read_all(RunState.QUEUED):
                 return True
@@ -98,7 +99,7 @@ class Supervisor:
         self.retries = CrashRetries(store)
         self._unstarted: dict[Job, str] = {}  # job -> why its process could not be started
         self._heartbeat_sent_at: dict[str, float] = {}  # token of a submitted job -> time
-        self._stop_sent_at: dict[str, float] = {}  # process -> time of the first stop
+        self._stop_sent_at: dict[str, float] = {}  # process -> time of the first stop signal
 
     def run(self, exit_when_idle_s: float) -> None:
         """Calls `tick` until there has been no work for some seconds, or until a signal."""
@@ -111,7 +112,7 @@ class Supervisor:
                 raise
             except StoreError as error:
                 # The retries inside the store are exhausted. No heartbeats could be read for a
-                # while, so their silence says nothing.
+                # while, so an old heartbeat does not prove that its process is lost.
                 print(error, flush=True)
                 self.heartbeats.clear()
                 is_busy = True
@@ -123,7 +124,7 @@ class Supervisor:
             self.should_exit.wait(TICK_EVERY_S)
 
     def tick(self) -> bool:
-        """Does everything that is due; returns whether there is any unfinished work."""
+        """Does what is due; returns whether a job is active, was started or is to be retried."""
         self.reap()
         self.fail_unstarted()
         has_retries = self.retries.run()
@@ -157,7 +158,7 @@ class Supervisor:
             launcher.forget_ended(set(statuses))
 
     def send_heartbeats(self, submitted: Sequence[Job], statuses: Mapping[str, Status]) -> None:
-        """Writes heartbeats for submitted jobs: their workers have not started yet."""
+        """Writes heartbeats for submitted jobs, whose workers have not started yet."""
         now = time.monotonic()
         for job in submitted:
             token = str(job.token)
@@ -226,7 +227,10 @@ class Supervisor:
         return n_started
 
     def start(self, job: Job) -> None:
-        """Starts the process of a claimed job; each training slot has its own GPUs, if any."""
+        """Starts the process of a claimed job.
+
+        Each training slot has its own GPUs, unless there are too few GPUs for all slots.
+        """
         visible_gpus = None
         if job.kind in ("train", "probe") and self.gpus:
             first = int(job.slot or 0) * self.settings.ranks

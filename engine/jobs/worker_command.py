@@ -1,4 +1,4 @@
-"""Builds the commands of worker processes, starts them and names their logs."""
+"""Builds the commands of worker processes, starts the processes and names their logs."""
 
 import subprocess
 import sys
@@ -22,8 +22,8 @@ def start_worker(job: Job, settings: Settings, gpus: str | None) -> subprocess.P
     Args:
         job: a claimed job.
         settings: the settings that the process inherits.
-        gpus: the GPUs that the process may use, as CUDA_VISIBLE_DEVICES takes them; None: the same
-            GPUs as the caller.
+        gpus: the GPUs that the process may use, in the format of CUDA_VISIBLE_DEVICES; None: the
+            GPUs of the caller.
 
     Raises:
         OSError: the process could not be started.
@@ -37,7 +37,7 @@ def start_worker(job: Job, settings: Settings, gpus: str | None) -> subprocess.P
 
 
 def build_command(job: Job, settings: Settings) -> list[str]:
-    """Builds the command that works on a claimed job."""
+    """Builds the command of the process that works on a claimed job."""
     torchrun: list[str] = []
     if job.kind == "train" and settings.ranks > 1:
         torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={settings.ranks}"]

@@ -233,7 +233,7 @@ def require_restorable(settings: Settings, source: Path) -> None:
     _require_sqlite(settings)
     if not (source / DATABASE_FILE).is_file() or not (source / MANIFEST_FILE).is_file():
         raise BadInputError(
-            f"{source} is no backup: it has no {DATABASE_FILE} or no {MANIFEST_FILE}."
+            f"{source} is not a backup: it has no {DATABASE_FILE} or no {MANIFEST_FILE}."
         )
     _load_manifest(source)
     if spawn.is_supervisor_running(settings):

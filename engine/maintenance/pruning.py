@@ -26,7 +26,7 @@ PARTS = {
     "samples": "samples of ended runs, except those of the last and the best epoch",
     "optimisers": "optimisers of done runs, which are needed only for further training",
 }
-# These files can be made again, or are of no use.
+# Parts whose files can be made again, or are not used any more.
 DEFAULT_PARTS = ("leftovers", "data", "checkpoints")
 PARTS_WITHOUT_STUDY = {"leftovers", "data"}
 OPTIMISERS = ("g_optimiser", "d_optimiser")
@@ -39,10 +39,10 @@ class Prunable:
 
     Attributes:
         part: one of `PARTS`.
-        path: the file or folder; of the part `optimisers` the checkpoint that is made smaller.
+        path: the file or folder; for `optimisers`, the checkpoint that is made smaller.
         n_bytes: the bytes that are freed.
-        checkpoint: the record of the file, if it is a checkpoint.
-        sample: run id and epoch of the record of the file, if it belongs to a sample.
+        checkpoint: the record of the checkpoint, if the file is a checkpoint.
+        sample: run id and epoch of the sample, if the file belongs to a sample.
     """
 
     part: str
@@ -79,11 +79,11 @@ def find_prunable(
     Args:
         store: the store with the runs.
         settings: the settings of the installation.
-        parts: names of `PARTS`.
+        parts: keys of `PARTS`.
         study_id: the study whose files are searched; None: all studies.
 
     Raises:
-        BadInputError: a study is given, and a part that does not belong to studies.
+        BadInputError: `study_id` is given, but one of `parts` does not belong to studies.
         EngineError: the artifacts folder belongs to another database.
     """
     if study_id is not None and (wrong_parts := sorted(PARTS_WITHOUT_STUDY & set(parts))):
@@ -113,9 +113,9 @@ def find_prunable(
 
 
 def prune(store: Store, settings: Settings, prunable: Sequence[Prunable]) -> int:
-    """Deletes files, after the records that name them.
+    """Deletes files; the record that names a file is deleted before the file.
 
-    The files of a run that has been queued or started again since the search are kept.
+    Checkpoints and samples of a run that was queued again after the search are kept.
 
     Returns:
         The bytes that were freed.
@@ -187,8 +187,8 @@ def _find_leftovers(store: Store, settings: Settings) -> list[Prunable]:
 def _find_old_data(store: Store, settings: Settings) -> list[Prunable]:
     """Finds packed pairs and surveys of old versions of the sources.
 
-    If a source cannot be read at the moment, for example because its disk is not mounted, all its
-    data are kept.
+    If a source cannot be read at the moment, for example because its disk is not mounted, its
+    packed pairs and surveys are kept.
     """
     versions: dict[str, str | None] = {"openmoji": parse_source("openmoji", settings).version}
     for text in {study.data for study in store.studies.read_all()}:
@@ -209,7 +209,7 @@ def _find_old_data(store: Store, settings: Settings) -> list[Prunable]:
 
 
 def _optimiser_bytes(path: Path, record: Checkpoint) -> int:
-    """Returns the bytes of the optimisers in a checkpoint; 0 if it has none, or is damaged."""
+    """Returns the bytes of the optimisers in a checkpoint; 0 if the file has none or is damaged."""
     if record.is_slim:
         return 0
     try:

@@ -1,4 +1,4 @@
-"""Metrics as pure functions of arrays.
+"""Computes metrics, mostly with pure functions of arrays.
 
 Modules:
     catalog: label, unit, direction, range and uses of every metric.
@@ -6,7 +6,7 @@ Modules:
     distribution: distances between sets of features (FID, KID), Inception Score.
     features: computes feature matrices with a pretrained network.
     feature_matrix: validates feature matrices.
-    half_sampling: every metric on random halves of the images.
+    half_sampling: metrics on random halves of the images.
     intervals: confidence intervals, paired tests, Holm's correction.
 
 Not here: the evaluation of a checkpoint (`evaluation`), the comparison of runs (`report`).

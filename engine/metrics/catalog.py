@@ -1,4 +1,4 @@
-"""Label, unit, direction, digits, range and uses of every metric, in one table. Torch-free."""
+"""Defines label, unit, direction, digits, range and uses of every metric. Torch-free."""
 
 import math
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ GROUP_TITLES: dict[Group, str] = {
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is displayed, bounded and used.
+    """The display, range and uses of a metric.
 
     Attributes:
         label: the name that users read.
         unit: the unit that users read; "" for none.
-        better: `up`, `down`, or `none` if neither more nor less is better.
+        better: `up`, `down`, or `none` if neither direction is better.
         digits: the number of displayed decimals.
         group: the table that shows the metric; `training` metrics are curves, `cost` metrics are
             never ranked.
         lowest, highest: the possible range; a value outside of it is never stored.
         network: the key in `weights.CATALOG` of the weights that define the metric; "" for none.
-        uses: the metric's uses (see `Use`), separated by spaces; the lists below derive from them.
+        uses: the metric's uses (see `Use`), separated by spaces; see the constants below.
         description: one sentence for a tooltip.
     """
 
@@ -51,7 +51,7 @@ class Metric:
 
     @property
     def arrow(self) -> str:
-        """An arrow in the better direction; "" for a metric without one."""
+        """The arrow of the better direction; "" if neither direction is better."""
         return {"up": "↑", "down": "↓", "none": ""}[self.better]
 
     @property
@@ -61,14 +61,14 @@ class Metric:
         return f"{self.label}{unit} {self.arrow}".strip()
 
     def format(self, value: float | None) -> str:
-        """Formats a value with the metric's digits; a missing value as a dash."""
+        """Formats a value with the metric's digits, or a missing value as a dash."""
         return "—" if value is None else f"{value:,.{self.digits}f}"
 
     def format_difference(self, value: float, *neighbours: float) -> str:
         """Formats a difference with its sign.
 
-        Up to two digits are added, until neither the difference nor a neighbouring number rounds
-        to 0 and no two of these numbers round to equal magnitudes.
+        The neighbours are the numbers displayed beside the difference. Up to two digits are added,
+        so that none of the numbers is rounded to 0 and different magnitudes stay different.
         """
         magnitudes = {abs(number) for number in (value, *neighbours) if number}
         digits = self.digits
@@ -80,7 +80,7 @@ class Metric:
         return f"{value:+,.{digits}f}".replace("-", MINUS)
 
     def allows(self, value: float) -> bool:
-        """Whether the value is finite and in the metric's range."""
+        """Returns whether the value is finite and in the metric's range."""
         return math.isfinite(value) and self.lowest <= value <= self.highest
 
 
@@ -132,12 +132,12 @@ CATALOG: dict[str, Metric] = {row[0]: Metric(*row) for row in _ROWS}
 
 
 def metrics_in(*groups: Group) -> tuple[str, ...]:
-    """Names of the metrics of some groups, in the catalog's order."""
+    """Returns the names of the metrics of some groups, in the catalog's order."""
     return tuple(name for name, metric in CATALOG.items() if metric.group in groups)
 
 
 def metrics_for(use: Use) -> tuple[str, ...]:
-    """Names of the metrics with a use, in the catalog's order."""
+    """Returns the names of the metrics with a use, in the catalog's order."""
     return tuple(name for name, metric in CATALOG.items() if use in metric.uses.split())
 
 
@@ -151,9 +151,9 @@ EPOCH_COST_METRICS = metrics_for("epoch")
 CURVE_METRICS = (*metrics_in("training"), *EPOCH_COST_METRICS)
 # The metrics that every single image has, and by which images can be ordered.
 PER_IMAGE_METRICS = metrics_for("image")
-# The kernel distances: of several measured ones, the first represents them.
+# The kernel distances. Only one of them counts in findings and rankings.
 KERNEL_METRICS = metrics_for("kernel")
-# The first of these metrics that a study has decides which configuration leads it.
+# The leading configuration of a study is chosen by the first of these metrics with values.
 LEADER_METRICS = metrics_for("leader")
 # The metrics whose charts the Compare page shows at first, and those that an export draws.
 DEFAULT_METRICS = metrics_for("default")

@@ -1,8 +1,8 @@
-"""Distances between two sets of features, and the Inception Score: pure functions in float64.
+"""Computes distances between sets of features, and the Inception Score, in float64.
 
-Every function takes numpy arrays or torch tensors. `fid` computes the trace of a matrix root as a
-nuclear norm of products of centred features. This is exact, whereas the usual way by the
-eigenvalues of a product of covariances loses seven digits.
+The public metrics take numpy arrays or torch tensors. `fid` computes the trace of a matrix root as
+a nuclear norm or by a Cholesky factor. Both methods are accurate, whereas the usual method, the
+eigenvalues of a product of covariances, loses seven digits.
 """
 
 import itertools
@@ -18,7 +18,8 @@ from engine.errors import RefusedMetricError
 from engine.metrics.feature_matrix import Matrix, as_feature_matrix, require_same_width
 
 CONSTANT_FEATURES = "the features of one set are all equal: constant pictures"
-# The smallest over the largest eigenvalue from which the sum of their roots loses no digit.
+# If the ratio of the smallest to the largest eigenvalue is greater than this limit, the sum of the
+# roots of the eigenvalues loses no digit.
 MIN_EIGENVALUE_RATIO = 1e-11
 
 
@@ -31,19 +32,21 @@ class InceptionScore:
 
 
 def fid(real: ArrayLike, fake: ArrayLike) -> float:
-    """Frechet distance of two Gaussians fitted to features (Heusel et al. 2017, equation 6).
+    """Computes the Frechet distance of Gaussians fitted to features (Heusel et al. 2017, eq. 6).
 
-    |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2), with covariances of divisor N - 1. If a set
-    has no more rows than columns, the last trace is the nuclear norm of X1 X2^T (centred, scaled).
-    Otherwise it is the sum of the roots of the eigenvalues of L^T S2 L with S1 = L L^T; if one of
-    these eigenvalues is close to 0, it is the nuclear norm of R1 R2^T of the QR factors instead.
+    The distance is |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2), with covariances of divisor
+    N - 1. If a set has no more rows than columns, the last trace is the nuclear norm of X1 X2^T,
+    where X1 and X2 are the centred and scaled features. Otherwise the last trace is the sum of the
+    roots of the eigenvalues of L^T S2 L with S1 = L L^T. If one of these eigenvalues is close to 0,
+    the last trace is the nuclear norm of R1 R2^T, where R1 and R2 are QR factors.
 
     Args:
         real: [N, D] features.
         fake: [M, D] features of the same network.
 
     Raises:
-        RefusedMetricError: fewer than two rows, constant or non-finite features.
+        RefusedMetricError: fewer than two rows, constant or non-finite features, or different
+            numbers of columns.
     """
     x, y = _as_feature_matrices(real, fake)
     difference = x.mean(0) - y.mean(0)
@@ -65,10 +68,10 @@ def kid(
     subsets: int = 100,
     seed: int = 0,
 ) -> float:
-    """Kernel distance: unbiased squared MMD with the kernel (x.y / D + 1)^3.
+    """Computes the kernel distance: unbiased squared MMD with the kernel (x.y / D + 1)^3.
 
-    Binkowski et al. 2018, section 4. It is near 0 for equal distributions, and can then be
-    slightly negative.
+    The distance (Binkowski et al. 2018, section 4) is near 0 for equal distributions, and can then
+    be slightly negative.
 
     Args:
         real: [N, D] features.
@@ -78,7 +81,8 @@ def kid(
         seed: the seed of the draws.
 
     Raises:
-        RefusedMetricError: fewer rows than two or than `subset_size`; non-finite features.
+        RefusedMetricError: fewer rows than two or than `subset_size`, no subsets, non-finite
+            features, or different numbers of columns.
     """
     x, y = _as_feature_matrices(real, fake)
     if subset_size is None:
@@ -100,12 +104,12 @@ def kid(
 
 
 def kernel_distance(real: ArrayLike, fake: ArrayLike) -> float:
-    """Unbiased kernel distance of targets and the fakes that belong to them, row by row.
+    """Computes the unbiased kernel distance of targets and fakes that are paired by row.
 
     A fake resembles its own target more than another target, so the kernel values of the pairs
     are excluded (Gretton et al. 2012, equation 4). `kid` assumes independent sets and includes
-    them; here it would be too low by 2 / N times the difference between the mean kernel value of
-    a pair and that of a fake with another target.
+    these values. For paired sets, `kid` would be too low by 2 (p - q) / N, where p is the mean
+    kernel value of a fake with its own target, and q with another target.
 
     Args:
         real: [N, D] features of the targets.
@@ -126,10 +130,10 @@ def kernel_distance(real: ArrayLike, fake: ArrayLike) -> float:
 
 
 def inception_score(logits: ArrayLike, splits: int = 10, seed: int | None = 2020) -> InceptionScore:
-    """Inception Score: exp of the mean KL divergence from the marginal (Salimans et al. 2016).
+    """Computes exp of the mean KL divergence from the marginal (Salimans et al. 2016).
 
-    It is high if the class of each picture is certain and the classes vary. Short splits bias it
-    low: 1,000 perfect pictures of 10 classes give 9.52 in 10 splits.
+    The Inception Score is high if the class of each picture is certain and the classes vary. Short
+    splits bias the score downward: 1,000 perfect pictures of 10 classes give 9.52 in 10 splits.
 
     Args:
         logits: [N, K] class scores before the softmax.
@@ -158,15 +162,15 @@ def inception_score(logits: ArrayLike, splits: int = 10, seed: int | None = 2020
 
 
 def polynomial_kernel(x: Matrix, y: Matrix) -> Matrix:
-    """(x.y / D + 1)^3 of all pairs of rows: [N, D], [M, D] -> [N, M]."""
+    """Computes (x.y / D + 1)^3 of all pairs of rows: [N, D], [M, D] -> [N, M]."""
     cubed: Matrix = (x @ y.T / x.shape[1] + 1) ** 3
     return cubed
 
 
 def paired_kernel(x: Matrix, y: Matrix) -> Matrix:
-    """The contribution of each two pairs to the kernel distance: [N, D], [N, D] -> [N, N].
+    """Computes the terms of the kernel distance, one for each two pairs of a target and its fake.
 
-    The result is symmetric, with a diagonal of 0.
+    The shapes are [N, D], [N, D] -> [N, N]. The result is symmetric, with a diagonal of 0.
     """
     between = polynomial_kernel(x, y)
     contributions = polynomial_kernel(x, x) + polynomial_kernel(y, y) - between - between.T
@@ -175,14 +179,14 @@ def paired_kernel(x: Matrix, y: Matrix) -> Matrix:
 
 
 def _as_feature_matrices(real: ArrayLike, fake: ArrayLike) -> tuple[Matrix, Matrix]:
-    """Converts both sets to float64 matrices of equal width, or refuses them."""
+    """Converts two sets to float64 matrices, and refuses sets of different widths."""
     x, y = as_feature_matrix(real, "target"), as_feature_matrix(fake, "generated")
     require_same_width(x, y)
     return x, y
 
 
 def _unbiased_squared_mmd(x: Matrix, y: Matrix) -> float:
-    """Unbiased estimate of the squared MMD of two independent sets [N, D] and [M, D]."""
+    """Estimates the squared MMD, without bias, of two independent sets [N, D] and [M, D]."""
     within_x, within_y = polynomial_kernel(x, x), polynomial_kernel(y, y)
     between = polynomial_kernel(x, y)
     n, m = between.shape
@@ -196,14 +200,14 @@ def _off_diagonal_sum(kernel: Matrix) -> float:
 
 
 def _centred_and_scaled(x: Matrix) -> Matrix:
-    """Centres x and divides it so that X^T X is its covariance."""
+    """Centres and scales x to a matrix X, so that X^T X is the covariance of x."""
     centred: Matrix = x - x.mean(0)
     centred /= (len(x) - 1) ** 0.5
     return centred
 
 
 def _trace_of_root(x: Matrix, y: Matrix) -> float:
-    """The trace of (S1 S2)^(1/2): by Cholesky, or by QR if an eigenvalue is too close to 0.
+    """Computes the trace of (S1 S2)^(1/2): by Cholesky, or by QR if an eigenvalue is near 0.
 
     BLAS and LAPACK read and write one triangle of a symmetric matrix only.
     """
@@ -218,7 +222,7 @@ def _trace_of_root(x: Matrix, y: Matrix) -> float:
 
 
 def _qr_triangle(x: Matrix) -> Tensor:
-    """The factor R of x = QR."""
+    """Returns the factor R of x = QR."""
     factor: Tensor = torch.linalg.qr(torch.from_numpy(x), mode="r").R
     return factor
 

@@ -1,4 +1,4 @@
-"""Converts features to float64 matrices, and refuses matrices that no metric can be computed of."""
+"""Converts features to float64 matrices, and refuses matrices that are invalid for all metrics."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ def as_feature_matrix(features: ArrayLike, label: str) -> Matrix:
         label: `target` or `generated`, for the error messages.
 
     Raises:
-        RefusedMetricError: no matrix, fewer than two rows, or a value that is not finite.
+        RefusedMetricError: not a matrix, no columns, fewer than two rows, or non-finite values.
     """
     array = as_float64(features)
     if array.ndim != 2 or not array.shape[1]:

@@ -1,7 +1,7 @@
-"""Computes feature matrices of images with a pretrained network. Not pure: it uses files and GPUs.
+"""Computes feature matrices of images with a pretrained network, and caches them in files.
 
-An extractor carries its name, the hash of its weights and its resize rule, because the protocol
-of every value names them.
+An extractor includes the network's name, the hash of the weights and the resize rule, because the
+protocol of every value contains these three entries.
 """
 
 import hashlib
@@ -17,13 +17,14 @@ from torch import Tensor
 
 from engine.system.files import replacing
 
-CACHE_FORMAT = 1  # part of the name of a cache file; a higher number invalidates all older files
+CACHE_FORMAT = 1  # hashed into the names of cache files; a higher number invalidates older files
 
 
 def batch_size(device: torch.device) -> int:
-    """The number of images per forward pass of the network.
+    """Returns the number of images per forward pass of the network.
 
-    On a CPU the intermediate maps of 4 images fit its caches: twice as fast as 16.
+    On a CPU, batches of 4 images are twice as fast as batches of 16, because the intermediate maps
+    fit the caches.
     """
     return 4 if device.type == "cpu" else 64
 
@@ -62,7 +63,7 @@ class Extractor:
 
 
 class FeatureCollector:
-    """Computes the features of images batch by batch, and keeps only the features."""
+    """Computes the features of images batch by batch, and keeps only features and logits."""
 
     def __init__(self, extractor: Extractor) -> None:
         self.extractor = extractor
@@ -73,8 +74,7 @@ class FeatureCollector:
     def add(self, images: Tensor) -> None:
         """Computes and keeps the features of [N, 3, H, W] uint8 images, in full float32 (no TF32).
 
-        The precision of the training does not matter. The images are split into batches of a
-        suitable size for the device.
+        The images are split into batches of a suitable size for the device.
         """
         with exact_float32():
             for batch in torch.split(images, batch_size(self.extractor.device)):
@@ -85,14 +85,14 @@ class FeatureCollector:
 
     @property
     def features(self) -> NDArray[np.float32]:
-        """[N, n_features] of all images so far."""
+        """The features [N, n_features] of all images so far."""
         if not self._features:
             return np.empty((0, self.extractor.n_features), np.float32)
         return np.concatenate(self._features)
 
     @property
     def logits(self) -> NDArray[np.float32] | None:
-        """[N, K] of all images so far; None if the extractor returns no logits."""
+        """The logits [N, K] of all images so far; None if the extractor returns no logits."""
         return np.concatenate(self._logits) if self._logits else None
 
 
@@ -113,7 +113,8 @@ def load_or_compute(
 ) -> NDArray[np.float32]:
     """Loads the features of a fixed set of images from a cache file, or computes and caches them.
 
-    The name of the cache file contains the set, the extractor and a hash of the extractor's rule.
+    The name of the cache file contains the set, the number of images, the extractor's name, and a
+    hash of the extractor's name, weights and resize rule.
 
     Args:
         folder: the folder of the cache files.

@@ -1,11 +1,11 @@
-"""Confidence intervals of means, tests of differences, Holm's correction. Torch-free.
+"""Computes confidence intervals, tests of differences and Holm's correction. Torch-free.
 
-There are two kinds of evidence, which are never mixed. Over seeds: Student's t of the mean, and of
-the differences between runs with equal seeds. Over images, for one seed: a metric is computed on
-random halves of the images, drawn without replacement and equal for every run. The variance of a
-half's mean about the mean of all images is exactly the variance of the mean itself (s^2 / N). A
-half repeats no image, unlike a resample with replacement, whose repeated images bias every
-distance between sets.
+There are two kinds of intervals, which are never mixed. Intervals over seeds use Student's t for
+the mean, and for the differences between runs with equal seeds. Intervals over images, for one
+seed, use a metric's values on random halves of the images. The halves are drawn without
+replacement and are the same for every run. The variance of a half's mean about the mean of all
+images is exactly the variance of the mean of all images (s^2 / N). Halves contain no image twice;
+in resamples with replacement, repeated images would bias every distance between sets.
 """
 
 import math
@@ -40,7 +40,7 @@ class Difference:
 
 
 def mean_interval(values: ArrayLike) -> Interval:
-    """Student's t-interval of the mean of independent values (at least one)."""
+    """Computes Student's t-interval of the mean of independent values (at least one)."""
     array = np.asarray(values, dtype=np.float64)
     mean = float(array.mean())
     if len(array) < 2:
@@ -50,10 +50,10 @@ def mean_interval(values: ArrayLike) -> Interval:
 
 
 def paired_difference(one: ArrayLike, other: ArrayLike) -> Difference | None:
-    """Paired t-test of two runs' values for the same seeds; None for fewer than two seeds.
+    """Tests two configurations by a paired t-test over the same seeds.
 
-    If all differences are equal, there is no noise to compare them with, and t is infinite: p is 1
-    if they are all 0, otherwise the result is None.
+    Returns None for fewer than two seeds. If all differences are equal, their standard error is 0:
+    the p-value is then 1 if the differences are 0, otherwise the result is None.
     """
     differences = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
     n = len(differences)
@@ -69,10 +69,10 @@ def paired_difference(one: ArrayLike, other: ArrayLike) -> Difference | None:
 
 
 def half_samples(n: int, count: int, seed: int = 0) -> NDArray[np.bool_]:
-    """Random halves of n images -> [count, n], True for an image in the half.
+    """Draws random halves of n images -> [count, n], True for an image in the half.
 
-    Each half is followed by its complement, so every image is in equally many halves. If n is odd,
-    one image of each such pair is in neither half.
+    Halves are drawn in pairs without a common image, so every image is in equally many halves if n
+    and `count` are even. If n is odd, one random image is in neither half of a pair.
     """
     generator = np.random.default_rng(seed)
     halves = np.zeros((count, n), dtype=np.bool_)
@@ -85,10 +85,10 @@ def half_samples(n: int, count: int, seed: int = 0) -> NDArray[np.bool_]:
 
 
 def sampled_interval(value: float, replicates: Array, n_images: int) -> Interval:
-    """The interval of a value, from the metric's values on random halves of the images.
+    """Computes the interval of a value from the metric's values on random halves of the images.
 
-    Only the spread of these replicates is used, not their mean: a distance between half the images
-    is biased, its spread is not.
+    Only the spread of these replicates is used, not their mean, because the mean of a distance on
+    half the images is biased and the spread is not.
     """
     half_width = t_quantile(n_images - 1) * _half_sampling_error(replicates, n_images)
     return Interval(value, value - half_width, value + half_width)
@@ -97,7 +97,7 @@ def sampled_interval(value: float, replicates: Array, n_images: int) -> Interval
 def sampled_difference(
     one: float, other: float, replicates_one: Array, replicates_other: Array, n_images: int
 ) -> Difference:
-    """The difference between two runs, tested replicate by replicate on the same random halves."""
+    """Tests the difference between two runs by the values on the same random halves."""
     mean = one - other
     error = _half_sampling_error(replicates_one - replicates_other, n_images)
     if error <= 1e-12 * abs(mean):
@@ -108,7 +108,7 @@ def sampled_difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979), in the given order."""
+    """Corrects p-values for their number (Holm 1979), and keeps their order."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     for position, index in enumerate(order):
@@ -118,28 +118,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def t_quantile(freedom: int) -> float:
-    """Half the width of a 95 % interval in standard errors, by Student's t.
+    """Returns half the width of a 95 % interval in standard errors, by Student's t.
 
     Args:
         freedom: the degrees of freedom.
     """
-    from scipy.special import stdtrit  # this import takes 0.1 s; commands that list runs skip it
+    from scipy.special import stdtrit  # this import takes 0.1 s; most commands do not need it
 
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _half_sampling_error(replicates: Array, n_images: int) -> float:
-    """The standard error of a value of all images: the spread over the halves, exact for means.
+    """Estimates the standard error of a value of all images by the spread over the halves.
 
-    If the number of images is odd, a half has fewer than half of them and its value spreads more;
-    the factor corrects this.
+    The estimate is unbiased for means. If the number of images is odd, a half has fewer than half
+    of the images, and the values spread more. The square root corrects this excess.
     """
     size = n_images // 2
     return float(replicates.std()) * math.sqrt(size / (n_images - size))
 
 
 def _two_sided_p(freedom: int, t: float) -> float:
-    """The probability that the absolute value of Student's t is at least that of `t`."""
+    """Returns the probability that the absolute value of Student's t is at least `abs(t)`."""
     from scipy.special import stdtr
 
     return 2 * float(stdtr(freedom, -abs(t)))

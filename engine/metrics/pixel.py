@@ -1,7 +1,8 @@
-"""Metrics of single images: [N, 3, H, W] in [0, 1], most with their targets -> [N] float64.
+"""Computes metrics of single images: [N, 3, H, W] in [0, 1] -> [N] float64.
 
-They are computed on the device of the images. Images with values outside [0, 1] are refused,
-because an image in 0..255, or one divided by 255 twice, must not result in a number.
+Most metrics compare an image with its target. The metrics are computed on the device of the
+images, except that images on mps are moved to the CPU. Images with values outside [0, 1] are
+refused, because an image in 0..255 or [-1, 1] would result in a wrong number.
 """
 
 from collections.abc import Callable
@@ -13,36 +14,37 @@ from engine.errors import RefusedMetricError
 from engine.images import color
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
-# The PSNR of an image that is off by half a grey level everywhere; a nearer one counts as equal.
+# The PSNR of an image that differs by half a grey level everywhere; more similar images count as
+# equal to the target.
 PSNR_CEILING_DB = 54.15
 ROUNDING_TOLERANCE = 1e-6  # values up to this far outside [0, 1] are accepted
 
 
 def mse(fake: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error per image, 0 at best."""
+    """Computes the mean squared error per image, 0 at best."""
     return _per_image(_mean_square, fake, target)
 
 
 def mae(fake: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error per image, 0 at best."""
+    """Computes the mean absolute error per image, 0 at best."""
     return _per_image(lambda x, y: _mean_per_image((x - y).abs_()), fake, target)
 
 
 def psnr(fake: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio per image in dB, for a peak of 1; infinite for equal images."""
+    """Computes the peak signal-to-noise ratio per image in dB (peak 1); infinite if equal."""
     return -10 * torch.log10(mse(fake, target))
 
 
 def capped_psnr(fake: Tensor, target: Tensor) -> Tensor:
-    """`psnr`, but at most `PSNR_CEILING_DB`, so that a mean over images is finite."""
+    """Computes `psnr`, but at most `PSNR_CEILING_DB`, so that a mean over images is finite."""
     return psnr(fake, target).clamp(max=PSNR_CEILING_DB)
 
 
 def ssim(fake: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity per image, 1 at best (Wang et al. 2004, equation 13).
+    """Computes the structural similarity per image, 1 at best (Wang et al. 2004, equation 13).
 
-    11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), population covariance, borders cropped,
-    mean over positions and channels.
+    The parameters are an 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), population
+    covariance, cropped borders, and the mean over positions and channels.
 
     Raises:
         RefusedMetricError: an image is smaller than 11 px on a side.
@@ -56,25 +58,25 @@ def ssim(fake: Tensor, target: Tensor) -> Tensor:
 
 
 def delta_e(fake: Tensor, target: Tensor) -> Tensor:
-    """Mean colour difference per image in CIE Lab (CIE76), 0 at best; 2.3 is just noticeable."""
+    """Computes the mean CIE76 colour difference per image, 0 at best; 2.3 is just noticeable."""
     return _per_image(_colour_difference, fake, target)
 
 
 def colorfulness(images: Tensor) -> Tensor:
-    """Colourfulness of each image, 0 for grey (Hasler and Suesstrunk 2003)."""
+    """Computes the colourfulness of each image, 0 for grey (Hasler and Suesstrunk 2003)."""
     return _per_image(lambda x: color.colorfulness(x.double()), images)
 
 
 def colorfulness_gap(fake: Tensor, target: Tensor) -> Tensor:
-    """Absolute difference in colourfulness between each image and its target, 0 at best."""
+    """Computes the absolute difference in colourfulness of image and target, 0 at best."""
     return (colorfulness(fake) - colorfulness(target)).abs()
 
 
 def _per_image(measure: Callable[..., Tensor], *image_sets: Tensor) -> Tensor:
     """Applies a measure to sets of images of equal shape [N, 3, H, W] -> [N].
 
-    On a CPU the images are measured one at a time, because one image fits the caches: up to five
-    times as fast. Images on a device without float64 (mps) are measured on the CPU.
+    On a CPU the images are measured one at a time, which is up to five times as fast, because one
+    image fits the caches. Images on a device without float64 (mps) are measured on the CPU.
 
     Raises:
         RefusedMetricError: wrong or different shapes, no floats, or values outside [0, 1].
@@ -94,7 +96,7 @@ def _per_image(measure: Callable[..., Tensor], *image_sets: Tensor) -> Tensor:
 
 
 def _require_unit_range(images: Tensor) -> Tensor:
-    """Returns the images; refuses a value that is outside [0, 1] or not a number."""
+    """Returns the images, or refuses them if a value is outside [0, 1] or not a number."""
     if images.numel():
         low, high = (float(value) for value in images.aminmax())
         if not (low >= -ROUNDING_TOLERANCE and high <= 1 + ROUNDING_TOLERANCE):
@@ -106,7 +108,7 @@ def _require_unit_range(images: Tensor) -> Tensor:
 
 def _mean_square(x: Tensor, y: Tensor) -> Tensor:
     error = x - y
-    # The sums over single rows [N, 3, H] are short enough for the precision of the images.
+    # Sums over single rows [N, 3, H] have few terms, so the dtype of the images is precise enough.
     rows: Tensor = torch.linalg.vecdot(error, error)
     return rows.sum((1, 2), dtype=torch.float64) / error.shape[1:].numel()
 
@@ -133,7 +135,7 @@ def _ssim_of(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor) -> Tensor:
-    """Gaussian-weighted means with cropped borders, as weighted sums of shifted images per axis."""
+    """Computes Gaussian-weighted means with cropped borders, by adding shifted images per axis."""
     offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
     bell = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
     weights = (bell / bell.sum()).tolist()

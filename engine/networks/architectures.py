@@ -1,7 +1,7 @@
 """The networks of a run: U-Net generator, ResNet-18 U-Net generator, PatchGAN discriminator.
 
-They follow Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks",
-section 6.1. Pictures are [N, 3, H, W] in [-1, 1].
+U-Net and PatchGAN follow Isola et al. 2017, "Image-to-Image Translation with Conditional
+Adversarial Networks", section 6.1. Pictures are [N, 3, H, W] in [-1, 1].
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ AB_RANGE = 110.0  # All sRGB colours have an a and b between -110 and 110.
 class UNetGenerator(nn.Module):
     """An encoder and a decoder of 4x4 convolutions with skips between equal resolutions.
 
-    The first layer and the bottleneck have no norm. The three innermost decoder blocks have
-    dropout 0.5.
+    The first layer and the bottleneck have no norm. The three innermost decoder blocks have dropout
+    0.5.
 
     Args:
         widths: channels at each level, outermost first; each level halves the side.
@@ -74,14 +74,14 @@ class ResNetUNetGenerator(nn.Module):
 
     Args:
         encoder: a torchvision ResNet-18, pretrained or not.
-        base_channels: channels of the decoder's last layer.
+        base_channels: channels of the decoder's last level, before the output layer.
         norm: `batch` or `instance`, for the decoder.
         out_channels: channels of the output.
     """
 
     def __init__(self, encoder: ResNet, base_channels: int, norm: str, out_channels: int) -> None:
         super().__init__()
-        # ImageNet's constants are not part of a checkpoint.
+        # Buffers that are not persistent are not saved in checkpoints.
         self.mean = nn.Buffer(torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.std = nn.Buffer(torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.relu)
@@ -122,12 +122,12 @@ class ResNetUNetGenerator(nn.Module):
 
 
 class LuminancePreserving(nn.Module):
-    """Adds colour to a grey picture: a network outputs a and b of CIE Lab, the lightness is kept.
+    """Adds colour to a grey picture: predicts a and b of CIE Lab, and keeps the lightness.
 
     Colours outside the sRGB gamut are desaturated until they fit (`color.fit_to_gamut`).
 
     Args:
-        network: source -> [N, 2, H, W] in [-1, 1], which is a and b divided by 110.
+        network: source -> a and b divided by 110, [N, 2, H, W] in [-1, 1].
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -152,7 +152,7 @@ class PatchDiscriminator(nn.Module):
     Args:
         base_channels: channels of the first layer.
         norm: `batch` or `instance`.
-        is_conditional: whether the input is source and picture, or the picture alone.
+        is_conditional: whether the input is source and picture; else only the picture.
     """
 
     def __init__(self, base_channels: int, norm: str, is_conditional: bool = True) -> None:
@@ -174,21 +174,21 @@ class PatchDiscriminator(nn.Module):
 
 
 def build_encoder(budget: Budget, path: Path | None = None) -> ResNet | None:
-    """Builds the pretrained part of a budget's generator: a ResNet-18, or None for a U-Net.
+    """Builds the encoder of a budget's generator: a ResNet-18, or None for a U-Net.
 
     Args:
         budget: the budget.
-        path: file of ImageNet weights; None: the encoder is freshly initialised.
+        path: file of ImageNet weights; None: the encoder is initialised randomly.
     """
     return load_resnet18(path) if budget.has_encoder else None
 
 
 def build_generator(budget: Budget, encoder: ResNet | None = None) -> nn.Module:
-    """Builds a budget's generator with freshly initialised weights, except those of the encoder.
+    """Builds a budget's generator; initialises all weights randomly, except those of the encoder.
 
     Args:
         budget: the budget.
-        encoder: from `build_encoder`; None: the encoder is freshly initialised, too.
+        encoder: the encoder of `build_encoder`; None: the encoder is initialised randomly, too.
     """
     out_channels = 2 if budget.output == "lab_ab" else 3
     generator: nn.Module
@@ -203,7 +203,7 @@ def build_generator(budget: Budget, encoder: ResNet | None = None) -> nn.Module:
 
 
 def build_discriminator(budget: Budget) -> PatchDiscriminator:
-    """Builds a budget's discriminator with freshly initialised weights."""
+    """Builds a budget's discriminator with random initial weights."""
     is_conditional = budget.discriminator == "conditional"
     discriminator = PatchDiscriminator(budget.base_channels, budget.norm, is_conditional)
     discriminator.apply(init_weights)
@@ -211,7 +211,10 @@ def build_discriminator(budget: Budget) -> PatchDiscriminator:
 
 
 def init_weights(module: nn.Module) -> None:
-    """Draws convolutions from N(0, 0.02), norms from N(1, 0.02); biases are 0 (Isola 6.2)."""
+    """Initialises convolutions from N(0, 0.02) and norms from N(1, 0.02); sets biases to 0.
+
+    Source: Isola et al. 2017, section 6.2.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.affine:

@@ -1,8 +1,8 @@
 """Pretrained networks: VGG19, EfficientNet-Lite, ResNet-18, Inception.
 
-The files are found and verified by `weights`. Missing weights raise an error that names the command
-to install them; no other network is used instead. All networks are frozen and in evaluation mode,
-except the ResNet-18 encoder, which is trained.
+The module `weights` finds and verifies the files. If weights are missing, an error names the
+command that installs them; no other network is used instead. All networks are frozen and in
+evaluation mode, except the ResNet-18 encoder, which is trained.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ from engine.config import RunConfig
 from engine.errors import EngineError, MissingWeightsError
 from engine.settings import Settings
 
-# The addresses from which the libraries themselves download the files.
+# The libraries download the files from these addresses, too.
 _URLS: dict[str, str] = {
     "inception": inception_module.URL_INCEPTION_V3,
     "vgg19": torchvision.models.VGG19_Weights.IMAGENET1K_V1.url,
@@ -39,7 +39,7 @@ def load_vgg19(path: Path | None) -> nn.Module:
     """Builds VGG19 up to relu5_1, the last map of study 1's perceptual term.
 
     Args:
-        path: file of weights; None: the network is freshly initialised.
+        path: file of weights; None: the network is initialised randomly.
     """
     network = torchvision.models.vgg19(weights=None)
     if path is not None:
@@ -48,7 +48,7 @@ def load_vgg19(path: Path | None) -> nn.Module:
 
 
 def load_efficientnet_lite(name: str, path: Path) -> efficientnet_lite_pytorch.EfficientNet:
-    """Builds EfficientNet-Lite0 or -Lite2; its features before the classifier are [N, 1280].
+    """Builds EfficientNet-Lite0 or -Lite2, with 1,280 features before the classifier.
 
     Args:
         name: `efficientnet_lite0` or `efficientnet_lite2`.
@@ -60,7 +60,7 @@ def load_efficientnet_lite(name: str, path: Path) -> efficientnet_lite_pytorch.E
 
 
 def load_inception(path: Path) -> nn.Module:
-    """Builds the standard Inception of the Fréchet distance (torch-fidelity's port)."""
+    """Builds the Inception network of the standard FID (torch-fidelity's port)."""
     features = ["2048", "logits_unbiased"]
     return _freeze(
         inception_module.FeatureExtractorInceptionV3(
@@ -73,7 +73,7 @@ def load_resnet18(path: Path | None) -> ResNet:
     """Builds a trainable ResNet-18.
 
     Args:
-        path: file of ImageNet weights; None: the network is freshly initialised.
+        path: file of ImageNet weights; None: the network is initialised randomly.
     """
     network: ResNet = torchvision.models.resnet18(weights=None)
     if path is not None:
@@ -84,17 +84,17 @@ def load_resnet18(path: Path | None) -> ResNet:
 class PerceptualFeatures(nn.Module):
     """Computes the feature maps that the perceptual term compares.
 
-    VGG19's maps are used unchanged, as in study 1. Lite0's maps are not bounded (its blocks end
-    without an activation). So each of their positions is normalised over the channels, after Zhang
-    et al. 2018 (LPIPS, equation 1), and multiplied by the square root of the number of channels.
-    The mean over the channels of a squared difference is then the squared distance of two unit
-    vectors.
+    VGG19's maps are used unchanged, as in study 1. Lite0's maps are not bounded, because Lite0's
+    blocks end without an activation. Therefore the vector at each position is normalised to unit
+    length over the channels, after Zhang et al. 2018 (LPIPS, equation 1), and multiplied by the
+    square root of the number of channels. The squared difference of two maps, averaged over the
+    channels, is then the squared distance of two unit vectors.
 
     Args:
         name: `vgg19` (relu1_1, 2_1, 3_1, 4_1, 5_1) or `efficientnet_lite0` (the last map of each
             resolution).
-        path: file of weights; None: VGG19 is freshly initialised. Its maps are then meaningless,
-            but take equally long to compute, which is enough for a benchmark.
+        path: file of weights; None: VGG19 is initialised randomly. The maps of a random VGG19 are
+            meaningless but take equally long to compute, which is enough for a benchmark.
     """
 
     def __init__(self, name: str, path: Path | None) -> None:
@@ -143,10 +143,10 @@ def build_feature_extractor(
 ) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """Builds the function that maps pictures to feature maps.
 
-    It returns no maps if no term of the recipe needs them.
+    If no term of the recipe needs feature maps, the function returns no maps.
 
     Raises:
-        MissingWeightsError: the weights of the network are not on this machine.
+        MissingWeightsError: the weights of the network are not on this machine or are damaged.
     """
     if not config.configuration.recipe.needs_features:
         return lambda pictures: ()
@@ -164,15 +164,17 @@ def download(
 
     Args:
         name: an entry of `weights.CATALOG`.
-        settings: contain the path of the weights folder.
+        settings: the location of the weights folder.
         progress: called with the downloaded and the total bytes (None: unknown).
 
     Returns:
         The path of the file.
 
     Raises:
-        MissingWeightsError: the weights come in a Python package, not as a download.
-        EngineError: there is no connection, or the downloaded file has a wrong sha256.
+        MissingWeightsError: the weights come in a Python package instead of a download, or an
+            existing file has a wrong sha256.
+        EngineError: the folder cannot be created, the download fails, or the downloaded file has a
+            wrong sha256.
     """
     entry = weights.get_weights(name)
     if weights.find(name, settings) is not None:
@@ -226,7 +228,7 @@ def _freeze(network: nn.Module) -> nn.Module:
 
 
 def _fuse_norms(block: nn.Module) -> None:
-    """Fuses the frozen norms of a block with the convolutions before them, to save time."""
+    """Fuses the frozen norms of a block with the preceding convolutions, to save time."""
     for convolution, norm in zip(
         ("_expand_conv", "_depthwise_conv", "_project_conv"), ("_bn0", "_bn1", "_bn2"), strict=True
     ):

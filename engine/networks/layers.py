@@ -1,9 +1,9 @@
-"""The 4x4 convolutions of the U-Net that halve or double the side, and its skip connection.
+"""The U-Net's skip connection, and its 4x4 convolutions that halve or double the side.
 
-On a CPU, oneDNN takes 2 to 5 times as long for a map with few positions as one matrix product of
-all positions with all weights, forward and backward. A plain concatenation hands back gradients
-that are not contiguous, which slows down the layers before it (docs/experiments.md). On a GPU, all
-layers use torch's own kernels.
+On a CPU, maps with few positions are convolved by one matrix product of all positions with all
+weights: oneDNN takes 2 to 5 times as long, forward and backward. The gradients of a plain
+concatenation are not contiguous, which slows down the backward pass of the preceding layers
+(docs/experiments.md). On other devices, all layers use torch's own kernels.
 """
 
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# A matrix product is used if the smaller maps of a batch have at most this many positions.
+# A matrix product is used if the smaller maps of a batch (the output of DownConv, the input of
+# UpConv) have at most this many positions in total.
 MAX_GEMM_ROWS = 256
 KERNEL_SIZE = 4
 
@@ -23,7 +24,7 @@ class DownConv(nn.Conv2d):
     Args:
         in_channels: C.
         out_channels: D.
-        depth: how often the picture was halved until [h, w].
+        depth: the number of times that the picture is halved to reach [h, w].
     """
 
     def __init__(self, in_channels: int, out_channels: int, depth: int) -> None:
@@ -49,7 +50,7 @@ class UpConv(nn.ConvTranspose2d):
     Args:
         in_channels: C.
         out_channels: D.
-        depth: how often the picture was halved until [h, w].
+        depth: the number of times that the picture is halved to reach [h, w].
     """
 
     def __init__(self, in_channels: int, out_channels: int, depth: int) -> None:
@@ -79,7 +80,7 @@ def concat_skip(maps: Tensor, skip: Tensor) -> Tensor:
 
 
 class _ConcatSkip(torch.autograd.Function):
-    """Concatenation whose two gradients are contiguous in the memory format of the output."""
+    """A concatenation whose two gradients are contiguous in the memory format of the output."""
 
     @staticmethod
     def forward(context: Any, maps: Tensor, skip: Tensor) -> Tensor:  # noqa: ANN401, as torch has it
@@ -104,8 +105,8 @@ def set_memory_format(
     On a CPU, the weights of layers that use a matrix product stay contiguous.
 
     Args:
-        generator: a U-Net of `architectures`.
-        memory_format: the format of all other weights.
+        generator: a generator of `architectures`.
+        memory_format: the memory format.
         px: side of the training pictures.
         batch: pictures in a training batch.
     """

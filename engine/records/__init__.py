@@ -1,4 +1,4 @@
-"""Frozen records that the store takes and returns. They hold data and no behaviour.
+"""Frozen records that the store takes and returns. Records hold data and access no database.
 
 Modules:
     runs: studies, runs, jobs, attempts, checkpoints, evaluations.

@@ -7,7 +7,7 @@ from typing import Any
 from engine.records.runs import Study
 
 RESULTS_FORMAT = 1  # version of results.json
-SIGNIFICANCE_LEVEL = 0.05  # of all pairs of one metric together, after Holm's correction
+SIGNIFICANCE_LEVEL = 0.05  # for all pairs of one metric together, with Holm's correction
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class RunStability:
     """Stability statistics of the training of one run.
 
     Attributes:
-        n_parts: the number of parts of its curves; fewer than 21 parts have no trend.
+        n_parts: the number of parts of the curves; a curve of fewer than 21 parts has no trend.
         curves: loss name -> statistics.
         finals: curve name -> value of the last part, also for short curves.
         collapse_ratio: the share of parts in which the smoothed generator loss rises by more than
-            0.1 while the smoothed discriminator loss falls by more than 0.1, which study 1 takes as
-            a sign of mode collapse.
+            0.1 while the smoothed discriminator loss falls by more than 0.1. Study 1 uses this
+            share as a sign of mode collapse.
         saturation: the share of recorded steps in which the discriminator classified more than
             95 % of the patches correctly, or its loss was below 0.01.
         missing: why there are no statistics.
@@ -58,7 +58,7 @@ class Cell:
     """One metric of one configuration.
 
     Attributes:
-        value: the mean over seeds on the reported split, with the chosen checkpoints; None if
+        value: the mean over seeds on the reported split, with the best checkpoints; None if
             `missing` gives the reason.
         low: the lower end of the 95 % interval, over seeds or, with one seed, over pictures.
         high: the upper end of this interval.
@@ -66,15 +66,15 @@ class Cell:
         n_pictures: the number of pictures per seed.
         rank: from 1; configurations without a significant difference share a rank. None if the
             ranking is undefined or would be unfair.
-        best_epoch: the epoch of the chosen checkpoint of the first seed.
+        best_epoch: the epoch of the best checkpoint of the first seed.
         last: the metric of the last checkpoint, if it was measured.
-        reference: the metric of the targets themselves, where it has a meaning.
+        reference: the metric of the targets themselves, if this value has a meaning.
         missing: the reason for an absent value.
-        mark: a caution about the value.
+        mark: a warning about the value.
         incomparable: why the value must not be compared with the other values of its column.
         protocol: how the value was computed.
         by_seed: seed -> value.
-        epochs: seed -> epoch of the chosen checkpoint.
+        epochs: seed -> epoch of the best checkpoint.
     """
 
     value: float | None

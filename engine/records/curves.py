@@ -12,7 +12,7 @@ class MetricPoint:
     """One point of one curve.
 
     Attributes:
-        value: None if the value is not finite.
+        value: the value; None if it is not finite.
         id: the row id, which readers use as a cursor.
         at: the Unix time of the measurement; None if unknown.
     """
@@ -42,7 +42,7 @@ class MetricSummary:
 
 @dataclass(frozen=True)
 class CurveBucket:
-    """Consecutive points of one curve, summarised as one; all buckets span as many steps.
+    """A summary of consecutive points of one curve; all buckets span the same number of steps.
 
     Attributes:
         part: the index of the bucket in the run, from 0.
@@ -70,7 +70,7 @@ class CurveBucket:
 
 @dataclass(frozen=True)
 class Alert:
-    """A warning about the curves of a run, at the step where its condition was met."""
+    """A warning about the curves of a run, with the step at which it was triggered."""
 
     run_id: int
     step: int
@@ -95,7 +95,7 @@ class Cost:
     """The measured speed and memory of a run on the host of its first attempt.
 
     Attributes:
-        memory_mb: None if it was not measured.
+        memory_mb: the peak memory; None if it was not measured.
     """
 
     config: RunConfig

@@ -12,7 +12,7 @@ JobKind = Literal["train", "check", "probe"]
 
 
 class RunState(StrEnum):
-    """The state of a run or job; the text is what commands and tables show."""
+    """The state of a run or job; commands and tables show the text."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -24,7 +24,7 @@ class RunState(StrEnum):
     DIVERGED = "diverged"
 
     def is_finished(self) -> bool:
-        """Returns whether the run is neither queued nor processed."""
+        """Returns whether the run has ended: it is not queued, running or stopping."""
         return self not in (RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
 
     def is_active(self) -> bool:
@@ -37,8 +37,8 @@ class Study:
     """A comparison of configurations on one data source with one budget over some seeds.
 
     Attributes:
-        data: the SOURCE text of the data.
-        archived_at: when a user hid the study from the lists; None: not hidden.
+        data: the text that names the data source, as commands take it (SOURCE).
+        archived_at: when a user hid the study from the lists; None if it is not hidden.
     """
 
     id: int
@@ -63,9 +63,9 @@ class Run:
         epoch: the number of finished epochs, of `epochs`.
         step: the number of finished steps, of `steps`; `steps` is 0 until the data is prepared.
         best_epoch: the epoch whose checkpoint is the best on the validation split so far.
-        environment: versions and machine of the first attempt.
+        environment: the versions of the software and the machine of the first attempt.
         attempt: the number of attempts so far.
-        will_retry: the run crashed and will be retried automatically.
+        will_retry: whether the run crashed and will be retried automatically.
     """
 
     id: int
@@ -111,7 +111,8 @@ class Attempt:
     Attributes:
         number: 1 for the first attempt.
         host: the machine of the process.
-        from_step: the step of the checkpoint that the attempt continued from; 0: from the start.
+        from_step: the step of the checkpoint that the attempt continued from; 0 if it started from
+            the beginning.
         state: the state in which the attempt ended; None while the process is running.
         reason: why the attempt ended in this state.
         note: events that the user should know, one per line, such as a damaged checkpoint.
@@ -140,10 +141,10 @@ class Evaluation:
         high: the upper end of this interval.
         missing: the reason for an absent value.
         note: a warning about the value.
-        reference: the metric of the targets themselves, where it has a meaning.
+        reference: the metric of the targets themselves, if this value has a meaning.
         protocol: split, extractor and hash of its weights, resize rule, px, precision.
         halves: float32 values on random halves of the pictures, the same halves for every run.
-            Differences of two runs with one seed each are tested with them.
+            The difference of two configurations with one seed each is tested with these values.
     """
 
     run_id: int
@@ -234,10 +235,11 @@ class Checkpoint:
     Attributes:
         epoch: the number of finished epochs.
         step: the number of finished steps.
-        is_whole: saved at the end of an epoch, not between two steps of the next one.
+        is_whole: whether the checkpoint was saved at the end of an epoch, not in the middle.
         path: the file, relative to the artifacts folder.
-        is_best: the best checkpoint on the validation split so far.
-        is_slim: saved without optimiser states; the run cannot be trained further from it.
+        is_best: whether this is the best checkpoint on the validation split so far.
+        is_slim: whether the file has no optimiser states; training cannot continue from such a
+            file.
     """
 
     run_id: int
@@ -263,11 +265,11 @@ class Job:
         reason: why the job ended in its state.
         progress: from 0 to 1; the progress of a training job is stored with its run.
         attempt: the number of claims so far.
-        token: identifies the current attempt; only its holder may write.
-        process: the identity of the worker process; the supervisor's until the worker starts.
+        token: identifies the current attempt; only a process with this token may write.
+        process: the identity of the worker process, or of the supervisor until the worker starts.
         host: the machine that claimed the job.
-        slot: the slot of this machine.
-        retries: automatic retries since the last request of a user.
+        slot: the slot of the machine that the job uses.
+        retries: the number of automatic retries since the last action of a user.
     """
 
     id: int

@@ -1,9 +1,9 @@
-"""From a study to numbers, sentences, figures and files. Torch-free.
+"""Turns a study into numbers, sentences, figures and files. Torch-free.
 
 Modules:
     comparison: builds the comparison table of a study.
     significance: pairwise tests and ranks.
-    findings: the comparison in sentences.
+    findings: sentences about the comparison.
     stability: statistics of loss curves.
     alerts: warnings about loss curves.
     tables: the comparison as CSV, Markdown and HTML.

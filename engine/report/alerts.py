@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from engine.records.curves import Alert, MetricPoint
 from engine.report.stability import WON_ABOVE, WON_BELOW
 
-SATURATED_SHARE = 0.9  # of an epoch's steps: the discriminator is saturated if it wins as many
-MIN_STEPS = 20  # an epoch with fewer recorded steps is never saturated
-# A plateau is a number of epochs without a better validation: a quarter of all, but at least 5.
+SATURATED_SHARE = 0.9  # a discriminator that wins this share of an epoch's steps is saturated
+MIN_STEPS = 20  # an epoch with fewer recorded steps does not count as saturated
+# A plateau is a quarter of all epochs, but at least 5, without a better validation PSNR.
 MIN_PLATEAU_EPOCHS, PLATEAUS_PER_RUN = 5, 4
 STEP_CURVES = (*WON_ABOVE, *WON_BELOW)
 MONITORED_CURVES = (*STEP_CURVES, "val_psnr")
@@ -28,9 +28,9 @@ class CurveMonitor:
     def __init__(self, run_id: int, epochs: int) -> None:
         self.run_id = run_id
         self.plateau_epochs = max(MIN_PLATEAU_EPOCHS, -(-epochs // PLATEAUS_PER_RUN))
-        # The steps of the current epoch: step -> whether the discriminator has won it.
+        # Step of the current epoch -> whether the discriminator has won the step.
         self._steps: dict[int, bool] = {}
-        # Whether the discriminator has trained in no earlier epoch.
+        # Whether the current epoch is the first epoch with steps of the discriminator.
         self._is_first = True
         self._is_saturated = False
         self._best: tuple[float, int] | None = None  # validation PSNR, epoch
@@ -52,7 +52,7 @@ class CurveMonitor:
         return alerts
 
     def _end_epoch(self, point: MetricPoint) -> list[Alert]:
-        """Checks for saturation; not in the first epoch, in which every discriminator wins."""
+        """Checks the ended epoch for saturation, except the first: every discriminator wins it."""
         n_steps, n_won = len(self._steps), sum(self._steps.values())
         is_first, self._is_first = self._is_first, self._is_first and not n_steps
         self._steps = {}
@@ -69,7 +69,7 @@ class CurveMonitor:
         return [Alert(self.run_id, point.step, "saturated", text)]
 
     def _check_plateau(self, point: MetricPoint, value: float) -> list[Alert]:
-        """Checks whether the best validation PSNR is too many epochs ago."""
+        """Checks whether the validation PSNR has reached a plateau."""
         if self._best is None or value > self._best[0]:
             self._best, self._is_plateau = (value, point.epoch), False
             return []

@@ -33,7 +33,7 @@ class Cases:
         source_label: the kind of the sources: `sketch` or `grey`.
         names: the names of the K pairs.
         source, target: [K, px, px, 3] uint8.
-        fakes: configuration -> [K, px, px, 3] uint8, from the chosen checkpoint of its first seed.
+        fakes: configuration -> [K, px, px, 3] uint8, from the first seed's chosen checkpoint.
         scores: configuration -> K values of the metric; None for an image without a value.
     """
 
@@ -55,7 +55,7 @@ def load_cases(
     count: int,
     by_configuration: str | None = None,
 ) -> Cases | None:
-    """Chooses images by a metric and loads them; None if no run has been evaluated yet.
+    """Chooses images by a metric and loads these images.
 
     Args:
         store: the store with the scores.
@@ -64,7 +64,11 @@ def load_cases(
         metric: one of `catalog.PER_IMAGE_METRICS`.
         kind: the worst images, the best, or those around the median.
         count: the maximum number of images.
-        by_configuration: the configuration whose scores decide; None: the mean of all of them.
+        by_configuration: the configuration whose scores decide; None: the mean scores of all
+            configurations decide.
+
+    Returns:
+        The images; None if no finished run has saved fakes yet.
 
     Raises:
         EngineError: the images are missing, or were changed after the evaluation.
@@ -99,7 +103,7 @@ def load_cases(
 
 
 def _first_runs(runs: Sequence[Run]) -> dict[str, Run]:
-    """Configuration -> its finished run with the lowest seed; in the order of the given runs."""
+    """Returns configuration -> its finished run with the lowest seed, in the given order."""
     first: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: (run.seed, run.id)):
         if run.state == RunState.DONE:
@@ -109,7 +113,10 @@ def _first_runs(runs: Sequence[Run]) -> dict[str, Run]:
 
 
 def read_chosen_predictions(store: Store, runs: Sequence[Run]) -> dict[int, Predictions]:
-    """Run id -> the saved fakes of its chosen checkpoint; runs without saved fakes are left out."""
+    """Returns run id -> record of the saved fakes of the run's chosen checkpoint.
+
+    Runs without saved fakes are left out.
+    """
     best_epochs = {run.id: run.best_epoch for run in runs}
     predictions = store.evaluations.read_predictions(list(best_epochs), REPORTED_SPLIT)
     return {each.run_id: each for each in predictions if each.epoch == best_epochs[each.run_id]}
@@ -118,7 +125,7 @@ def read_chosen_predictions(store: Store, runs: Sequence[Run]) -> dict[int, Pred
 def _score_table(
     scores: Sequence[ImageScore], runs: Mapping[str, Run], predictions: Mapping[int, Predictions]
 ) -> dict[str, dict[str, float | None]]:
-    """Configuration -> image name -> score of the chosen checkpoint."""
+    """Returns configuration -> image name -> score of the chosen checkpoint."""
     configurations = {run.id: name for name, run in runs.items()}
     table: dict[str, dict[str, float | None]] = {name: {} for name in runs}
     for score in scores:
@@ -135,7 +142,8 @@ def rank_images(
     Args:
         table: configuration or run -> image name -> score.
         metric: the metric of the scores.
-        kind: `worst` and `typical` begin with the worst image, `best` with the best.
+        kind: `worst` and `best` begin with the worst or best image; `typical` returns the images
+            around the median, from the worst to the best.
         count: the maximum number of images; None: all.
 
     Returns:
@@ -164,7 +172,7 @@ def load_pairs(
 
     Args:
         study: the study.
-        environment: the environment of a run, with the fingerprint of its data; None: no check.
+        environment: the environment of a run, whose data fingerprint is checked; None: no check.
         names: the names of the K pairs.
         settings: the locations of the data.
 
@@ -198,7 +206,7 @@ def load_fakes(
     Args:
         predictions: the record of the saved fakes.
         names: the names of the K pairs.
-        px: the side of the images.
+        px: the side length of the images.
         settings: the locations of the artifacts.
 
     Raises:

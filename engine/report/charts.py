@@ -15,10 +15,10 @@ Curves = Mapping[tuple[int, str], Sequence[tuple[float, float]]]  # (run, name) 
 
 
 def metric_chart(comparison: Comparison, name: str) -> go.Figure:
-    """Draws one metric of all configurations: points with their 95 % intervals.
+    """Draws one metric of all configurations: points with 95 % intervals.
 
-    There are no bars from 0, because 0 has no meaning for most of these metrics. Values with
-    another protocol are left out, because they do not compare with the others.
+    Bars would start at 0, which has no meaning for most of these metrics. Values that must not be
+    compared with the others, for example because of a different protocol, are left out.
     """
     metric = CATALOG[name]
     figure = go.Figure()
@@ -57,7 +57,7 @@ def metric_chart(comparison: Comparison, name: str) -> go.Figure:
 def difference_chart(comparison: Comparison, name: str) -> go.Figure:
     """Draws the differences in one metric of all pairs of configurations, with 95 % intervals.
 
-    Clear differences are filled points.
+    Filled points are significant differences.
     """
     metric = CATALOG[name]
     figure = go.Figure()
@@ -88,7 +88,7 @@ def difference_chart(comparison: Comparison, name: str) -> go.Figure:
 
 
 def training_curves(runs: Sequence[Run], curves: Curves, names: Sequence[str]) -> go.Figure:
-    """Draws the training curves, a panel each: the mean over seeds, with a band of their range."""
+    """Draws a panel per training curve: the mean over seeds, and a band of the range over seeds."""
     shown = [name for name in names if any((run.id, name) in curves for run in runs)]
     figure, places = _panels([CATALOG[name].label for name in shown])
     legend = set()
@@ -145,8 +145,8 @@ def stability_panels(
     Args:
         runs: the runs of one study.
         stability_by_run: run id -> statistics.
-        curve: the loss of the statistics; `l1` and `adversarial` have one meaning in all recipes,
-            `g_loss` does not.
+        curve: the loss of the statistics. `l1` and `adversarial` have the same meaning in all
+            recipes; `g_loss` has not.
     """
     label = CATALOG[curve].label
     figure, places = _panels([title.format(curve=label) for _, title in STABILITY_PANELS])
@@ -182,12 +182,12 @@ def stability_panels(
 
 
 def stability_value(stability: RunStability, key: str, curve: str) -> float | None:
-    """A statistic of a run by the key of its panel; None if the run does not have it.
+    """Returns the statistic of a run for a panel; None if the run has no such statistic.
 
     Args:
         stability: the statistics of the run.
         key: a key of `STABILITY_PANELS`.
-        curve: the loss of the statistic; some statistics have a fixed loss or none.
+        curve: the loss of the statistic; ignored for statistics with a fixed loss or without one.
     """
     if key in ("collapse_ratio", "saturation"):
         value: float | None = getattr(stability, key)
@@ -202,7 +202,7 @@ def stability_value(stability: RunStability, key: str, curve: str) -> float | No
 
 
 def _panels(titles: Sequence[str]) -> tuple[go.Figure, list[tuple[int, int]]]:
-    """Builds a figure of panels, three in a row -> the figure, and (row, column) of each panel."""
+    """Builds a figure with three panels per row -> figure, (row, column) of each panel."""
     columns = min(3, max(1, len(titles)))
     n_rows = math.ceil(len(titles) / columns) or 1
     figure = make_subplots(
@@ -249,7 +249,7 @@ def _add_band(
 def _mean_line(
     lines: Sequence[Sequence[tuple[float, float]]],
 ) -> tuple[list[float], list[float]]:
-    """The mean over seeds, up to the end of the shortest line -> (x, y)."""
+    """Computes the mean over seeds, up to the end of the shortest line -> (x, y)."""
     length = min(len(line) for line in lines)
     x = [lines[0][index][0] for index in range(length)]
     return x, [sum(line[index][1] for line in lines) / len(lines) for index in range(length)]

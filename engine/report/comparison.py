@@ -2,8 +2,8 @@
 
 The records of the table are in `records.comparison`. With two or more seeds, the intervals are
 t-intervals over seeds, and differences are taken between runs with equal seeds. With one seed,
-the intervals are over images, by random halves, and hold for these trained weights only. Values
-with different protocols are never compared.
+the intervals are over images (computed from random halves) and hold for these trained weights
+only. Values with different protocols are never compared.
 """
 
 import json
@@ -38,10 +38,10 @@ UNIT_NOTES = {
 }
 NOT_EVALUATED = "not evaluated yet"
 NOT_MEASURED = "not measured yet"
-# The beginning of a remark; the module `findings` searches for it.
+# The first words of a remark. The module `findings` searches for these words.
 TRAINED_AGAINST = "trained against"
 
-EpochCosts = dict[tuple[int, str], list[float]]  # (run, cost metric) -> its values, by epoch
+EpochCosts = dict[tuple[int, str], list[float]]  # (run, cost metric) -> value of each epoch
 
 
 def compare(store: Store, study_id: int) -> Comparison:
@@ -80,7 +80,7 @@ def build_comparison(
             epoch_costs.setdefault((point.run_id, point.name), []).append(point.value)
     machine = _most_common([_machine_label(run) for run in finished])
 
-    # The table, column by column: significance and ranks need the whole column of a metric.
+    # Build the table by columns: tests and ranks need the values of all configurations.
     cells: dict[str, dict[str, Cell]] = {name: {} for name in names}
     contrasts: list[Contrast] = []
     for metric in COMPARED_METRICS:
@@ -110,20 +110,23 @@ def build_comparison(
 
 
 def protocol_key(evaluation: Evaluation) -> str:
-    """The protocol as text; two values are comparable if these texts are equal."""
+    """Returns the protocol as text; values are comparable if the texts are equal."""
     return json.dumps(dict(evaluation.protocol), sort_keys=True, default=str)
 
 
 @dataclass(frozen=True)
 class _EvaluationIndex:
-    """Evaluations by (run, metric), of each run's chosen and of its last checkpoint."""
+    """The evaluations of each run's chosen and last checkpoints, by (run, metric)."""
 
     chosen: Mapping[tuple[int, str], Evaluation]
     last: Mapping[tuple[int, str], Evaluation]
 
     @classmethod
     def of(cls, runs: Sequence[Run], evaluations: Sequence[Evaluation]) -> "_EvaluationIndex":
-        """Builds the index; of a run without a chosen checkpoint, the last one counts as chosen."""
+        """Builds the index.
+
+        If a run has no chosen checkpoint, the last evaluated checkpoint counts as chosen.
+        """
         last_epoch: dict[int, int] = {}
         for each in evaluations:
             last_epoch[each.run_id] = max(each.epoch, last_epoch.get(each.run_id, 0))
@@ -138,7 +141,7 @@ class _EvaluationIndex:
         return cls(chosen, last)
 
     def valued(self, metric: str) -> list[Evaluation]:
-        """The evaluations of chosen checkpoints with a value of a metric."""
+        """Returns the evaluations of chosen checkpoints with a value of a metric."""
         return [
             each
             for (_, name), each in self.chosen.items()
@@ -146,12 +149,12 @@ class _EvaluationIndex:
         ]
 
     def by_seed(self, runs: Sequence[Run], metric: str) -> dict[int, Evaluation]:
-        """Seed -> evaluation of a configuration's chosen checkpoints, if there is one."""
+        """Returns seed -> evaluation of the chosen checkpoint, for evaluated seeds."""
         return {run.seed: each for run in runs if (each := self.chosen.get((run.id, metric)))}
 
 
 def _most_common(keys: Sequence[str]) -> str | None:
-    """The most frequent key, the first of equally frequent ones; None without any key."""
+    """Returns the most frequent key (the first of equally frequent keys); None without keys."""
     return Counter(keys).most_common(1)[0][0] if keys else None
 
 
@@ -162,7 +165,7 @@ def _quality_cell(
     usual_protocol: str | None,
     unit: str,
 ) -> Cell:
-    """Builds the cell of a metric that evaluations measure.
+    """Builds the cell of a metric that is measured by evaluations.
 
     Args:
         runs: the finished runs of the configuration.
@@ -199,14 +202,17 @@ def _quality_cell(
 
 
 def _missing_reason(evaluations: Iterable[Evaluation], default: str) -> str:
-    """The first reason that an evaluation gives for its absent value."""
+    """Returns the first recorded reason for an absent value, or the default."""
     return next((each.missing for each in evaluations if each.missing), default)
 
 
 def _with_one_protocol(
     valued: Mapping[int, Evaluation], usual_protocol: str | None
 ) -> dict[int, Evaluation]:
-    """The seeds with the usual protocol; without any, the seeds with the first seed's protocol."""
+    """Returns seed -> evaluation, for the seeds with the usual protocol.
+
+    If no seed has the usual protocol, the protocol of the first seed is used instead.
+    """
     protocols = {seed: protocol_key(each) for seed, each in valued.items()}
     is_usual = usual_protocol in protocols.values()
     protocol = usual_protocol if is_usual else next(iter(protocols.values()))
@@ -219,7 +225,7 @@ def _last_checkpoint_mean(
     index: _EvaluationIndex,
     averaged: Mapping[int, Evaluation],
 ) -> float | None:
-    """The mean of a metric over the last checkpoints; None if one of them has no value."""
+    """Returns the mean of a metric over the last checkpoints; None if a value is missing."""
     lasts = [index.last.get((run.id, metric)) for run in runs if run.seed in averaged]
     values = [each.value for each in lasts if each is not None and each.value is not None]
     return intervals.mean_interval(values).mean if len(values) == len(averaged) else None
@@ -228,7 +234,7 @@ def _last_checkpoint_mean(
 def _incomparable_reason(
     evaluation: Evaluation, metric: str, index: _EvaluationIndex, usual_protocol: str | None
 ) -> str | None:
-    """How the protocol differs from the usual one; None if it does not."""
+    """Returns how the protocol differs from the usual protocol; None if both are equal."""
     if protocol_key(evaluation) == usual_protocol:
         return None
     usual = next(
@@ -238,7 +244,7 @@ def _incomparable_reason(
 
 
 def _protocol_difference(evaluation: Evaluation, usual: Evaluation) -> str:
-    """The differing entries of two protocols: `px 64, not 32`."""
+    """Describes the differing entries of two protocols: `px 64, not 32`."""
     own, other = evaluation.protocol, usual.protocol
     return "; ".join(
         f"{key.replace('_', ' ')} {own.get(key)}, not {other.get(key)}"
@@ -253,13 +259,13 @@ def _remarks(
     valued: Mapping[int, Evaluation],
     averaged: Mapping[int, Evaluation],
 ) -> list[str]:
-    """The remarks on a value, each as often as seeds have it.
+    """Returns the remarks on a value; a remark on several seeds is repeated for each seed.
 
     Args:
         runs: the finished runs of the configuration.
         evaluations: seed -> evaluation.
-        valued: those of the evaluations with a value.
-        averaged: those of the valued evaluations that the mean includes.
+        valued: seed -> evaluation, for the evaluations with a value.
+        averaged: seed -> evaluation, for the evaluations in the mean.
     """
     first = next(iter(averaged.values()))
     remarks = [each.missing or each.note for each in evaluations.values()]
@@ -272,7 +278,10 @@ def _remarks(
 
 
 def _merge_remarks(remarks: Sequence[str], n_seeds: int) -> str | None:
-    """Joins remarks, each once; one that not all seeds have begins with the number of its seeds."""
+    """Joins the distinct remarks.
+
+    A remark that not all seeds have begins with the number of its seeds.
+    """
     texts = [
         remark if count == n_seeds else f"{count} of {n_seeds} seeds: {remark}"
         for remark, count in Counter(remarks).items()
@@ -281,7 +290,7 @@ def _merge_remarks(remarks: Sequence[str], n_seeds: int) -> str | None:
 
 
 def _related_extractor_warning(runs: Sequence[Run], evaluation: Evaluation) -> str | None:
-    """A warning if the perceptual loss used the metric's network, or one of the same kind."""
+    """Returns a warning if the perceptual loss used the metric's network or a related network."""
     extractor = str(evaluation.protocol.get("extractor", ""))
     for teacher in {run.resolved.execution.perceptual_features for run in runs if run.resolved}:
         if teacher == extractor:
@@ -292,7 +301,10 @@ def _related_extractor_warning(runs: Sequence[Run], evaluation: Evaluation) -> s
 
 
 def _halves(runs: Sequence[Run], metric: str, index: _EvaluationIndex) -> intervals.Array | None:
-    """The metric on random halves of the images; None unless exactly one seed is evaluated."""
+    """Returns the metric's values on random halves of the images.
+
+    Returns None if these values are not stored, or unless exactly one seed is evaluated.
+    """
     evaluations = list(index.by_seed(runs, metric).values())
     if len(evaluations) != 1 or evaluations[0].halves is None:
         return None
@@ -300,7 +312,7 @@ def _halves(runs: Sequence[Run], metric: str, index: _EvaluationIndex) -> interv
 
 
 def _machine_label(run: Run) -> str:
-    """The settings of machine and execution that decide the costs of a run."""
+    """Returns the device, CPU, threads and precision of a run, which determine the costs."""
     environment, execution = run.environment or {}, (run.resolved or run.config).execution
     parts = (environment.get("device"), environment.get("cpu"), f"{execution.threads} threads")
     return ", ".join(str(part) for part in (*parts, execution.precision) if part)
@@ -315,8 +327,8 @@ def _cost_cell(
 ) -> Cell:
     """Builds the cell of a cost metric: the mean over seeds.
 
-    Training costs come from the epochs: the sum for the training time, the maximum for memory, the
-    median for the rest. Inference costs come from the evaluations.
+    Training costs are computed from the costs of the epochs: the sum for the training time, the
+    maximum for memory, the median for other costs. Inference costs come from the evaluations.
     """
     by_seed: dict[int, float] = {}
     evaluations = index.by_seed(runs, metric)
@@ -349,7 +361,7 @@ def _cost_cell(
 def _notes(
     study: Study, runs: Sequence[Run], unit: str, finished: Sequence[Run]
 ) -> tuple[str, ...]:
-    """The sentences below the table."""
+    """Returns the sentences below the table."""
     notes = []
     if finished:
         choose_by = CATALOG[study.budget.choose_by]

@@ -1,4 +1,4 @@
-"""Draws the summary of a source as figures by split. Imports neither Streamlit nor the store."""
+"""Draws figures of a source's splits from its summary. Imports neither Streamlit nor the store."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,9 +16,10 @@ Summary = Mapping[str, Any]
 Values = NDArray[np.floating[Any]]
 
 PLANE_LIGHTNESS = 68.0  # CIE L of the drawn colours of the a/b plane
-# A colour is drawn if its share of the pixels is above the first value, with at least this opacity.
+# A colour is drawn if its share of the pixels is above `MIN_SHARE`. No opacity is below
+# `MIN_OPACITY`.
 MIN_SHARE, MIN_OPACITY = 1e-5, 0.3
-# The drawn measures of the summary -> titles of their panels.
+# Measure of the summary -> title of its panel.
 MEASURE_TITLES = {
     "colorfulness": "colourfulness",
     "source edges": "edges, {source}",
@@ -30,7 +31,8 @@ MEASURE_TITLES = {
 def colour_density(summary: Summary) -> go.Figure:
     """Draws the frequency of the colours in the a/b plane of CIE Lab, a panel per split.
 
-    Every bin is drawn in its own colour. The opacity is the logarithm of the bin's share of pixels.
+    Every bin is drawn in its own colour. The opacity increases with the logarithm of the bin's
+    share of the pixels.
     """
     splits = summary["splits"]
     titles = [f"{name}, {split['palette_pairs']:,} pairs" for name, split in splits.items()]
@@ -63,7 +65,7 @@ def colour_density(summary: Summary) -> go.Figure:
 
 
 def _axis_reach(shares: Sequence[Values]) -> float:
-    """The limit of both axes: the largest |a| or |b| of a drawn colour in any split, plus 8."""
+    """Returns the limit of both axes: the largest |a| or |b| of a drawn colour, plus 8."""
     magnitudes = np.abs(_bin_centres())
     drawn = [
         magnitudes[np.flatnonzero((of_split > MIN_SHARE).any(axis))]
@@ -75,7 +77,7 @@ def _axis_reach(shares: Sequence[Values]) -> float:
 
 
 def level_histograms(summary: Summary) -> go.Figure:
-    """Draws the distributions of the values 0..255: of the source, and of the target's channels."""
+    """Draws the distributions of the values 0..255 in the source and in the target's channels."""
     splits = summary["splits"]
     labels = [
         summary["source_label"] if channel == "source" else f"target, {channel}"
@@ -124,7 +126,7 @@ def _add_line(figure: go.Figure, split: str, x: Values, y: Values, column: int) 
 
 
 def _panel_layout(height: int) -> dict[str, object]:
-    """The layout of a figure with panels: the theme without axes and title, the legend below."""
+    """Returns the layout of a figure with panels: no axes, no title, the legend below."""
     layout = theme.layout("", "", "")
     for key in ("xaxis", "yaxis", "title"):
         del layout[key]
@@ -134,7 +136,7 @@ def _panel_layout(height: int) -> dict[str, object]:
 
 
 def _colour_plane() -> Values:
-    """The colours of the a/b plane at one lightness: [bins, bins, 3] in 0..255; rows are a."""
+    """Computes the colours of the a/b plane at one lightness: [a, b, 3] in 0..255."""
     a, b = np.meshgrid(_bin_centres(), _bin_centres(), indexing="ij")
     channels = color.lab_to_linear(np.full_like(a, PLANE_LIGHTNESS), a, b)
     plane: Values = 255 * color.linear_to_srgb(np.stack(channels, axis=2).clip(0, 1))
@@ -142,6 +144,6 @@ def _colour_plane() -> Values:
 
 
 def _bin_centres() -> Values:
-    """The a or b values in the middle of the bins [AB_BINS]."""
+    """Returns the a or b values at the centres of the bins: [AB_BINS]."""
     centres: Values = (np.arange(AB_BINS) + 0.5) * 2 * AB_RANGE / AB_BINS - AB_RANGE
     return centres

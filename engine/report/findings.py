@@ -1,8 +1,8 @@
 """Derives sentences from a comparison: its significant differences and its limits.
 
-Differences in quality are stated only if they are significant in their test. Training speeds, and
-the colourfulness compared with the targets, are not tested: they are stated if the difference
-exceeds `MIN_SLOWDOWN` or `MIN_COLOUR_GAP`. Names of configurations and commands are in backticks.
+A difference in quality is stated only if its test is significant. Training speeds and
+colourfulness gaps are not tested: a finding states them if they exceed `MIN_SLOWDOWN` or
+`MIN_COLOUR_GAP`. Names of configurations and commands are in backticks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,20 +17,21 @@ Kind = Literal["difference", "same", "colour", "cost", "caution"]
 
 MIN_COLOUR_GAP = 0.1  # share of the targets' colourfulness; smaller gaps are not reported
 MIN_SLOWDOWN = 1.15  # smaller ratios of training times may be caused by the machine
-# Accuracies above these limits, and a diversity below this limit, are reported as a problem.
+# Reported as a problem: a discriminator accuracy above the first limit, a difference between the
+# accuracies on targets and fakes above the second, and a diversity below the third.
 MAX_D_ACCURACY, MAX_D_ACCURACY_GAP, MIN_DIVERSITY = 0.95, 0.6, 0.5
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence and its kind."""
+    """The text of a finding (one or more sentences) and its kind."""
 
     kind: Kind
     text: str
 
 
 def build_findings(comparison: Comparison) -> list[Finding]:
-    """Builds the findings by importance: problems that invalidate other findings come first."""
+    """Builds the findings in order of importance; problems that invalidate others come first."""
     if comparison.is_empty:
         return []
     findings = [Finding("caution", text) for text in _collapse(comparison)]
@@ -43,7 +44,7 @@ def build_findings(comparison: Comparison) -> list[Finding]:
 
 
 def _differences(comparison: Comparison) -> Iterator[Finding]:
-    """Yields significant differences, metrics without such differences, and untested pairs."""
+    """Yields findings on significant differences, metrics without any, and untested pairs."""
     kernel = _kernel_metric(comparison)
     without_difference, untested = [], []
     for name in ([kernel] if kernel else []) + list(FINDING_METRICS):
@@ -70,7 +71,7 @@ def _differences(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _clear_sentences(name: str, clear: Sequence[Contrast]) -> Iterator[str]:
-    """Yields the significant differences in one metric, a sentence per better configuration."""
+    """Yields a sentence per better configuration with its significant differences in a metric."""
     metric = CATALOG[name]
     comparative = "higher" if metric.better == "up" else "lower"
     by_winner: dict[str, list[tuple[str, float, float, float]]] = {}
@@ -90,7 +91,7 @@ def _clear_sentences(name: str, clear: Sequence[Contrast]) -> Iterator[str]:
 
 
 def _colours(comparison: Comparison) -> Iterator[str]:
-    """Compares the colourfulness of fakes and targets, if that of the targets was measured."""
+    """Yields sentences on colourfulness, if the colourfulness of the targets was measured."""
     cells = comparison.column("colorfulness")
     target = next((cell.reference for cell in cells.values() if cell.reference), None)
     if target is None:
@@ -103,9 +104,10 @@ def _colours(comparison: Comparison) -> Iterator[str]:
 def _colour_conflicts(
     comparison: Comparison, values: Mapping[str, float], target: float
 ) -> Iterator[str]:
-    """Yields the configurations with a lower kernel distance but a larger colourfulness gap.
+    """Yields a sentence per configuration with a lower kernel distance but less suitable colours.
 
-    Only significant differences in the kernel distance count.
+    Such a configuration is significantly better than another in the kernel distance, but its
+    colourfulness is farther from the colourfulness of the targets.
 
     Args:
         comparison: the comparison.
@@ -136,7 +138,7 @@ def _colour_conflicts(
 
 
 def _colours_of_all(values: Mapping[str, float], target: float) -> Iterator[str]:
-    """Yields a sentence if all configurations differ from the targets in the same direction."""
+    """Yields a sentence if all configurations are less (or all more) colourful than the targets."""
     metric = CATALOG["colorfulness"]
     least, most = min(values.values()), max(values.values())
     if most < (1 - MIN_COLOUR_GAP) * target or least > (1 + MIN_COLOUR_GAP) * target:
@@ -149,7 +151,7 @@ def _colours_of_all(values: Mapping[str, float], target: float) -> Iterator[str]
 
 
 def _costs(comparison: Comparison) -> Iterator[str]:
-    """Compares training speeds with the fastest configuration; explains the inference cost."""
+    """Yields sentences on the training speeds and on the inference cost."""
     cells = comparison.column("images_per_second")
     speeds = {name: cell.value for name, cell in cells.items() if cell.value}
     if len(speeds) > 1:
@@ -180,7 +182,7 @@ def _costs(comparison: Comparison) -> Iterator[str]:
 
 
 def _collapse(comparison: Comparison) -> Iterator[str]:
-    """Yields the configurations whose fakes vary much less than the targets."""
+    """Yields a sentence on the configurations whose fakes vary much less than the targets."""
     cells = comparison.column("diversity")
     values = {name: cell.value or 0.0 for name, cell in cells.items()}
     collapsed = {name: value for name, value in values.items() if value < MIN_DIVERSITY}
@@ -196,7 +198,7 @@ def _collapse(comparison: Comparison) -> Iterator[str]:
 
 
 def _seed_limits(comparison: Comparison) -> Iterator[str]:
-    """Yields what cannot be concluded because there are too few seeds."""
+    """Yields sentences on conclusions that are impossible because of too few seeds."""
     seeds = {row.configuration: row.seeds for row in comparison.rows if row.seeds}
     if seeds and max(seeds.values()) == 1:
         yield (
@@ -216,7 +218,7 @@ def _seed_limits(comparison: Comparison) -> Iterator[str]:
 
 
 def _discriminator_limits(comparison: Comparison) -> Iterator[str]:
-    """Yields the discriminators that classify nearly all patches correctly, or as one class."""
+    """Yields a sentence per discriminator that is nearly always right, or prefers one class."""
     for row in comparison.rows:
         real, fake, both = (
             row.cells[name].value for name in ("d_real_accuracy", "d_fake_accuracy", "d_accuracy")
@@ -238,7 +240,7 @@ def _discriminator_limits(comparison: Comparison) -> Iterator[str]:
 
 
 def _metric_limits(comparison: Comparison) -> Iterator[str]:
-    """Yields the metrics that are unfair, not comparable, missing or biased."""
+    """Yields sentences on metrics that are unfair, not comparable, missing or biased."""
     for row in comparison.rows:
         remarks = {
             remark

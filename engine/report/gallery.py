@@ -1,4 +1,4 @@
-"""Images for the Gallery page: evaluated images in order, and animations of samples by epoch.
+"""Loads evaluated images for the Gallery page, and animates samples through the epochs.
 
 Torch-free. The module `cases` chooses a few images for tables and reports.
 """
@@ -30,7 +30,7 @@ HEADER_PX = 24  # height of the names above the images of an animation
 
 
 def runs_with_images(store: Store, runs: Sequence[Run]) -> list[Run]:
-    """The runs with saved fakes of their chosen checkpoint."""
+    """Returns the runs with saved fakes of their chosen checkpoint."""
     predictions = read_chosen_predictions(store, runs)
     return [run for run in runs if run.id in predictions]
 
@@ -68,7 +68,7 @@ def load_strip(
         store: the store with the records of saved fakes.
         settings: the locations of the images.
         study: the study.
-        origin: `source`, `target` or the number of the run whose fakes are loaded.
+        origin: `source`, `target`, or the id of the run whose fakes are loaded.
         names: the names of the pairs.
 
     Raises:
@@ -94,7 +94,7 @@ def animate(
     """Animates one sample image through the epochs, with several runs side by side.
 
     Args:
-        columns: name -> samples of a run, by epoch.
+        columns: name of a run -> samples of this run, in the order of the epochs.
         row: the index of the sample image, from 0.
         settings: the locations of the samples.
         file_format: `gif` or `webp`.
@@ -103,7 +103,7 @@ def animate(
         The content of the file.
 
     Raises:
-        BadInputError: the format is unknown, or there are no samples.
+        BadInputError: the format is unknown, there are no samples, or no sample has this row.
         EngineError: a sample cannot be read.
     """
     if file_format not in ("gif", "webp"):
@@ -128,7 +128,7 @@ def animate(
 
 
 def _evenly_spaced(epochs: Sequence[int]) -> list[int]:
-    """At most `MAX_FRAMES` evenly spaced epochs, including the first and the last."""
+    """Selects at most `MAX_FRAMES` evenly spaced epochs, including the first and the last."""
     if len(epochs) <= MAX_FRAMES:
         return list(epochs)
     indices = np.linspace(0, len(epochs) - 1, MAX_FRAMES).round().astype(int)
@@ -138,7 +138,7 @@ def _evenly_spaced(epochs: Sequence[int]) -> list[int]:
 def _frame(
     columns: Mapping[str, Sequence[Sample]], epoch: int, row: int, settings: Settings
 ) -> Image.Image:
-    """Draws source, target and the newest sample of every run up to an epoch, below their names."""
+    """Draws source, target and each run's newest sample up to an epoch, with names above."""
     newest = {
         name: next((sample for sample in reversed(samples) if sample.epoch <= epoch), None)
         for name, samples in columns.items()
@@ -202,7 +202,7 @@ def crop_sample(path: str, row: int, settings: Settings) -> Image.Image:
 
 
 def strip_to_png(strip: ImageArray) -> bytes:
-    """Encodes a strip as PNG, with a fast compression instead of a small file."""
+    """Encodes a strip as PNG; the compression is fast, but the file is larger."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(strip)).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

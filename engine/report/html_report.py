@@ -68,7 +68,7 @@ def build_report(
         runs: all runs of the study.
         figures: the interactive figures.
         images: the images.
-        environment: machine and versions, by name; entries with None are left out.
+        environment: name -> value of the machine or a version; entries with None are left out.
     """
     study = comparison.study
     return f"""<!doctype html>
@@ -101,9 +101,9 @@ def findings_html(findings: Sequence[Finding]) -> str:
 
 
 def configuration_differences(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
-    """Setting -> configuration -> value, for settings that differ between configurations.
+    """Returns setting -> configuration -> value, for settings that differ.
 
-    The settings of a configuration are those of its first run.
+    The settings of a configuration are read from its first run.
     """
     first_runs: dict[str, Run] = {}
     for run in runs:
@@ -137,7 +137,7 @@ def configurations_html(runs: Sequence[Run]) -> str:
 
 
 def summary_sentence(comparison: Comparison) -> str:
-    """The size of the study, its data and budget, its number and its date, in two sentences."""
+    """Describes a study in two sentences: its size, data, budget, number and date."""
     study, budget = comparison.study, comparison.study.budget
     n_pictures = max(
         (cell.n_pictures for row in comparison.rows for cell in row.cells.values()), default=0
@@ -178,7 +178,7 @@ def _figures_html(group: FigureGroup) -> str:
 
 
 def _plotly_arguments(figure: go.Figure) -> str:
-    """Data, layout and options as JSON without `<`, so that no tag in it can end the script."""
+    """Formats data, layout and options as JSON without `<`, so that no tag can end the script."""
     document = json.loads(figure.to_json())
     arguments = json.dumps([document["data"], document["layout"], PLOTLY_CONFIG])
     return arguments.replace("<", "\\u003c")

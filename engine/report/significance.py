@@ -16,13 +16,13 @@ def build_contrasts(
     halves: Mapping[str, intervals.Array | None],
     unit: str,
 ) -> list[Contrast]:
-    """Tests every pair of comparable configurations; pairs that cannot be tested are left out.
+    """Tests every pair of comparable configurations, except pairs that cannot be tested.
 
     Args:
         metric: the metric of the column.
         column: configuration -> cell.
-        halves: configuration -> the metric's values on random halves of the images, for the unit
-            `pictures`.
+        halves: configuration -> the metric's values on random halves of the images; used if the
+            unit is `pictures`.
         unit: what the values of a pair are paired by: `seeds` or `pictures`.
     """
     contrasts = []
@@ -56,9 +56,9 @@ def build_contrasts(
 def add_ranks(
     column: Mapping[str, Cell], metric: str, contrasts: Sequence[Contrast]
 ) -> dict[str, Cell]:
-    """Adds ranks to the cells: one more than the number of clearly better configurations.
+    """Adds ranks to the cells: 1 plus the number of significantly better configurations.
 
-    No cell has a rank unless every pair of comparable cells could be tested.
+    If a pair of comparable cells could not be tested, no rank is added.
     """
     comparable = _comparable(column)
     n_pairs = len(comparable) * (len(comparable) - 1) / 2
@@ -77,7 +77,7 @@ def add_ranks(
 
 
 def _comparable(column: Mapping[str, Cell]) -> dict[str, Cell]:
-    """The cells with a comparable value."""
+    """Returns the cells with a comparable value."""
     return {
         name: cell
         for name, cell in column.items()

@@ -7,10 +7,10 @@ WIDTH, HEIGHT, MARGIN = 220, 56, 5
 
 
 def sparkline(lines: Mapping[str, Sequence[tuple[str, Sequence[float]]]], description: str) -> str:
-    """Draws lines on common axes; "" without any value.
+    """Draws lines on common axes; returns "" if there are no values.
 
     Args:
-        lines: name -> its lines, each a colour and values at equal distances.
+        lines: name -> lines; each line is a colour and values at equal distances.
         description: the text of the image for screen readers.
     """
     drawn = [line for lines_of_name in lines.values() for line in lines_of_name if line[1]]

@@ -1,8 +1,9 @@
-"""Stability statistics of the loss curves of a run. Torch-free.
+"""Computes stability statistics of the loss curves of a run. Torch-free.
 
-Study 1 computed them from 60 epoch means of the total losses, which differ between recipes. Here
-the same formulas are applied to each loss term, so that a term can be compared between recipes. A
-curve is the means of at most 60 equal parts of the run, so that short runs have statistics too.
+Study 1 computed these statistics from 60 epoch means of the total losses, which differ between
+recipes. Here the same formulas are applied to each loss term, so that a term can be compared
+between recipes. A curve consists of the means of at most 60 equal parts of the run, so that runs
+with few epochs have statistics too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,9 @@ MAX_PARTS = 60  # the number of epochs in study 1
 VARIANCE_WINDOW = 10
 # Windows and degree of the Savitzky-Golay filter.
 TREND_WINDOW, SHORT_TREND_WINDOW, TREND_DEGREE = 21, 11, 3
-MIN_CHANGE = 0.1  # per part: the generator's loss rises and the discriminator's falls by more
-# The discriminator has won a step if the share of its correct patches is above the first value, or
-# its loss is below the second.
+MIN_CHANGE = 0.1  # smaller changes of a loss from part to part do not count as a collapse
+# The discriminator has won a step if the share of correctly classified patches is above the first
+# value, or the loss of the discriminator is below the second value.
 WON_ABOVE = {"d_train_accuracy": 0.95}
 WON_BELOW = {"d_loss": 1e-2}
 
@@ -59,14 +60,14 @@ def curve_stability(values: ArrayLike) -> CurveStability:
 
 
 def windowed_variance(values: ArrayLike) -> float:
-    """The mean of the population variances of all windows of `VARIANCE_WINDOW` values."""
+    """Averages the population variances of all windows of `VARIANCE_WINDOW` values."""
     curve = np.asarray(values, np.float64)
     windows = np.lib.stride_tricks.sliding_window_view(curve, VARIANCE_WINDOW)
     return float(windows.var(axis=1).mean())
 
 
 def collapse_ratio(g_loss: ArrayLike, d_loss: ArrayLike) -> float:
-    """The share of the parts in which the smoothed g_loss rises and the smoothed d_loss falls.
+    """Returns the share of parts in which the smoothed g_loss rises and the smoothed d_loss falls.
 
     Changes of up to `MIN_CHANGE` do not count.
     """

@@ -1,4 +1,4 @@
-"""Formats the comparison as CSV, Markdown and HTML. It decides nothing, and is torch-free.
+"""Formats the comparison as CSV, Markdown and HTML. Torch-free.
 
 The Compare page and the exported report contain the same HTML, so that their numbers are equal.
 """
@@ -17,7 +17,7 @@ from engine.records.comparison import Cell, Comparison, Row
 from engine.report import theme
 
 TABLE_GROUPS: tuple[Group, ...] = ("distance", "pixel", "colour", "adversary", "cost")
-# The names of those metrics that study 1 published under other names.
+# Metric -> the different name under which study 1 published the metric.
 STUDY_1_NAMES = {
     "d_real_accuracy": "real_accuracy",
     "d_fake_accuracy": "fake_accuracy",
@@ -25,11 +25,11 @@ STUDY_1_NAMES = {
 }
 CSS = (Path(__file__).parent / "tables.css").read_text(encoding="utf-8")
 CSV_SUFFIXES = ("", "_low", "_high", "_rank", "_last", "_n_pictures", "_missing", "_mark")
-HIDDEN_IN_PROTOCOL = ("data_fingerprint",)  # the protocol also contains the data's name
+HIDDEN_IN_PROTOCOL = ("data_fingerprint",)  # hidden, because the protocol also names the data
 
 
 def shown_metrics(comparison: Comparison, group: Group) -> list[str]:
-    """The metrics of a group that the comparison contains."""
+    """Returns the metrics of a group that the comparison contains."""
     return [name for name in comparison.metrics if CATALOG[name].group == group]
 
 
@@ -68,13 +68,13 @@ def escape_formula(value: object) -> object:
 
 
 def chosen_epochs(row: Row) -> dict[int, int]:
-    """Seed -> the epoch of the seed's chosen checkpoint, by seed."""
+    """Returns seed -> epoch of the chosen checkpoint, sorted by seed."""
     epochs = {seed: epoch for cell in row.cells.values() for seed, epoch in cell.epochs.items()}
     return dict(sorted(epochs.items()))
 
 
 def row_caption(row: Row) -> str:
-    """The number of seeds and the chosen epochs of a configuration: `2 of 3 seeds, epoch 5`."""
+    """Formats the number of seeds and the chosen epochs of a row: `2 seeds of 3, epoch 5`."""
     caption = f"{row.seeds} seed{'s' if row.seeds != 1 else ''}"
     if row.seeds < row.runs:
         caption += f" of {row.runs}"
@@ -86,7 +86,7 @@ def row_caption(row: Row) -> str:
 
 
 def rank_label(comparison: Comparison, name: str, cell: Cell) -> str:
-    """A rank as `#1`, or `=2` if it is shared; "" without ranks or if all ranks are equal."""
+    """Formats a rank as `#1`, or a shared rank as `=2`; "" without ranks or if all are equal."""
     if cell.rank is None:
         return ""
     ranks = [row.cells[name].rank for row in comparison.rows]
@@ -97,7 +97,7 @@ def rank_label(comparison: Comparison, name: str, cell: Cell) -> str:
 
 
 def cell_text(comparison: Comparison, name: str, cell: Cell) -> str:
-    """A cell as short text: `17.08 ± 0.36 #1`."""
+    """Formats a cell as short text: `17.08 ± 0.36 #1`."""
     metric = CATALOG[name]
     half_width = "" if cell.half_width is None else f"± {metric.format(cell.half_width)}"
     parts = (metric.format(cell.value), half_width, rank_label(comparison, name, cell))
@@ -105,15 +105,16 @@ def cell_text(comparison: Comparison, name: str, cell: Cell) -> str:
 
 
 def column_heading(metric: Metric, comparison: Comparison) -> str:
-    """The metric's heading, with the value of the targets if there is one."""
+    """Returns the metric's heading, with the value of the targets if available."""
     reference = _target_value(metric, comparison)
     return metric.heading + (f" (targets {reference})" if reference else "")
 
 
 def reasons_by_metric(comparison: Comparison, names: Sequence[str]) -> dict[str, str]:
-    """Metric -> why values are missing or need care; metrics without such a value are left out.
+    """Returns metric -> reasons why values are missing or need care.
 
-    A reason that not all configurations share begins with the names of those that have it.
+    Metrics without a reason are left out. A reason that does not hold for all configurations
+    begins with the names of the configurations for which it holds.
     """
     by_metric = {}
     for name in names:
@@ -133,7 +134,7 @@ def reasons_by_metric(comparison: Comparison, names: Sequence[str]) -> dict[str,
 
 
 def grouped_reasons(comparison: Comparison, names: Sequence[str]) -> list[tuple[str, str]]:
-    """(labels of the metrics, reason), with metrics of equal reasons in one entry."""
+    """Returns (labels of the metrics, reasons); metrics with equal reasons share an entry."""
     labels: dict[str, list[str]] = {}
     for name, reason in reasons_by_metric(comparison, names).items():
         labels.setdefault(reason, []).append(CATALOG[name].label)
@@ -141,7 +142,7 @@ def grouped_reasons(comparison: Comparison, names: Sequence[str]) -> list[tuple[
 
 
 def with_any_value(comparison: Comparison, names: Sequence[str]) -> list[str]:
-    """The metrics with a value in any row, and FID, whose reason is always shown."""
+    """Returns the metrics with a value in any row, and always FID."""
     return [
         name
         for name in names
@@ -202,7 +203,7 @@ def _head_html(name: str, comparison: Comparison) -> str:
 
 
 def _row_html(comparison: Comparison, row: Row, names: Sequence[str]) -> str:
-    """A configuration's row, followed by a hidden row per seed if there are several seeds."""
+    """Formats a configuration's row, followed by a hidden row per seed if there are several."""
     epochs = chosen_epochs(row)
     has_seed_rows = any(len(row.cells[name].by_seed) > 1 for name in names)
     dot = f'<i style="background:{theme.colour(row.configuration)}"></i>'
@@ -245,7 +246,7 @@ def _seed_html(name: str, cell: Cell, seed: int) -> str:
 
 
 def _tooltip(metric: Metric, cell: Cell) -> str:
-    """Cautions, interval and protocol of a value, line by line."""
+    """Formats the cautions, interval and protocol of a value, line by line."""
     lines = [cell.incomparable, cell.mark]
     if cell.low is not None and cell.high is not None:
         bounds = f"{metric.format(cell.low)} to {metric.format(cell.high)} {metric.unit}"
@@ -258,7 +259,7 @@ def _tooltip(metric: Metric, cell: Cell) -> str:
 
 
 def _target_value(metric: Metric, comparison: Comparison) -> str | None:
-    """The formatted metric of the targets themselves; None if no cell has it."""
+    """Formats the metric of the targets themselves; None if no cell contains the value."""
     cells = (row.cells[metric.name] for row in comparison.rows if metric.name in row.cells)
     value = next((cell.reference for cell in cells if cell.reference is not None), None)
     return None if value is None else metric.format(value)

@@ -1,4 +1,4 @@
-"""Colours and layout of all charts: every configuration always has the same colour.
+"""Defines the colours and layout of all charts. A configuration always has the same colour.
 
 The colours are those of Okabe and Ito, which are distinguishable with any colour vision.
 """
@@ -22,7 +22,7 @@ FONT = "Source Sans, Source Sans Pro, system-ui, sans-serif"
 
 
 def colour(configuration: str) -> str:
-    """A configuration's colour; that of a user's configuration is derived from its name."""
+    """Returns a configuration's colour; colours of user configurations depend on the name."""
     if configuration in COLOURS:
         return COLOURS[configuration]
     number = hashlib.sha256(configuration.encode()).digest()[0]
@@ -30,13 +30,13 @@ def colour(configuration: str) -> str:
 
 
 def translucent(colour: str) -> str:
-    """A translucent version of a colour `#rrggbb`, for the area behind a line."""
+    """Returns a translucent version of a colour `#rrggbb`, for the area behind a line."""
     red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.16)"
 
 
 def layout(title: str, x_title: str, y_title: str) -> dict[str, object]:
-    """A plotly layout: no frame, a light grid, a transparent background for both themes."""
+    """Returns a plotly layout: no frame, light grid, transparent background for both themes."""
     axis = {"gridcolor": GRID, "zeroline": False, "automargin": True}
     return {
         "title": {"text": title, "font": {"size": 15}, "x": 0, "xanchor": "left"},

@@ -9,9 +9,9 @@ Modules:
     model_cache: loads generators and keeps them in memory.
     pipeline: decodes, prepares and encodes one picture.
     line_art: detects and extracts line art.
-    compositing: fits pictures into the model's square and back.
-    batching: answers several requests with one model call.
-    limits: limits of body size, upload time and concurrent requests.
+    compositing: fits a picture into the model's square, and the model's output to the picture.
+    batching: computes several requests in one call of a model.
+    limits: limits body size, upload time and concurrent requests.
     prometheus: metrics of the server.
     discovery: address and lock of the running server.
     client: an HTTP client for pages and scripts.

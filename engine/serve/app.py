@@ -58,7 +58,8 @@ def build_app(service: ModelService, token: str | None = None, host: str = "127.
 
     Args:
         service: the models and limits.
-        token: the bearer token that a request needs; None answers requests of this machine only.
+        token: the bearer token that a request needs; None: the server answers requests of this
+            machine only.
         host: the address on which the server listens.
     """
 
@@ -162,7 +163,8 @@ async def colorize(
         status = error.status_code if isinstance(error, HTTPException) else _status_of(error)
         raise
     finally:
-        # Any number can be requested: only runs that exist may become a label of the metric.
+        # Clients can request any run number. Only runs that exist become labels of the metric, so
+        # that the number of labels stays small.
         run_label = str(run_id) if status == 200 else ""
         service.metrics.requests.labels(run_label, str(status)).inc()
         service.metrics.seconds.observe(time.perf_counter() - started_at)
@@ -173,7 +175,10 @@ async def colorize(
 def list_models(
     service: Service, study: Annotated[int | None, Query(ge=1, lt=10**18)] = None
 ) -> dict[str, Any]:
-    """Lists the models, newest study first, best model first, and the default model's run."""
+    """Lists the models of every study and the run of the default model.
+
+    The newest study comes first and, within a study, the best model.
+    """
     try:
         every_candidate = itertools.chain.from_iterable(candidates_by_study(service.store, study))
         candidates = list(itertools.islice(every_candidate, MAX_LISTED_MODELS))

@@ -14,7 +14,7 @@ PUBLIC_PATHS = ("/healthz", "/readyz")
 
 
 def require_token_beyond_loopback(host: str, token: str | None) -> None:
-    """Refuses to listen on an address that other machines can reach without a token.
+    """Raises `BadInputError` if other machines can reach the host and there is no token.
 
     Raises:
         BadInputError: other machines can reach the host and there is no token, or the host is not

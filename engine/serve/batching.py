@@ -80,11 +80,15 @@ class Batcher:
                     batch[0].answer.set_exception(error)
                 continue
             for item, answer in zip(batch, answers, strict=True):
-                if not item.answer.done():  # it is done if its request was cancelled
+                if not item.answer.done():  # the answer of a cancelled request is done
                     item.answer.set_result(answer)
 
     def _next_batch(self) -> list[_PendingSquare]:
-        """Takes one square of a failed batch, or the oldest square and others for its model."""
+        """Removes the squares of the next model call from the waiting squares and returns them.
+
+        A square of a failed batch is returned alone. If there is none, the oldest square is
+        returned with other squares for the same model.
+        """
         self._pending = [item for item in self._pending if not item.answer.done()]
         self._retries = [item for item in self._retries if not item.answer.done()]
         if self._retries:

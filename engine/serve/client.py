@@ -25,9 +25,10 @@ class ServerStatus:
     """State of the model server.
 
     Attributes:
-        state: `none`: no server runs; `starting`: a server process runs and does not answer yet;
-            `waiting`: the server answers and has no model yet; `ready`: the server has a model.
-        url: the server's address; None if no address is known yet.
+        state: `none`: no server runs, or the server cannot be reached; `starting`: a server process
+            runs and does not answer yet; `waiting`: the server answers and has no model yet;
+            `ready`: the server has a model.
+        url: the server's address; None if no address is known.
         detail: why the server has no model or cannot be reached; empty otherwise.
     """
 
@@ -56,9 +57,9 @@ class ColorizedImage:
 
 
 def server_status(settings: Settings) -> ServerStatus:
-    """Asks for the state of the server that pages use.
+    """Returns the state of the server that pages use.
 
-    That server is the one at `settings.server_url` or, without this setting, the one that runs on
+    Pages use the server at `settings.server_url` or, without this setting, the server that runs on
     this machine.
     """
     address = discovery.load_address(settings)
@@ -79,7 +80,7 @@ def server_status(settings: Settings) -> ServerStatus:
 def start_server(settings: Settings) -> None:
     """Starts a detached server on a free port, unless such a server already runs.
 
-    The server exits after `IDLE_TIMEOUT_S` seconds without a picture.
+    The server exits after `IDLE_TIMEOUT_S` seconds without a request to colorize a picture.
 
     Raises:
         EngineError: the process could not be started.
@@ -102,7 +103,7 @@ def colorize(
     """Colorizes a picture with the model of a run.
 
     Args:
-        settings: has the server's API token.
+        settings: has the server's bearer token.
         url: the server's address.
         picture: bytes of the image file.
         run_id: the run whose model is used.

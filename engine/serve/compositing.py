@@ -1,7 +1,8 @@
 """Fits a picture of any size into a model's square, and the model's answer back. Loads no torch.
 
-A model's square is small. From its answer only the colours are used at the picture's own size: a
-photograph keeps its own lightness and line art keeps its own lines, both at full resolution.
+A model's square is usually smaller than the picture. Therefore only the colours of the model's
+answer are enlarged: a photograph keeps its own lightness and line art keeps its own lines, both at
+full resolution.
 """
 
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def _border_colour(picture: Picture) -> Picture:
 
 
 def to_grey(picture: Picture) -> Picture:
-    """Returns the grey picture of equal lightness, [H, W, 3], as models of photographs need it."""
+    """Returns a grey picture of equal lightness, [H, W, 3], the input of models of photographs."""
     grey = color.grey_of_equal_lightness(*(picture[..., channel] for channel in range(3)))
     return np.repeat(grey[..., None], 3, axis=-1)
 
@@ -99,7 +100,7 @@ def resize_like(colours: Picture, picture: Picture) -> Picture:
 
 
 def keep_lightness(picture: Picture, colours: Picture) -> Picture:
-    """Combines the lightness of a picture with the colours (Lab a and b) of a smaller answer.
+    """Combines the lightness of a picture with the colours (Lab a and b) of a model's answer.
 
     A colour outside the sRGB gamut is desaturated at constant luminance until it is inside.
 
@@ -127,16 +128,17 @@ def keep_lightness(picture: Picture, colours: Picture) -> Picture:
 def keep_lines(lines: Picture, colours: Picture, letterboxed: LetterboxedImage) -> Picture:
     """Draws line art at full size over the colours of a smaller answer.
 
-    The answer has the lines too, small and blurred, and a fine texture in large areas. Therefore
-    every pixel of the answer gets the weighted mean of the colours around it, in which lines have
-    no weight. The result is enlarged and multiplied by the line art at full size.
+    The answer also has the lines, which are small and blurred, and a fine texture in large areas.
+    Therefore every pixel of the answer gets the weighted mean of the colours around the pixel, in
+    which lines have no weight. The result is enlarged and multiplied by the line art at full size.
 
     Args:
         lines: the line art at full size, [H, W, 3].
         colours: the model's answer, [px, px, 3], with its padding.
         letterboxed: the model's input.
     """
-    # Share of each pixel that no line covers: the ratio of its colour to the paper's colour.
+    # Weight of each pixel: the less of the pixel a line covers, the closer the ratio of the pixel's
+    # colour to the paper's colour is to 1.
     border = _border_colour(letterboxed.crop(letterboxed.square))
     paper = np.maximum(border, 1).astype(np.float32)
     weight = (letterboxed.square / paper).min(axis=-1).clip(0, 1) ** COVER_EXPONENT
@@ -172,7 +174,7 @@ def _resize_rows(
     """
     width, height = size
     scale = plane.height / height
-    # Bicubic resizing reads pixels beyond the rows: a margin is resized too and cut off again.
+    # Bicubic resizing reads pixels beyond the rows: resize a margin too and cut it off afterwards.
     margin = -(-4 * height // plane.height) if height > plane.height else 4
     first, last = max(0, start - margin), min(height, stop + margin)
     box = (0.0, first * scale, float(plane.width), min(last * scale, plane.height))

@@ -1,7 +1,7 @@
 """Records where the model server of an installation can be reached. Loads no torch.
 
-A running server writes its address to a file in the artifacts folder. The server that a page has
-started also holds a lock, so that a second page starts no second server.
+A running server writes its address to a file in the artifacts folder. A server that a page has
+started also holds a lock, so that another page does not start a second server.
 """
 
 import json
@@ -60,7 +60,7 @@ def delete_address(settings: Settings, process: str) -> None:
 
 @contextmanager
 def exclusive_server(settings: Settings) -> Iterator[None]:
-    """Holds the lock of the server that a page has started, while that server runs.
+    """Holds the lock of servers that pages start, while such a server runs.
 
     Raises:
         EngineError: another such server already runs.
@@ -77,7 +77,7 @@ def exclusive_server(settings: Settings) -> Iterator[None]:
 
 
 def is_running(settings: Settings) -> bool:
-    """Returns whether a server that a page has started runs, whether it is ready or not."""
+    """Returns whether a server that a page has started is running, ready or not."""
     return is_locked(FileLock(settings.artifacts / LOCK_FILE))
 
 

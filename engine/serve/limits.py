@@ -42,7 +42,7 @@ class RequestLimits:
 
 
 class RequestSlots:
-    """Counts the requests that the server holds and refuses one too many."""
+    """Counts the requests that the server holds and refuses requests above the limit."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
@@ -68,7 +68,7 @@ class RequestSlots:
 
 
 class PixelBudget:
-    """Limits the pixels that are in memory; further pictures wait, first come first served."""
+    """Limits the pixels that are in memory; further pictures wait in the order of arrival."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.used = limit, 0
@@ -77,7 +77,10 @@ class PixelBudget:
 
     @asynccontextmanager
     async def hold(self, pixels: int) -> AsyncIterator[None]:
-        """Waits until so many pixels are free and holds them."""
+        """Waits until the given number of pixels is free, then holds these pixels.
+
+        A picture with more pixels than the limit holds the whole limit.
+        """
         pixels = min(pixels, self.limit)
         async with self._turn, self._freed:
             await self._freed.wait_for(lambda: self.used + pixels <= self.limit)
@@ -91,10 +94,10 @@ class PixelBudget:
 
 
 class MaxBodyMiddleware:
-    """Middleware that refuses a body while it arrives, as soon as it exceeds the limit.
+    """Middleware that refuses a request whose body exceeds the limit.
 
-    A body that is only a few times too large is read to its end, so that the client can read the
-    refusal.
+    A body of up to `DRAIN_FACTOR` times the limit is read to its end first, so that the client can
+    read the refusal. A larger body is refused before it has arrived completely.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:

@@ -1,6 +1,6 @@
 """Detects line art, and extracts line art from other pictures. Loads no torch.
 
-Line art is dark ink on light paper: "paper" are the pixels of the background, "ink" the lines.
+Line art is dark ink on light paper. The paper is the background, the ink is the lines.
 """
 
 import numpy as np
@@ -18,14 +18,14 @@ MIN_PAPER_LIGHTNESS, MAX_INK_LIGHTNESS, MAX_INK_CHROMA = 73.0, 60.0, 14.0
 PAPER_LIGHTNESS_RANGE = 8.0
 
 MAX_EXTRACTED_PX = 1024
-# Difference of Gaussians with a soft threshold (Winnemoeller et al. 2012, "XDoG", without the share
-# of the tone itself: dark areas become paper, as in line art).
+# Difference of Gaussians with a soft threshold (XDoG, Winnemoeller et al. 2012). Unlike XDoG, the
+# picture's own tone is not added: dark areas become paper, as in line art.
 SIGMA_RATIO, DOG_THRESHOLD, DOG_STEEPNESS = 1.6, 0.012, 60.0
 MIN_SIGMA_PX = 0.55
 
 
 def is_line_art(picture: Picture) -> bool:
-    """Returns whether a picture consists of dark lines on light paper, without colours."""
+    """Returns whether a picture consists of dark lines on light paper, almost without colours."""
     image = Image.fromarray(picture)
     image.thumbnail((DETECTION_PX, DETECTION_PX), Image.Resampling.BOX)
     small = np.asarray(image, dtype=np.float64).transpose(2, 0, 1)[None] / 255

@@ -25,7 +25,7 @@ MODEL_CACHE_SIZE = 4
 
 @dataclass(frozen=True)
 class Model:
-    """A generator that computes as it did when it was evaluated.
+    """A trained generator in evaluation mode, with the run that trained it.
 
     Attributes:
         run: the run that trained the generator.
@@ -118,7 +118,7 @@ def load_model(store: Store, settings: Settings, run_id: int, device: str = "aut
 def _config_on_device(config: RunConfig, device: torch.device) -> RunConfig:
     """Returns the configuration for a device.
 
-    On another type of device than the training's, the model computes in float32.
+    If the run was trained on another type of device, the model computes in float32.
     """
     if config.execution.device == device.type:
         return config
@@ -127,7 +127,7 @@ def _config_on_device(config: RunConfig, device: torch.device) -> RunConfig:
 
 
 class ModelCache:
-    """Thread-safe cache of models; a full cache drops the least recently used model."""
+    """Thread-safe cache of models, which removes the least recently used model when it is full."""
 
     def __init__(self, store: Store, settings: Settings, device: str = "auto") -> None:
         self.store, self.settings, self.device = store, settings, device

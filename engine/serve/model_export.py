@@ -147,7 +147,10 @@ def _run_generator(generator: nn.Module) -> ForwardFn:
 
 
 def _write_safetensors(model: Model, path: Path, metadata: dict[str, str]) -> ForwardFn:
-    """Writes the weights alone; they fit `build_generator` for the file's `config`."""
+    """Writes only the weights, for the network that `build_generator` builds.
+
+    The metadata entry `config` has the budget that `build_generator` needs.
+    """
     weights = {name: tensor.contiguous() for name, tensor in model.generator.state_dict().items()}
     safetensors.torch.save_file(weights, path, metadata)
     budget = model.config.budget
@@ -196,9 +199,9 @@ def _write_onnx(model: Model, path: Path, metadata: dict[str, str]) -> ForwardFn
 
 
 def _with_library_convolutions(model: Model) -> nn.Module:
-    """Makes every layer use torch's convolution, and none a matrix product; returns the generator.
+    """Returns the generator after making all layers use torch's convolution, not a matrix product.
 
-    A traced network would otherwise keep the choice that was made for the example's batch size.
+    Otherwise a traced network would keep the choice that was made for the example's batch size.
     """
     for layer in model.generator.modules():
         if isinstance(layer, DownConv | UpConv):

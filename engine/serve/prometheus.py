@@ -9,7 +9,7 @@ BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16)
 
 
 class ServerMetrics:
-    """Metrics of one server, in a registry of their own.
+    """Metrics of one server, in a separate registry.
 
     Args:
         count_requests: returns the number of requests that the server holds now.

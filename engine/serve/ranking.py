@@ -1,8 +1,8 @@
 """Ranks the trained models of a study. Loads no torch.
 
-No single metric decides: feature distances favour clean and pale pictures over colourful ones, and
-pixel errors favour grey. The runs of a study are ranked in each of several metrics, and the model
-with the best mean rank is the best.
+Models are ranked by several metrics, because each metric alone is biased: feature distances favour
+clean and pale pictures over colourful ones, and pixel errors favour grey. The runs of a study are
+ranked in each metric, and the model with the lowest mean rank is the best.
 """
 
 from collections import Counter
@@ -24,8 +24,8 @@ class Candidate:
 
     Attributes:
         checkpoint: the checkpoint that is served.
-        mean_rank: among the runs of the study, 1 is the best; None if the run was not evaluated
-            like the others.
+        mean_rank: mean over several metrics of the rank among the runs of the study; lower is
+            better. None if the run was not evaluated like the other runs.
     """
 
     study: Study
@@ -40,7 +40,7 @@ class Candidate:
 
 
 def candidates_by_study(store: Store, study_id: int | None = None) -> Iterator[list[Candidate]]:
-    """Iterates over the models of each study, newest study first, best model first.
+    """Yields the models of each study, newest study first; the best model of a study is first.
 
     Args:
         store: the store to read from.
@@ -69,7 +69,7 @@ def best_candidate(store: Store, study_id: int | None = None) -> Candidate | Non
 
 
 def served_checkpoint(store: Store, run_id: int) -> Checkpoint | None:
-    """Returns the checkpoint that was chosen on the validation split, else the last one."""
+    """Returns the best checkpoint on the validation split, or the last one if none is marked."""
     return store.checkpoints.read_best(run_id) or store.checkpoints.read_last(run_id)
 
 
@@ -94,10 +94,10 @@ def _candidates_of(store: Store, study: Study) -> list[Candidate]:
 
 
 def mean_ranks(evaluations: Sequence[Evaluation]) -> dict[int, float]:
-    """Ranks runs in every metric and returns the mean rank of each run; 1 is the best.
+    """Ranks runs in every metric and returns run id -> mean rank; lower is better.
 
     Equal values share the mean of their ranks. Only runs that were measured in the same way are
-    ranked; the other runs are missing in the result.
+    ranked. The result does not contain the other runs.
     """
     columns = _comparable_values(evaluations)
     run_ids, metrics = _largest_group(columns)
@@ -120,7 +120,7 @@ def _comparable_values(evaluations: Sequence[Evaluation]) -> dict[str, dict[int,
     for evaluation in evaluations:
         if evaluation.value is not None:
             by_metric.setdefault(evaluation.name, []).append(evaluation)
-    # Only one kernel distance counts: the first that was measured.
+    # Only one kernel distance counts: the first of `KERNEL_METRICS` that was measured.
     kernel_distance = next((metric for metric in KERNEL_METRICS if metric in by_metric), None)
     columns: dict[str, dict[int, float]] = {}
     for metric in (kernel_distance, *RANKING_METRICS):
@@ -152,6 +152,6 @@ def _largest_group(
         return [], ()
     group_sizes = Counter(metrics_of_run.values())
     metrics = max(group_sizes, key=lambda metrics: (group_sizes[metrics], len(metrics)))
-    # A run with further metrics belongs to the group too.
+    # A run with additional metrics belongs to the group too.
     run_ids = [run_id for run_id, own in metrics_of_run.items() if set(metrics) <= set(own)]
     return run_ids, metrics

@@ -30,7 +30,8 @@ class ServerOptions:
     Attributes:
         host: an IP address such as 127.0.0.1.
         port: the port; 0 uses any free port.
-        idle_s: the server exits after this many seconds without a request; None never.
+        idle_s: the server exits after this many seconds without a request to colorize a picture;
+            None: the server never exits because of this.
     """
 
     host: str = "127.0.0.1"
@@ -89,7 +90,7 @@ async def _run(
     service: ModelService,
     announce: Callable[[], None],
 ) -> None:
-    """Runs uvicorn; calls `announce` once it accepts requests, and stops it when it is idle."""
+    """Runs the server, calls `announce` when requests are accepted, and stops an idle server."""
 
     async def announce_and_watch() -> None:
         while not server.started:

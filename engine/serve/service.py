@@ -28,7 +28,7 @@ class ModelSelection:
     """Selects the default model, which answers requests that name no run.
 
     Attributes:
-        run_id: always this run; None selects the best model of a study.
+        run_id: the run whose model is the default; None selects the best model of a study.
         study_id: the study whose best model is used; None uses the newest study that has a model.
         follow: whether the default model is replaced when a better one exists.
     """
@@ -80,7 +80,9 @@ class ModelService:
         self.image_threads = ThreadPoolExecutor(N_IMAGE_THREADS, "pictures")
 
     def reload_default(self) -> None:
-        """Loads the best model as the default; keeps the current one if loading fails.
+        """Loads the selected or the best model as the default model.
+
+        The current default model is kept if loading fails.
 
         Raises:
             BadInputError: the selected run or study does not exist.
@@ -99,7 +101,10 @@ class ModelService:
         self.default_model = model
 
     async def poll_default(self) -> None:
-        """Reloads the default model every few seconds, until it is cancelled."""
+        """Reloads the default model every few seconds, until the task is cancelled.
+
+        Without `selection.follow`, only a missing default model is loaded.
+        """
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
             if self.default_model is None or self.selection.follow:

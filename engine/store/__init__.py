@@ -1,15 +1,15 @@
-"""The database of studies, runs, jobs and results. The only package that uses SQL.
+"""The database of studies, runs, jobs and results. No other package uses SQL.
 
 Modules:
-    store: the class `Store`, which owns the repositories, and its contract.
-    studies: adds, extends, annotates and archives studies.
+    store: the class `Store`, which combines all repositories, and its contract.
+    studies: adds, reads, extends, annotates and archives studies.
     runs: runs, their attempts and samples.
     checkpoints: records of checkpoint files.
     jobs: the job queue.
     evaluations: metric values, scores of single images, predictions.
     curves: metric points, their summaries, alerts.
     machines: speed probes, costs of runs, and the installation id.
-    run_files: lists the files that the database records of runs.
+    run_files: lists the files of runs that are recorded in the database.
     database: transactions and job tokens.
     connection: opens SQLite and PostgreSQL databases.
     schema: the tables.

@@ -12,7 +12,7 @@ from engine.store.schema import checkpoints, runs
 
 
 class Checkpoints:
-    """Repository of checkpoints. It stores paths and hashes; callers write and delete files."""
+    """Repository of checkpoint records: paths and hashes. Callers write and delete the files."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -24,7 +24,7 @@ class Checkpoints:
         return [rows.checkpoint(row) for row in self._database.rows(ordered)]
 
     def read_best(self, run_id: int) -> Checkpoint | None:
-        """Returns the checkpoint that was chosen on the validation split; None before that."""
+        """Returns the best checkpoint on the validation split; None if none is marked yet."""
         return next((saved for saved in self.read(run_id) if saved.is_best), None)
 
     def read_last(self, run_id: int) -> Checkpoint | None:
@@ -35,7 +35,7 @@ class Checkpoints:
         """Adds a checkpoint.
 
         Returns:
-            The replaced checkpoint of the same step, if its file is another one.
+            The replaced record of the same step if it has another file, else an empty list.
         """
         values = asdict(checkpoint)
         insert = self._database.insert(checkpoints).values(values)
@@ -95,7 +95,7 @@ class Checkpoints:
             return [rows.checkpoint(row) for row in deleted.mappings()]
 
     def delete_of_ended_run(self, checkpoint: Checkpoint) -> bool:
-        """Deletes the record of a checkpoint; returns False if its run is not over."""
+        """Deletes the record of a checkpoint; returns False if the run is not over."""
         with self._database.transaction() as connection:
             if not is_over(connection, checkpoint.run_id):
                 return False
@@ -112,7 +112,7 @@ class Checkpoints:
             n_bytes: the size of the new file.
 
         Returns:
-            False if its run is not over.
+            False if the run of the checkpoint is not over.
         """
         values = {"path": path, "sha256": sha256, "n_bytes": n_bytes, "is_slim": True}
         with self._database.transaction() as connection:

@@ -21,9 +21,9 @@ _SCHEMA = sa.Table("chromabench_schema", sa.MetaData(), sa.Column("version", sa.
 def connect(url: str, lock_timeout_s: float) -> Engine:
     """Opens a database and creates the tables of a new one.
 
-    SQLite databases use a write-ahead log and full synchronisation. A transaction of an engine with
-    the execution option `immediate` takes the write lock at its start: a transaction that reads
-    first and writes later fails at once if another writer came between.
+    SQLite databases use a write-ahead log and full synchronisation. With the execution option
+    `immediate`, a transaction takes the write lock at its start. Otherwise a transaction that reads
+    first and writes later would fail if another transaction had written in between.
 
     Args:
         url: the address of a SQLite or PostgreSQL database.
@@ -32,7 +32,7 @@ def connect(url: str, lock_timeout_s: float) -> Engine:
     Raises:
         StoreError: the database belongs to another program or has another schema version, or it
             cannot be opened.
-        BadInputError: the address is not one of SQLite or PostgreSQL.
+        BadInputError: the address is not a SQLite or PostgreSQL address, or the driver is missing.
     """
     kind = check_address(url)
     shown_url = sa.make_url(url).render_as_string(hide_password=True)
@@ -81,7 +81,7 @@ def has_password(url: str) -> bool:
 
 
 def is_on_this_machine(url: str) -> bool:
-    """Returns whether other machines cannot reach the database (file, socket, loopback address)."""
+    """Returns whether the database is a file, or a server at a local socket or loopback address."""
     parsed = make_url(url)
     local_hosts = (None, "", "localhost", "127.0.0.1", "::1")
     return parsed.get_backend_name() == "sqlite" or parsed.host in local_hosts
@@ -100,8 +100,9 @@ def is_absent(url: str) -> bool:
 def identify(url: str) -> str | None:
     """Returns the identity (device and inode) of the file at a SQLite address; None if absent.
 
-    SQLite keeps writing to a file that was deleted or replaced, and those writes are lost.
-    Processes compare this identity with the one at opening time to detect it.
+    SQLite keeps writing to a file that was deleted or replaced, and such writes are lost. To detect
+    a deleted or replaced file, processes compare its identity with the identity when it was opened.
+    A PostgreSQL database always has the identity `server`.
     """
     if check_address(url) != "sqlite":
         return "server"
@@ -170,7 +171,7 @@ def _refuse_network(path: Path) -> None:
 
 
 def _inspect_file(engine: Engine) -> tuple[int, int, int]:
-    """Returns (application id, schema version, number of tables) without taking a lock."""
+    """Returns (application id, schema version, number of tables) without taking the write lock."""
     with engine.begin() as connection:
         application_id = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()

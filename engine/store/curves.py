@@ -23,7 +23,7 @@ class Curves:
     def read(
         self, run_ids: Sequence[int], after: int = 0, names: Sequence[str] | None = None
     ) -> list[MetricPoint]:
-        """Returns the metric points of some runs whose id is above `after`, by id."""
+        """Returns the metric points of some runs, ordered by id, with an id above `after`."""
         query = sa.select(metrics).where(metrics.c.run_id.in_(run_ids), metrics.c.id > after)
         if names is not None:
             query = query.where(metrics.c.name.in_(names))
@@ -31,7 +31,7 @@ class Curves:
         return [rows.metric_point(row) for row in self._database.rows(ordered)]
 
     def read_new_points(self, cursors: Mapping[int, int], name: str) -> list[MetricPoint]:
-        """Returns the points of one curve that were added after a cursor per run, by id.
+        """Returns the points of one curve with an id above the cursor of their run, ordered by id.
 
         Args:
             cursors: run id -> id of the newest point that the caller has. Each run has its own
@@ -64,7 +64,7 @@ class Curves:
         return (rows.metric_point(first[0]), rows.metric_point(last[0])) if first else None
 
     def read_buckets(self, run_ids: Sequence[int], name: str, stride: int) -> list[CurveBucket]:
-        """Returns one curve of some runs, `stride` steps per bucket, by run and step."""
+        """Returns one curve of some runs, `stride` steps per bucket, ordered by run and step."""
         bucket = (metrics.c.step - 1) // stride
         query = (
             sa.select(
@@ -88,10 +88,10 @@ class Curves:
     def read_thinned(
         self, run_ids: Sequence[int], names: Sequence[str], parts: int
     ) -> dict[tuple[int, str], list[tuple[float, float]]]:
-        """Returns curves thinned to at most `parts` means per run.
+        """Returns the curves of some runs, each thinned to at most `parts` means.
 
         Returns:
-            (run id, name) -> [(mean step, mean value)] of the parts that hold a point.
+            (run id, name) -> [(mean step, mean value)] of the parts that have a value.
         """
         greatest = sa.func.max if self._database.is_sqlite else sa.func.greatest
         part = (metrics.c.step - 1) * parts // greatest(runs.c.steps, metrics.c.step)
@@ -126,7 +126,7 @@ class Curves:
         upper_bounds: Mapping[str, float],
         lower_bounds: Mapping[str, float],
     ) -> dict[int, float]:
-        """Returns run id -> share of its recorded steps at which any curve leaves its bounds.
+        """Returns run id -> share of the recorded steps at which any curve leaves its bounds.
 
         Args:
             run_ids: the runs.
@@ -156,7 +156,7 @@ class Curves:
         return {run_id: n_outside.get(run_id, 0) / n for run_id, n in n_all.items()}
 
     def read_alerts(self, run_ids: Sequence[int]) -> list[Alert]:
-        """Returns the alerts of some runs, by run and time."""
+        """Returns the alerts of some runs, ordered by run and time."""
         query = sa.select(alerts).where(alerts.c.run_id.in_(run_ids))
         ordered = query.order_by(alerts.c.run_id, alerts.c.id)
         return [rows.alert(row) for row in self._database.rows(ordered)]
@@ -164,17 +164,17 @@ class Curves:
     def add_points(
         self, job: Job, epoch: int, step: int, points: Sequence[MetricPoint], now: datetime
     ) -> None:
-        """Adds metric points, updates their summaries and the progress of the run.
+        """Adds metric points and updates their summaries and the progress of the run.
 
-        A point that exists takes the new value: a new attempt repeats the steps after its
-        checkpoint, and its own values count.
+        The value of an existing point is replaced: a new attempt repeats the steps after its
+        checkpoint, and the values of the new attempt count.
 
         Args:
             job: the job of the run.
             epoch: the current epoch.
             step: the current step.
             points: the points, all of one run.
-            now: the time of the heartbeat; also the time of points without one.
+            now: the time of the heartbeat, and of the points that have no time.
         """
         progress = {"epoch": epoch, "step": step, "progress_at": now}
         update_run = sa.update(runs).where(runs.c.id == job.run_id).values(progress)

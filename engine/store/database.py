@@ -1,4 +1,4 @@
-"""An open database: its transactions, and the token that a worker writes under."""
+"""Opens a database and its transactions, and checks the job tokens of workers."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from engine.store.schema import checkpoints, jobs, runs
 
 ACTIVE_STATES = (RunState.RUNNING, RunState.STOPPING)
 FINISHED_STATES = tuple(state for state in RunState if state.is_finished())
-# Columns of a job that are reset when a user resumes or retries it.
+# Columns of a job that are reset when the job is queued again.
 REQUEUED: Mapping[str, object] = {
     "state": RunState.QUEUED,
     "process": None,
@@ -30,7 +30,7 @@ LOCK_TIMEOUT_S = 30.0
 
 
 class LostJobError(EngineError):
-    """Another attempt owns the job, or the job has ended; its worker must exit."""
+    """The worker's attempt does not own the job any more, or the job has ended."""
 
 
 class DatabaseReplacedError(StoreError):
@@ -149,7 +149,7 @@ def lock_jobs(connection: Connection, condition: sa.ColumnElement[bool]) -> None
     """Locks the rows of some jobs until the transaction ends.
 
     Every transaction locks jobs before runs, so that two transactions cannot deadlock. On SQLite
-    only one transaction writes at a time.
+    nothing is locked, because only one transaction writes at a time.
     """
     connection.execute(sa.select(jobs.c.id).where(condition).order_by(jobs.c.id).with_for_update())
 

@@ -40,7 +40,7 @@ class Evaluations:
         return [rows.evaluation(row) for row in self._database.rows(ordered)]
 
     def read_version(self, run_ids: Sequence[int]) -> tuple[int, int]:
-        """Returns (number of values, newest id) of some runs; a cache key that new rows change."""
+        """Returns (number of values, newest id) of some runs, a cache key that new rows change."""
         query = sa.select(evaluations.c.id).where(evaluations.c.run_id.in_(run_ids))
         ids = [row["id"] for row in self._database.rows(query)]
         return len(ids), max(ids, default=0)
@@ -64,7 +64,7 @@ class Evaluations:
         return [rows.image_score(row) for row in self._database.rows(ordered)]
 
     def read_predictions(self, run_ids: Sequence[int], split: str) -> list[Predictions]:
-        """Returns where the fakes of some runs are stored."""
+        """Returns the records of the stored fakes of some runs."""
         query = (
             sa.select(predictions)
             .where(predictions.c.run_id.in_(run_ids), predictions.c.split == split)
@@ -115,7 +115,8 @@ def _refuse_impossible(evaluation: Evaluation) -> None:
 
     Raises:
         ValueError: the value is not finite, is outside the metric's range, or was computed with
-            other weights than those that define the metric.
+            other weights than those that define the metric; or there is neither a value nor a
+            reason.
     """
     metric, value = CATALOG[evaluation.name], evaluation.value
     if value is None:

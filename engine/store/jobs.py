@@ -24,7 +24,7 @@ UNFINISHED_STATES = tuple(state for state in RunState if not state.is_finished()
 
 @dataclass(frozen=True)
 class WorkerSlot:
-    """Where a job is claimed, and by which process.
+    """The machine, the slot and the process that claim a job.
 
     Attributes:
         host: the machine.
@@ -94,7 +94,7 @@ class Jobs:
             worker_slot: where the job will run.
 
         Returns:
-            None if no job is queued, or the slot is in use.
+            The claimed job; None if no job is queued, or the slot is in use.
         """
         target = worker_slot or WorkerSlot()
         next_job = (
@@ -147,29 +147,33 @@ class Jobs:
             return  # opening the transaction renews the heartbeat
 
     def request_stop(self, job_id: int, now: datetime) -> None:
-        """Stops a queued job at once; asks the worker of a running job to stop."""
+        """Stops a queued job at once; stores a stop request for a running job."""
         with self._database.transaction() as connection:
             _request_stop(connection, (jobs.c.id == job_id,), now)
 
     def request_run_stop(self, run_id: int, now: datetime) -> RunState:
-        """Stops a queued run at once; asks the worker of a running run to stop.
+        """Stops a queued run at once; stores a stop request for a running run.
 
-        A second request kills the worker. A crashed run is not retried any more.
+        A second request is stored as a request to kill the worker. A crashed run is not retried any
+        more.
 
         Returns:
             The state of the run after the request.
+
+        Raises:
+            BadInputError: there is no such run.
         """
         job_of_run = (jobs.c.run_id == run_id, jobs.c.kind == "train")
         run = sa.update(runs).where(runs.c.id == run_id)
         with self._database.transaction() as connection:
             if _request_stop(connection, job_of_run, now):
-                verb = "went on" if newest_step(connection, run_id) else "began"
+                verb = "continued" if newest_step(connection, run_id) else "started"
                 reason = f"stopped by the user before it {verb}"
                 values = {"state": RunState.STOPPED, "reason": reason, "ended_at": now}
                 connection.execute(run.values(values))
             is_running = run.where(runs.c.state == RunState.RUNNING)
             connection.execute(is_running.values(state=RunState.STOPPING))
-            reason = "stopped by the user before it went on"
+            reason = "stopped by the user before it continued"
             not_retried = {"state": RunState.STOPPED, "reason": reason, "will_retry": False}
             connection.execute(run.where(runs.c.will_retry).values(not_retried))
             state = connection.execute(sa.select(runs.c.state).where(runs.c.id == run_id)).scalar()
@@ -191,7 +195,7 @@ class Jobs:
 
     def retry_crashed(self, run_id: int, now: datetime) -> bool:
         """Queues a crashed run for its automatic retry; returns False if no retry is pending."""
-        reason = sa.literal("goes on; before: ") + runs.c.reason
+        reason = sa.literal("retried automatically; before: ") + runs.c.reason
         condition = (runs.c.id == run_id, runs.c.will_retry)
         with self._database.transaction() as connection:
             lock_jobs(connection, jobs.c.run_id == run_id)
@@ -207,7 +211,7 @@ class Jobs:
             return bool(connection.execute(update).rowcount)
 
     def release(self, job: Job, now: datetime) -> None:
-        """Queues a claimed job again whose worker did not start.
+        """Queues a claimed job again because its worker did not start.
 
         If a stop was requested after the claim, the job is stopped instead.
         """
@@ -215,13 +219,17 @@ class Jobs:
             state, reason, ended_at = RunState.QUEUED, None, None
             if _current_state(connection, job) == RunState.STOPPING:
                 state, ended_at = RunState.STOPPED, now
-                reason = "stopped by the user before it began"
+                reason = "stopped by the user before it started"
             released = {"state": state, "token": None, "process": None}
             connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(released))
             values = {"state": state, "reason": reason, "phase": None, "ended_at": ended_at}
             connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(values))
             _end_attempt(
-                connection, job, RunState.CRASHED, "its supervisor ended before it began", now
+                connection,
+                job,
+                RunState.CRASHED,
+                "its supervisor ended before the worker started",
+                now,
             )
 
     def finish(
@@ -271,7 +279,8 @@ class Jobs:
         stopped.
 
         Args:
-            is_copy: the original database may still be in use; this one gets a new installation id.
+            is_copy: whether the original database may still be in use; a copy gets a new
+                installation id.
             now: the time of the restore.
         """
         transitions = {
@@ -285,7 +294,7 @@ class Jobs:
                     **{"state": after, "token": None, "host": None, "slot": None},
                 }
                 connection.execute(sa.update(jobs).where(jobs.c.state == before).values(released))
-                reason = "the backup was made while it was at work"
+                reason = "the backup was made while the run was active"
                 values = {"state": after, "reason": reason, "phase": None}
                 connection.execute(sa.update(runs).where(runs.c.state == before).values(values))
             open_attempts = sa.update(attempts).where(attempts.c.state.is_(None))
@@ -328,7 +337,7 @@ def _attempt_key(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _current_state(connection: Connection, job: Job) -> RunState:
-    """Returns the stored state of a job; the record of the caller may be older."""
+    """Returns the stored state of a job; the caller's record may be outdated."""
     query = sa.select(jobs.c.state).where(jobs.c.id == job.id)
     return RunState(connection.execute(query).scalar_one())
 

@@ -30,7 +30,7 @@ class Machines:
         return {row["work"]: rows.probe(row) for row in probe_rows}
 
     def read_costs(self, limit: int) -> list[Cost]:
-        """Returns the measured speed and memory of the newest runs, the newest last.
+        """Returns the measured speed and memory of the newest runs, oldest first.
 
         Args:
             limit: the maximum number of runs.

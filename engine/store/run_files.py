@@ -1,7 +1,8 @@
-"""Lists the files of runs: what the database records of them, and their logs.
+"""Lists the files of runs: the files that the database records, and the logs.
 
-Backup copies these files, restore requires them, and pruning deletes other files of a run. A new
-kind of artifact must be added here, otherwise it is missing in a backup and pruned as a leftover.
+A backup copies these files, a restore requires them, and pruning deletes other files of a run. A
+new kind of file must be added here. Otherwise backups do not contain such files, and pruning
+deletes them as leftovers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ class RecordedFile:
     """A file of a run that the database records.
 
     Attributes:
-        path: relative to the artifacts folder.
+        path: the file, relative to the artifacts folder.
         kind: the record that names the file.
     """
 
@@ -52,5 +53,5 @@ def sample_paths(sample: Sample) -> tuple[str, ...]:
 
 
 def log_path(run_id: int, settings: Settings) -> Path:
-    """Returns the path of a run's log, which its worker appends to."""
+    """Returns the path of a run's log, to which the run's workers append."""
     return settings.run_dir(run_id) / LOG

@@ -1,4 +1,4 @@
-"""Runs with their attempts and samples."""
+"""Stores runs, their attempts and their samples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -27,7 +27,7 @@ from engine.store.schema import (
     studies,
 )
 
-# Everything that a run records; deleted when a run is restarted.
+# Tables of the results of runs. When a run is restarted, its rows are deleted.
 _RESULT_TABLES = (
     *(metrics, metric_summaries, alerts, evaluations, image_scores),
     *(predictions, samples, checkpoints),
@@ -85,7 +85,7 @@ class Runs:
         return {row["id"]: row["steps"] for row in self._database.rows(query)}
 
     def read_attempts(self, run_ids: Sequence[int]) -> list[Attempt]:
-        """Returns the attempts of some runs, by run and number."""
+        """Returns the attempts of some runs, ordered by run and number."""
         query = (
             sa.select(attempts)
             .where(attempts.c.run_id.in_(run_ids))
@@ -94,7 +94,7 @@ class Runs:
         return [rows.attempt(row) for row in self._database.rows(query)]
 
     def read_samples(self, run_ids: Sequence[int]) -> list[Sample]:
-        """Returns the samples of some runs, by epoch and run."""
+        """Returns the samples of some runs, ordered by epoch and run."""
         query = (
             sa.select(samples)
             .where(samples.c.run_id.in_(run_ids))
@@ -103,7 +103,7 @@ class Runs:
         return [rows.sample(row) for row in self._database.rows(query)]
 
     def read_newest_samples(self, run_ids: Sequence[int]) -> list[Sample]:
-        """Returns the newest sample of each of some runs that has one."""
+        """Returns the newest sample of each given run; runs without samples are omitted."""
         newest_ids = (
             sa.select(sa.func.max(samples.c.id))
             .where(samples.c.run_id.in_(run_ids))
@@ -120,13 +120,13 @@ class Runs:
         environment: Mapping[str, Any],
         now: datetime,
     ) -> None:
-        """Stores what the first attempt of a run resolved; later attempts use these values.
+        """Stores the values that the first attempt of a run resolved, for later attempts.
 
         Args:
             job: the job of the run.
             resolved: the config without any `auto`.
             steps: the total number of steps.
-            environment: versions and machine.
+            environment: the versions of the software, and the machine.
             now: the time of the heartbeat.
         """
         values = {
@@ -138,7 +138,7 @@ class Runs:
             connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(values))
 
     def set_phase(self, job: Job, phase: str, now: datetime) -> None:
-        """Stores the current phase of a run, as pages show it."""
+        """Stores the current phase of a run, which pages show."""
         with self._database.job_transaction(job, now) as connection:
             update = sa.update(runs).where(runs.c.id == job.run_id)
             connection.execute(update.values(phase=phase, progress_at=now))
@@ -169,9 +169,9 @@ class Runs:
             return True
 
     def rewind(self, job: Job, epoch: int, step: int, now: datetime) -> list[Checkpoint]:
-        """Deletes checkpoints, evaluations and alerts after a step, where the run continues.
+        """Deletes checkpoints, evaluations and alerts after the step that the run continues from.
 
-        Metric points are kept; the repeated steps overwrite them.
+        Metric points are kept, because the repeated steps overwrite them.
 
         Args:
             job: the job of the run.

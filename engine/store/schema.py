@@ -1,4 +1,4 @@
-"""The tables. Times are UTC, paths are relative to the artifacts folder, settings are JSON."""
+"""Defines the tables. Times are UTC, paths relative to the artifacts folder, settings JSON."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -59,7 +59,7 @@ studies = Table(
     "studies",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("key", String, nullable=False, unique=True),  # of the request; prevents duplicates
+    Column("key", String, nullable=False, unique=True),  # request key, prevents duplicates
     Column("name", String, nullable=False),
     Column("data", String, nullable=False),
     Column("budget", JSON, nullable=False),
@@ -107,8 +107,8 @@ jobs = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("kind", String, nullable=False),
-    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE")),  # training jobs
-    Column("subject", String),  # other kinds of jobs
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE")),  # only for training jobs
+    Column("subject", String),  # only for other kinds of jobs
     Column("state", String, nullable=False),
     Column("reason", String),
     Column("progress", Float, nullable=False, default=0.0),
@@ -116,8 +116,8 @@ jobs = Table(
     Column("attempt", Integer, nullable=False, default=0),
     Column("token", String),
     Column("process", String),
-    Column("host", String),  # that claimed the job
-    Column("slot", String),  # of the host
+    Column("host", String),  # the machine that claimed the job
+    Column("slot", String),  # the slot of this machine
     # Automatic retries since the last action of a user.
     Column("retries", Integer, nullable=False, default=0),
     Column("created_at", UtcDateTime, nullable=False),
@@ -129,7 +129,7 @@ jobs = Table(
 )
 
 _IS_ACTIVE = jobs.c.state.in_((RunState.RUNNING, RunState.STOPPING))
-# The database assigns a slot to one active job at a time, even if two supervisors claim for it.
+# The database assigns a slot to one active job at a time, even if two supervisors claim it.
 Index(
     "jobs_slot_in_use",
     *(jobs.c.kind, jobs.c.host, jobs.c.slot),

@@ -1,21 +1,21 @@
-"""`Store`: the database of an installation, as repositories by aggregate.
+"""Defines `Store`, the database of an installation, with one repository per kind of record.
 
-The contract, for SQLite and PostgreSQL alike (one test suite runs on both):
+This contract holds for SQLite and PostgreSQL; one test suite runs on both.
 
 *Records.* Methods take and return the frozen records of `engine.records`; no SQLAlchemy object
 leaves the package. Times are UTC. Paths are relative to the artifacts folder. A missing or
-non-finite value is NULL with a reason, never a number.
+non-finite value is NULL, never a number; a missing evaluation value also has a reason.
 
-*Atomicity.* Every method is one transaction: it is stored whole or not at all. On SQLite a writer
+*Atomicity.* A method stores all of its changes in one transaction, or none. On SQLite a writer
 takes the write lock at the start of its transaction (BEGIN IMMEDIATE); readers are not blocked
 (write-ahead log).
 
 *Tokens.* `jobs.claim` gives a job a new random token. A method that takes a `Job` first renews the
 heartbeat of this job in the same transaction, under the condition that the token is still valid
-and the job is active. If it is not, `LostJobError` is raised and nothing is written: another
-attempt owns the job, and the caller must exit.
+and the job is active. Otherwise `LostJobError` is raised and nothing is written: another attempt
+owns the job or the job has ended, and the caller must exit.
 
-*Locks.* Transactions lock jobs before runs, everywhere, so that they cannot deadlock. The unique
+*Locks.* All transactions lock jobs before runs, so that they cannot deadlock. The unique
 index on (kind, host, slot) of active jobs assigns a slot to one job at a time.
 
 *Idempotence.* A study is added once per key, a metric point is stored once per (run, step, name), a
@@ -28,8 +28,8 @@ own `Store`. A `Store` must not be shared across a fork.
 *Errors.* `BadInputError`: an id does not exist, or the request is not possible in the current
 state. `StoreError`: the database could not be opened, read or written; the call may be retried.
 `DatabaseReplacedError`: the SQLite file was deleted or replaced; the process must open a new
-`Store`. `LostJobError`: see above. `ValueError`: a value that its metric cannot have, which is a
-bug of the caller.
+`Store`. `LostJobError`: the token is not valid. `ValueError`: a value that its metric cannot have,
+which is a bug of the caller.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Studies: added, extended, annotated, archived."""
+"""Stores studies: adds, extends, annotates and archives them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -110,7 +110,7 @@ class Studies:
             epochs: the new total number of epochs.
 
         Raises:
-            BadInputError: some of its runs have not ended.
+            BadInputError: some runs of the study have not ended.
         """
         with self._database.transaction() as connection:
             of_study = runs.c.study_id == study_id
@@ -120,7 +120,7 @@ class Studies:
             )
             if connection.execute(unfinished).scalar_one():
                 raise BadInputError(
-                    f"Study {study_id} is still at work: epochs are added when its runs have ended."
+                    f"Study {study_id} is still running: add epochs when all its runs have ended."
                 )
             budget = sa.select(studies.c.budget).where(studies.c.id == study_id)
             extended_budget = {**connection.execute(budget).scalar_one(), "epochs": epochs}
@@ -153,11 +153,13 @@ class Studies:
             connection.execute(sa.update(studies).where(studies.c.id == study_id).values(values))
 
     def claim_notifications(self, since: datetime, now: datetime) -> list[int]:
-        """Returns the ended studies that no webhook has been sent for, and marks them as sent.
+        """Returns the ended studies that need a webhook call, and stores the time of the call.
+
+        A study needs a call if it ended after its last call.
 
         Args:
             since: studies that ended earlier are ignored.
-            now: the time that is stored.
+            now: the time of the call.
         """
         ended_at = sa.func.max(runs.c.ended_at)
         run_is_over = runs.c.state.in_(FINISHED_STATES) & sa.not_(runs.c.will_retry)

@@ -4,16 +4,16 @@ import os
 
 from engine.settings import PROJECT_ROOT, Settings
 
-# Idle OpenMP threads spin briefly, then sleep: this is fast on an idle machine, and it does not
-# slow a busy one down.
+# Idle OpenMP threads spin briefly before they sleep. A short spin makes training fast on an idle
+# machine and does not slow down a busy machine.
 SPIN_COUNT = "5000"
 
 
 def build_child_environment(settings: Settings) -> dict[str, str]:
-    """Builds the environment of a child process: the same settings and the same code."""
+    """Builds the environment of a child process with the same settings and the same code."""
     slots = {"CHROMABENCH_SLOTS": str(settings.slots)} if settings.slots else {}
     paths = [str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    # Only torchrun may tell a process that it is one of several ranks.
+    # Only torchrun may set the rank of a process, so it is not inherited.
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")
     }

@@ -30,7 +30,7 @@ class Usage:
 
 
 def usage_of_runs(run_ids: Sequence[int], settings: Settings) -> Usage:
-    """Measures the files of some runs."""
+    """Measures the disk usage of some runs."""
     parts: dict[str, int] = {}
     for run_id in run_ids:
         folder = settings.run_dir(run_id)
@@ -42,14 +42,14 @@ def usage_of_runs(run_ids: Sequence[int], settings: Settings) -> Usage:
 
 
 def usage_of(path: Path) -> int:
-    """Measures a file, or all files in a folder, in bytes; 0 if the path does not exist."""
+    """Measures the bytes of a file or of all files in a folder; 0 if the path does not exist."""
     if path.is_file():
         return path.stat().st_size
     return sum(size for _, size in iterate_files(path))
 
 
 def iterate_files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Yields all files below a folder with their sizes; skips files that vanish meanwhile."""
+    """Yields all files below a folder with their sizes; skips files that are deleted meanwhile."""
     for path in folder.rglob("*"):
         try:
             if path.is_file() and not path.is_symlink():
@@ -59,7 +59,7 @@ def iterate_files(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def free_bytes(folder: Path) -> int:
-    """Measures the free space of the disk that holds a folder, or that would hold it."""
+    """Measures the free bytes on the disk of a folder, which may not exist yet."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free
 
@@ -71,7 +71,7 @@ def require_room(n_bytes: int, folder: Path, purpose: str, hint: str) -> None:
         n_bytes: the bytes to be written.
         folder: the folder to write to; it may not exist yet.
         purpose: the activity that needs the room, as the first words of the error message.
-        hint: a sentence that names the ways to need less room.
+        hint: the last sentence of the error message, which names ways to need less room.
 
     Raises:
         EngineError: the disk has too little room.

@@ -74,7 +74,7 @@ def delete_unfinished_folders(path: Path) -> None:
 
 
 def delete_partial_files(folder: Path) -> None:
-    """Deletes the half-written files below a folder into which no other process writes."""
+    """Deletes the half-written files below a folder; no other process may write into the folder."""
     for partial in folder.rglob(f"*{PARTIAL_SUFFIX}"):
         partial.unlink(missing_ok=True)
 
@@ -98,7 +98,7 @@ def is_locked(lock: FileLock) -> bool:
     """Returns whether a process holds a lock.
 
     Raises:
-        EngineError: the lock's file cannot be locked at all.
+        EngineError: the lock file cannot be locked at all.
     """
     if not Path(lock.lock_file).exists():
         return False

@@ -10,10 +10,10 @@ from engine.settings import Settings
 
 
 def find_gpus() -> list[str]:
-    """Returns the GPUs that may be used: those in CUDA_VISIBLE_DEVICES, else all.
+    """Finds the GPUs that may be used: those in CUDA_VISIBLE_DEVICES if it is set, else all GPUs.
 
     Returns:
-        Their indices or ids, as CUDA_VISIBLE_DEVICES takes them.
+        The indices or ids of the GPUs, in the format of CUDA_VISIBLE_DEVICES.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -31,7 +31,7 @@ def require_enough_gpus(settings: Settings, gpus: Sequence[str]) -> None:
 
     Args:
         settings: `ranks` is the number of processes that train one run together.
-        gpus: the GPUs that may be used; none for training on the CPU.
+        gpus: the GPUs that may be used; empty if training uses the CPU.
 
     Raises:
         EngineError: there are fewer GPUs than processes of a run.

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Linux counts ticks since the boot. Other systems give seconds, which may be rounded differently.
+# Linux gives the start time in whole ticks since the boot. Other systems give seconds, and two
+# readings of one start time may be rounded differently.
 START_TOLERANCE = 0 if BOOT_ID.exists() else 2
 SUBMITTED_HOST = "elsewhere"
 
@@ -25,15 +26,15 @@ SUBMITTED_HOST = "elsewhere"
 class ProcessId:
     """Identifies a process; no other process ever has the same identity.
 
-    As text it is `host/boot/pid/start` or `host/boot/pid/start/role`. A process that was submitted
-    to a cluster, and that has not started yet, is `elsewhere/name`.
+    The text form is `host/boot/pid/start` or `host/boot/pid/start/role`. For a process that was
+    submitted to a cluster and has not started yet, it is `elsewhere/name`.
 
     Attributes:
         host: the result of `host_id` on the machine of the process.
-        boot: the id of that machine's boot; for a submitted process the name of its cluster job.
+        boot: the boot id of this machine; for a submitted process, the name of the cluster job.
         pid: the process id; None for a submitted process.
         start: the start time, in ticks since the boot on Linux, else in seconds since 1970.
-        role: a word that tells what the process is to its job; usually empty.
+        role: the role of the process in its job; usually empty.
     """
 
     host: str
@@ -58,7 +59,7 @@ class ProcessId:
 
     @classmethod
     def parse(cls, text: str) -> "ProcessId":
-        """Parses the text that `str` makes of an identity."""
+        """Parses the text that `str` returns for an identity."""
         host, boot, pid, start, role = (text.split("/") + [""] * 4)[:5]
         return cls(host, boot, int(pid) if pid else None, int(start) if start else None, role)
 
@@ -77,7 +78,7 @@ class ProcessId:
         return self.host == SUBMITTED_HOST
 
     def is_alive(self) -> bool:
-        """Returns whether this process still runs on this host; a zombie does not."""
+        """Returns whether this process still runs on this host; False for a zombie."""
         if self.boot != _boot_id() or self.pid is None or self.start is None:
             return False
         try:
@@ -110,7 +111,7 @@ class ProcessId:
 
 @cache
 def host_id() -> str:
-    """Returns this machine's name with a part of its machine id: two machines may share a name."""
+    """Returns this machine's name and a part of its machine id: two machines may share a name."""
     paths = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
     machine_id = next((path.read_text().strip() for path in paths if path.is_file()), "")
     return f"{socket.gethostname()}-{machine_id[:8]}" if machine_id else socket.gethostname()
@@ -152,14 +153,15 @@ def count_cores() -> int:
 
 
 def _boot_id() -> str:
-    # Other systems have only the boot's time, which moves with the clock: there, the start time of
-    # the process alone must identify it.
+    # Systems other than Linux have no boot id, and the time of the boot changes when the clock is
+    # set. On these systems only the start time distinguishes two processes with equal pids.
     return BOOT_ID.read_text().strip() if BOOT_ID.exists() else "-"
 
 
 def _start_time(process: psutil.Process) -> int:
     stat = Path(f"/proc/{process.pid}/stat")
     if stat.exists():
-        # Field 22 of `stat`, counted from the command's closing bracket: the start in clock ticks.
+        # Field 22 of `stat` is the start time in clock ticks. Count the fields from the closing
+        # bracket of the command, because the command may contain spaces.
         return int(stat.read_text().rpartition(")")[2].split()[19])
     return int(process.create_time())

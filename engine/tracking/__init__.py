@@ -1,10 +1,10 @@
-"""Export to MLflow. It reads the store; training is not involved.
+"""Exports studies from the store to MLflow. Training does not depend on the export.
 
 Modules:
-    export_requests: the studies to export, and the progress of each export.
+    export_requests: stores the requests to export studies, and the progress of each export.
     uploader: uploads a study to an MLflow server.
-    process: the process that uploads until all requests are complete.
-    mlflow_format: names, timestamps and tags in MLflow's format.
+    process: runs the uploader process until all requests are complete.
+    mlflow_format: converts names, timestamps and tags to MLflow's format.
 
 Not here: recording of runs (`workers`, `store`).
 """

@@ -1,8 +1,7 @@
-"""Requests to export studies to MLflow, and the progress of each export. Imports no MLflow client.
+"""Stores requests to export studies to MLflow, and the progress. Imports no MLflow client.
 
-Each pair of a study and an MLflow server has two files in the artifacts folder: the request, which
-is written by the process that asks for the export, and the progress, which is written by the
-uploading process.
+Each pair of a study and an MLflow server has two files in the artifacts folder. The process that
+requests the export writes the request file. The uploader writes the progress file.
 """
 
 import hashlib
@@ -34,14 +33,14 @@ INSTALL_COMMAND = "`pip install 'chromabench[mlflow]'`"
 
 @dataclass(frozen=True)
 class UploadState:
-    """What has been uploaded of a run. The names of the fields are keys of the progress file.
+    """The uploaded parts of a run. The names of the fields are keys of the progress file.
 
     Attributes:
         mlflow_id: id of the MLflow run.
         began: start time, as text, of the attempt that began at step 0. If the store has another
             time, the run was started again and the MLflow run is outdated.
         cursor: id of the last uploaded curve point.
-        steps: curve -> its last uploaded step. A resumed run records some steps a second time; they
+        steps: curve -> its last uploaded step. The steps that a resumed run records a second time
             are not uploaded again.
         sample_id: id of the last uploaded sample.
         values: evaluation -> its uploaded value, or the uploaded reason why it has no value.
@@ -70,9 +69,9 @@ class ExportRequest:
         study_id: the study to export.
         uri: address of the MLflow server.
         request_id: changes with every new request for this study and server.
-        run_states: run -> what has been uploaded of it.
+        run_states: run id -> upload state of the run.
         completed_id: id of the last request that was completed.
-        error: why the last upload failed; empty if it succeeded.
+        error: the reason why the last upload failed; empty if the upload succeeded.
     """
 
     path: Path
@@ -85,7 +84,7 @@ class ExportRequest:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything has been uploaded since the newest request."""
+        """Whether the newest request has been completed."""
         return self.completed_id == self.request_id
 
     def with_run_state(self, run_id: int, state: UploadState) -> "ExportRequest":
@@ -104,10 +103,10 @@ def check_uri(uri: str, origin: str) -> str:
 
     Args:
         uri: the address.
-        origin: the option or variable that has the address.
+        origin: the option or variable that contains the address.
 
     Raises:
-        BadInputError: the text is not an address, or it contains a password.
+        BadInputError: the text contains white space, a user name or a password, or is empty.
     """
     if not re.fullmatch(r"\S+", uri):
         raise BadInputError(
@@ -136,7 +135,11 @@ def is_installed() -> bool:
 
 
 def require_client() -> None:
-    """Raises `BadInputError` unless MLflow's client is installed."""
+    """Checks that MLflow's client is installed.
+
+    Raises:
+        BadInputError: the client is not installed.
+    """
     if not is_installed():
         raise BadInputError(f"MLflow's client is not installed: {INSTALL_COMMAND}.")
 
@@ -151,9 +154,9 @@ def request_export(settings: Settings, study_id: int, uri: str) -> ExportRequest
 
 
 def renew_requests(settings: Settings, study_id: int) -> None:
-    """Requests another export of a study to every server that it was exported to.
+    """Requests another export of a study to every server to which it was exported before.
 
-    Called when a study gets further results.
+    Call this function when further results of the study are expected.
     """
     for request in load_requests(settings):
         if request.study_id == study_id:
@@ -210,12 +213,12 @@ def _progress_path(request_path: Path) -> Path:
 
 
 def uploader_lock(settings: Settings) -> FileLock:
-    """Returns the lock that the only uploading process holds."""
+    """Returns the lock that the uploader process holds while it runs."""
     return FileLock(settings.artifacts / LOCK_FILE)
 
 
 def ensure_uploader(settings: Settings) -> None:
-    """Starts an uploading process if a request is incomplete and no such process runs.
+    """Starts the uploader process if a request is incomplete and no uploader is running.
 
     Raises:
         EngineError: the process could not be started.

@@ -22,7 +22,8 @@ def stored_value(evaluation: Evaluation) -> float | str:
 def metric_group(evaluation: Evaluation, run: Run) -> str:
     """Returns the first part of an evaluation's metric name: `val`, `test` or `test_last`.
 
-    MLflow shows the last value of each name, so the selected checkpoint needs a name of its own.
+    MLflow shows the last value of each name, so the best and the last checkpoint need different
+    names on the test split.
     """
     is_selected = evaluation.epoch == run.best_epoch
     split = evaluation.split
@@ -45,29 +46,29 @@ def protocol_tags(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def tags(values: Mapping[str, Any]) -> list[RunTag]:
-    """Makes tags; invalid characters of their names are replaced and long texts are cut."""
+    """Builds tags; replaces invalid characters in the names and cuts long values."""
     return [
         RunTag(mlflow_name(key), str(value)[:MAX_TAG_CHARACTERS]) for key, value in values.items()
     ]
 
 
 def mlflow_name(text: str) -> str:
-    """Replaces the characters that MLflow does not allow in names by underscores."""
+    """Replaces each character that MLflow does not allow in names with an underscore."""
     return "".join(
         character if character.isalnum() or character in "_-. /" else "_" for character in text
     )
 
 
 def timestamp_ms(point: MetricPoint, run: Run) -> int:
-    """Returns when a point was measured; the start of the run if that time was not recorded.
+    """Returns the time of a point in ms since 1970; the start of the run if it was not recorded.
 
-    The result never changes, so that a repeated upload adds no second point to the curve.
+    The time of a point never changes, so a repeated upload adds no second point to the curve.
     """
     return int(point.at * 1000) if point.at is not None else to_milliseconds(run.started_at)
 
 
 def to_milliseconds(moment: datetime | None) -> int:
-    """Returns milliseconds since 1970; 0 if the time is unknown."""
+    """Converts a time to milliseconds since 1970; returns 0 if the time is unknown."""
     return 0 if moment is None else int(moment.timestamp() * 1000)
 
 

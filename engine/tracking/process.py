@@ -1,6 +1,6 @@
-"""Uploads studies to MLflow while they run, as a process of its own. Loads no torch.
+"""Uploads studies to MLflow while they run, in a separate process. Loads no torch.
 
-One such process runs per artifacts folder. If a server does not answer, the upload is repeated
+One uploader process runs per artifacts folder. If a server does not answer, the upload is repeated
 after a growing delay; training is not affected.
 """
 
@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import replace
 
-# MLflow's client reads these variables on import. The loop below does the retries.
+# MLflow's client reads these variables on import. `UploadLoop` does the retries.
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "15"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
@@ -40,13 +40,13 @@ class UploadLoop:
 
     Args:
         store: the store with the studies.
-        settings: has the folder of the requests.
-        stop: ends the loop when it is set.
+        settings: the settings of the installation, which name the folder of the requests.
+        stop: the event that ends the loop when it is set.
     """
 
     def __init__(self, store: Store, settings: Settings, stop: threading.Event) -> None:
         self.store, self.settings, self.stop = store, settings, stop
-        # All three by request file.
+        # The keys are paths of request files.
         self.uploaders: dict[str, Uploader] = {}
         self.retry_delays_s: dict[str, float] = {}
         self.retry_at: dict[str, float] = {}
@@ -64,7 +64,7 @@ class UploadLoop:
             self.stop.wait(POLL_INTERVAL_S)
 
     def upload(self, request: ExportRequest) -> bool:
-        """Uploads what is new of a study; returns False if the upload failed or must wait."""
+        """Uploads the new results of a study; returns False if the upload failed or must wait."""
         key = str(request.path)
         if time.monotonic() < self.retry_at.get(key, 0.0):
             return False
@@ -86,7 +86,7 @@ class UploadLoop:
         return True
 
     def schedule_retry(self, request: ExportRequest, error: Exception) -> None:
-        """Doubles the delay before the next upload; logs the first of several errors."""
+        """Doubles the delay before the next upload; logs only the first error in a row."""
         key = str(request.path)
         reason = mlflow_format.first_line(error)
         if key not in self.retry_delays_s:
@@ -100,7 +100,7 @@ class UploadLoop:
 
 
 def main() -> int:
-    """Uploads all requests; exits at once if another process already does."""
+    """Uploads all requests; exits at once if another uploader is running."""
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())

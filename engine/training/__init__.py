@@ -1,4 +1,4 @@
-"""Training of one run, without processes and without a database.
+"""Trains one run. No module of this package uses the database.
 
 Modules:
     loop: the training loop, a generator of events.
@@ -6,11 +6,11 @@ Modules:
     losses: the functions of the loss terms.
     state: networks, optimisers, moving average and random generators of a run.
     checkpoint: saves and loads a training state.
-    execution: resolves `auto` settings (device, precision, threads, compile).
+    execution: resolves `auto` settings (device, precision, threads, compile and others).
     machine_profile: measures properties of this machine.
     cuda_graph: captures a training step as a CUDA graph.
     target_features: caches the feature maps of the targets.
-    distributed: several processes that train one run.
+    distributed: connects the processes that train one run together.
 
 Not here: recording of events (`workers`) and evaluation (`evaluation`).
 """

@@ -29,11 +29,11 @@ def save(state: Mapping[str, Any], path: Path) -> tuple[str, int]:
 
 
 def load(path: Path, sha256: str | None) -> dict[str, Any]:
-    """Loads a state to the CPU.
+    """Loads a state into CPU memory.
 
     Args:
-        path: the file.
-        sha256: its expected sha256; None: the file is not verified.
+        path: the path of the file.
+        sha256: the expected sha256 of the file; None: the file is not verified.
 
     Raises:
         EngineError: the file is missing, has another sha256, or is not a checkpoint.
@@ -47,7 +47,7 @@ def load(path: Path, sha256: str | None) -> dict[str, Any]:
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, ValueError, struct.error, pickle.UnpicklingError) as error:
-            raise EngineError(f"{path} is no checkpoint ({type(error).__name__}).") from error
+            raise EngineError(f"{path} is not a checkpoint ({type(error).__name__}).") from error
     return state
 
 
@@ -56,7 +56,7 @@ def load_from_record(artifacts: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 
     Args:
         artifacts: the artifacts folder.
-        checkpoint: its record.
+        checkpoint: the record of the checkpoint.
 
     Raises:
         EngineError: the file is missing or damaged.
@@ -65,7 +65,7 @@ def load_from_record(artifacts: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def tensor_bytes(value: object) -> int:
-    """Returns the bytes of all tensors in a part of a state, which may be nested."""
+    """Returns the size in bytes of all tensors in a part of a state, including nested tensors."""
     if isinstance(value, torch.Tensor):
         return value.nbytes
     if isinstance(value, Mapping):

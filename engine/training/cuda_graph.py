@@ -1,9 +1,9 @@
 """Captures a training step as a CUDA graph and replays it with a single launch.
 
 With small batches, a GPU waits for Python between the hundreds of kernels of a step; a replay runs
-no Python. Before the capture, the step must have run on real data. So the step runs a few times on
-the first batch, and then the training state is restored. A captured graph is used only if its
-first replay reproduces the losses of the step without the graph.
+no Python. Before the capture, the step must have run on real data. Therefore the step runs a few
+times on the first batch, and then the training state is restored. A captured graph is used only if
+its first replay reproduces the losses of the step without the graph.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,11 +18,11 @@ from engine.training.state import TrainingState
 
 # The steps before the capture allocate memory and select kernels.
 WARM_UP_STEPS = 3
-# The tolerance is relative and absolute: repeated sums on a GPU differ slightly.
+# The relative and the absolute tolerance of losses: repeated sums on a GPU differ slightly.
 REPLAY_TOLERANCE = 0.02
 
 StepFn = Callable[[Batch], Tensor]
-# (step, batch) -> (replay of the step, the tensor that each replay fills with losses)
+# (step, batch) -> (function that replays the step, tensor that each replay fills with losses)
 CaptureFn = Callable[[StepFn, Batch], tuple[Callable[[], None], Tensor]]
 
 
@@ -34,7 +34,7 @@ class CudaGraphStep:
     Args:
         step_fn: a training step that computes only on the device.
         state: the training state that the step changes.
-        capture: captures the step.
+        capture: captures the step; None: `capture_on_gpu`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class CudaGraphStep:
     def _capture_and_verify(self, batch: Batch) -> None:
         graph_batch = Batch(batch.pixels, batch.augmentations.clone())
 
-        # Warm up, and remember the losses of the step without the graph.
+        # Warm up, and keep the losses of the step without the graph.
         with state_restored(self.state):
             expected = self.step_fn(graph_batch)
             for _ in range(WARM_UP_STEPS - 1):
@@ -96,7 +96,7 @@ def capture_on_gpu(step_fn: StepFn, batch: Batch) -> tuple[Callable[[], None], T
 
 @contextmanager
 def state_restored(state: TrainingState) -> Iterator[None]:
-    """At its end, restores weights, statistics, moments and random generators, in place."""
+    """Restores weights, statistics, moments and random generators when the block ends, in place."""
     # Copy the state.
     networks = (state.generator, state.discriminator)
     tensors = [tensor for network in networks for tensor in network.state_dict().values()]
@@ -112,7 +112,7 @@ def state_restored(state: TrainingState) -> Iterator[None]:
     try:
         yield
     finally:
-        # Write it back into the same tensors, whose addresses the graph uses.
+        # Copy the state back into the same tensors, because the graph uses their addresses.
         with torch.no_grad():
             for tensor, copy in zip(tensors, copies, strict=True):
                 tensor.copy_(copy)

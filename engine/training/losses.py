@@ -1,7 +1,7 @@
 """The loss functions of generator and discriminator.
 
-`TERM_FUNCTIONS` has one function for each row of `loss_terms`. All losses are means, so that a
-weight has the same effect at every picture size.
+`TERM_FUNCTIONS` has one function for each row of `loss_terms`. All losses are means over values, so
+that a weight has the same effect at every picture size.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ class LossInputs:
     Attributes:
         target: [N, 3, H, W] in [-1, 1].
         fake: [N, 3, H, W] in [-1, 1], with gradient.
-        logits: the discriminator's logits of the fake, [N, 1, h, w].
-        extract: computes feature maps; only called by terms that need them.
-        target_features: the feature maps of the target; None: they are not cached.
+        logits: the discriminator's logits for the fake, [N, 1, h, w].
+        extract: computes feature maps; only terms that need feature maps call this function.
+        target_features: the cached feature maps of the target; None: no maps are cached.
     """
 
     target: Tensor
@@ -38,17 +38,17 @@ class LossInputs:
 
 
 def adversarial(inputs: LossInputs) -> Tensor:
-    """Cross entropy of the fake's logits with label 1 (the non-saturating GAN loss)."""
+    """Computes the cross entropy of the fake's logits with label 1 (non-saturating GAN loss)."""
     return _bce(inputs.logits, 1.0)
 
 
 def l1(inputs: LossInputs) -> Tensor:
-    """Mean absolute error of channel values in [-1, 1] (Isola et al. 2017, equation 3)."""
+    """Computes the mean absolute error of values in [-1, 1] (Isola et al. 2017, equation 3)."""
     return functional.l1_loss(inputs.fake, inputs.target)
 
 
 def perceptual(inputs: LossInputs) -> Tensor:
-    """Mean squared error of feature maps, summed over layers (Johnson et al. 2016, eq. 2)."""
+    """Sums the mean squared error of feature maps over layers (Johnson et al. 2016, eq. 2)."""
     target_features = inputs.target_features
     if target_features is None:
         with torch.no_grad():
@@ -61,7 +61,7 @@ def perceptual(inputs: LossInputs) -> Tensor:
 
 
 def total_variation(inputs: LossInputs) -> Tensor:
-    """Mean absolute difference of vertical neighbours plus that of horizontal neighbours."""
+    """Adds the mean absolute differences of vertical and of horizontal neighbours."""
     fake = inputs.fake
     vertical = (fake[:, :, 1:] - fake[:, :, :-1]).abs().mean()
     horizontal = (fake[:, :, :, 1:] - fake[:, :, :, :-1]).abs().mean()
@@ -81,7 +81,7 @@ def generator_loss(recipe: Recipe, inputs: LossInputs) -> tuple[Tensor, dict[str
     """Computes the weighted sum of a recipe's terms.
 
     Returns:
-        The sum, and each term before its weight.
+        The weighted sum, and the value of each term without its weight.
     """
     values = {term.name: TERM_FUNCTIONS[term.name](inputs) for term in recipe.terms}
     weighted = [term.weight * values[term.name] for term in recipe.terms]
@@ -89,9 +89,9 @@ def generator_loss(recipe: Recipe, inputs: LossInputs) -> tuple[Tensor, dict[str
 
 
 def discriminator_loss(target_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Half the sum of the cross entropies, targets with label 1 and fakes with label 0.
+    """Computes half the sum of the cross entropies of targets (label 1) and fakes (label 0).
 
-    The factor 0.5 is that of Isola et al. 2017, section 3.3.
+    The factor 0.5 follows Isola et al. 2017, section 3.3.
     """
     return 0.5 * (_bce(target_logits, 1.0) + _bce(fake_logits, 0.0))
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from engine.settings import Settings
 from engine.system.files import replacing
 
-# A CPU uses bf16 if it is faster than float32 by this factor, with at most this relative error.
+# On a CPU, bf16 must be faster than float32 by this factor and have at most this relative error.
 MIN_BF16_SPEEDUP = 1.05
 MAX_BF16_ERROR = 0.02
-# Fewer threads are used if they are faster than all threads by this factor.
+# Fewer threads than cores are used only if training is faster by this factor.
 MIN_THREADS_SPEEDUP = 1.1
 N_TIMINGS, N_PEAK_TIMINGS = 12, 8
 MATRIX_SIDE = {"cuda": 8192, "cpu": 2048, "mps": 2048}
@@ -29,9 +29,10 @@ Measurements = dict[str, float]
 
 
 def should_use_bf16(device: torch.device, settings: Settings) -> bool:
-    """Whether bf16 is faster than float32 and accurate enough.
+    """Returns whether to train in bf16.
 
-    A GPU reports whether it supports bf16; on a CPU, speed and error are measured once.
+    A CUDA device must support bf16. On a CPU, speed and error are measured once. Other devices
+    train in float32.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -43,7 +44,7 @@ def should_use_bf16(device: torch.device, settings: Settings) -> bool:
 
 
 def fastest_thread_count(n_cores: int, settings: Settings) -> int:
-    """Returns how many CPU threads train fastest: all, unless fewer are clearly faster."""
+    """Returns the number of CPU threads: one per core, unless fewer are clearly faster."""
     if n_cores == 1:
         return 1
     seconds = _measure_once(settings, f" {n_cores} cores", lambda: measure_threads(n_cores))
@@ -59,7 +60,7 @@ def peak_flops(device: torch.device, precision: str, settings: Settings) -> floa
     Args:
         device: the device.
         precision: `bf16` or `fp32`.
-        settings: contain the artifacts folder.
+        settings: the location of the artifacts folder.
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     measurements = _measure_once(
@@ -85,7 +86,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def measure_bf16() -> Measurements:
-    """Measures bf16 on this CPU: its speed over float32, and its relative error."""
+    """Measures bf16 on this CPU: speed relative to float32, and relative error."""
     network, pictures = _probe_network()
     with torch.no_grad():
         exact = network(pictures)
@@ -97,7 +98,7 @@ def measure_bf16() -> Measurements:
 
 
 def measure_threads(n_cores: int) -> Measurements:
-    """Measures the seconds of a step for 1, 2, 4, ... and all threads."""
+    """Measures the seconds of a training pass with 1, 2, 4, ... and `n_cores` threads."""
     network, pictures = _probe_network()
     earlier_count = torch.get_num_threads()
     powers = {1 << power for power in range(n_cores.bit_length())}
@@ -113,7 +114,7 @@ def measure_threads(n_cores: int) -> Measurements:
 def measure_peak_flops(device: torch.device, precision: str) -> float:
     """Measures the floating-point operations per second of a large matrix product.
 
-    The shortest of several timings counts.
+    The shortest of several timings is used.
     """
     side = MATRIX_SIDE[device.type]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -129,7 +130,7 @@ def measure_peak_flops(device: torch.device, precision: str) -> float:
 
 
 def _probe_network() -> tuple[nn.Module, Tensor]:
-    """Builds two layers like those of a generator, and pictures to time them with."""
+    """Builds a network of two convolutions, and input for timing the network."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(), nn.Conv2d(64, 128, 4, 2, 1))
     return network, torch.randn(16, 32, 32, 32)
@@ -150,11 +151,11 @@ def _time_training(network: nn.Module, pictures: Tensor, is_bf16: bool) -> float
 def _measure_once(
     settings: Settings, subject: str, measure: Callable[[], Measurements]
 ) -> Measurements:
-    """Returns stored measurements; if there are none, measures and stores them.
+    """Returns the stored measurements of a subject, or measures and stores them.
 
     Args:
-        settings: contain the artifacts folder.
-        subject: what is measured; part of the key, with the machine and the version of torch.
+        settings: the location of the artifacts folder.
+        subject: what is measured. Subject, machine and version of torch are the key in the file.
         measure: measures the subject.
     """
     path = settings.artifacts / "machine.json"

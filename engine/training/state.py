@@ -17,20 +17,20 @@ from engine.networks.layers import set_memory_format
 
 @dataclass
 class TrainingState:
-    """Everything that training changes; it can be saved after any step.
+    """Everything that training changes. A training state can be saved after any step.
 
     Attributes:
         generator: the generator that is trained.
         discriminator: the discriminator.
         g_optimiser: the generator's optimiser.
         d_optimiser: the discriminator's optimiser.
-        averaged: the generator's moving average; None: the run has none.
+        averaged: the generator's moving average; None: the run computes no average.
         epoch: number of epochs done.
         step: number of steps done.
         pictures: number of training pictures so far.
-        batches: number of steps done in the epoch in progress. At 0, no random generator needs to
-            be saved, because every epoch starts new random streams.
-        seconds: training time of these steps.
+        batches: number of steps done in the epoch in progress. If it is 0, the random generators
+            are not saved, because every epoch starts new random streams.
+        seconds: training time of the epoch in progress.
         is_trainable: False if the state was loaded from a checkpoint without optimisers.
     """
 
@@ -52,7 +52,7 @@ class TrainingState:
 
     @property
     def sampler(self) -> nn.Module:
-        """The generator that is sampled, evaluated and served."""
+        """The network that is sampled and evaluated: the average, else the generator."""
         return self.generator if self.averaged is None else self.averaged
 
     def state_dict(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class TrainingState:
         for name in self._modules:
             module = getattr(self, name)
             if isinstance(module, torch.optim.Optimizer):
-                if name in content:  # Load the moments; keep the settings of this run.
+                if name in content:  # Load only the moments, not the settings.
                     groups = module.state_dict()["param_groups"]
                     module.load_state_dict({**content[name], "param_groups": groups})
                     _match_memory_format(module)
@@ -94,13 +94,13 @@ class TrainingState:
         return {name: module.get_rng_state() for name, module in self._random_modules().items()}
 
     def set_random_state(self, states: Mapping[str, Tensor]) -> None:
-        """Sets the random generators; states of devices that the run does not use are ignored."""
+        """Sets the random generators; ignores the states of devices that the run does not use."""
         for name, module in self._random_modules().items():
             if name in states:
                 module.set_rng_state(states[name])
 
     def _random_modules(self) -> dict[str, Any]:
-        """Returns the modules with random generators: of the CPU and of the networks' device."""
+        """Returns the torch modules with the random generators of the devices, by device."""
         device = next(self.generator.parameters()).device.type
         others = {} if device == "cpu" else {device: torch.get_device_module(device)}
         return {"cpu": torch, **others}
@@ -120,16 +120,17 @@ def build_state(
     """Builds new networks and optimisers, initialised from the run's seed.
 
     Args:
-        config: the run, with no setting left `auto`.
+        config: the config of the run; no setting is `auto`.
         device: the training device.
-        encoder_path: file of ImageNet weights for the generator's encoder; None: the encoder is
-            freshly initialised, too.
+        encoder_path: file of ImageNet weights for the generator's encoder; None: the
+            encoder is initialised randomly.
     """
     budget, execution = config.budget, config.execution
     is_channels_last = execution.channels_last == "on"
     memory_format = torch.channels_last if is_channels_last else torch.contiguous_format
 
-    # Build the networks. The encoder has its own seed: it does not change the other weights.
+    # Build the networks. The encoder has its own seed, so that the other initial weights do not
+    # depend on the encoder.
     torch.manual_seed(derive_seed(config.seed, 0, "encoder"))
     encoder = build_encoder(budget, encoder_path)
     torch.manual_seed(derive_seed(config.seed, 0, "weights"))
@@ -140,7 +141,7 @@ def build_state(
     if budget.ema:
         averaged = copy.deepcopy(generator).eval().requires_grad_(False)
 
-    # Build the optimisers. A CUDA graph reads the learning rate and counts its steps on the device.
+    # Build the optimisers. A CUDA graph needs the learning rate and the step counter on the device.
     has_graph = execution.graph == "on" and device.type == "cuda"
     betas = (config.configuration.beta1, config.configuration.beta2)
 

@@ -1,7 +1,7 @@
 """Caches the feature maps of all targets, mirrored and not mirrored, for all epochs.
 
-Without shifts, the feature maps of a target are the same in every epoch. With the cache, the
-perceptual term computes feature maps only for the fakes.
+If training pictures are not shifted (`jitter` is 0), the feature maps of a target are the same in
+every epoch. With the cache, the perceptual term computes feature maps only for the fakes.
 """
 
 import torch
@@ -14,7 +14,7 @@ PICTURES_PER_PASS = 64
 
 
 class TargetFeatureCache:
-    """The feature maps of every target; row 2 i is target i, row 2 i + 1 is target i mirrored.
+    """The feature maps of every target; row 2 i is for target i, row 2 i + 1 for its mirror image.
 
     Args:
         extract: pictures -> feature maps.

@@ -1,7 +1,7 @@
-"""Trains as a rank above 0: it computes its share of every step and writes nothing.
+"""Trains as a rank above 0, which computes its share of every step and writes nothing.
 
-`torchrun` starts all ranks as `python -m engine.workers.train JOB TOKEN`. Rank 0 leads: it alone
-writes to the database and the artifacts folder.
+`torchrun` starts all ranks as `python -m engine.workers.train JOB TOKEN`. Only rank 0 writes to the
+database and the artifacts folder.
 """
 
 import signal

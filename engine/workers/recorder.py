@@ -240,7 +240,7 @@ class Recorder:
             if is_last or self._n_failures >= MAX_CHECKPOINT_FAILURES:
                 raise EngineError(
                     f"the checkpoint of step {state.step} could not be written ({reason}), "
-                    f"{self._n_failures} in a row; mend that and resume"
+                    f"{self._n_failures} in a row; fix the cause and resume"
                 ) from error
             self.add_note(f"the checkpoint of step {state.step} could not be written ({reason})")
             return False

@@ -22,7 +22,7 @@ ROLES = ("best", "last")
 
 @dataclass(frozen=True)
 class _CheckpointFile:
-    """A checkpoint file; `sha256` is None if the file was passed by path: no record has a hash."""
+    """A checkpoint file; `sha256` is None if the caller passed a path, which has no record."""
 
     path: Path
     sha256: str | None
@@ -37,7 +37,7 @@ def evaluate_again(
     features: str,
     on_progress: Callable[[int, int], None],
 ) -> CheckpointEvaluation:
-    """Evaluates a checkpoint of an ended run, and stores the results of a recorded checkpoint.
+    """Evaluates a checkpoint of an ended run; stores the results if the checkpoint is recorded.
 
     Timings are not measured again: they depend on the load of the machine, not on the checkpoint.
 
@@ -45,14 +45,15 @@ def evaluate_again(
         store: the store with the run.
         settings: the settings of the installation.
         run: the run.
-        choice: `best`, `last`, or the path of a checkpoint of the same networks.
+        choice: `best`, `last`, or the path of a checkpoint file of the same networks.
         split: `val` or `test`.
         features: `all`, `none` or the name of one network's weights.
-        on_progress: called with the number of images that are done and the total number.
+        on_progress: called with the number of evaluated images and the total number.
 
     Raises:
         BadInputError: the run has not ended, never started, or has no such checkpoint.
-        EngineError: the file is missing or damaged, or belongs to other networks.
+        EngineError: the file is missing or damaged, or belongs to other networks, or the pairs have
+            changed since the run.
     """
     if not run.state.is_finished():
         raise BadInputError(f"Run {run.id} is {run.state}; it can be evaluated when it has ended.")
@@ -72,7 +73,7 @@ def evaluate_again(
         state.load_state_dict(checkpoint.load(file.path, file.sha256))
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise EngineError(
-            f"{file.path} is no checkpoint of run {run.id}'s networks ({type(error).__name__})."
+            f"{file.path} is not a checkpoint of run {run.id}'s networks ({type(error).__name__})."
         ) from error
     evaluator = CheckpointEvaluator(
         settings,

@@ -88,7 +88,7 @@ def encoder_weights_path(config: RunConfig, settings: Settings) -> Path | None:
 
 
 def warm_up_phase(config: RunConfig) -> str | None:
-    """Returns the phase before the first step; None if that takes only a moment."""
+    """Returns the phase before the first step; None if this phase takes only a moment."""
     if config.execution.compile == "on":
         return "compiling: the first steps take a minute or two"
     if config.execution.keep_maps == "on":

@@ -1,8 +1,8 @@
 """Measures training speed and memory of some workloads on this machine.
 
-The supervisor starts it as `python -m engine.workers.speed_probe JOB TOKEN` while no other job
-runs. The subject of the job is a JSON list of run configs, one for each workload. The probe makes
-real training steps on random images.
+The supervisor starts this module as `python -m engine.workers.speed_probe JOB TOKEN` while no other
+job runs. The subject of the job is a JSON list of run configs, one for each workload. The probe
+makes real training steps on random images.
 """
 
 import json
@@ -28,13 +28,13 @@ from engine.training.step import TrainingStep
 from engine.workers import worker_process
 from engine.workers.worker_process import End, ShouldStop, StoppedError
 
-WARM_UP_STEPS = 2  # not measured: they fill caches and compile kernels
+WARM_UP_STEPS = 2  # not measured, because they fill caches and compile kernels
 MIN_SECONDS, MIN_STEPS = 3.0, 3  # the measurement ends when both are reached
-N_TRAIN = 1000  # resolves the config; the speed of a step does not depend on it
+N_TRAIN = 1000  # to resolve the config; does not affect the speed of a step
 
 
 def probe(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -> End:
-    """Measures and stores each workload of the job's subject."""
+    """Measures each workload of the job's subject and stores the results."""
     if job.subject is None:
         raise EngineError("this job names no workload")
     configs = [RunConfig.model_validate(values) for values in json.loads(job.subject)]
@@ -48,7 +48,7 @@ def probe(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
 
 
 def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> tuple[float, float]:
-    """Measures training steps on random images.
+    """Measures speed and memory of training steps on random images.
 
     Returns:
         Images per second, and the memory of this process or of the GPU in MiB.

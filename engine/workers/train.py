@@ -76,7 +76,7 @@ def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
         if group.size == 1 or not _becomes_true(should_stop, PEER_EXIT_GRACE_S):
             raise
         traceback.print_exc()
-        return RunState.CRASHED, "a process that trained with it was killed"
+        return RunState.CRASHED, "another process of the run was killed"
     finally:
         group.stop_followers()
 

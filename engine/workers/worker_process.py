@@ -1,7 +1,7 @@
 """Runs the job of a worker process, from the claimed row to the recorded end. Loads no torch.
 
-The supervisor starts the process with the id and the token of a job. Every write is made under the
-token. A process whose token is stale exits without writing to the database.
+The supervisor starts the process with the id and the token of a job. Every write to the database
+checks the token. A process whose token is stale exits without a write.
 """
 
 import errno
@@ -23,7 +23,7 @@ from engine.system.processes import ProcessId
 T = TypeVar("T")
 
 HEARTBEAT_EVERY_S = 5.0
-LOCK_TIMEOUT_S = 5.0  # of one attempt to write; `retry_until_written` makes more
+LOCK_TIMEOUT_S = 5.0  # for one write; `retry_until_written` repeats failed writes
 RETRY_EVERY_S = 1.0
 
 ShouldStop = Callable[[], bool]
@@ -32,17 +32,17 @@ Work = Callable[[Store, Settings, Job, ShouldStop], End]
 
 
 class StoppedError(Exception):
-    """The work was stopped on request; the text tells where, and begins with a space."""
+    """The work was stopped on request; the message names the position, after a space."""
 
 
 class Progress:
     """Reports the progress of some work, and stops the work on request.
 
     Args:
-        report: called with the number of items that are done and the total number.
+        report: called with the number of processed items and the total number.
         every_s: the minimum number of seconds between two reports.
-        should_stop: whether a stop was requested.
-        where: the text of the `StoppedError`.
+        should_stop: returns whether a stop was requested.
+        where: the message of the `StoppedError`.
     """
 
     def __init__(
@@ -77,7 +77,8 @@ def run(arguments: Sequence[str], work: Work) -> RunState | None:
         work: the function that does the work of this kind of job.
 
     Returns:
-        The final state of the job; None if the job belongs to another attempt.
+        The final state of the job; None if the job belongs to another attempt, or if the database
+        was replaced.
     """
     stop = threading.Event()
 
@@ -94,7 +95,7 @@ def run(arguments: Sequence[str], work: Work) -> RunState | None:
         job = store.jobs.read(job_id)
         if job.token != token:
             return None
-        # The supervisor also stores this id, but it may be killed before it does.
+        # The supervisor also stores this id, unless it was killed before.
         process = str(ProcessId.of(os.getpid()))
         retry_until_written(lambda: store.jobs.set_process(job, process, utc_now()))
     except (LostJobError, DatabaseReplacedError) as error:
@@ -115,7 +116,7 @@ def retry_until_written(write: Callable[[], T], poll: Callable[[], None] = lambd
 
     Args:
         write: the write; it may be called many times.
-        poll: called between two attempts; raises to give up.
+        poll: called between two attempts; it may raise an error to end the retries.
 
     Returns:
         The result of the write.
@@ -169,7 +170,7 @@ def run_job(
 def _do_work(
     store: Store, settings: Settings, job: Job, should_stop: ShouldStop, work: Work
 ) -> End:
-    """Does the work of a job, and turns its exceptions into final states."""
+    """Does the work of a job, and converts exceptions into final states."""
     try:
         return work(store, settings, job, should_stop)
     except (LostJobError, DatabaseReplacedError):
@@ -193,7 +194,7 @@ def _do_work(
 def heartbeat_loop(store: Store, job: Job, stop: threading.Event) -> None:
     """Writes heartbeats; sets `stop` on a stop request, or when the token is stale.
 
-    A run also stops when its database was deleted or replaced: its results would be lost.
+    Work also stops if the database was deleted or replaced, because the results would be lost.
     """
     was_written = True
     while True:
@@ -201,7 +202,7 @@ def heartbeat_loop(store: Store, job: Job, stop: threading.Event) -> None:
         try:
             store.require_same_file()
             store.jobs.heartbeat(job, utc_now())
-            # Without a supervisor nobody sends SIGTERM, so read the stop request from the database.
+            # Without a supervisor, no process sends SIGTERM: read stop requests from the database.
             if store.jobs.read(job.id).stop_requested_at is not None:
                 stop.set()
             was_written = True

@@ -20,7 +20,11 @@ ALL_RUNS = 0  # not the id of a run
 
 
 def choose_samples(study: Study, runs: Sequence[Run]) -> GalleryContent | None:
-    """Chooses the same few validation pairs of every epoch; None before the first samples."""
+    """Builds the gallery of samples, which show the same few validation pairs at every epoch.
+
+    Returns:
+        The gallery; None before the first samples.
+    """
     st.caption(
         "Each row is one validation pair from the more colourful half; all runs show the same "
         "pairs. A run that has not reached the epoch shows its latest one. Click a picture to "
@@ -31,10 +35,10 @@ def choose_samples(study: Study, runs: Sequence[Run]) -> GalleryContent | None:
 
 
 def choose_test_pictures(study: Study, runs: Sequence[Run]) -> GalleryContent | None:
-    """Draws the choice of order and page; returns test pictures, None before any evaluation.
+    """Draws the choice of order and page; returns the test pictures, None before any evaluation.
 
     Raises:
-        EngineError: the pictures cannot be read.
+        EngineError: the test pictures cannot be read.
     """
     evaluated = gallery_images.evaluated_runs(runs)
     if not evaluated:

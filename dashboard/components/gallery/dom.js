@@ -1,4 +1,4 @@
-// Shared by the grid and the enlarged view: finds the picture of a cell, draws it and describes it.
+// Finds, draws and describes the picture of a cell, for the grid and for the enlarged view.
 
 import { drawDifference, drawMessage, drawPicture, loadStrip } from "./image_strips.js"
 
@@ -21,8 +21,8 @@ export function latestStrip(column, epoch) {
   return latest
 }
 
-// Draws the picture of a cell, or the reason why there is none. The canvas remembers what it shows,
-// so that a slow download never replaces a newer picture.
+// Draws the picture of a cell, or a message if there is no picture. `canvas.dataset.content`
+// identifies the newest request, so that a slow download never replaces a newer picture.
 export async function paint(gallery, canvas, column, row, view) {
   const strip = latestStrip(column, gallery.epoch)
   const content = `${strip?.[1]} ${row} ${view}`

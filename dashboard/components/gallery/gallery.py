@@ -34,12 +34,12 @@ _component = component(
 
 @dataclass(frozen=True)
 class GalleryState:
-    """What the user has selected.
+    """The selection of the user in a gallery.
 
     Attributes:
         epoch: the epoch; None for the newest one.
         pinned: keys of the rows at the top.
-        view: `pictures`, or `difference` to the target.
+        view: `pictures`, or `difference` for heat maps of the differences from the target.
     """
 
     epoch: int | None = None
@@ -55,7 +55,7 @@ class GalleryContent:
         rows: key, label and captions of each picture.
         columns: key, label and strips of each column.
         epochs: all epochs with samples; empty for test pictures.
-        animation: the URL of animations; None if there are none.
+        animation: the URL of the animations; None for test pictures.
     """
 
     rows: list[dict[str, Any]]
@@ -72,11 +72,11 @@ def gallery(
     Args:
         key: the key of the component.
         content: the pictures.
-        state: what is selected at first.
+        state: the selection at first.
         is_compact: whether to leave out the controls and the names of the rows.
 
     Returns:
-        What the user has selected.
+        The selection of the user.
     """
     result = _component(
         key=key,
@@ -136,7 +136,7 @@ def samples_content(
 
     Args:
         study: the study.
-        runs: one column each.
+        runs: the runs, each shown in one column.
         samples: the samples of these runs, ordered by epoch.
         n_rows: the number of pictures to show from the top of each strip.
     """
@@ -184,7 +184,7 @@ def evaluation_content(
 
     Args:
         study: the study.
-        runs: one column each, with their chosen checkpoints.
+        runs: the runs, each shown in one column with its chosen checkpoint.
         names: the names of the pictures, in the order of the rows.
         metric: the metric of the scores.
         scores: run id -> name -> score.

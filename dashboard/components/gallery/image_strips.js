@@ -1,9 +1,9 @@
-// Strips of pictures: downloads each file once, cuts pictures out of it and compares them with the
-// target.
+// Downloads each strip of pictures once, cuts pictures out of strips and draws the differences
+// between fakes and targets.
 
 const GUTTER_PX = 4 // between the pictures of a strip
 const MAX_CACHED_STRIPS = 400
-const BRIGHTEST_DIFFERENCE = 128 // mean difference per channel, of 255, with the brightest colour
+const BRIGHTEST_DIFFERENCE = 128 // mean difference per channel (0 to 255) with the brightest colour
 const HEAT_COLOURS = [
   [0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99],
   [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164],
@@ -64,7 +64,7 @@ export function drawDifference(canvas, fakeStrip, targetStrip, row) {
   context.putImageData(pixels, 0, 0)
 }
 
-// Interpolates between the heat colours; share: 0 (black) to 1 (brightest).
+// Interpolates between the heat colours; `share` is between 0 (black) and 1 (brightest).
 function heatColour(share) {
   const position = Math.min(1, share) * (HEAT_COLOURS.length - 1)
   const below = Math.min(HEAT_COLOURS.length - 2, Math.floor(position))

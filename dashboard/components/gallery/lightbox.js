@@ -1,5 +1,5 @@
-// The enlarged view: two pictures of a row with a movable edge, the rows before and after, and the
-// epochs.
+// The enlarged view shows two pictures of a row with a movable edge. Buttons and keys change the
+// row, and keys change the epoch.
 
 import { createElement, describe, orderedRows, paint } from "./dom.js"
 
@@ -83,7 +83,7 @@ export function openLightbox(gallery, rowIndex, columnKey) {
   drawLightbox(gallery)
 }
 
-// Moves to another row in the order of the grid, and from the last row to the first.
+// Moves by a number of rows in the order of the grid; the first row follows the last row.
 function turn(gallery, rows) {
   const order = orderedRows(gallery).map((row) => row.index)
   const position = (order.indexOf(gallery.rowIndex) + rows + order.length) % order.length

@@ -12,13 +12,13 @@ from engine.loss_terms import LOSS_TERMS
 from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS
 from engine.presets import CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 
-# Keys of the session state: the names of the selected configurations; name -> row of every
-# configuration that differs from its preset; a number that is part of the table's key, so that a
-# new number makes Streamlit draw the table with new values.
+# Keys of the session state. SELECTED: the names of the selected configurations. CHANGED_ROWS: name
+# -> row of every configuration that differs from its preset. TABLE_VERSION: a number in the table's
+# key; a new number makes Streamlit draw the table with new values.
 SELECTED = "launch_configurations"
 CHANGED_ROWS = "launch_values"
 TABLE_VERSION = "launch_values_version"
-TEMPLATE = "standard"  # a new configuration starts with its values
+TEMPLATE = "standard"  # a new configuration starts with the values of this preset
 
 LABELS = {
     **{name: f"weight of {term.label}" for name, term in LOSS_TERMS.items()},
@@ -33,7 +33,7 @@ Row = dict[str, float]
 
 
 def fill_configurations(configurations: Sequence[Configuration]) -> None:
-    """Sets what the fields show when they are drawn next."""
+    """Sets the configurations and values that the form shows when it is drawn next."""
     st.session_state[SELECTED] = [configuration.name for configuration in configurations]
     st.session_state[CHANGED_ROWS] = {
         configuration.name: as_row(configuration)
@@ -136,7 +136,7 @@ def _store_edits(table_key: str) -> None:
 
 
 def _reset_presets() -> None:
-    """Resets the built-in configurations and keeps the user's own."""
+    """Resets the built-in configurations and keeps the configurations that the user has added."""
     changed_rows: dict[str, Row] = st.session_state[CHANGED_ROWS]
     for name in CONFIGURATIONS:
         changed_rows.pop(name, None)

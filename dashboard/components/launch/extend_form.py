@@ -14,7 +14,7 @@ EXTENDED_STUDY = "extended_study"  # session state: the id of the study whose fo
 
 
 def extend_form(card: StudyCard) -> None:
-    """Draws fields with what the study has; the button Add queues what is more than that."""
+    """Draws fields with the study's present values; the button Add queues the additional runs."""
     study, existing = card.study, {run.configuration for run in card.runs}
     n_seeds = 1 + max(run.seed for run in card.runs)
     with st.container(border=True):

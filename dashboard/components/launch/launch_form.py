@@ -20,7 +20,7 @@ OUTPUT_LABELS = {
     "lab_ab": "colours only; the grey stays exactly the same",
 }
 MORE_SETTINGS = "more_settings"  # the text field for settings without a field of their own
-# The field of an error message that does not begin with the name of a field.
+# Beginning of an error message -> field, for messages that do not begin with the name of a field.
 FIELD_OF_BEGINNING = {
     "--set": MORE_SETTINGS,
     "A study": "configurations",
@@ -39,14 +39,14 @@ class FieldErrors:
         self._slots[field] = st.empty()
 
     def show(self, message: str, field: str | None = None) -> bool:
-        """Shows an error below its field.
+        """Shows an error below the field that the error belongs to.
 
         Args:
-            message: an error message of the engine, which begins with the name of its field.
-            field: the field, if the caller knows it.
+            message: an error message of the engine.
+            field: the field; None to find the field by the beginning of the message.
 
         Returns:
-            Whether the field has a slot. If it has none, nothing is shown.
+            Whether the error was shown; False if the field has no slot.
         """
         words = message.split()
         first_word = words[0].strip(".:,") if words else ""
@@ -64,7 +64,7 @@ class FieldErrors:
 
 
 def fill_changes(budget: str, changes: Mapping[str, str]) -> None:
-    """Sets what the fields of a budget show when they are drawn next.
+    """Sets the values that the fields of a budget show when the form is drawn next.
 
     Args:
         budget: the name of the budget.
@@ -85,7 +85,7 @@ def changes_form(budget: Budget, is_grey: bool, errors: FieldErrors) -> list[str
 
     Args:
         budget: the budget.
-        is_grey: whether the sources are grey photographs, whose grey can be kept.
+        is_grey: whether the sources are grey photographs, so that a model can keep their grey.
         errors: shows the errors of the fields.
 
     Returns:

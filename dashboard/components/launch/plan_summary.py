@@ -53,7 +53,7 @@ def _facts(plan: Plan) -> dict[str, str]:
 
 
 def offer_probe(plan: Plan) -> None:
-    """Offers to measure the training speed if this machine has not trained such runs before."""
+    """Offers to measure the training speed if it has not been measured on this machine."""
     if plan.estimate.is_measured:
         return
     job = launch.newest_probe(plan.configs)
@@ -72,7 +72,7 @@ def offer_probe(plan: Plan) -> None:
 
 
 def _show_probe(plan: Plan) -> None:
-    """Shows the progress of the speed measurement; redraws the page at its end."""
+    """Shows the progress of the speed probe; redraws the page when the probe has ended."""
     job = launch.newest_probe(plan.configs)
     if job is None or job.state.is_finished():
         st.rerun()

@@ -17,7 +17,7 @@ COPIED_FROM = "launch_cloned"  # session state: the study or run that the form w
 
 
 def published_studies() -> None:
-    """Draws one button per published study; a click fills in its budget and configurations."""
+    """Draws one button per published study; the button fills in its budget and configurations."""
     st.pills(
         "Published studies",
         list(PUBLISHED_STUDIES),
@@ -36,9 +36,9 @@ def _fill_from_published() -> None:
 
 
 def prefill_from_url() -> str:
-    """Fills the form from the study or run that the URL names; returns the text of its source."""
+    """Fills the form from the study or run in the URL; returns the text of the data source."""
     source = st.query_params.get("source", "")
-    # Streamlit drops the state of widgets when the user leaves the page.
+    # Streamlit deletes the state of widgets when the user leaves the page.
     is_new_visit = SELECTED not in st.session_state
     if is_new_visit:
         clear_changes()

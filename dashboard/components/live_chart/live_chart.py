@@ -1,8 +1,8 @@
-"""The live chart: its browser part fetches new points itself and keeps the user's zoom.
+"""Draws the live chart, whose script fetches new points and keeps the user's zoom.
 
-Streamlit rebuilds its own charts at every change of data. `live_chart.js` keeps its Plotly chart
-and adds points to it. Streamlit only transfers which lines there are and how to draw them; the
-points come from `dashboard.routes`.
+Streamlit rebuilds its own charts at every change of data. `live_chart.js` instead adds points to
+one Plotly chart. Streamlit transfers only the list of lines and the view. The script fetches the
+points from `dashboard.routes`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from engine.report import theme
 HEIGHT_PX = 440
 STATUS_LINE_PX = 34
 DASHES = ("solid", "dash", "dot", "dashdot")
-MAX_SEEDS = 30  # of a band; for more seeds the chart uses the quantile of 30
+MAX_SEEDS = 30  # of a band; for more seeds the chart uses the quantile for 30 seeds
 
 Axis = Literal["step", "epoch", "elapsed", "clock"]
 AXES: tuple[Axis, ...] = get_args(Axis)
@@ -43,14 +43,14 @@ _component = component(
 
 @dataclass(frozen=True)
 class ChartView:
-    """How the chart draws a curve.
+    """The curve of a chart and how to draw the curve.
 
     Attributes:
-        metric: the curve.
+        metric: the metric of the curve.
         smoothing: weight of the past in the moving average, from 0 (none) to less than 1.
         axis: `step`, `epoch`, `elapsed` (without pauses) or `clock`.
         log: whether the value axis is logarithmic.
-        by: one line per run, or one band per configuration.
+        by: `runs` for one line per run, `configurations` for one band per configuration.
     """
 
     metric: str
@@ -75,12 +75,14 @@ def live_chart(
 
     Args:
         study_id: the study.
-        runs: one line each, in the colour of its configuration and a dash pattern for its seed.
+        runs: the runs to draw, each as one line in the colour of its configuration and with a dash
+            pattern for its seed.
         view: how to draw the curve.
         attempts: run id -> attempts at the run, for the axis `elapsed`.
-        alerts: run id -> alerts, which are drawn as marks.
+        alerts: run id -> alerts to draw as marks.
         is_live: whether the chart keeps fetching new points; otherwise it fetches them once.
-        is_over: whether all runs of the study have ended, including those that are not drawn.
+        is_over: whether the training has ended: of all runs of the study on the Live page, and of
+            the drawn run on the Run page.
         title: the title of the browser tab.
     """
     _component(

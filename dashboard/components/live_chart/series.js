@@ -1,8 +1,8 @@
-// The points of one line, merged into buckets, and where a bucket is drawn.
+// Merges the points of one line into buckets, and computes positions and smoothed values.
 //
 // A bucket merges the points of `stride` consecutive steps: {part, n, step, at, mean, low, high,
 // last}. `part` numbers the buckets of a run, `n` counts the points with a value, `step` and `at`
-// are means over the points, and `last` is the last step.
+// (seconds since 1970) are means over the points, and `last` is the last step of the bucket.
 
 const MAX_BUCKETS = 2000 // per line
 
@@ -18,7 +18,7 @@ export class Line {
     this.buckets = []
   }
 
-  // Takes over all buckets of a run from the server.
+  // Replaces all buckets of a run by the buckets that the server has sent.
   replace({ stride, buckets }) {
     this.clear()
     this.stride = stride
@@ -29,8 +29,8 @@ export class Line {
     }
   }
 
-  // Adds a point; returns false if its step is not after the last one, because the run was
-  // restarted.
+  // Adds a point. Returns false if the step of the point is not after the last step, because the
+  // run was restarted.
   add(cursor, step, at, value) {
     const lastBucket = this.buckets.at(-1)
     if (lastBucket && step <= lastBucket.last) return false
@@ -59,7 +59,8 @@ export class Line {
   }
 }
 
-// Merges the next bucket of the same part into a bucket. Without a value, only the last step changes.
+// Merges the next bucket of the same part into a bucket. A next bucket without a value changes only
+// the last step.
 function merge(bucket, next) {
   bucket.last = next.last
   if (!next.n) return
@@ -74,7 +75,7 @@ function merge(bucket, next) {
   bucket.n = n
 }
 
-// Returns the position of a bucket on the horizontal axis; null if it has none.
+// Returns the position of a bucket on the horizontal axis; null if the position is not known.
 export function horizontalPosition(bucket, series, axis) {
   if (axis === "step") return bucket.step
   if (axis === "epoch") return series.perEpoch ? bucket.step / series.perEpoch : null
@@ -83,7 +84,7 @@ export function horizontalPosition(bucket, series, axis) {
   return runSeconds(series.attempts, bucket.at) / 60
 }
 
-// Returns the run time until a moment, without the pauses between attempts.
+// Returns the run time in seconds until the time `at`, without the pauses between attempts.
 function runSeconds(attempts, at) {
   let seconds = 0
   for (const [start, end] of attempts) {

@@ -73,7 +73,7 @@ function rawTrace(line, xs, series) {
   }
 }
 
-// Keeps a line without points in the legend.
+// Builds a trace without points, so that the legend lists the line.
 function emptyTrace(series, name) {
   return {
     type: "scatter",
@@ -104,8 +104,8 @@ export function bandTraces(chart, view) {
   })
 }
 
-// Aligns runs of different strides at the coarsest stride.
-// Returns the parts in order; a part has the position and the value of each run: {x: [], y: []}.
+// Aligns runs of different strides at the coarsest stride. Returns the parts in order; each part is
+// {x: [], y: []} with one position and one value per run.
 function alignSeeds(chart, members, view) {
   const coarsest = Math.max(...members.map((series) => chart.lines.get(series.id).stride))
   const parts = new Map()
@@ -148,7 +148,7 @@ function meanTrace(parts, series, name) {
   }
 }
 
-// Draws the lower and the upper edge of the interval; parts with one seed have none.
+// Draws the lower and the upper edge of the interval; parts with one seed have no interval.
 function bandEdges(parts, series, view) {
   const withSeveral = parts.filter((part) => part.y.length > 1)
   if (!withSeveral.length) return []
@@ -174,7 +174,7 @@ function bandEdges(parts, series, view) {
   ]
 }
 
-// Computes the interval of a mean; quantiles: Student's t by number of values.
+// Computes the 95 % interval of a mean; quantiles[n] is Student's t quantile for n values.
 function confidenceInterval(values, quantiles) {
   const n = values.length
   const middle = mean(values)
@@ -186,7 +186,7 @@ function confidenceInterval(values, quantiles) {
 
 // ---- Alerts, layout and description ---------------------------------------------------------
 
-// Draws alerts on the lines, at the steps where they occurred.
+// Draws each alert on the line of its run, at the step of the alert.
 export function markTraces(chart, view) {
   const marks = chart.series.flatMap((series) => marksOf(series, chart.lines.get(series.id), view))
   if (!marks.length) return []

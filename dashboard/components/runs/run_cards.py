@@ -82,7 +82,7 @@ def _heading(run: Run) -> None:
 
 
 def _figures(run: Run, snapshot: RunsSnapshot) -> list[str]:
-    """Formats speed and memory with their units."""
+    """Formats speed and memory with their units, and the number of a second or later attempt."""
     progress = snapshot.progress.get(run.id)
     speed = progress.images_per_second if progress is not None else None
     if speed is None:
@@ -99,7 +99,7 @@ def _figures(run: Run, snapshot: RunsSnapshot) -> list[str]:
 
 
 def _remarks(run: Run, snapshot: RunsSnapshot) -> None:
-    """Shows why a run has ended, its alerts and the notes of its newest attempt."""
+    """Shows the reason for the state, warnings, alerts and the notes of the newest attempt."""
     if run.reason and run.state != RunState.RUNNING:
         st.caption(escape_markdown(run.reason))
     if (warning := stall_warning(run, snapshot.now)) is not None:
@@ -113,7 +113,7 @@ def _remarks(run: Run, snapshot: RunsSnapshot) -> None:
 
 
 def _main_action(run: Run) -> None:
-    """Draws the button of the most likely action: Stop, Kill or Resume."""
+    """Draws the button of the most likely action: Stop, Kill or Resume; none if the run is done."""
     action: Callable[[int], object]
     if run.state in (RunState.QUEUED, RunState.RUNNING) or run.will_retry:
         label, icon, action = "Stop", "stop", actions.stop_run

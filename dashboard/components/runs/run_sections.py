@@ -15,7 +15,7 @@ from engine.system.disk import format_bytes
 
 
 def show_links(run: Run) -> None:
-    """Links to the pages of the run's study and to pages about the run."""
+    """Draws links to the pages of the run's study and to pages that start from the run."""
     study_query = {"study": str(run.study_id)}
     links = [
         ("live", f"Study {run.study_id}", ":material/monitoring:", study_query),
@@ -146,7 +146,7 @@ def _checkpoint_remark(checkpoint: Checkpoint) -> str:
 
 
 def show_environment(run: Run) -> None:
-    """Shows versions and machine of the first attempt."""
+    """Shows the software versions and the machine of the first attempt at a run."""
     if run.environment is None:
         empty_state("The environment appears once the run has started.")
         return

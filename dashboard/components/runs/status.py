@@ -28,7 +28,7 @@ BADGES: dict[RunState, tuple[Colour, str]] = {
 
 
 def state_badge(run: Run) -> None:
-    """Shows the state of a run, with its reason as tooltip."""
+    """Shows the state of a run, with the reason for the state as tooltip."""
     colour, icon = BADGES[run.state]
     help_text = escape_markdown(run.reason or "") or None
     st.badge(str(run.state), color=colour, icon=icon, help=help_text)
@@ -44,12 +44,12 @@ def state_badges(runs: Sequence[Run]) -> None:
 
 
 def activity(run: Run, progress: RunProgress | None = None, n_before: int = 0) -> str:
-    """Describes in a few words what a run is doing.
+    """Describes the current activity of a run in a few words.
 
     Args:
         run: the run.
-        progress: its progress, for the time left.
-        n_before: the number of runs before it in the queue.
+        progress: the progress of the run, for the time left.
+        n_before: the number of runs before this run in the queue.
     """
     if run.state == RunState.QUEUED:
         return f"queued, {n_before} run{'s' * (n_before > 1)} ahead" if n_before else "queued, next"
@@ -83,7 +83,7 @@ def _mean_progress(runs: Sequence[Run]) -> float:
 
 
 def stall_warning(run: Run, now: datetime) -> str | None:
-    """Returns a warning if a run in training has made no step for a while."""
+    """Returns a warning if a run in training has made no step for `STALL_WARNING_S` seconds."""
     if run.state != RunState.RUNNING or run.phase != "training" or run.progress_at is None:
         return None
     seconds = (now - run.progress_at).total_seconds()
@@ -111,7 +111,7 @@ def format_time(time: datetime) -> str:
 
 
 def tab_title(study: Study, runs: Sequence[Run], page: str) -> str:
-    """Builds the title of the browser tab: the progress of a study, or how it has ended."""
+    """Builds the title of the browser tab: the progress of a study, or `done` or `ended`."""
     if all(run.state == RunState.DONE for run in runs):
         return f"done · {study.name}"
     if all(run.is_over for run in runs):

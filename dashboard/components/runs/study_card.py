@@ -35,12 +35,13 @@ MAX_NOTE_PREVIEW = 160  # characters
 
 @dataclass(frozen=True)
 class StudyCardData:
-    """What a card shows besides the study and its runs.
+    """The data that a card shows besides the study and its runs.
 
     Attributes:
         thumbnail: the file of the newest samples; None if there are none.
         n_bytes: the size of the study's files.
-        leader: the leading configuration; None if no configuration is significantly better.
+        leader: the leading configuration; None if no configuration is significantly better than
+            all others.
         psnr_by_epoch: run id -> validation PSNR, epoch by epoch.
         progress: run id -> progress of an active run.
         all_tags: the tags of all studies, as suggestions for editing.

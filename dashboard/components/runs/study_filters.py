@@ -21,13 +21,13 @@ STATE_GROUPS: dict[str, tuple[RunState, ...]] = {
 
 @dataclass(frozen=True)
 class StudyFilters:
-    """Filters of the studies on the Overview page; an empty filter allows all.
+    """Filters of the studies on the Overview page; an empty filter accepts all studies.
 
     Attributes:
-        search: part of the name, note, id or of a configuration's name.
+        search: text in the study's name, note or id, or in the name of a configuration.
         data_sources: texts of data sources.
-        tags: the study has at least one of them.
-        states: keys of `STATE_GROUPS`; the study has a run in at least one of them.
+        tags: tags of which the study has at least one.
+        states: keys of `STATE_GROUPS`; at least one run of the study is in one of these states.
         with_archived: whether archived studies are listed too.
     """
 
@@ -38,11 +38,11 @@ class StudyFilters:
     with_archived: bool = False
 
     def is_visible(self, card: StudyCard) -> bool:
-        """Whether a study is listed if all other filters are empty."""
+        """Returns whether a study is listed if all filters except `with_archived` are empty."""
         return self.with_archived or card.study.archived_at is None
 
     def matches(self, card: StudyCard) -> bool:
-        """Whether a study passes all filters."""
+        """Returns whether a study passes all filters."""
         study, configurations = card.study, " ".join(run.configuration for run in card.runs)
         text = f"{study.name} {study.note} {study.id} {configurations}".lower()
         return (
@@ -55,7 +55,7 @@ class StudyFilters:
 
 
 def study_filters(cards: Sequence[StudyCard], all_tags: Sequence[str]) -> StudyFilters:
-    """Draws the search and the filters if there are enough studies to need them.
+    """Draws the search and the filters, unless there are few studies and none is archived.
 
     Args:
         cards: all studies.

@@ -1,4 +1,4 @@
-"""A data source: its form and its sections.
+"""The form of a data source and the sections of the Data page.
 
 Modules:
     source_form: the choice of a source.

@@ -17,11 +17,11 @@ def source_form(key: str, requested: str = "") -> str | None:
     """Draws the fields of a data source.
 
     Args:
-        key: the prefix of the widget keys; one per page.
-        requested: the text of the source that the URL names, or "".
+        key: the prefix of the widget keys; every page has a different prefix.
+        requested: the text of the source in the URL; "" if the URL has no source.
 
     Returns:
-        The text of the source; None while the user has not entered its folder.
+        The text of the source; None until the user has entered the folder of a new source.
     """
     titles = sources.known_sources()
     if requested and requested not in titles:
@@ -41,7 +41,7 @@ def source_form(key: str, requested: str = "") -> str | None:
 
 
 def _new_source(kind: str, key: str) -> str | None:
-    """Draws the fields of a new folder; returns the text of the source, or None."""
+    """Draws the fields of a new folder; returns the text of the source, None without a folder."""
     if kind == "folders":
         columns = st.columns(2)
         fields = (
@@ -67,7 +67,7 @@ def _new_source(kind: str, key: str) -> str | None:
 
 
 def _options(kind: str, key: str) -> dict[str, str]:
-    """Draws the optional fields of a new folder; returns those that are not at their default."""
+    """Draws the optional fields of a new folder; returns the options that are not default."""
     options = {}
     limit = st.number_input(
         "Maximum number of pairs",

@@ -24,7 +24,7 @@ MAX_SIZES = 6
 
 
 def offer_scan(status: SourceStatus) -> None:
-    """Shows what is known before a scan, and the button that starts one."""
+    """Shows the number of pairs before a scan, and the button that starts a scan."""
     if status.change is not None:
         st.warning(escape_markdown(status.change), icon=":material/update:")
     if status.newest_scan is not None and status.newest_scan.state != RunState.DONE:
@@ -42,7 +42,7 @@ def offer_scan(status: SourceStatus) -> None:
 
 
 def show_scan(status: SourceStatus) -> None:
-    """Shows the progress of a running scan; redraws the page at its end."""
+    """Shows the progress of a scan; redraws the page when the scan has ended."""
 
     def refresh() -> None:
         job = newest_scan(status.source.text)
@@ -61,7 +61,7 @@ def show_scan(status: SourceStatus) -> None:
 
 
 def show_counts(status: SourceStatus) -> None:
-    """Shows the number of pairs, of pairs per split and of faults per severity."""
+    """Shows the total number of pairs, the pairs per split and the faults per severity."""
     summary = status.summary or {}
     severities = Counter(fault.severity for fault in status.faults)
     with st.container(horizontal=True):
@@ -150,7 +150,7 @@ def show_statistics(status: SourceStatus) -> None:
 
 
 def _value_ranges(summary: data_charts.Summary) -> pd.DataFrame:
-    """Returns one row per split and channel."""
+    """Builds a table with one row per split and channel."""
     rows = {
         f"{split}, {summary['source_label'] if channel == 'source' else channel}": {
             "minimum": values["low"],
@@ -165,7 +165,7 @@ def _value_ranges(summary: data_charts.Summary) -> pd.DataFrame:
 
 
 def _sizes(summary: data_charts.Summary) -> pd.DataFrame:
-    """Returns one row per common size and one per statistic, one column per split."""
+    """Builds a table of common sizes and size statistics, with one column per split."""
     splits = summary["splits"]
     counts = {
         name: {
@@ -221,7 +221,7 @@ def show_faults(status: SourceStatus) -> None:
 
 
 def _pick_faults(faults: Sequence[Fault]) -> list[Fault]:
-    """Draws the choice of the kinds of faults; returns the faults of these kinds, worst first."""
+    """Draws the choice of kinds; returns the faults of the selected kinds, most severe first."""
     counts = Counter((fault.severity, fault.kind) for fault in faults)
     kinds = [kind for severity in SEVERITIES for kind in FAULT_KINDS if (severity, kind) in counts]
     labels = {

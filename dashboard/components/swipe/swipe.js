@@ -1,9 +1,10 @@
-// Two pictures on top of each other. The edge between them follows the pointer, a finger or the keys.
+// Draws two pictures on top of each other. The edge between the two pictures follows the pointer, a
+// finger or the arrow keys.
 
 import { createElement } from "../gallery/dom.js"
 
 const START_PERCENT = 35 // share of the width that shows the left picture at first
-const URL_END = 64 // characters that identify a data URL
+const URL_END = 64 // number of last characters that identify a data URL
 
 export default function (component) {
   const { data, parentElement } = component

@@ -1,6 +1,6 @@
-"""Downloads published data sets with the libraries of their publishers, which show the progress.
+"""Downloads published data sets with kagglehub and torchvision, which show the progress.
 
-Imports torch, because torchvision has the class for Places365.
+Imports torch, because torchvision needs torch.
 """
 
 import shutil
@@ -12,21 +12,22 @@ from torchvision.datasets import Places365
 from engine.data.sources.published import DATA_SETS, get_data_set
 from engine.errors import EngineError
 
-MAX_REASON_LENGTH = 120  # longer messages of the libraries are replaced by the error's type
+MAX_REASON_LENGTH = 120  # the type of the error replaces longer messages
 
 
 def download_data_set(name: str, folder: Path) -> str:
-    """Downloads a data set unless it exists; returns the SOURCE text that names it.
+    """Downloads a data set unless it exists; returns the SOURCE text of the data set.
 
-    Files of an interrupted download are reused where that is safe, else deleted.
+    Files of an interrupted download are reused if that is safe, else deleted.
 
     Args:
         name: a key of `DATA_SETS`.
-        folder: the data set becomes a subfolder of it; is created if it does not exist.
+        folder: the parent folder of the data set; created if it does not exist.
 
     Raises:
         BadInputError: there is no such data set.
-        EngineError: no connection, a missing library, no space; the message has the manual steps.
+        EngineError: the connection failed, a library is missing, or the disk is full; the message
+            contains the manual steps.
     """
     data_set = get_data_set(name)
     target = folder / name
@@ -41,7 +42,7 @@ def download_data_set(name: str, folder: Path) -> str:
                 f"{name} is downloaded with kagglehub, which is not installed: "
                 f"`pip install 'chromabench[fetch]'`. By hand: {data_set.manual_steps}"
             ) from error
-        # The libraries raise OSError for the connection and RuntimeError for a wrong checksum.
+        # OSError: the connection failed. RuntimeError: a checksum is wrong.
         except (OSError, RuntimeError) as error:
             reason = str(getattr(error, "reason", error))
             reason = reason if len(reason) < MAX_REASON_LENGTH else type(error).__name__
@@ -52,7 +53,7 @@ def download_data_set(name: str, folder: Path) -> str:
 
 
 def _download_anime_sketch(partial: Path) -> Path:
-    """Downloads with Kaggle's library, which resumes; returns the folder with train and val."""
+    """Downloads or resumes with Kaggle's library; returns the folder with train and val."""
     import kagglehub  # an optional extra
 
     handle = "ktaebum/anime-sketch-colorization-pair"

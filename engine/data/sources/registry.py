@@ -36,14 +36,15 @@ def _openmoji() -> OpenMoji:
 
 
 def parse_source(text: str, settings: Settings) -> Source:
-    """Parses a SOURCE text; lists the files of its folders without the excluded ones.
+    """Parses a SOURCE text and lists the files of the folders that the text names.
 
     Args:
         text: the SOURCE text.
-        settings: with the folder of the lists of excluded files.
+        settings: the settings with the folder of the lists of excluded files.
 
     Raises:
-        BadInputError: the source, folder or option does not exist, or the folder has no pictures.
+        BadInputError: the source, folder or option does not exist, the folder has no pictures, or
+            the list of excluded files is damaged.
     """
     kind, colon, path_and_options = text.strip().partition(":")
     if text.strip() == "openmoji":
@@ -66,7 +67,7 @@ def parse_source(text: str, settings: Settings) -> Source:
 
 
 def _split_options(kind: str, text: str) -> tuple[str, SourceOptions]:
-    """Splits a text into the path and the options after its last question mark."""
+    """Splits a text at the last question mark into the path and the options."""
     path_text, question_mark, query = text.rpartition("?")
     if not question_mark or not re.fullmatch(r"[a-z]+=[^&=/]*(&[a-z]+=[^&=/]*)*", query):
         return text, SourceOptions()
@@ -99,7 +100,7 @@ def _parse_whole_number(values: dict[str, str], key: str, minimum: int) -> int:
 def _parse_two_folders(text: str) -> tuple[Path, Path]:
     """Parses two folders, separated by a comma.
 
-    If the text has several commas, the one that separates two existing folders counts.
+    If the text has several commas, the first comma between two existing folders is the separator.
     """
     parts = text.split(",")
     if len(parts) < 2 or not all(part.strip() for part in (parts[0], parts[-1])):

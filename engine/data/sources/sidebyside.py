@@ -1,6 +1,6 @@
 """Implements the source `sidebyside`: pictures with two halves, sketch and colours.
 
-The half with less colour is the sketch, unless the SOURCE text says which half it is.
+The half with less colour is the sketch, unless the SOURCE text names the half with the sketch.
 """
 
 from collections.abc import Collection
@@ -26,7 +26,7 @@ from engine.images import color
 from engine.images.decoding import DecodedImage, load_image, load_upright_size
 from engine.images.faults import PictureFaultError, first_names
 
-MIN_COLORFULNESS_RATIO = 2.0  # between the two halves, so that the sketch can be detected
+MIN_COLORFULNESS_RATIO = 2.0  # of the two halves; below this, the sketch is not detected
 
 
 class SideBySide(FolderSource):
@@ -52,9 +52,9 @@ class SideBySide(FolderSource):
         return _detect_halves(self)
 
     def require_valid(self) -> None:
-        """Checks that the sketch is known and that all pictures have an even width.
+        """Checks that the half with the sketch is given or detected, and that all widths are even.
 
-        The widths come from the file headers; no picture is decoded for them.
+        The widths are read from the file headers, without decoding the pictures.
 
         Raises:
             BadInputError: the halves cannot be told apart, or some widths are odd.
@@ -70,7 +70,7 @@ class SideBySide(FolderSource):
             )
 
     def load_both_halves(self, name: str, needed_px: int) -> DecodedImage:
-        """Loads a picture, not yet cut in two.
+        """Loads a picture with both halves, before the cut.
 
         Raises:
             PictureFaultError: the file cannot be decoded, or its width is odd.
@@ -83,7 +83,7 @@ class SideBySide(FolderSource):
         return picture
 
     def load_pair(self, name: str, needed_px: int) -> LoadedPair:
-        """Loads a pair."""
+        """Loads a picture and cuts the picture into sketch and colours."""
         picture = self.load_both_halves(name, needed_px)
         left, right = _cut(picture.image)
         sketch, colours = (left, right) if self._halves.sketch == "left" else (right, left)
@@ -93,10 +93,10 @@ class SideBySide(FolderSource):
 
 @lru_cache(maxsize=8)
 def _names_of_odd_width(root: Path, names: tuple[str, ...], version: str) -> tuple[str, ...]:
-    """Returns the pictures of odd width, by their headers; cached until the folder changes."""
+    """Returns the pictures with an odd width in the header; cached until `version` changes."""
     odd = []
     for name in names:
-        # Skipped: unreadable files, which packing reports, and excludes if they are few.
+        # Skipped: unreadable files, which packing reports. (Packing accepts a few such files.)
         with suppress(PictureFaultError):
             width, _ = load_upright_size(root / name)
             if width % 2:
@@ -114,7 +114,7 @@ class _Halves:
 
 
 def _detect_halves(source: SideBySide) -> _Halves:
-    """Measures the colourfulness of both halves in a sample; the sketch has less, if not given."""
+    """Detects the less colourful half in a sample as the sketch, unless the sketch is given."""
     pictures = load_sample(source.names(), lambda name: source.load_both_halves(name, DETECTION_PX))
     if not pictures:
         return _Halves("left", False, "no picture of a sample can be cut in two halves")
@@ -138,8 +138,8 @@ def _detect_halves(source: SideBySide) -> _Halves:
 def _cut(image: Image.Image) -> tuple[Image.Image, Image.Image]:
     """Cuts an image into its left and right half.
 
-    This happens before scaling, so that no half contains pixels of the other. A JPEG decoded at a
-    reduced size may have an odd width; its middle column belongs to neither half.
+    The image is cut before scaling, so that neither half contains pixels of the other half. A JPEG
+    that was decoded at a reduced size may have an odd width; then the middle column is dropped.
     """
     width, height = image.size
     half_width = width // 2

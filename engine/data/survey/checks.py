@@ -1,7 +1,6 @@
-"""Finds faults of pairs as members of a set: duplicates, blank and grey pictures, unusual sizes.
+"""Finds faults in the measurements of all pairs: duplicates, blank and grey pictures, odd sizes.
 
-Faults of single files are found by the sources that load them. Here the measurements of all pairs
-are compared.
+Faults that show in a single file are found by the sources when they load the file.
 """
 
 from collections import Counter
@@ -19,8 +18,8 @@ BLANK_SPREAD = 2.0  # of 255 levels; pictures with a smaller standard deviation 
 UNIFORM_SHARE = 0.9  # a set is uniform if this share of its pictures has one size or shape
 # Largest ratio between the sides of a picture and the usual sides.
 MAX_SIZE_RATIO_IF_UNIFORM, MAX_SIZE_RATIO_IF_MIXED = 1.25, 4.0
-# Largest ratio between the aspect (width : height) of a picture and the usual aspect; the second
-# applies to the halves of pictures in a set of uniform shape.
+# Largest ratio between the aspect (width : height) of a picture and the usual aspect. The second
+# constant applies to the halves of side-by-side pictures, in a set of uniform shape.
 MAX_ASPECT_RATIO, MAX_HALF_ASPECT_RATIO = 2.0, 1.02
 
 
@@ -32,12 +31,12 @@ def set_faults(
     source_label: str,
     is_side_by_side: bool,
 ) -> list[Fault]:
-    """Finds all faults of pairs as members of a set.
+    """Finds all faults that the measurements of the pairs show.
 
     Args:
-        measurements: of all pairs.
-        given: the split that the user gave each pair.
-        copies: position of a copy -> position of the first such pair.
+        measurements: the measurements of all pairs.
+        given: the given split of each pair, or None.
+        copies: position of a copy -> position of the original, the first of the equal pairs.
         near_duplicates: [M, 2] positions of pairs that look alike.
         source_label: the name of the source half, `sketch` or `grey`.
         is_side_by_side: whether pairs were cut from pictures with two halves.
@@ -60,7 +59,7 @@ def _copies(
         if given[position] != given[original]:
             detail, severity = f"{detail}, in another split", "error"
         yield _fault(measurements, position, "duplicate", severity, detail)
-    # The first picture is kept; a note on it names its first copy, so that users find both.
+    # A note on the original names the first copy, so that users find both files.
     first_copies = {original: copy for copy, original in reversed(copies.items())}
     for original, copy in first_copies.items():
         detail = f"{measurements.names[copy]} is a copy of it"
@@ -73,7 +72,7 @@ def _near_duplicates(
     copies: dict[int, int],
     near_duplicates: NDArray[np.intp],
 ) -> Iterator[Fault]:
-    # For each pair, one near duplicate before it is named: preferably one in another split.
+    # A fault names one near duplicate that precedes the pair, preferably from another split.
     originals: dict[int, int] = {}
     for one, other in near_duplicates.tolist():
         if other in copies:
@@ -139,7 +138,7 @@ def _sizes(measurements: PairMeasurements) -> Iterator[Fault]:
 
 
 def _half_shapes(measurements: PairMeasurements) -> Iterator[Fault]:
-    """Finds halves of another shape than nearly all others: the cut may miss their border."""
+    """Finds halves with an unusual shape: the picture may be cut at the wrong place."""
     if not len(measurements):
         return
     aspect = measurements.columns["width"] / np.maximum(measurements.columns["height"], 1)
@@ -153,7 +152,7 @@ def _half_shapes(measurements: PairMeasurements) -> Iterator[Fault]:
 
 
 def _ratio(quotient: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Returns the quotient of the larger by the smaller value: at least 1."""
+    """Returns the quotient or its inverse, whichever is larger."""
     ratio: NDArray[np.floating] = np.maximum(quotient, 1 / np.maximum(quotient, 1e-9))
     return ratio
 

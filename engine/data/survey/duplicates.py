@@ -2,8 +2,8 @@
 
 Near duplicates are found by a difference hash (64 bits that state which neighbour is brighter,
 Krawetz 2013) and confirmed by the correlation of small grey pictures. Two pairs are near duplicates
-if their sources or their targets are: a sketch that was trained on in red must not be evaluated in
-green.
+if their sources or their targets look alike. Otherwise one sketch could be in train with red
+colours and in test with green colours.
 """
 
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from engine.data.survey.measurements import SMALL_GREY_PX, PairMeasurements
 
 MAX_HASH_DISTANCE = 8  # of 64 bits, between the hashes of near duplicates
 MIN_CORRELATION = 0.99
-_MIN_STEP = 2  # of 255 levels; a neighbour that is brighter by less counts as equal
+_MIN_STEP = 2  # of 255 levels; a brighter neighbour is brighter by more than this
 _HASH_PAIRS_AT_ONCE = 4_000_000  # comparisons in one array, which takes 32 MB
 _CANDIDATES_AT_ONCE = 50_000  # pairs whose correlation is computed in one array
-# In a film, every picture is a near duplicate of all pictures before it; a few are enough to join
-# them in one group.
+# In a film, every frame is a near duplicate of all earlier frames. A few near duplicates per frame
+# are enough to join all frames in one group.
 _MAX_PARTNERS = 16
 
 
 class DisjointSets:
-    """A union-find structure: members that were joined, also through others, share a set."""
+    """A union-find structure: members that were joined directly or indirectly share a set."""
 
     def __init__(self, count: int) -> None:
         self._parents = list(range(count))
 
     def find(self, member: int) -> int:
-        """Returns the first member of a member's set."""
+        """Returns the first member of the set that contains a member."""
         while self._parents[member] != member:
             self._parents[member] = self._parents[self._parents[member]]
             member = self._parents[member]
@@ -43,7 +43,7 @@ class DisjointSets:
 
 
 def find_copies(measurements: PairMeasurements) -> dict[int, int]:
-    """Finds pairs with equal digests: position of each copy -> position of the first such pair."""
+    """Finds pairs with equal digests: position of a copy -> position of the original."""
     first: dict[str, int] = {}
     copies = {}
     for position, digest in enumerate(measurements.digests):
@@ -59,8 +59,8 @@ def find_near_duplicates(
     """Finds pairs whose sources or targets look alike: sorted positions [M, 2], first < second.
 
     Args:
-        measurements: of all pairs.
-        poll: called regularly; may raise to stop the search.
+        measurements: the measurements of all pairs.
+        poll: called regularly; may raise an exception to stop the search.
     """
     if not len(measurements):
         return np.empty((0, 2), np.intp)
@@ -74,17 +74,17 @@ def _find_similar(greys: NDArray[np.uint8], poll: Callable[[], None]) -> NDArray
     """Finds similar pictures among [N, 16, 16] bytes: positions [M, 2], first < second."""
     hashes, directions = _difference_hash(greys), _unit_vectors(greys)
     matches = [np.empty((0, 2), np.intp)]
-    n_partners = np.zeros(len(hashes), np.int64)  # of each picture, among those before it
+    n_partners = np.zeros(len(hashes), np.int64)  # number of similar earlier pictures
     rows_at_once = max(1, _HASH_PAIRS_AT_ONCE // max(1, len(hashes)))
     for start in range(0, len(hashes), rows_at_once):
-        # Candidates: pairs of this block and all later pictures whose hashes are close.
+        # Candidates: a picture of this block and a later picture with a similar hash.
         block = hashes[start : start + rows_at_once]
         distances = np.bitwise_count(block[:, None] ^ hashes[None, start:])
         has_few_partners = n_partners[start:] < _MAX_PARTNERS
         is_candidate = np.triu((distances <= MAX_HASH_DISTANCE) & has_few_partners, 1)
         candidates = np.stack(np.nonzero(is_candidate), axis=1) + start
         poll()
-        # Confirmation: the correlation of the two pictures.
+        # Confirm each candidate by the correlation of the two pictures.
         for at in range(0, len(candidates), _CANDIDATES_AT_ONCE):
             some = candidates[at : at + _CANDIDATES_AT_ONCE]
             correlations = np.einsum("nd,nd->n", directions[some[:, 0]], directions[some[:, 1]])
@@ -95,7 +95,7 @@ def _find_similar(greys: NDArray[np.uint8], poll: Callable[[], None]) -> NDArray
 
 
 def _unit_vectors(greys: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Subtracts the mean of each picture and scales to length 1, so that products correlate."""
+    """Centres each picture and scales to length 1, so that dot products are correlations."""
     flat = greys.reshape(len(greys), -1).astype(np.float32)
     centred = flat - flat.mean(1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Measures every pair of a source, one row per pair, from its thumbnail of 64 pixels."""
+"""Measures the thumbnails (64 pixels) of all pairs of a source, one row per pair."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from engine.images import color
 SMALL_GREY_PX = 16  # side of the small grey pictures by which near duplicates are found
 _EDGE_STEP = 26  # of 255 levels: neighbouring pixels that differ by more form an edge
 
-# Column -> the shape of one row.
+# Column -> the shape of the column's value for one pair.
 _COLUMNS: Mapping[str, tuple[int, ...]] = {
     "width": (),
     "height": (),
@@ -32,8 +32,8 @@ class PairMeasurements:
     """The measurements of all pairs of a source that could be read.
 
     Attributes:
-        names: [N], sorted.
-        digests: [N]; pairs with equal thumbnails and equal sizes have equal digests.
+        names: [N] names of the pairs, sorted.
+        digests: [N] digests; pairs with equal thumbnails and equal sizes have equal digests.
         columns: column -> [N, ...] float32; width and height are 0 for drawings.
         small_greys: [N, 2, 16, 16] bytes: source and target as small grey pictures.
     """
@@ -50,13 +50,13 @@ class PairMeasurements:
 def measure_pairs(
     names: Sequence[str], pairs: Sequence[LoadedPair], thumbnails: Pixels, planes: Pixels
 ) -> PairMeasurements:
-    """Measures pairs.
+    """Measures the thumbnails of pairs.
 
     Args:
-        names: [N].
-        pairs: [N], for their sizes.
+        names: [N] names of the pairs.
+        pairs: [N] loaded pairs, of which only the sizes are used.
         thumbnails: [N, 64, 64, C] bytes.
-        planes: [4, N, 64, 64] bytes, made of the thumbnails by `to_planes`.
+        planes: [4, N, 64, 64] bytes, the thumbnails converted by `to_planes`.
     """
     n = len(thumbnails)
     flat = planes.reshape(4, n, -1)
@@ -89,7 +89,7 @@ def measure_pairs(
 
 
 def join_measurements(parts: Sequence[PairMeasurements]) -> PairMeasurements:
-    """Concatenates measurements, in order."""
+    """Concatenates parts of the measurements, in order."""
     no_greys = np.empty((0, 2, SMALL_GREY_PX, SMALL_GREY_PX), np.uint8)
     return PairMeasurements(
         names=tuple(name for part in parts for name in part.names),
@@ -105,7 +105,7 @@ def join_measurements(parts: Sequence[PairMeasurements]) -> PairMeasurements:
 
 
 def to_planes(rendered: Pixels) -> NDArray[np.uint8]:
-    """Converts rendered pairs [N, H, W, C] to [4, N, H, W]: the grey source, then the target."""
+    """Converts rendered pairs [N, H, W, C] to [4, N, H, W]: grey source, red, green, blue."""
     planes = np.empty((4, *rendered.shape[:3]), np.uint8)
     np.copyto(planes[1:], np.moveaxis(rendered[..., -3:], 3, 0))
     if rendered.shape[3] == 3:
@@ -129,14 +129,14 @@ def _luma(
 def _colorfulness(
     means: NDArray[np.float32], covariances: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Computes `color.colorfulness` from the moments of red, green and blue.
+    """Computes `color.colorfulness` from the means and covariances of the channels.
 
     Args:
-        means: [N, 3].
-        covariances: [N, 3, 3].
+        means: [N, 3] means of the channels.
+        covariances: [N, 3, 3] covariances of the channels.
 
     Returns:
-        [N].
+        [N] colourfulness of each picture.
     """
     opponents = np.array([[1, -1, 0], [0.5, 0.5, -1]], np.float32)  # red-green, yellow-blue
     variances = np.einsum("oc,ncd,od->n", opponents, covariances, opponents)
@@ -146,7 +146,7 @@ def _colorfulness(
 
 
 def _edge_density(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Computes the share of pixels that differ clearly from the next pixel right or below."""
+    """Computes the share of pixels that differ clearly from the pixel to the right or below."""
     pixel = grey[:, :-1, :-1]
     is_edge = np.zeros(pixel.shape, bool)
     for neighbour in (grey[:, :-1, 1:], grey[:, 1:, :-1]):

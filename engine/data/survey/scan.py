@@ -1,6 +1,6 @@
-"""Reads the pairs of a source on all cores, in order, with only a few pairs in memory at a time.
+"""Reads the pairs of a source on all cores, in order, and keeps only a few pairs in memory.
 
-Threads are enough, because decoding and scaling release Python's global lock.
+Threads are enough, because decoding and scaling release Python's global interpreter lock.
 """
 
 from collections import deque
@@ -18,7 +18,8 @@ from engine.system import processes
 
 T = TypeVar("T")
 
-# Smallest size for which images are decoded, so that measurements agree for all sizes up to it.
+# Images are decoded for at least this size, so that every smaller packed size gives equal
+# measurements.
 DECODE_PX = 256
 MAX_CHUNK_PAIRS = 16
 MAX_CHUNK_BYTES = 16 * 2**20  # of rendered pairs
@@ -30,11 +31,11 @@ class PairChunk:
     """Some consecutive pairs of a source.
 
     Attributes:
-        names: of the pairs that could be read.
-        pairs: the size and notes of each; their images are already released.
-        rendered: [side, side, C] bytes of each, if `ScanOptions.px` is set.
+        names: the names of the pairs that could be read.
+        pairs: the readable pairs with size and notes, but without their images.
+        rendered: the [side, side, C] bytes of each readable pair, if `ScanOptions.px` is set.
         thumbnails: [N, 64, 64, C] bytes, if `ScanOptions.with_thumbnails` is set.
-        faults: of the pairs that could not be read.
+        faults: the faults of the pairs that could not be read.
     """
 
     names: tuple[str, ...]
@@ -46,11 +47,11 @@ class PairChunk:
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """What a scan makes of each pair.
+    """The outputs that a scan computes for each pair.
 
     Attributes:
-        px: the size at which pairs are rendered; None: they are not rendered.
-        with_thumbnails: whether the thumbnails for measuring are made.
+        px: the size at which pairs are rendered; None: pairs are not rendered.
+        with_thumbnails: whether thumbnails are made for the measurements.
     """
 
     px: int | None
@@ -63,12 +64,12 @@ def iterate_chunks(
     options: ScanOptions,
     process_chunk: Callable[[PairChunk], T],
 ) -> Iterator[T]:
-    """Reads pairs in threads; yields the processed chunks in the order of the names.
+    """Reads pairs in threads and yields the results of the chunks in the order of the names.
 
     Args:
         source: the source of the pairs.
-        names: the pairs to read.
-        options: what is made of each pair.
+        names: the names of the pairs to read.
+        options: the outputs that are computed for each pair.
         process_chunk: called with each chunk, in the thread that read the chunk.
     """
     n_threads = processes.count_cores()

@@ -1,6 +1,6 @@
 """Computes the statistics and picks the examples that the Data page and `data describe` show.
 
-They are computed once, together with the survey, and stored with it.
+Statistics and examples are computed once, while the survey is made, and stored with the survey.
 """
 
 import math
@@ -22,22 +22,22 @@ from engine.metrics import intervals
 COLOUR_SAMPLE_PAIRS = 1_000  # pairs whose colours are counted
 AB_BINS, AB_RANGE = 65, 110.0  # bins of a and b, each from -110 to 110; grey is in the middle bin
 HISTOGRAM_BINS = 24
-LEVEL_BINS = 64  # of the pixel values 0..255
-TABLE_BITS = 6  # of each channel, in the table that finds the a and b of a colour
+LEVEL_BINS = 64  # bins of the pixel values 0 to 255
+TABLE_BITS = 6  # bits per channel in the table of a/b bins
 CHANNELS = ("source", "red", "green", "blue")
 MAX_COMMON_SIZES = 8
 QUANTILES = {"least": 0.0, "low": 0.05, "median": 0.5, "high": 0.95, "most": 1.0}
 EXAMPLES_PER_ORDER = 12
 SHIFT_LEVEL = 0.01  # significance level of the tests for differences between splits
 
-# Measures that are compared between splits: label -> (column, its part or None).
+# Measures that are compared between splits: label -> (column, part of the column or None).
 _MEASURES: dict[str, tuple[str, int | None]] = {
     "colorfulness": ("colorfulness", None),
     "source edges": ("edges", 0),
     "target edges": ("edges", 1),
     "source brightness": ("mean", 0),
 }
-# Orders of the examples: label -> (column, its part or None, whether the largest come first).
+# Orders of the examples: label -> (column, part of the column or None, largest first).
 ORDERS: dict[str, tuple[str, int | None, bool] | None] = {
     "at random": None,
     "most colourful": ("colorfulness", None, True),
@@ -52,9 +52,10 @@ class ColourHistograms:
     """Histograms of the colours and pixel values of some pairs.
 
     Attributes:
-        names: [M] of the pairs.
-        ab: [M, 65, 65] pixel counts for each a (rows) and b (columns) of the target.
-        levels: [M, 4, 64] pixel counts for each value: grey source, then red, green and blue.
+        names: [M] names of the pairs.
+        ab: [M, 65, 65] pixel counts for each bin of a (rows) and b (columns) of the target.
+        levels: [M, 4, 64] pixel counts for each bin of the values of the grey source, and of red,
+            green and blue of the target.
     """
 
     names: tuple[str, ...]
@@ -63,7 +64,12 @@ class ColourHistograms:
 
 
 def count_colours(names: Sequence[str], planes: Pixels) -> ColourHistograms:
-    """Counts the colours of pairs, [4, N, 64, 64] bytes from `measurements.to_planes`."""
+    """Counts the colours and pixel values of pairs.
+
+    Args:
+        names: [N] names of the pairs.
+        planes: [4, N, 64, 64] bytes from `measurements.to_planes`.
+    """
     red, green, blue = (planes[1:] >> (8 - TABLE_BITS)).astype(np.int32)
     bins = _ab_bins().take((red << 2 * TABLE_BITS) + (green << TABLE_BITS) + blue)
     ab = _count(bins, AB_BINS**2).reshape(len(names), AB_BINS, AB_BINS)
@@ -73,7 +79,7 @@ def count_colours(names: Sequence[str], planes: Pixels) -> ColourHistograms:
 
 @cache
 def _ab_bins() -> NDArray[np.int32]:
-    """Builds the table from red, green and blue, 6 bits each, to the number of their a/b bin."""
+    """Builds a table from red, green and blue (6 bits each) to the index of the a/b bin."""
     values = (np.arange(2**TABLE_BITS) + 0.5) / 2**TABLE_BITS
     colours = np.stack(np.meshgrid(values, values, values, indexing="ij")).reshape(1, 3, -1, 1)
     _, a, b = (component.ravel() for component in color.srgb_to_lab(colours))
@@ -86,7 +92,7 @@ def _ab_bins() -> NDArray[np.int32]:
 
 
 def join_histograms(parts: Sequence[ColourHistograms]) -> ColourHistograms:
-    """Concatenates histograms, in order."""
+    """Concatenates parts of the histograms, in order."""
     no_ab = np.empty((0, AB_BINS, AB_BINS), np.uint16)
     no_levels = np.empty((0, 4, LEVEL_BINS), np.uint16)
     return ColourHistograms(
@@ -99,12 +105,12 @@ def join_histograms(parts: Sequence[ColourHistograms]) -> ColourHistograms:
 def summarise(
     measurements: PairMeasurements, splits: Sequence[str], histograms: ColourHistograms
 ) -> dict[str, Any]:
-    """Computes the statistics of each split that has pairs, and how the others differ from train.
+    """Computes the statistics of each split that has pairs, and the shifts between splits.
 
     Args:
-        measurements: of all pairs.
+        measurements: the measurements of all pairs.
         splits: the split of each pair.
-        histograms: of some of the pairs.
+        histograms: the histograms of a sample of the pairs.
     """
     is_in_split = {name: np.array([split == name for split in splits], bool) for name in SPLITS}
     positions = {name: position for position, name in enumerate(measurements.names)}
@@ -136,12 +142,12 @@ def summarise(
 def pick_examples(
     measurements: PairMeasurements, splits: Sequence[str], shuffle_keys: Sequence[str]
 ) -> dict[str, dict[str, list[int]]]:
-    """Picks the positions of a few pairs: split -> order -> positions.
+    """Picks a few example pairs: split -> order -> positions of the pairs.
 
     Args:
-        measurements: of all pairs.
+        measurements: the measurements of all pairs.
         splits: the split of each pair.
-        shuffle_keys: sort keys that put the pairs in an order as good as random.
+        shuffle_keys: sort keys that put the pairs in a pseudorandom order.
     """
     examples: dict[str, dict[str, list[int]]] = {}
     for split in SPLITS:
@@ -205,7 +211,7 @@ def _channels(
 
 
 def _distribution(values: NDArray[np.float32], is_member: NDArray[np.bool_]) -> dict[str, Any]:
-    """Computes quantiles and a histogram of a split; its bins are the same for all splits."""
+    """Computes quantiles and a histogram of a split, with the same bins for all splits."""
     of_split = values[is_member]
     value_range = (float(values.min()), float(values.max()))
     counts, edges = np.histogram(of_split, HISTOGRAM_BINS, value_range)
@@ -230,9 +236,9 @@ def _shifts(
 ) -> list[dict[str, Any]]:
     """Finds measures in which a held-out split differs significantly from train.
 
-    Two-sample Kolmogorov-Smirnov tests over pairs, with Holm's correction.
+    Uses two-sample Kolmogorov-Smirnov tests over pairs, with Holm's correction.
     """
-    from scipy.stats import ks_2samp  # imported here: it takes half a second
+    from scipy.stats import ks_2samp  # imported here: the import takes half a second
 
     tests: list[dict[str, Any]] = []
     for split in ("val", "test"):

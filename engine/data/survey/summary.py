@@ -1,4 +1,4 @@
-"""Loads what a survey stored for users: statistics, example pairs, and whether it is up to date."""
+"""Loads the stored statistics, renders the example pairs, and checks if a survey is outdated."""
 
 import hashlib
 import json
@@ -34,10 +34,10 @@ def load_summary(source: Source, settings: Settings) -> dict[str, Any] | None:
 
 
 def scanned_sources(settings: Settings) -> list[Source]:
-    """Returns the scanned folders that still exist, the last scanned first."""
+    """Returns the scanned folder sources that are still valid, the last scanned first."""
     sources = []
     for text in scanned_titles(settings):
-        # Skipped: folders that were deleted, or whose halves can no longer be told apart.
+        # Skipped: sources that are no longer valid, for example because the folder was deleted.
         with suppress(BadInputError):
             source = parse_source(text, settings)
             source.require_valid()
@@ -46,7 +46,7 @@ def scanned_sources(settings: Settings) -> list[Source]:
 
 
 def scanned_titles(settings: Settings) -> dict[str, str]:
-    """Returns SOURCE text -> title of the scanned folders, the last scanned first.
+    """Returns SOURCE text -> title of the scanned folder sources, the last scanned first.
 
     The folders themselves are not read.
     """
@@ -66,7 +66,10 @@ def scanned_titles(settings: Settings) -> dict[str, str]:
 
 
 def change_since_scan(source: Source, settings: Settings) -> str | None:
-    """Returns a sentence on how the source has changed since its last scan; None if it has not."""
+    """Returns a sentence on how a source has changed since the last scan.
+
+    Returns None if the source has not changed, or was never scanned.
+    """
     if (survey_dir(source, settings) / "survey.json").is_file():
         return None
     folders = settings.data_dir.glob(f"{source.slug}-survey-{SURVEY_FORMAT}-*")
@@ -90,7 +93,7 @@ def shift_sentence(shift: Mapping[str, Any]) -> str:
     """Returns a sentence on how a held-out split differs from train in one measure.
 
     Args:
-        shift: one of the summary's `shifts`.
+        shift: an entry of `shifts` in the summary.
     """
     return (
         f"{shift['split']} differs from train in {shift['measure']}: median {shift['median']:.3g} "
@@ -100,22 +103,22 @@ def shift_sentence(shift: Mapping[str, Any]) -> str:
 
 
 def render_all_examples(source: Source, settings: Settings, on_progress: ProgressCallback) -> None:
-    """Renders every example of the summary whose file still exists."""
+    """Renders all example pairs of the summary."""
     summary = load_summary(source, settings)
     splits = summary["examples"].values() if summary is not None else ()
     names = sorted({name for orders in splits for few in orders.values() for name in few})
     for n_done, name in enumerate(names, 1):
-        # Skipped: examples whose files have gone; the page reports them where they are shown.
+        # Skipped: examples that can no longer be read; the Data page reports them.
         with suppress(PictureFaultError):
             render_example(source, settings, name)
         on_progress(n_done, len(names))
 
 
 def render_example(source: Source, settings: Settings, name: str) -> Path:
-    """Returns the JPEG file with both halves of a pair; renders and stores the file if needed.
+    """Returns the JPEG file with both halves of a pair; renders the file if it does not exist.
 
     Raises:
-        PictureFaultError: the pair's files have gone, or the source has changed since its scan.
+        PictureFaultError: the pair can no longer be read, or the source has changed since the scan.
     """
     folder = survey_dir(source, settings)
     if not (folder / "survey.json").is_file():

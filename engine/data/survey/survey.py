@@ -1,7 +1,7 @@
 """Scans all pairs of a source once and stores the survey: faults, groups, splits, statistics.
 
-The survey is stored beside the packed pairs. Checking and describing a source then read no image
-again. Packing a source without a survey makes the survey in the same pass.
+The survey is stored beside the packed pairs, so that checking and describing a source do not read
+the images again. Packing a source without a survey also makes the survey.
 """
 
 import json
@@ -31,7 +31,7 @@ from engine.images.faults import Fault, PictureFaultError
 from engine.settings import Settings
 from engine.system.files import delete_unfinished_folders, replacing_folder
 
-SURVEY_FORMAT = 2  # to be raised when surveys made by an older version must not be used
+SURVEY_FORMAT = 2  # increase when surveys made by older versions must not be used
 
 ProgressCallback = Callable[[int, int], None]  # (pairs done, pairs in all)
 
@@ -41,10 +41,11 @@ class Survey:
     """The readable pairs of a source, with their groups and splits, and all faults.
 
     Attributes:
-        names: [N] of the pairs that can be read, sorted.
-        faults: of all files, sorted by file name.
-        groups: [N]; pairs of a group look alike, or are variants of one drawing.
-        splits: [N] train, val or test; one per group, unless given splits separate the group.
+        names: [N] names of the pairs that can be read, sorted.
+        faults: the faults of all files, sorted by file name.
+        groups: [N] groups; the pairs of a group look alike, or are variants of one drawing.
+        splits: [N] train, val or test; the pairs of a group have the same split, unless splits are
+            given.
     """
 
     names: tuple[str, ...]
@@ -54,7 +55,7 @@ class Survey:
 
     @property
     def unusable(self) -> tuple[Fault, ...]:
-        """The first error of each file that has one."""
+        """The first error of each file that has an error."""
         first_errors: dict[str, Fault] = {}
         for fault in self.faults:
             if fault.severity == "error":
@@ -91,11 +92,11 @@ def load_survey(source: Source, settings: Settings) -> Survey | None:
 
 
 def make_survey(source: Source, settings: Settings, on_progress: ProgressCallback) -> Survey:
-    """Loads the survey of a source; scans the source and stores the survey if there is none.
+    """Loads the survey of a source, or scans the source and stores a new survey.
 
     Args:
         source: the source to scan.
-        settings: with the folder of the surveys.
+        settings: the settings with the folder of the surveys.
         on_progress: called with the numbers of scanned pairs and of all pairs.
     """
     survey = load_survey(source, settings)
@@ -123,10 +124,10 @@ class ChunkResult:
     """The measurements and faults of one chunk of pairs.
 
     Attributes:
-        n_pairs: number of pairs, with those that could not be read.
-        measurements: of the pairs that could be read.
-        faults: of single files.
-        histograms: of the pairs whose colours are counted.
+        n_pairs: the number of pairs, including the pairs that could not be read.
+        measurements: the measurements of the pairs that could be read.
+        faults: the faults of single files.
+        histograms: the histograms of the pairs that are in the colour sample.
     """
 
     n_pairs: int
@@ -138,7 +139,8 @@ class ChunkResult:
 class SurveyBuilder:
     """Collects the measurements of a source's pairs, then builds and stores the survey.
 
-    `measure_chunk` may run in any number of threads; `add` and `finish` belong to one thread.
+    Several threads may call `measure_chunk` at the same time. Only one thread may call `add` and
+    `finish`.
     """
 
     def __init__(self, source: Source) -> None:
@@ -176,8 +178,8 @@ class SurveyBuilder:
         """Compares all pairs with each other, then stores and returns the survey.
 
         Args:
-            settings: with the folder of the surveys.
-            poll: called regularly; may raise to stop.
+            settings: the settings with the folder of the surveys.
+            poll: called regularly; may raise an exception to stop.
         """
         measurements = join_measurements([result.measurements for result in self._results])
         histograms = statistics.join_histograms([result.histograms for result in self._results])
@@ -210,7 +212,7 @@ class SurveyBuilder:
     def _render(self, name: str) -> Pixels | None:
         try:
             return self.source.load_pair(name, DECODE_PX).render(DECODE_PX)
-        except PictureFaultError:  # the file has gone since it was scanned
+        except PictureFaultError:  # the file was deleted or changed after the scan
             return None
 
     def _collect_faults(
@@ -238,10 +240,10 @@ class SurveyBuilder:
 def _group(
     source: Source, names: Sequence[str], copies: dict[int, int], near_duplicates: NDArray[np.intp]
 ) -> tuple[str, ...]:
-    """Returns the group of each pair; variants by name, copies and near duplicates share one.
+    """Returns the group of each pair; variants by name, copies and near duplicates share a group.
 
-    A group is named after the member that comes first in an order as good as random. A picture that
-    is added to a group therefore seldom renames the group, and seldom moves it to another split.
+    A group is named after the member that comes first in a pseudorandom order. A picture that is
+    added to a group therefore seldom changes the name and the split of the group.
     """
     sets = duplicates.DisjointSets(len(names))
     first_of_group: dict[str, int] = {}

@@ -5,13 +5,14 @@ from typing import Literal, Protocol
 from engine.errors import EngineError
 from engine.records.runs import Job
 
-# "alive": the process of a job runs, or waits for a machine. "unknown": this launcher cannot tell,
-# so heartbeats decide. A number: the return code, negative if a signal ended the process.
+# "alive": the process of a job is running or waits for a machine. "unknown": the launcher has no
+# status, so the supervisor uses the heartbeats or the process id. A number: the return code, which
+# is negative if a signal ended the process.
 Status = Literal["alive", "unknown"] | int
 
 
 class LauncherUnavailableError(EngineError):
-    """A job cannot be started at the moment; it is queued again."""
+    """A job cannot be started at the moment; the supervisor queues it again."""
 
 
 class Launcher(Protocol):
@@ -22,12 +23,12 @@ class Launcher(Protocol):
         ...
 
     def submit(self, job: Job, gpus: str | None) -> str:
-        """Starts the process of one attempt; a second call with this attempt starts nothing.
+        """Starts the process of one attempt; a second call for the same attempt starts nothing.
 
         Args:
             job: a claimed job; its token identifies the attempt.
-            gpus: the GPUs that the process may use, as CUDA_VISIBLE_DEVICES takes them; None: the
-                launcher decides.
+            gpus: the GPUs that the process may use, in the format of CUDA_VISIBLE_DEVICES; None:
+                the launcher chooses them.
 
         Returns:
             The `ProcessId` of the process, as text.
@@ -43,9 +44,9 @@ class Launcher(Protocol):
         ...
 
     def stop(self, job: Job, by_force: bool) -> None:
-        """Asks the process to save and exit; by force: kills it."""
+        """Requests that the process saves and exits; kills the process if `by_force` is set."""
         ...
 
     def forget_ended(self, active_tokens: set[str]) -> None:
-        """Drops what the launcher remembers of attempts that are not active any more."""
+        """Deletes the launcher's data about attempts that are not active any more."""
         ...

@@ -11,11 +11,11 @@ from engine.system.processes import ProcessId
 
 
 class LocalLauncher:
-    """Starts each process in its own session, and polls the return codes of its children."""
+    """Starts each worker in its own session, and polls the return codes of these workers."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._children: dict[str, subprocess.Popen[bytes]] = {}  # by the token of the attempt
+        self._children: dict[str, subprocess.Popen[bytes]] = {}  # token -> child
 
     def is_ready(self) -> bool:
         """Returns True: this machine always takes jobs."""
@@ -42,7 +42,7 @@ class LocalLauncher:
         return "alive" if returncode is None else returncode
 
     def stop(self, job: Job, by_force: bool) -> None:
-        """Sends SIGTERM to a process of this host; by force: kills it and its descendants."""
+        """Sends SIGTERM to a process of this host; if `by_force`, kills it and its descendants."""
         process = None if job.process is None else ProcessId.parse(job.process)
         if process is None or not process.is_local:
             return
@@ -52,7 +52,7 @@ class LocalLauncher:
             process.terminate()
 
     def forget_ended(self, active_tokens: set[str]) -> None:
-        """Drops the children that have ended and whose attempts are not active any more."""
+        """Deletes the children that have ended and whose attempts are not active any more."""
         for token, child in list(self._children.items()):
             if token not in active_tokens and child.poll() is not None:
                 del self._children[token]

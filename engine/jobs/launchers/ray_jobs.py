@@ -1,8 +1,8 @@
 """Runs jobs on the machines of a Ray cluster, as Ray jobs.
 
-Every machine of the cluster has this code, its Python and the artifacts folder at the same paths,
-and reaches the database. Ray only starts and stops processes; the database holds the state of a
-job.
+Every machine of the cluster needs this code, the Python environment and the artifacts folder at the
+same paths, and a connection to the database. Ray only starts and stops processes. The database
+holds the state of a job.
 """
 
 import math
@@ -28,13 +28,13 @@ POLL_EVERY_S = 1.0
 READY_EVERY_S = 5.0
 STOP_GRACE_S = 60
 CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 3.0, 10.0
-# Ray shows the environment of a job to all users of the cluster, so only these are passed on.
+# Ray shows the environment of a job to all users of the cluster. Only these variables are passed.
 PASSED_VARIABLES = (
     *("CHROMABENCH_DATABASE_URL", "CHROMABENCH_ARTIFACTS", "CHROMABENCH_RANKS"),
     *("CHROMABENCH_SLOTS", "GOMP_SPINCOUNT", "PYTHONPATH", "TORCH_HOME"),
 )
 CLIENT_ERRORS = (RuntimeError, OSError, RayError)
-# Status of a process whose machine was lost, or whose cluster was restarted and has no record.
+# Status of a job whose machine was lost, or that is missing after a restart of the cluster.
 LOST = -9
 STOPPED = -15
 # A shell exits with 128 + the number of the signal that ended its process.
@@ -51,7 +51,7 @@ class _Client(JobSubmissionClient):
 
 
 class RayLauncher:
-    """Submits Ray jobs; a job's name contains the token, so any supervisor can poll it."""
+    """Submits Ray jobs; the name of each contains the token, so any supervisor can poll it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -77,7 +77,7 @@ class RayLauncher:
         return self._client
 
     def submit(self, job: Job, gpus: str | None) -> str:
-        """Submits a Ray job; Ray refuses a second job of the same name."""
+        """Submits a Ray job; Ray refuses a second job with the same name."""
         name = _job_name(job)
         log = worker_command.job_log_path(job, self.settings)
         command = shlex.join(worker_command.build_command(job, self.settings))
@@ -85,7 +85,7 @@ class RayLauncher:
         n_gpus = self.settings.ray_gpus
         try:
             self._connected_client().submit_job(
-                # `exec` replaces the shell: signals reach the worker, and its exit code is Ray's.
+                # `exec` replaces the shell: Ray signals the worker and receives its exit code.
                 entrypoint=f"mkdir -p {log_folder} && exec {command} >> {log_file} 2>&1",
                 submission_id=name,
                 runtime_env={"env_vars": self._environment()},
@@ -151,8 +151,8 @@ class RayLauncher:
     def stop(self, job: Job, by_force: bool) -> None:
         """Lets Ray send SIGTERM, and SIGKILL after a grace period.
 
-        By force, a process of this host is killed at once. For other machines Ray has no such
-        request.
+        If `by_force` is set, a process of this host is killed at once. Ray cannot kill a process of
+        another machine at once.
         """
         process = None if job.process is None else ProcessId.parse(job.process)
         if by_force and process is not None and process.is_local:
@@ -165,7 +165,7 @@ class RayLauncher:
                 self._mark_unreachable(error)
 
     def forget_ended(self, active_tokens: set[str]) -> None:
-        """Drops the statuses of attempts that are not active any more."""
+        """Deletes the statuses of attempts that are not active any more."""
         names = {f"{NAME_PREFIX}{token}" for token in active_tokens}
         self._statuses = {name: entry for name, entry in self._statuses.items() if name in names}
 

@@ -18,8 +18,8 @@ from engine.store import has_password, is_on_this_machine
 def select_launchers(settings: Settings) -> dict[JobKind, Launcher]:
     """Selects a launcher for each kind of job.
 
-    Training runs on the Ray cluster if there is one. Scans run on this machine, which has the
-    folders of images. Speed probes run on this machine, whose speed they measure.
+    Training runs on the Ray cluster if the settings select it. Scans run on this machine, which has
+    the folders of images. Speed probes run on this machine, because they measure its speed.
 
     Raises:
         BadInputError: the Ray cluster cannot be used with these settings.
@@ -37,8 +37,8 @@ def require_usable_cluster(settings: Settings) -> None:
     """Checks that a Ray cluster can be used with these settings, without a connection to it.
 
     Raises:
-        BadInputError: Ray is not installed, a secret would be visible to other users of the
-            cluster, or its machines could not reach the database.
+        BadInputError: Ray is not installed, the database password would be visible to other users
+            of the cluster, Ray's token is disabled, or the database is only on this machine.
     """
     if find_spec("ray") is None:
         raise BadInputError(

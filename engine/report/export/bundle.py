@@ -20,7 +20,7 @@ from engine.store import Store
 
 CURVE_PARTS = 120
 N_CASES = 8
-# The panels of the training curves, in order.
+# The drawn training curves, in the order of the panels.
 _FIRST_CURVES = ("l1", "adversarial", "d_loss")
 CURVE_FIGURES = (
     *_FIRST_CURVES,
@@ -62,9 +62,9 @@ class Bundle:
 
     Attributes:
         texts: file name -> content.
-        images: name -> image of the report, for `figures/NAME.png`.
-        figures: the interactive figures of the report, for a file `figures/NAME.html` each.
-        remarks: sentences about files that could not be made.
+        images: name -> image of the report, also written as `figures/NAME.png`.
+        figures: the interactive figures of the report, also written as `figures/NAME.html`.
+        remarks: sentences about files that could not be built.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -80,9 +80,9 @@ def build_bundle(
 
     Args:
         store: the store with the study.
-        settings: the locations of its images.
+        settings: the locations of the study's images.
         study_id: the study.
-        on_progress: called with a description of each part before it is made.
+        on_progress: called with a description of each part before the part is built.
     """
     on_progress("reading the study")
     study, runs = store.studies.read(study_id), store.runs.read_all(study_id)
@@ -117,7 +117,7 @@ def build_bundle(
 
 
 def read_stability(store: Store, runs: Sequence[Run]) -> dict[int, RunStability]:
-    """Run id -> stability statistics; runs without a generator loss are left out."""
+    """Returns run id -> stability statistics; runs without a generator loss are left out."""
     ids = [run.id for run in runs]
     values_by_run: dict[int, dict[str, list[float]]] = {}
     curves = store.curves.read_thinned(ids, CURVE_METRICS, stability.MAX_PARTS)
@@ -132,7 +132,7 @@ def read_stability(store: Store, runs: Sequence[Run]) -> dict[int, RunStability]
 
 
 def case_image(cases: Cases, kind: CaseKind) -> html_report.ReportImage:
-    """Draws a row of sources, one of targets, and one of scored fakes per configuration."""
+    """Draws rows of sources, targets and, per configuration, fakes with their scores."""
     metric = CATALOG[cases.metric]
     rows = {cases.source_label: cases.source, "target": cases.target, **cases.fakes}
     labels = {

@@ -68,7 +68,7 @@ def stability_csv(runs: Sequence[Run], stability_by_run: Mapping[int, RunStabili
 
 
 def scores_csv(store: Store, runs: Sequence[Run]) -> str:
-    """Formats all metrics of all single images."""
+    """Formats the scores of all single images, on the validation and the test split."""
     by_id = {run.id: run for run in runs}
 
     def rows() -> Iterable[Sequence[object]]:
@@ -120,12 +120,12 @@ def results_json(
 
 
 def _identity(run: Run) -> tuple[str, int, int]:
-    """The values of the first three columns of every file."""
+    """Returns the values of the first three columns of every CSV file except `summary.csv`."""
     return run.configuration, run.seed, run.id
 
 
 def _checkpoint_role(run: Run, epoch: int) -> str:
-    """`chosen`, `last`, `chosen and last`, or "" for another checkpoint."""
+    """Returns `chosen`, `last`, `chosen and last`, or "" for another checkpoint."""
     epochs = {"chosen": run.best_epoch, "last": run.epochs}
     return " and ".join(role for role, role_epoch in epochs.items() if role_epoch == epoch)
 

@@ -14,7 +14,7 @@ def draw_pngs(figures: Mapping[str, go.Figure], folder: Path) -> list[str]:
     """Draws each figure as `NAME.png` in a folder.
 
     Returns:
-        A remark if there is no browser on this machine and nothing was drawn.
+        A remark if nothing was drawn because there is no browser; otherwise an empty list.
     """
     if not figures:
         return []
@@ -43,6 +43,6 @@ def draw_pngs(figures: Mapping[str, go.Figure], folder: Path) -> list[str]:
 
 
 def find_browser() -> str | None:
-    """The path of Chrome or Chromium; None without one."""
+    """Returns the path of Chrome or Chromium; None if neither is installed."""
     path: str | None = Chromium.find_browser(skip_local=False)
     return path

@@ -1,6 +1,6 @@
 """Writes the export of a study to a folder, or as a zip file.
 
-A new folder gets its name only after all its files were written.
+A new folder is built under a temporary name and renamed when it is complete.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ from engine.settings import Settings
 from engine.store import Store
 
 BUILD_PREFIX = ".chromabench-export-"
-STALE_S = 3600  # a build folder that is older was left by a killed export
+STALE_S = 3600  # an older build folder was left by a killed export
 
 
 def export_study(
@@ -36,17 +36,18 @@ def export_study(
 ) -> list[str]:
     """Writes the export of a study to a folder.
 
-    A new folder appears as a whole. In the folder of an earlier export, each file is replaced.
+    A new folder appears only when it is complete. In the folder of an earlier export, the files and
+    the folder `figures` are replaced one by one.
 
     Args:
         store: the store with the study.
-        settings: the locations of its images.
+        settings: the locations of the study's images.
         study_id: the study.
-        out: the folder; it is created if it does not exist. Other files in it are kept.
-        on_progress: called with a description of each part before it is made.
+        out: the folder, created if it does not exist. Other files outside `figures` are kept.
+        on_progress: called with a description of each part before the part is built.
 
     Returns:
-        Sentences about files that could not be made.
+        Sentences about files that could not be built.
 
     Raises:
         BadInputError: `out` exists and is neither an export nor an empty folder.
@@ -88,7 +89,7 @@ def export_zip(store: Store, settings: Settings, study_id: int) -> bytes:
 
 @contextmanager
 def _build_folder(parent: Path) -> Iterator[Path]:
-    """Creates a hidden temporary folder in a folder, and deletes those that killed exports left."""
+    """Creates a hidden build folder, and deletes the build folders of killed exports."""
     for path in parent.glob(f"{BUILD_PREFIX}*"):
         if time.time() - path.stat().st_mtime > STALE_S:
             shutil.rmtree(path, ignore_errors=True)
@@ -100,7 +101,7 @@ def _build_folder(parent: Path) -> Iterator[Path]:
 
 
 def _replace_files(new: Path, out: Path) -> None:
-    """Moves the files and folders of a new export over those of an old one, under a lock."""
+    """Replaces the files and folders of an old export by the new ones, under a lock."""
     handle = os.open(out, os.O_RDONLY)
     try:
         try:
@@ -117,7 +118,7 @@ def _replace_files(new: Path, out: Path) -> None:
 
 
 def _write(bundle: Bundle, build: Path, on_progress: Progress) -> None:
-    """Writes all files, and the figures as PNG too if there is a browser."""
+    """Writes all files of an export; figures are also written as PNG if there is a browser."""
     folder = build / "export"
     figures_folder = folder / "figures"
     figures_folder.mkdir(parents=True)
@@ -134,7 +135,7 @@ def _write(bundle: Bundle, build: Path, on_progress: Progress) -> None:
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether the folder contains the `results.json` of an export."""
+    """Returns whether the folder contains the `results.json` of an export."""
     try:
         document = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -38,7 +38,7 @@ def test_a_run_whose_process_has_ended_is_crashed(store, ended_process):
     reaping.reap(store, NOW)
 
     assert store.runs.read(1).state == RunState.CRASHED
-    assert "its process is gone" in store.runs.read(1).reason
+    assert "its process disappeared" in store.runs.read(1).reason
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_a_job_on_another_host_is_lost_if_its_heartbeat_does_not_change(
     one.tick()
 
     assert queue.runs.read(1).state == RunState.CRASHED
-    assert queue.runs.read(1).reason == "nothing was heard from elsewhere for five minutes"
+    assert queue.runs.read(1).reason == "no heartbeat from elsewhere for five minutes"
 
 
 def test_a_crashed_run_is_retried_after_a_delay(queue, settings, started, monkeypatch, clock):

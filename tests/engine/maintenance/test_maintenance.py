@@ -383,7 +383,7 @@ def test_a_restore_moves_the_present_files_aside(copied, installation, capsys, t
     ("arguments", "message"),
     [
         (["backup", "{tmp}"], "exists already"),
-        (["restore", "{tmp}/nowhere"], "is no backup"),
+        (["restore", "{tmp}/nowhere"], "is not a backup"),
         (["prune", "--parts", "everything"], "no part 'everything'"),
         (["prune", "--study", "9"], "There is no study 9"),
         (["delete"], "Give run IDs or --study ID"),

@@ -154,7 +154,7 @@ def test_a_queued_run_stops_at_once_and_is_never_claimed(store, study):
     assert store.jobs.request_run_stop(1, NOW) == RunState.STOPPED
 
     assert store.jobs.claim(NOW).run_id == 2
-    assert store.runs.read(1).reason == "stopped by the user before it began"
+    assert store.runs.read(1).reason == "stopped by the user before it started"
 
 
 def test_a_running_run_is_asked_to_stop(store, job):
@@ -604,7 +604,7 @@ def test_epochs_are_added_only_after_all_runs_have_ended(store):
     store.studies.add("key", "a", [tiny_config(epochs=2)], NOW)
     job = store.jobs.claim(NOW)
     store.runs.start(job, tiny_config(epochs=2), 16, {}, NOW)
-    with pytest.raises(BadInputError, match="still at work"):
+    with pytest.raises(BadInputError, match="still running"):
         store.studies.extend_epochs(1, 5)
     store.jobs.finish(job, RunState.DONE, None, NOW)
 

@@ -179,7 +179,7 @@ def test_a_killed_follower_ends_the_attempt_and_the_next_attempt_ends_the_run(
         wait_for(lambda: find_follower(child.pid)).kill()
 
         crashed = wait_for(lambda: find_crashed(store, run))
-        assert crashed.reason == "a process that trained with it was killed"
+        assert crashed.reason == "another process of the run was killed"
         assert child.wait(timeout=TIMEOUT_S) == 0
     finally:
         if child.poll() is None:

@@ -86,10 +86,10 @@ def test_a_run_or_file_that_cannot_be_evaluated_is_refused(places, run, tmp_path
         evaluate(Path("nowhere"))
     junk = tmp_path / "junk.pt"
     junk.write_bytes(b"junk")
-    with pytest.raises(EngineError, match="is no checkpoint"):
+    with pytest.raises(EngineError, match="is not a checkpoint"):
         evaluate(junk)
     torch.save(torch.zeros(3), junk)
-    with pytest.raises(EngineError, match="is no checkpoint"):
+    with pytest.raises(EngineError, match="is not a checkpoint"):
         evaluate(junk)
     run = replace(run, state=RunState.QUEUED)
     with pytest.raises(BadInputError, match="Run 1 is queued"):

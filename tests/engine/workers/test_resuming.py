@@ -271,7 +271,7 @@ def test_a_run_fails_if_its_last_checkpoint_cannot_be_written(store, tiny_settin
     run = run_next_job(store, tiny_settings)
 
     assert run.state == RunState.FAILED
-    assert "mend that and resume" in run.reason
+    assert "fix the cause and resume" in run.reason
 
 
 def test_samples_that_cannot_be_written_are_noted(store, tiny_settings, monkeypatch):

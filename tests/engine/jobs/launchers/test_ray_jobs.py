@@ -102,7 +102,7 @@ def test_a_job_that_failed_in_the_cluster_before_it_started_is_crashed(unreachab
     store.jobs.set_process(job, "elsewhere/chromabench-x", utc_now())
 
     reaping.reap(store, utc_now(), {str(job.token): 1})
-    assert store.runs.read(1).reason == "the cluster ended it before it began; its log says why"
+    assert store.runs.read(1).reason == "the cluster ended the job before it started; see its log"
 
 
 def test_a_submitted_job_without_heartbeats_is_lost(unreachable, store):
