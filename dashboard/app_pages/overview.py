@@ -21,7 +21,7 @@ first_cards = studies.study_cards()
 if not first_cards:
     no_studies()
     st.stop()
-# The first drawing of the fragment uses these cards, so that they are not read twice.
+# The first run of the fragment uses these cards instead of reading the store again.
 unused_cards = [first_cards]
 was_unfinished = any(card.is_unfinished for card in first_cards)
 all_tags = sorted({tag for card in first_cards for tag in card.tags})
@@ -34,7 +34,7 @@ def show_counts(cards: Sequence[StudyCard]) -> None:
         st.metric("Studies", len(cards), border=True, width=150)
         for state in ("running", "queued", "done"):
             count = sum(card.count(*STATE_GROUPS[state]) for card in cards)
-            st.metric(f"Runs {state}", count, border=True, width=150)
+            st.metric(f"{state.capitalize()} runs", count, border=True, width=150)
         if st.button("New study", type="primary", icon=":material/add:"):
             st.switch_page("app_pages/launch.py")
 

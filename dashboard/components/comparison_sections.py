@@ -73,12 +73,14 @@ def metrics_section(comparison: Comparison) -> None:
                 alt=f"differences in {CATALOG[name].label} between configurations",
             )
         else:
-            right.caption(f"{escape_markdown(description)} No pair could be tested.")
+            right.caption(
+                f"{escape_markdown(description)} No two configurations were tested in it."
+            )
     st.caption(bundle.METRICS_CAPTION)
 
 
 def pictures_section(study: Study, comparison: Comparison) -> None:
-    """Shows the worst, best or typical test pictures of every configuration."""
+    """Shows test pictures with the worst, best or median scores, and the fakes of them."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = choice("cases", CASE_KINDS, "Show")
         metric = choice(
@@ -115,13 +117,13 @@ def pictures_section(study: Study, comparison: Comparison) -> None:
     image = bundle.case_image(selected_cases, kind)
     st.image(image.png, alt=image.caption)
     st.caption(
-        f"Chosen from all test pictures by {CATALOG[metric].label}. Each configuration shows its "
-        "first seed with the chosen checkpoint, and the score below each picture."
+        f"Chosen from all test pictures by {CATALOG[metric].label}. The fakes come "
+        "from the chosen checkpoint of each configuration's first seed. Scores are below the fakes."
     )
 
 
 def training_section(runs: Sequence[Run]) -> None:
-    """Shows the training curves of all loss terms."""
+    """Shows the training curves: loss terms, total losses, validation PSNR, accuracy."""
     curves = studies.curves(runs, bundle.CURVE_PARTS)
     if not curves:
         empty_state("Curves appear once a run trains.")
@@ -132,7 +134,7 @@ def training_section(runs: Sequence[Run]) -> None:
 
 
 def stability_section(runs: Sequence[Run]) -> None:
-    """Shows the nine stability figures of the sketch study for one loss."""
+    """Draws nine stability statistics; the selected curve determines five of them."""
     stability = studies.stability(runs)
     curves = {name for of_run in stability.values() for name in of_run.curves}
     losses = [name for name in bundle.CURVE_FIGURES if name in curves and "grad" not in name]
@@ -150,12 +152,12 @@ def stability_section(runs: Sequence[Run]) -> None:
         help_text="A loss term is comparable between recipes; the generator's total loss is not.",
     )
     figure = charts.stability_panels(runs, stability, loss)
-    st.plotly_chart(figure, key="stability_panels", alt="nine stability figures")
+    st.plotly_chart(figure, key="stability_panels", alt="nine stability statistics")
     st.caption(bundle.STABILITY_CAPTION)
 
 
 def configurations_section(runs: Sequence[Run]) -> None:
-    """Shows the settings in which all configurations, or two selected runs, differ."""
+    """Shows the settings that differ between configurations, or between two selected runs."""
     members = {run.id: run for run in runs}
     names = {run.id: f"{run.configuration}, seed {run.seed}" for run in runs}
     with st.container(horizontal=True):
@@ -166,7 +168,7 @@ def configurations_section(runs: Sequence[Run]) -> None:
         return
     rows = html_report.configuration_differences(runs)
     if not rows:
-        empty_state("There is only one configuration.")
+        empty_state("The configurations have equal settings.")
         return
     columns = {"setting": list(rows)}
     for name in next(iter(rows.values())):

@@ -7,5 +7,8 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>#!|~$:@]|(?<=www)\.)")
 
 
 def escape_markdown(text: str) -> str:
-    """Escapes all Markdown in a text, so that the page shows no formatting or remote pictures."""
+    """Escapes inline Markdown, so that user text shows no formatting, links or pictures.
+
+    Lists at the start of a line are not escaped.
+    """
     return _MARKUP.sub(r"\\\1", text)

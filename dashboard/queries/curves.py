@@ -18,12 +18,12 @@ from engine.jobs.progress import RunProgress
 from engine.records.curves import Alert, CurveBucket, MetricSummary
 from engine.records.runs import Attempt, Run, RunState
 
-MAX_BUCKETS = 1000  # per line
+MAX_BUCKETS = 1000  # maximum number of buckets that the server sends per line
 
 
 @dataclass(frozen=True)
 class RunsSnapshot:
-    """The data that live views show of some runs at one time.
+    """Data of some runs at one point in time, for the live views.
 
     Attributes:
         now: the time of the snapshot.
@@ -47,17 +47,18 @@ class RunsSnapshot:
         return attempts[-1] if attempts else None
 
     def last_value(self, run: Run, curve: str) -> float | None:
-        """Returns the newest value of a curve; None before the first value."""
+        """Returns the newest value of a curve; None if there is none or if it is not finite."""
         summary = self.summaries.get((run.id, curve))
         return summary.last if summary is not None else None
 
 
 def snapshot(runs: Sequence[Run], members: Sequence[Run], now: datetime) -> RunsSnapshot:
-    """Reads a snapshot of some runs.
+    """Reads the attempts, progress, alerts and summaries of some runs.
 
     Args:
         runs: the runs that the view shows.
-        members: the runs whose progress is estimated; finished runs improve the estimate.
+        members: all runs of the study. Progress is estimated for active runs; finished runs
+            show how long an evaluation takes.
         now: the current time.
     """
     attempts = studies.attempts(runs)
@@ -74,7 +75,11 @@ def snapshot(runs: Sequence[Run], members: Sequence[Run], now: datetime) -> Runs
 def bucket_stride(n_steps: int) -> int:
     """Returns the number of steps per bucket so that a line has at most `MAX_BUCKETS` buckets.
 
-    The stride is a power of two, so that the buckets of a growing line change rarely.
+    The stride is a power of two, so that the chart can merge pairs of buckets when a run gets
+    more steps.
+
+    Args:
+        n_steps: the planned number of steps of the run.
     """
     stride = 1
     while n_steps > stride * MAX_BUCKETS:
@@ -90,9 +95,10 @@ def curve(name: str, cursors: Mapping[int, int]) -> dict[str, Any] | None:
         cursors: run id -> id of the last point that the chart has; 0 before the first point.
 
     Returns:
-        `lines`: for each run with cursor 0, its stride and its buckets as [part, n, step, at,
-        mean, low, high, last step, cursor]. `points`: for the other runs, [run id, cursor, step,
-        at, value] per point.
+        A dictionary with two keys. `lines` maps the id of each run with cursor 0 to its `stride`
+        and its `buckets`; a bucket is [part, n, step, at, mean, low, high, last step, cursor], see
+        `CurveBucket`. `points` lists the new points of all other runs, each as [run id, cursor,
+        step, at, value].
     """
     new_runs = [run_id for run_id, cursor in cursors.items() if not cursor]
     known_runs = {run_id: cursor for run_id, cursor in cursors.items() if cursor}
@@ -121,7 +127,7 @@ def _bucket_values(bucket: CurveBucket) -> list[float | None]:
 
 
 def alerts(runs: Sequence[Run]) -> dict[int, list[Alert]]:
-    """Maps each run id to the alerts on the run's curves."""
+    """Reads the alerts of some runs: run id -> alerts. Runs without alerts are absent."""
     by_run: dict[int, list[Alert]] = {}
     for alert in access.store().curves.read_alerts([run.id for run in runs]):
         by_run.setdefault(alert.run_id, []).append(alert)
@@ -192,7 +198,7 @@ def _count_test_pairs(database_id: str, data: str, budget_json: str) -> int | No
 
 
 def psnr_by_epoch(run_ids: Sequence[int]) -> dict[int, list[float]]:
-    """Maps each run id to its validation PSNR, epoch by epoch."""
+    """Reads validation PSNR by epoch: run id -> values. Runs without values are absent."""
     by_run: dict[int, list[float]] = {}
     for point in access.store().curves.read(run_ids, names=["val_psnr"]):
         if point.value is not None:

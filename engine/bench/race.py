@@ -57,7 +57,8 @@ class Speed:
         share: share of the device's peak arithmetic throughput that was used.
         limit_tflops: the device's peak arithmetic throughput, measured in the same benchmark, in
             TFLOP/s.
-        split: part of a training step -> share of the time; None if it was not measured.
+        split: part of a training step, such as `forward`, -> its share of the step's time; None if
+            it was not measured.
     """
 
     contender: str
@@ -110,7 +111,8 @@ def time_contenders(
         contenders: name -> function that solves the task and returns its result.
         rounds: number of timed rounds.
         exact: the exact result; None if it is not known.
-        cold: names of contenders without a warm-up, because it would not make them faster.
+        cold: names of contenders to time without a warm-up, because a warm-up would not make them
+            faster.
     """
     results: dict[str, float] = {}
 
@@ -143,7 +145,8 @@ def measure_speeds(
         contenders: name -> function that takes and times training steps.
         batch: pictures per step.
         rounds: number of timed rounds.
-        round_s: seconds that one turn should take; the warm-up determines the number of steps.
+        round_s: target duration of a turn in seconds; the speed in the warm-up determines the
+            number of steps.
         on_progress: called with the round and the contender before each turn.
     """
     n_steps = {}
@@ -164,10 +167,10 @@ class Contender(Protocol):
     """A training loop that runs in a separate process."""
 
     def take_steps(self, steps: int) -> int:
-        """Takes at least `steps` steps, waits for the device and returns the number of steps."""
+        """Runs at least `steps` steps, waits for the device, returns the number of steps."""
 
     def report(self) -> Mapping[str, Any]:
-        """Returns further measurements, after the last round."""
+        """Returns measurements other than speed, such as memory; called after the last round."""
 
 
 class ContenderProcess:
@@ -177,20 +180,22 @@ class ContenderProcess:
         self.name, self.process, self.connection = name, process, connection
 
     def take_steps(self, steps: int) -> tuple[int, float]:
-        """Lets the contender take at least `steps` steps; returns (number of steps, seconds).
+        """Runs at least `steps` steps in the contender's process; returns (steps, seconds).
 
         Raises:
-            EngineError: the contender failed or its process has exited.
+            EngineError: the contender failed, or its process exited during the steps.
+            BrokenPipeError: its process had exited before.
         """
         self.connection.send(steps)
         answer = self.receive()
         return answer["taken"], answer["seconds"]
 
     def report(self) -> dict[str, Any]:
-        """Returns the contender's further measurements.
+        """Returns the contender's measurements other than speed.
 
         Raises:
-            EngineError: the contender failed or its process has exited.
+            EngineError: the contender failed, or its process exited during the call.
+            BrokenPipeError: its process had exited before.
         """
         self.connection.send(None)
         return self.receive()
@@ -218,7 +223,7 @@ class ContenderProcess:
 def start_contenders(
     builders: Mapping[str, tuple[Callable[[], Contender], Mapping[str, str]]],
 ) -> Iterator[dict[str, ContenderProcess]]:
-    """Starts one process per contender, one after the other; ends all of them at exit.
+    """Starts one process per contender, and ends all processes when the context exits.
 
     In a separate process, each contender has its own memory, threads and environment.
 
@@ -252,7 +257,7 @@ def start_contenders(
 
 
 def _run_contender(connection: Connection, build: Callable[[], Contender]) -> None:
-    """Builds a contender and answers the benchmark's requests until the connection closes."""
+    """Builds a contender, then answers requests until the connection closes or a step fails."""
     try:
         contender = build()
         connection.send({})

@@ -39,7 +39,7 @@ PIXEL_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class PerImageMetric:
-    """Computes the mean over images of a metric of single images.
+    """Averages a per-image metric over all images.
 
     Args:
         name: the metric's name.
@@ -72,11 +72,11 @@ class PerImageMetric:
 
 
 class CappedPsnr(PerImageMetric):
-    """Computes the mean of the PSNR, which is capped for each image at `PSNR_CEILING_DB`.
+    """Averages the PSNR over images; the PSNR of each image is capped at `PSNR_CEILING_DB`.
 
     The cap is the PSNR of an image that is off by half a grey level everywhere. The PSNR of a
-    perfect image is infinite: without the cap, the mean would be infinite, too, or would have to
-    ignore perfect images. Validation during training uses the same cap.
+    perfect image is infinite, so the mean of a split with one perfect image would be infinite.
+    Validation during training uses the same cap.
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class Diversity:
         self._n = 0
 
     def add(self, batch: Batch) -> None:
-        """Keeps a thumbnail of each image, for at most `MAX_SET_SIZE` images in total."""
+        """Stores a thumbnail of each fake and each target, up to `MAX_SET_SIZE` of each."""
         n_free = max(0, MAX_SET_SIZE - self._n)
         self._n += len(batch.fake_bytes[:n_free])
         for thumbnails, images in zip((self._fakes, self._targets), batch.pictures, strict=True):

@@ -1,8 +1,7 @@
 """Filters Pillow's warnings, converts images to 8-bit RGB, and finds truncated JPEG files.
 
-Importing this module turns off the warnings of Pillow's own modules in the whole process, because
-`decoding` reports the problems of a file as errors and notes. Warnings of other modules still
-appear.
+Importing this module disables the warnings of Pillow's modules in the whole process. They are not
+needed: `decoding` raises an error or adds a note for every problem of a file.
 """
 
 import re
@@ -37,7 +36,8 @@ def high_bit_depth_to_rgb(image: Image.Image) -> Image.Image:
     """Scales an image of more than 8 bits per channel to RGB; Pillow's conversion clips values.
 
     Args:
-        image: a grey image of 8-bit or 16-bit integers, or of floats in [0, 1] or [0, 255].
+        image: a grey image of 16-bit integers, of 8-bit values in a wider integer type, or of
+            floats in [0, 1] or [0, 255]. Integers of mode `I` up to 255 are read as 8-bit values.
 
     Raises:
         PictureFaultError: some values are not finite, or outside the range of their type.

@@ -1,8 +1,8 @@
-"""The U-Net's skip connection, and its 4x4 convolutions that halve or double the side.
+"""Layers of the U-Net: 4x4 convolutions that halve or double the side, and the skip connection.
 
-On a CPU, maps with few positions are convolved by one matrix product of all positions with all
-weights: oneDNN takes 2 to 5 times as long, forward and backward. The gradients of a plain
-concatenation are not contiguous, which slows down the backward pass of the preceding layers
+On a CPU, small feature maps are computed as one matrix product, which is 2 to 5 times as fast as
+oneDNN's convolution, forward and backward. `torch.cat` returns gradients that are not contiguous,
+which slows down the layers before it; `concat_skip` returns contiguous gradients
 (docs/experiments.md). On other devices, all layers use torch's own kernels.
 """
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# A matrix product is used if the smaller maps of a batch (the output of DownConv, the input of
-# UpConv) have at most this many positions in total.
+# On a CPU, a layer uses a matrix product if N h w is at most this; [h, w] is the smaller one of the
+# sizes of its input and output maps.
 MAX_GEMM_ROWS = 256
 KERNEL_SIZE = 4
 
@@ -24,7 +24,7 @@ class DownConv(nn.Conv2d):
     Args:
         in_channels: C.
         out_channels: D.
-        depth: the number of times that the picture is halved to reach [h, w].
+        depth: the number of halvings from the picture's size to [h, w].
     """
 
     def __init__(self, in_channels: int, out_channels: int, depth: int) -> None:
@@ -50,7 +50,7 @@ class UpConv(nn.ConvTranspose2d):
     Args:
         in_channels: C.
         out_channels: D.
-        depth: the number of times that the picture is halved to reach [h, w].
+        depth: the number of halvings from the picture's size to [h, w].
     """
 
     def __init__(self, in_channels: int, out_channels: int, depth: int) -> None:
@@ -83,7 +83,7 @@ class _ConcatSkip(torch.autograd.Function):
     """A concatenation whose two gradients are contiguous in the memory format of the output."""
 
     @staticmethod
-    def forward(context: Any, maps: Tensor, skip: Tensor) -> Tensor:  # noqa: ANN401, as torch has it
+    def forward(context: Any, maps: Tensor, skip: Tensor) -> Tensor:  # noqa: ANN401 (as in torch)
         output = torch.cat([maps, skip], dim=1)
         context.channels = maps.shape[1]
         is_channels_last = output.is_contiguous(memory_format=torch.channels_last)

@@ -17,8 +17,8 @@ Curves = Mapping[tuple[int, str], Sequence[tuple[float, float]]]  # (run, name) 
 def metric_chart(comparison: Comparison, name: str) -> go.Figure:
     """Draws one metric of all configurations: points with 95 % intervals.
 
-    Bars would start at 0, which has no meaning for most of these metrics. Values that must not be
-    compared with the others, for example because of a different protocol, are left out.
+    Draws points and not bars, because the axis does not start at 0. Leaves out values that must not
+    be compared with the other values, for example because their protocol differs.
     """
     metric = CATALOG[name]
     figure = go.Figure()
@@ -57,7 +57,7 @@ def metric_chart(comparison: Comparison, name: str) -> go.Figure:
 def difference_chart(comparison: Comparison, name: str) -> go.Figure:
     """Draws the differences in one metric of all pairs of configurations, with 95 % intervals.
 
-    Filled points are significant differences.
+    Filled points are significant differences, hollow points are not significant.
     """
     metric = CATALOG[name]
     figure = go.Figure()
@@ -88,7 +88,10 @@ def difference_chart(comparison: Comparison, name: str) -> go.Figure:
 
 
 def training_curves(runs: Sequence[Run], curves: Curves, names: Sequence[str]) -> go.Figure:
-    """Draws a panel per training curve: the mean over seeds, and a band of the range over seeds."""
+    """Draws one panel per training curve and one line per configuration.
+
+    A line is the mean over seeds; its band reaches from the lowest to the highest seed.
+    """
     shown = [name for name in names if any((run.id, name) in curves for run in runs)]
     figure, places = _panels([CATALOG[name].label for name in shown])
     legend = set()
@@ -131,22 +134,22 @@ STABILITY_PANELS: tuple[tuple[str, str], ...] = (
     ("oscillation", "Oscillation of {curve} ↓"),
     ("improvement", "Improvement of {curve} ↑"),
     ("final", "Final {curve} ↓"),
-    ("val_final", "Final validation loss (recipes differ)"),
+    ("val_final", "Final validation loss (not comparable between recipes)"),
     ("collapse_ratio", "Collapse ratio ↓ (over 0.1: high risk)"),
-    ("saturation", "Share of steps that the discriminator won"),
+    ("saturation", "Share of steps with a saturated discriminator"),
 )
 
 
 def stability_panels(
     runs: Sequence[Run], stability_by_run: Mapping[int, RunStability], curve: str
 ) -> go.Figure:
-    """Draws the sketch study's nine stability statistics: a dot per seed, a line at the mean.
+    """Draws nine stability statistics: one dot per seed, and a line at the mean over seeds.
 
     Args:
         runs: the runs of one study.
         stability_by_run: run id -> statistics.
-        curve: the loss of the statistics. `l1` and `adversarial` have the same meaning in all
-            recipes; `g_loss` has not.
+        curve: the curve to compute the statistics of. `l1` and `adversarial` can be compared
+            between recipes, `g_loss` cannot.
     """
     label = CATALOG[curve].label
     figure, places = _panels([title.format(curve=label) for _, title in STABILITY_PANELS])
@@ -182,12 +185,13 @@ def stability_panels(
 
 
 def stability_value(stability: RunStability, key: str, curve: str) -> float | None:
-    """Returns the statistic of a run for a panel; None if the run has no such statistic.
+    """Returns the statistic that a panel shows for a run; None if the run has no such statistic.
 
     Args:
         stability: the statistics of the run.
         key: a key of `STABILITY_PANELS`.
-        curve: the loss of the statistic; ignored for statistics with a fixed loss or without one.
+        curve: the selected curve; ignored for the keys `d_variance`, `val_final`,
+            `collapse_ratio` and `saturation`.
     """
     if key in ("collapse_ratio", "saturation"):
         value: float | None = getattr(stability, key)

@@ -1,9 +1,9 @@
 """Computes stability statistics of the loss curves of a run. Torch-free.
 
-Study 1 computed these statistics from 60 epoch means of the total losses, which differ between
-recipes. Here the same formulas are applied to each loss term, so that a term can be compared
-between recipes. A curve consists of the means of at most 60 equal parts of the run, so that runs
-with few epochs have statistics too.
+Study 1 computed these statistics from the epoch means of its 60 epochs, for the total losses, which
+cannot be compared between recipes. This module applies the same formulas to every curve. A run is
+divided into 60 equal parts, whatever its number of epochs; a curve consists of the mean of each
+part.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ MAX_PARTS = 60  # the number of epochs in study 1
 VARIANCE_WINDOW = 10
 # Windows and degree of the Savitzky-Golay filter.
 TREND_WINDOW, SHORT_TREND_WINDOW, TREND_DEGREE = 21, 11, 3
-MIN_CHANGE = 0.1  # smaller changes of a loss from part to part do not count as a collapse
-# The discriminator has won a step if the share of correctly classified patches is above the first
-# value, or the loss of the discriminator is below the second value.
+MIN_CHANGE = 0.1  # the collapse ratio counts changes between parts that are larger than this
+# The discriminator is saturated in a step if its accuracy is above the value in `WON_ABOVE`, or its
+# loss is below the value in `WON_BELOW`.
 WON_ABOVE = {"d_train_accuracy": 0.95}
 WON_BELOW = {"d_loss": 1e-2}
 
@@ -31,12 +31,13 @@ def measure(curves: Mapping[str, Sequence[float]], saturation: float | None) -> 
 
     Args:
         curves: name -> the means of at most `MAX_PARTS` equal parts of the run.
-        saturation: the share of the run's steps that the discriminator has won.
+        saturation: the share of recorded steps with a saturated discriminator; None if no step was
+            recorded.
     """
     n_parts = len(curves.get("g_loss", ()))
     finals = {name: curve[-1] for name, curve in curves.items() if len(curve)}
     if n_parts < TREND_WINDOW:
-        reason = f"{n_parts} recorded steps; a trend needs at least {TREND_WINDOW}"
+        reason = f"{n_parts} of {MAX_PARTS} parts of the run recorded; a trend needs {TREND_WINDOW}"
         return RunStability(n_parts, {}, finals, None, saturation, reason)
     statistics = {
         name: curve_stability(curve) for name, curve in curves.items() if len(curve) >= TREND_WINDOW
@@ -67,9 +68,9 @@ def windowed_variance(values: ArrayLike) -> float:
 
 
 def collapse_ratio(g_loss: ArrayLike, d_loss: ArrayLike) -> float:
-    """Returns the share of parts in which the smoothed g_loss rises and the smoothed d_loss falls.
+    """Returns the share of changes between parts at which g_loss rises and d_loss falls.
 
-    Changes of up to `MIN_CHANGE` do not count.
+    Both curves are smoothed, and changes of up to `MIN_CHANGE` do not count.
     """
     g_change, d_change = (
         np.diff(_trend(np.asarray(curve, np.float64), SHORT_TREND_WINDOW))

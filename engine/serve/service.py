@@ -28,9 +28,10 @@ class ModelSelection:
     """Selects the default model, which answers requests that name no run.
 
     Attributes:
-        run_id: the run whose model is the default; None selects the best model of a study.
+        run_id: the run whose model is the default; None uses the best model of a study.
         study_id: the study whose best model is used; None uses the newest study that has a model.
-        follow: whether the default model is replaced when a better one exists.
+        follow: whether the selection is repeated every few seconds. It may then return another run,
+            a newer study, or a newer checkpoint of `run_id`.
     """
 
     run_id: int | None = None
@@ -45,16 +46,17 @@ class ModelService:
         store: the store with the runs.
         settings: has the folder of the checkpoints.
         selection: selects the default model.
-        limits: limits of the requests.
+        limits: maximum sizes and numbers of requests.
         device: where models compute; `auto` uses a GPU if there is one.
 
     Attributes:
         default_model: the model that answers requests that name no run; None before it is loaded.
-        unavailable_reason: why there is no default model.
+        unavailable_reason: why the last loading of a default model failed; shown only while
+            `default_model` is None.
         last_request_at: when the last request to colorize began or ended, on the monotonic clock.
-        request_slots: the requests that the server holds.
-        upload_slots: the uploaded files in memory.
-        pixel_budget: the pixels of pictures in memory.
+        request_slots: limits the number of requests in progress or waiting.
+        upload_slots: limits the number of uploaded files in memory.
+        pixel_budget: limits the number of pixels in memory.
         image_threads: threads that decode, compose and encode pictures.
     """
 
@@ -80,9 +82,9 @@ class ModelService:
         self.image_threads = ThreadPoolExecutor(N_IMAGE_THREADS, "pictures")
 
     def reload_default(self) -> None:
-        """Loads the selected or the best model as the default model.
+        """Loads the selected run, or the best model of the study, as the default model.
 
-        The current default model is kept if loading fails.
+        If loading fails, the current default model is kept.
 
         Raises:
             BadInputError: the selected run or study does not exist.
@@ -101,9 +103,9 @@ class ModelService:
         self.default_model = model
 
     async def poll_default(self) -> None:
-        """Reloads the default model every few seconds, until the task is cancelled.
+        """Reloads the default model every few seconds until the task is cancelled.
 
-        Without `selection.follow`, only a missing default model is loaded.
+        If `selection.follow` is False, the model is reloaded only while there is none.
         """
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
@@ -142,7 +144,8 @@ class ModelService:
             model: the model to use.
             content: bytes of the uploaded image file.
             file_format: image format of the answer.
-            given: how a model of sketches gets its input; see `pipeline.prepare`.
+            given: whether to extract lines from the picture, for a model that was trained on
+                sketches; see `pipeline.prepare`.
 
         Returns:
             Bytes of the coloured image file, and the model's input.

@@ -1,4 +1,4 @@
-"""The choice of the configurations of a study, and a table to edit their values."""
+"""Lets the user choose the configurations of a study and edit their values in a table."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,13 +12,12 @@ from engine.loss_terms import LOSS_TERMS
 from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS
 from engine.presets import CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 
-# Keys of the session state. SELECTED: the names of the selected configurations. CHANGED_ROWS: name
-# -> row of every configuration that differs from its preset. TABLE_VERSION: a number in the table's
-# key; a new number makes Streamlit draw the table with new values.
-SELECTED = "launch_configurations"
-CHANGED_ROWS = "launch_values"
-TABLE_VERSION = "launch_values_version"
-TEMPLATE = "standard"  # a new configuration starts with the values of this preset
+# Keys of the session state:
+SELECTED = "launch_configurations"  # names of the selected configurations
+CHANGED_ROWS = "launch_values"  # name -> values of each configuration that differs from its preset
+TABLE_VERSION = "launch_values_version"  # part of the table's key; a new number redraws the table
+
+TEMPLATE = "standard"  # the preset whose values a new configuration starts with
 
 LABELS = {
     **{name: f"weight of {term.label}" for name, term in LOSS_TERMS.items()},
@@ -33,7 +32,7 @@ Row = dict[str, float]
 
 
 def fill_configurations(configurations: Sequence[Configuration]) -> None:
-    """Sets the configurations and values that the form shows when it is drawn next."""
+    """Writes configurations into the session state, so that the form shows them at the next run."""
     st.session_state[SELECTED] = [configuration.name for configuration in configurations]
     st.session_state[CHANGED_ROWS] = {
         configuration.name: as_row(configuration)
@@ -44,7 +43,7 @@ def fill_configurations(configurations: Sequence[Configuration]) -> None:
 
 
 def clear_changes() -> None:
-    """Resets every configuration to its preset."""
+    """Deletes all changed values; configurations without a preset get those of `TEMPLATE`."""
     st.session_state[CHANGED_ROWS] = {}
 
 
@@ -83,7 +82,7 @@ def configurations_form() -> list[Configuration]:
     changed_presets = [name for name in names if name in CONFIGURATIONS and name in changed_rows]
     if changed_presets:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"Differs from the preset: {', '.join(changed_presets)}.")
+            st.caption(f"Changed presets: {', '.join(changed_presets)}.")
             st.button(
                 "Reset to presets", type="tertiary", icon=":material/undo:", on_click=_reset_presets
             )

@@ -36,7 +36,10 @@ def _fill_from_published() -> None:
 
 
 def prefill_from_url() -> str:
-    """Fills the form from the study or run in the URL; returns the text of the data source."""
+    """Fills the form from the study or run in the URL, if any, and returns the data source.
+
+    Without a study or run, the data source is the URL parameter `source`, or an empty text.
+    """
     source = st.query_params.get("source", "")
     # Streamlit deletes the state of widgets when the user leaves the page.
     is_new_visit = SELECTED not in st.session_state
@@ -59,7 +62,7 @@ def prefill_from_url() -> str:
             st.session_state[COPIED_FROM] = prefill.copied_from
         source = prefill.data
         st.caption(
-            f":material/content_copy: Copied from {prefill.copied_from}, with seeds from 0. "
+            f":material/content_copy: Copied from {prefill.copied_from}. Seeds start at 0. "
             "You can edit every field."
         )
     return source

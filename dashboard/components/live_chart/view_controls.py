@@ -1,4 +1,4 @@
-"""The controls that decide how the Live page draws its curve."""
+"""Draws the controls of the live chart: curve, axis, scale, lines, smoothing, pause."""
 
 import streamlit as st
 
@@ -10,7 +10,7 @@ DEFAULT_CURVE = "l1"
 
 
 def choose_curve(key: str, list_width: int) -> str:
-    """Draws the choice of a curve; returns the name of its metric."""
+    """Draws a select box of curves and returns the name of the selected metric."""
     return choice(
         key,
         CURVE_METRICS,
@@ -38,7 +38,7 @@ def view_controls() -> tuple[ChartView, bool]:
             ["run", "configuration"],
             "One line per",
             help_text="Configuration: the mean over seeds with its 95 % interval. On the clock "
-            "axis each run keeps its own line, because seeds may train one after another.",
+            "time axis each run keeps its own line, because seeds may train one after another.",
         )
         smoothing = st.slider(
             "Smoothing", 0.0, 0.99, 0.6, key="smoothing", bind="query-params", width=170

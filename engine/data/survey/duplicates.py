@@ -1,9 +1,9 @@
-"""Finds exact and near duplicates among the pairs of a source.
+"""Finds near duplicates, and candidates for exact duplicates, among the pairs of a source.
 
 Near duplicates are found by a difference hash (64 bits that state which neighbour is brighter,
 Krawetz 2013) and confirmed by the correlation of small grey pictures. Two pairs are near duplicates
-if their sources or their targets look alike. Otherwise one sketch could be in train with red
-colours and in test with green colours.
+if their sources look alike or their targets look alike. Otherwise one sketch could be in the
+training split with a red target and in the test split with a green target.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from engine.data.survey.measurements import SMALL_GREY_PX, PairMeasurements
 
-MAX_HASH_DISTANCE = 8  # of 64 bits, between the hashes of near duplicates
+MAX_HASH_DISTANCE = 8  # the hashes of near duplicates differ in at most this many of 64 bits
 MIN_CORRELATION = 0.99
-_MIN_STEP = 2  # of 255 levels; a brighter neighbour is brighter by more than this
+_MIN_STEP = 2  # a bit is set if the right neighbour is brighter by more than this, of 255 levels
 _HASH_PAIRS_AT_ONCE = 4_000_000  # comparisons in one array, which takes 32 MB
 _CANDIDATES_AT_ONCE = 50_000  # pairs whose correlation is computed in one array
-# In a film, every frame is a near duplicate of all earlier frames. A few near duplicates per frame
-# are enough to join all frames in one group.
+# A picture with this many near duplicates among earlier pictures is not compared with later blocks.
+# Otherwise the frames of a film would give a quadratic number of matches.
 _MAX_PARTNERS = 16
 
 
@@ -30,7 +30,7 @@ class DisjointSets:
         self._parents = list(range(count))
 
     def find(self, member: int) -> int:
-        """Returns the first member of the set that contains a member."""
+        """Returns the smallest member of the set that contains `member`."""
         while self._parents[member] != member:
             self._parents[member] = self._parents[self._parents[member]]
             member = self._parents[member]
@@ -43,7 +43,10 @@ class DisjointSets:
 
 
 def find_copies(measurements: PairMeasurements) -> dict[int, int]:
-    """Finds pairs with equal digests: position of a copy -> position of the original."""
+    """Finds pairs with equal digests: maps each repeated pair to the first pair with its digest.
+
+    Equal digests are candidates; the survey confirms them at a larger size.
+    """
     first: dict[str, int] = {}
     copies = {}
     for position, digest in enumerate(measurements.digests):
@@ -74,7 +77,7 @@ def _find_similar(greys: NDArray[np.uint8], poll: Callable[[], None]) -> NDArray
     """Finds similar pictures among [N, 16, 16] bytes: positions [M, 2], first < second."""
     hashes, directions = _difference_hash(greys), _unit_vectors(greys)
     matches = [np.empty((0, 2), np.intp)]
-    n_partners = np.zeros(len(hashes), np.int64)  # number of similar earlier pictures
+    n_partners = np.zeros(len(hashes), np.int64)  # near duplicates among earlier pictures
     rows_at_once = max(1, _HASH_PAIRS_AT_ONCE // max(1, len(hashes)))
     for start in range(0, len(hashes), rows_at_once):
         # Candidates: a picture of this block and a later picture with a similar hash.
@@ -95,7 +98,10 @@ def _find_similar(greys: NDArray[np.uint8], poll: Callable[[], None]) -> NDArray
 
 
 def _unit_vectors(greys: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Centres each picture and scales to length 1, so that dot products are correlations."""
+    """Subtracts each picture's mean and scales the result to length 1.
+
+    The dot product of two such vectors is the correlation of the two pictures.
+    """
     flat = greys.reshape(len(greys), -1).astype(np.float32)
     centred = flat - flat.mean(1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)

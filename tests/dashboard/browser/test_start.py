@@ -131,7 +131,7 @@ def test_a_weight_can_be_edited_in_the_table_and_started(dashboard, page, store)
         return page.get_by_text("standard: adversarial + 12.5 l1").is_visible()
 
     wait_for(type_weight)
-    expect(page.get_by_text("Differs from the preset: standard.")).to_be_visible()
+    expect(page.get_by_text("Changed presets: standard.")).to_be_visible()
     page.get_by_role("button", name="Start").click()
     wait_for(lambda: store.runs.read_all())
     assert str(store.runs.read_all()[0].config.configuration.recipe) == "adversarial + 12.5 l1"

@@ -63,7 +63,7 @@ def test_a_short_run_has_no_statistics_but_a_reason():
 
     assert measured.curves == {}
     assert measured.collapse_ratio is None
-    assert measured.missing == "8 recorded steps; a trend needs at least 21"
+    assert measured.missing == "8 of 60 parts of the run recorded; a trend needs 21"
     assert (measured.saturation, measured.finals["g_loss"]) == (0.25, 1.0)
 
 
