@@ -53,7 +53,8 @@ def _offer_start(*, was_started: bool) -> None:
     """Shows the button that starts a server.
 
     Args:
-        was_started: whether this session started a server; that server must have exited since then.
+        was_started: whether this session started a server. No server is running now, so a started
+            server has exited, and its log is shown.
     """
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(

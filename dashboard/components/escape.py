@@ -9,6 +9,6 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>#!|~$:@]|(?<=www)\.)")
 def escape_markdown(text: str) -> str:
     """Escapes inline Markdown, so that user text shows no formatting, links or pictures.
 
-    Lists at the start of a line are not escaped.
+    The list markers `-`, `+` and `1.` are not escaped.
     """
     return _MARKUP.sub(r"\\\1", text)

@@ -1,7 +1,8 @@
 """A plain training loop: float32, contiguous tensors, Adam, `.item()` after every step.
 
 The benchmark compares the speed of `training.loop` with this loop, and tests require that both
-compute the same losses. This module shares no code with `training.step`.
+compute the same losses. Except for the networks and the loss function `generator_loss`, this module
+shares no code with `training.step`.
 """
 
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ class PlainLoop:
         device: where the networks compute.
         extract: pictures -> feature maps, for recipes with a perceptual term.
         two_forwards: whether each step runs the generator twice, once to update the discriminator
-            and once to update the generator, like the published code of the sketch study.
+            and once to update the generator, as in the code published with study 1.
     """
 
     def __init__(

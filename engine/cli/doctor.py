@@ -26,8 +26,8 @@ class Check:
 
     Attributes:
         subject: what was checked.
-        state: `good`, `missing` if some features cannot be used, or `broken` if training is not
-            possible.
+        state: `good`; `missing` if something is absent or limited but training is possible;
+            `broken` if something does not work.
         detail: the result in words.
         fix: what the user can do; None if nothing has to be done.
     """

@@ -90,7 +90,7 @@ def difference_chart(comparison: Comparison, name: str) -> go.Figure:
 def training_curves(runs: Sequence[Run], curves: Curves, names: Sequence[str]) -> go.Figure:
     """Draws one panel per training curve and one line per configuration.
 
-    A line is the mean over seeds; its band reaches from the lowest to the highest seed.
+    A line is the mean over seeds; its band reaches from the lowest to the highest value over seeds.
     """
     shown = [name for name in names if any((run.id, name) in curves for run in runs)]
     figure, places = _panels([CATALOG[name].label for name in shown])

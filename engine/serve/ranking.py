@@ -24,8 +24,9 @@ class Candidate:
 
     Attributes:
         checkpoint: the checkpoint that is served.
-        mean_rank: mean over several metrics of the rank among the runs of the study; lower is
-            better. None if the run was not evaluated like the other runs.
+        mean_rank: the run is ranked among the runs of its study in each of several metrics; this
+            is the mean of these ranks, lower is better. None if the run was not evaluated like the
+            other runs.
     """
 
     study: Study

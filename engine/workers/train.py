@@ -290,7 +290,7 @@ class TrainingJob:
             self.recorder.write(partial(self.store.evaluations.add, self.job, result, utc_now()))
 
     def ensure_readable_best(self, budget: Budget) -> None:
-        """Marks the next best checkpoint as the best, until the best checkpoint can be read.
+        """Replaces the best checkpoint by the next best one while its file cannot be read.
 
         The file of the last checkpoint is not read, because its state is in memory.
         """

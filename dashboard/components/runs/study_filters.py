@@ -25,7 +25,7 @@ class StudyFilters:
 
     Attributes:
         search: text in the study's name, note or id, or in the name of a configuration.
-        data_sources: texts of data sources.
+        data_sources: data sources as in `Study.data`.
         tags: tags of which the study has at least one.
         states: keys of `STATE_GROUPS`; at least one run of the study is in one of these states.
         with_archived: whether archived studies are listed too.

@@ -18,8 +18,9 @@ MIN_CORRELATION = 0.99
 _MIN_STEP = 2  # a bit is set if the right neighbour is brighter by more than this, of 255 levels
 _HASH_PAIRS_AT_ONCE = 4_000_000  # comparisons in one array, which takes 32 MB
 _CANDIDATES_AT_ONCE = 50_000  # pairs whose correlation is computed in one array
-# A picture with this many near duplicates among earlier pictures is not compared with later blocks.
-# Otherwise the frames of a film would give a quadratic number of matches.
+# A picture that has this many near duplicates among earlier pictures is not compared with any more
+# earlier pictures, from the next block of comparisons on. Otherwise the frames of a film would give
+# a quadratic number of matches.
 _MAX_PARTNERS = 16
 
 
