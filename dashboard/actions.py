@@ -91,12 +91,12 @@ def stop_run(run_id: int) -> RunState:
 
 def resume_run(run_id: int) -> None:
     """Queues a run that continues from its newest checkpoint."""
-    lifecycle.resume(access.store(), access.settings(), run_id, utc_now())
+    lifecycle.resume(access.store(), access.settings(), run_id)
 
 
 def retry_run(run_id: int) -> None:
     """Deletes the results of a run and queues the run from its first epoch."""
-    lifecycle.retry(access.store(), access.settings(), run_id, utc_now())
+    lifecycle.retry(access.store(), access.settings(), run_id)
 
 
 def move_to_front(run_id: int) -> None:

@@ -7,14 +7,13 @@ import streamlit as st
 
 from dashboard.components.empty_states import empty_state
 from dashboard.components.escape import escape_markdown
-from dashboard.components.pickers import choice, pick_other_run
+from dashboard.components.pickers import choice, choose_image_metric, pick_other_run
 from dashboard.components.runs.run_sections import show_difference
 from dashboard.queries import studies
 from engine.errors import EngineError
 from engine.metrics.catalog import (
     CATALOG,
     DEFAULT_METRICS,
-    PER_IMAGE_METRICS,
     QUALITY_METRICS,
 )
 from engine.records.comparison import Comparison
@@ -83,13 +82,7 @@ def pictures_section(study: Study, comparison: Comparison) -> None:
     """Shows test pictures with the worst, best or median scores, and the fakes of them."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = choice("cases", CASE_KINDS, "Show")
-        metric = choice(
-            "cases_by",
-            PER_IMAGE_METRICS,
-            "Metric",
-            labels=lambda name: CATALOG[name].label,
-            list_width=180,
-        )
+        metric = choose_image_metric("cases_by", list_width=180)
         scores_of = choice(
             "judge",
             [ALL_CONFIGURATIONS, *(row.configuration for row in comparison.rows)],

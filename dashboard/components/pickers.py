@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard.components.empty_states import empty_state, no_studies
 from dashboard.queries import studies
+from engine.metrics.catalog import CATALOG, PER_IMAGE_METRICS
 from engine.records.runs import Run, RunState, Study
 
 MAX_RUNS_WITHOUT_PICKER = 3
@@ -64,6 +65,17 @@ def choice(
     )
     assert selected is not None
     return selected
+
+
+def choose_image_metric(key: str, list_width: int) -> str:
+    """Draws a select box of the metrics that order pictures; returns the selected metric."""
+    return choice(
+        key,
+        PER_IMAGE_METRICS,
+        "Metric",
+        labels=lambda name: CATALOG[name].label,
+        list_width=list_width,
+    )
 
 
 def pick_study() -> Study:

@@ -81,7 +81,7 @@ def resume(args: argparse.Namespace, settings: Settings) -> int:
     """Continues runs from their newest checkpoint."""
 
     def resume_run(run: Run) -> str:
-        lifecycle.resume(store, settings, run.id, utc_now())
+        lifecycle.resume(store, settings, run.id)
         checkpoints = store.checkpoints.read(run.id)
         start_point = f"after step {checkpoints[0].step}" if checkpoints else "from the beginning"
         return f"run {run.id} is queued, {start_point}"
@@ -94,7 +94,7 @@ def retry(args: argparse.Namespace, settings: Settings) -> int:
     """Deletes the results of runs and starts them from the beginning."""
 
     def retry_run(run: Run) -> str:
-        lifecycle.retry(store, settings, run.id, utc_now())
+        lifecycle.retry(store, settings, run.id)
         return f"run {run.id} is queued, from the beginning"
 
     store = open_existing(settings)

@@ -135,7 +135,7 @@ def cancel(store: Store, settings: Settings, run_id: int, now: datetime) -> RunS
     return state
 
 
-def resume(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
+def resume(store: Store, settings: Settings, run_id: int) -> None:
     """Queues a run that ended before it was done, to continue from its newest checkpoint.
 
     Raises:
@@ -145,11 +145,11 @@ def resume(store: Store, settings: Settings, run_id: int, now: datetime) -> None
         "`python -m engine study --extend {study_id} --set epochs=N` trains its study further."
     )
     with _queueing_again(store, settings, run_id, further) as run:
-        if not store.jobs.requeue(run_id, now):
+        if not store.jobs.requeue(run_id):
             raise BadInputError(f"Run {run_id} is {run.state}; there is nothing to resume.")
 
 
-def retry(store: Store, settings: Settings, run_id: int, now: datetime) -> None:
+def retry(store: Store, settings: Settings, run_id: int) -> None:
     """Deletes the results of a run that ended before it was done, and queues it from step 0.
 
     Raises:

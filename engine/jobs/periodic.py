@@ -94,6 +94,6 @@ class CrashRetries:
         for run_id in run_ids:
             crashed_at = self._crashed_at.setdefault(run_id, time.monotonic())
             if time.monotonic() - crashed_at >= RETRY_AFTER_S:
-                self._store.jobs.retry_crashed(run_id, utc_now())
+                self._store.jobs.retry_crashed(run_id)
                 del self._crashed_at[run_id]
         return bool(run_ids)

@@ -40,7 +40,7 @@ class Heartbeats:
         if last is None or last[0] != job.heartbeat_at:
             self._last_change[job.token] = (job.heartbeat_at, time.monotonic())
 
-    def silence(self, job: Job) -> float:
+    def seconds_unchanged(self, job: Job) -> float:
         """Returns the seconds since the heartbeat of a job changed; 0 if it was not observed."""
         last = self._last_change.get(str(job.token))
         return 0.0 if last is None else time.monotonic() - last[1]
@@ -54,7 +54,7 @@ def reap(
     store: Store,
     now: datetime,
     returncodes: Mapping[str, int | None] | None = None,
-    silences_s: Mapping[str, float] | None = None,
+    heartbeat_ages_s: Mapping[str, float] | None = None,
 ) -> None:
     """Ends the jobs whose process has ended or was lost, and records the reason.
 
@@ -65,16 +65,16 @@ def reap(
         now: the time of the end.
         returncodes: token -> return code of the job's process; None while the process runs. The
             process of a job in this mapping is not checked in any other way.
-        silences_s: token -> seconds for which the heartbeat of a job on another host has not
+        heartbeat_ages_s: token -> seconds for which the heartbeat of a job on another host has not
             changed, see `Heartbeats`.
     """
-    child_returncodes, silences_s = returncodes or {}, silences_s or {}
+    child_returncodes, heartbeat_ages_s = returncodes or {}, heartbeat_ages_s or {}
     for job in store.jobs.read_all(RunState.RUNNING, RunState.STOPPING):
         token = str(job.token)
         returncode = child_returncodes.get(token)
         if token in child_returncodes and returncode is None:
             continue  # the process is running
-        if returncode is None and not _is_lost(job, silences_s.get(token, 0.0)):
+        if returncode is None and not _is_lost(job, heartbeat_ages_s.get(token, 0.0)):
             continue
         process = process_of(job)
         is_claim = returncode is None and process is not None and process.role == CLAIMING
@@ -111,11 +111,11 @@ def is_submitted(job: Job) -> bool:
     return process is not None and process.is_submitted
 
 
-def _is_lost(job: Job, silence_s: float) -> bool:
+def _is_lost(job: Job, heartbeat_age_s: float) -> bool:
     process = process_of(job)
     if process is not None and process.is_local:
         return not process.is_alive()
-    return silence_s > LOST_AFTER_S
+    return heartbeat_age_s > LOST_AFTER_S
 
 
 def _crash_reason(job: Job, returncode: int | None) -> str:

@@ -152,8 +152,10 @@ class Supervisor:
         }
         for job in active:
             self.heartbeats.observe(job)
-        silences_s = {str(job.token): self.heartbeats.silence(job) for job in active}
-        reaping.reap(self.store, utc_now(), returncodes, silences_s)
+        heartbeat_ages_s = {
+            str(job.token): self.heartbeats.seconds_unchanged(job) for job in active
+        }
+        reaping.reap(self.store, utc_now(), returncodes, heartbeat_ages_s)
         for launcher in self.launchers.values():
             launcher.forget_ended(set(statuses))
 

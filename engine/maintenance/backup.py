@@ -149,7 +149,7 @@ def _restore_locked(
                 shutil.copy2(path, new_files / name)
         shutil.copy2(source / DATABASE_FILE, new_database)
         installation_id = _prepare_database(settings, source, new_database, new_files, now)
-        return _swap_in(settings, new_database, new_files, installation_id, stamp)
+        return _replace_files(settings, new_database, new_files, installation_id, stamp)
     finally:
         shutil.rmtree(new_files, ignore_errors=True)
         for temporary in database.parent.glob(f"{new_database.name}*"):
@@ -186,7 +186,7 @@ def _prepare_database(
         raise EngineError(f"The backup cannot be used: {reason}") from error
 
 
-def _swap_in(
+def _replace_files(
     settings: Settings, new_database: Path, new_files: Path, installation_id: str, stamp: str
 ) -> Path | None:
     """Renames the old files and then the new ones; after an error, undoes the renames.

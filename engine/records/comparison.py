@@ -152,7 +152,7 @@ class Contrast:
     n: int
 
     @property
-    def is_clear(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the difference is significant after the correction for all pairs."""
         return self.p_holm < SIGNIFICANCE_LEVEL
 

@@ -72,8 +72,8 @@ def difference_chart(comparison: Comparison, name: str) -> go.Figure:
             mode="markers",
             marker={
                 "size": 11,
-                "color": theme.ACCENT if contrast.is_clear else theme.GREY,
-                "symbol": "circle" if contrast.is_clear else "circle-open",
+                "color": theme.ACCENT if contrast.is_significant else theme.GREY,
+                "symbol": "circle" if contrast.is_significant else "circle-open",
             },
             hovertemplate=f"%{{x:+.{metric.digits + 1}f}}<br>p = {contrast.p_holm:.3f} after Holm"
             f"<extra>{label}</extra>",

@@ -51,7 +51,7 @@ def _differences(comparison: Comparison) -> Iterator[Finding]:
         n = len(comparison.column(name))
         n_pairs = n * (n - 1) // 2
         tested = [contrast for contrast in comparison.contrasts if contrast.metric == name]
-        clear = [contrast for contrast in tested if contrast.is_clear]
+        clear = [contrast for contrast in tested if contrast.is_significant]
         if clear:
             is_all = len(clear) == n_pairs
             others = "" if is_all else " No other difference is significant."
@@ -118,7 +118,7 @@ def _colour_conflicts(
     gaps = {name: abs(value - target) for name, value in values.items()}
     by_winner: dict[str, list[str]] = {}
     for each in comparison.contrasts:
-        if each.metric != kernel or not each.is_clear:
+        if each.metric != kernel or not each.is_significant:
             continue
         winner, loser = (each.one, each.other) if each.mean < 0 else (each.other, each.one)
         if winner not in gaps or loser not in gaps:

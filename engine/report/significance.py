@@ -68,7 +68,7 @@ def add_ranks(
     n_better = Counter(
         contrast.other if sign * contrast.mean > 0 else contrast.one
         for contrast in contrasts
-        if contrast.is_clear
+        if contrast.is_significant
     )
     return {
         name: replace(cell, rank=1 + n_better[name]) if name in comparable else cell

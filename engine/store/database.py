@@ -40,11 +40,7 @@ class DatabaseReplacedError(StoreError):
 class Database:
     """A connection pool with the transactions that all repositories use.
 
-    Args:
-        url: the address of a SQLite or PostgreSQL database; missing tables are created.
-        lock_timeout_s: how long a writer waits for another writer, in seconds.
-        on_read_error: called when a read fails, before the read is tried again; raises to give up.
-            None: a failed read raises at once.
+    `Store` opens a database and documents the arguments.
     """
 
     def __init__(

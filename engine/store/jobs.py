@@ -181,7 +181,7 @@ class Jobs:
             raise BadInputError(f"There is no run {run_id}.")
         return RunState(state)
 
-    def requeue(self, run_id: int, now: datetime) -> bool:
+    def requeue(self, run_id: int) -> bool:
         """Queues an ended run; its next attempt continues from the newest checkpoint.
 
         Returns:
@@ -193,7 +193,7 @@ class Jobs:
             lock_jobs(connection, jobs.c.run_id == run_id)
             return _requeue(connection, condition, retries=0, reason=None)
 
-    def retry_crashed(self, run_id: int, now: datetime) -> bool:
+    def retry_crashed(self, run_id: int) -> bool:
         """Queues a crashed run for its automatic retry; returns False if no retry is pending."""
         reason = sa.literal("retried automatically; before: ") + runs.c.reason
         condition = (runs.c.id == run_id, runs.c.will_retry)

@@ -73,7 +73,7 @@ def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
     except RuntimeError:
         # Communication with a rank that was killed raises RuntimeError, and torchrun then sends
         # SIGTERM to this process.
-        if group.size == 1 or not _becomes_true(should_stop, PEER_EXIT_GRACE_S):
+        if group.size == 1 or not _wait_until(should_stop, PEER_EXIT_GRACE_S):
             raise
         traceback.print_exc()
         return RunState.CRASHED, "another process of the run was killed"
@@ -81,7 +81,7 @@ def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
         group.stop_followers()
 
 
-def _becomes_true(condition: Callable[[], bool], timeout_s: float) -> bool:
+def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.1)

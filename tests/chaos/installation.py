@@ -80,7 +80,7 @@ class Installation:
         """Resumes all runs that ended before they were done."""
         for run in self.store.runs.read_all():
             if run.state.is_finished() and run.state != RunState.DONE:
-                self.store.jobs.requeue(run.id, utc_now())
+                self.store.jobs.requeue(run.id)
 
     def running_jobs(self) -> list[Job]:
         """Returns the jobs whose worker has stored its process id and is alive."""

@@ -114,7 +114,7 @@ def _kill(installation: Installation, run_id: int, report: Callable[[str], None]
 
 def _resume(installation: Installation, run_id: int) -> Job:
     """Resumes a run, if it has ended; waits for its worker and returns the job."""
-    installation.store.jobs.requeue(run_id, utc_now())
+    installation.store.jobs.requeue(run_id)
     installation.supervise()
     wait_until(lambda: bool(installation.running_jobs()), 60)
     (job,) = installation.running_jobs()

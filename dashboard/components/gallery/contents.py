@@ -10,9 +10,9 @@ from dashboard.components.gallery.gallery import (
     require_pictures,
     samples_content,
 )
-from dashboard.components.pickers import choice
+from dashboard.components.pickers import choice, choose_image_metric
 from dashboard.queries import gallery_images, studies
-from engine.metrics.catalog import CATALOG, PER_IMAGE_METRICS
+from engine.metrics.catalog import CATALOG
 from engine.records.runs import Run, Study
 
 PICTURES_PER_PAGE = 12
@@ -46,13 +46,7 @@ def choose_test_pictures(study: Study, runs: Sequence[Run]) -> GalleryContent | 
     run_labels = {run.id: f"{run.configuration}, seed {run.seed}" for run in evaluated}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order = choice("order", ["worst", "best"], "Show first")
-        metric = choice(
-            "sorted_by",
-            PER_IMAGE_METRICS,
-            "Metric",
-            labels=lambda name: CATALOG[name].label,
-            list_width=200,
-        )
+        metric = choose_image_metric("sorted_by", list_width=200)
         ranked_by = choice(
             "of",
             [ALL_RUNS, *run_labels],

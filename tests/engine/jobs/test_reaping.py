@@ -86,26 +86,26 @@ def test_the_run_of_a_living_process_is_not_reaped(store):
 def test_a_process_on_another_host_is_judged_by_its_heartbeat_alone(store):
     job = claim(store, "another-host/boot/1/1")
 
-    reaping.reap(store, NOW + timedelta(days=1), silences_s={job.token: 240.0})
+    reaping.reap(store, NOW + timedelta(days=1), heartbeat_ages_s={job.token: 240.0})
     assert store.runs.read(1).state == RunState.RUNNING
 
-    reaping.reap(store, NOW, silences_s={job.token: 301.0})
+    reaping.reap(store, NOW, heartbeat_ages_s={job.token: 301.0})
     assert store.runs.read(1).state == RunState.CRASHED
 
 
-def test_the_silence_of_a_job_is_measured_from_the_last_change_of_its_heartbeat(store, monkeypatch):
+def test_the_age_of_a_heartbeat_is_measured_from_its_last_change(store, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(reaping.time, "monotonic", lambda: clock[0])
     job, heartbeats = claim(store, "another-host/boot/1/1"), reaping.Heartbeats()
-    assert heartbeats.silence(job) == 0.0
+    assert heartbeats.seconds_unchanged(job) == 0.0
 
     heartbeats.observe(job)
     clock[0] += 10
     heartbeats.observe(job)
-    assert heartbeats.silence(job) == 10.0
+    assert heartbeats.seconds_unchanged(job) == 10.0
 
     heartbeats.observe(replace(job, heartbeat_at=NOW - timedelta(days=1)))
-    assert heartbeats.silence(job) == 0.0
+    assert heartbeats.seconds_unchanged(job) == 0.0
 
 
 @pytest.mark.parametrize("end", ["crash", "release"])

@@ -354,7 +354,7 @@ def test_a_backup_is_restored_in_another_place_and_its_runs_continue(
             checkpoint.load_from_record(other.artifacts, saved)
     for sample in store.runs.read_samples([1, 2, 3]):
         assert (other.artifacts / sample.grid).is_file()
-    assert store.jobs.requeue(3, NOW)
+    assert store.jobs.requeue(3)
     train_all(store, other)
     assert store.runs.read(3).state == RunState.DONE
     assert store.runs.read_attempts([3])[1].from_step == 8

@@ -39,9 +39,9 @@ def test_runs_that_share_a_seed_are_compared_pair_by_pair(store):
     first = contrasts["standard", "perceptual"]
     assert first.mean == pytest.approx(-0.5)
     assert (first.unit, first.n) == ("seeds", 3)
-    assert first.is_clear
+    assert first.is_significant
     assert first.p < first.p_holm
-    assert not contrasts["standard", "regularized"].is_clear
+    assert not contrasts["standard", "regularized"].is_significant
     assert [cell(comparison, name).rank for name in NAMES] == [2, 1, 2]
 
 

@@ -424,7 +424,7 @@ def test_the_end_of_a_study_is_notified_once_and_again_after_an_extension(store,
 
     assert store.studies.claim_notifications(NOW - hour, NOW) == [study.id]
     assert store.studies.claim_notifications(NOW - hour, NOW) == []
-    store.jobs.requeue(2, NOW + hour)
+    store.jobs.requeue(2)
     store.jobs.finish(store.jobs.claim(NOW + hour), RunState.DONE, None, NOW + hour)
     assert store.studies.claim_notifications(NOW, NOW + hour) == [study.id]
     assert store.studies.claim_notifications(NOW + 2 * hour, NOW + 3 * hour) == []
@@ -502,9 +502,9 @@ def test_a_crashed_run_is_retried_only_if_it_wrote_a_newer_checkpoint(store):
     assert crash(store, step=8)
     assert store.runs.read_retrying() == [1]
     assert not store.runs.read(1).is_over
-    assert store.jobs.retry_crashed(1, NOW)
+    assert store.jobs.retry_crashed(1)
     assert not crash(store, step=None)
-    assert not store.jobs.retry_crashed(1, NOW)
+    assert not store.jobs.retry_crashed(1)
     assert store.runs.read(1).state == RunState.CRASHED
 
 
@@ -513,10 +513,10 @@ def test_a_crashed_run_is_retried_three_times_and_again_after_a_user_resumes_it(
 
     for step in (8, 16, 24):
         assert crash(store, step)
-        store.jobs.retry_crashed(1, NOW)
+        store.jobs.retry_crashed(1)
     assert not crash(store, 32)
 
-    assert store.jobs.requeue(1, NOW)
+    assert store.jobs.requeue(1)
     assert crash(store, 40)
 
 
@@ -527,13 +527,13 @@ def test_the_pending_retry_of_a_crashed_run_can_be_stopped(store):
     store.jobs.request_run_stop(1, NOW)
 
     assert store.runs.read(1).is_over
-    assert not store.jobs.retry_crashed(1, NOW)
+    assert not store.jobs.retry_crashed(1)
 
 
 def test_attempts_record_the_history_of_a_run(store):
     store.studies.add("key", "a", [tiny_config()], NOW)
     crash(store, step=8)
-    store.jobs.retry_crashed(1, NOW)
+    store.jobs.retry_crashed(1)
     job = store.jobs.claim(NOW, worker_slot=WorkerSlot("host", "0", "p"))
     for note in ("one", "two", "one"):
         store.runs.add_note(job, note, NOW)
@@ -549,10 +549,10 @@ def test_attempts_record_the_history_of_a_run(store):
 
 def test_only_runs_that_ended_before_done_are_resumed(store, study):
     job = store.jobs.claim(NOW)
-    assert not store.jobs.requeue(job.run_id, NOW)
+    assert not store.jobs.requeue(job.run_id)
     store.jobs.finish(job, RunState.DONE, None, NOW)
 
-    assert not store.jobs.requeue(job.run_id, NOW)
+    assert not store.jobs.requeue(job.run_id)
 
 
 def test_restarting_a_run_deletes_all_its_results(store, job):

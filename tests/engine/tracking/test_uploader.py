@@ -249,7 +249,7 @@ def test_a_run_that_was_started_again_replaces_its_first_mlflow_run(
     first_id = uploader.request.run_states[run.id].mlflow_id
     assert mlflow_server.client.get_run(first_id).info.status in ("KILLED", "FAILED")
 
-    lifecycle.retry(store, mlflow_settings, run.id, utc_now())
+    lifecycle.retry(store, mlflow_settings, run.id)
     run_all_jobs(store, mlflow_settings)
     assert uploader.upload()
 
@@ -267,7 +267,7 @@ def test_a_run_that_was_stopped_and_resumed_has_each_point_once(
     uploader = uploader_of(store, mlflow_settings)
     run_next_job(store, mlflow_settings, stop_at_check(9))
     uploader.upload()
-    lifecycle.resume(store, mlflow_settings, run.id, utc_now())
+    lifecycle.resume(store, mlflow_settings, run.id)
     run_all_jobs(store, mlflow_settings)
 
     assert uploader.upload()

@@ -74,11 +74,11 @@ def test_a_run_that_was_stopped_twice_equals_an_uninterrupted_run_bit_for_bit(
     )
     (saved,) = store.checkpoints.read(2)
     assert (saved.epoch, saved.step, saved.is_whole) == (0, 6, False)
-    store.jobs.requeue(2, NOW)
+    store.jobs.requeue(2)
     second = run_next_job(store, tiny_settings, stop_at_check(20))
     assert second.state == RunState.STOPPED
     assert 8 < store.checkpoints.read(2)[0].step < 24
-    store.jobs.requeue(2, NOW)
+    store.jobs.requeue(2)
     third = run_next_job(store, tiny_settings)
 
     assert (whole.state, third.state, third.attempt) == (RunState.DONE, RunState.DONE, 3)
@@ -109,7 +109,7 @@ def test_runs_with_other_settings_are_resumed_bit_for_bit(store, tiny_settings, 
     run_next_job(store, tiny_settings)
     store.studies.add("two", "stopped", [config], NOW)
     run_next_job(store, tiny_settings, stop_at_check(15))
-    store.jobs.requeue(2, NOW)
+    store.jobs.requeue(2)
 
     run_next_job(store, tiny_settings)
 
@@ -128,7 +128,7 @@ def test_a_run_that_is_stopped_during_its_evaluation_is_resumed_there(store, tin
     stopped = run_next_job(store, tiny_settings, is_evaluating)
     assert stopped.reason.startswith("stopped by the user while evaluating")
     assert store.evaluations.read([1], "test") == []
-    store.jobs.requeue(1, NOW)
+    store.jobs.requeue(1)
 
     assert run_next_job(store, tiny_settings).state == RunState.DONE
     assert store.evaluations.read([1], "test")
@@ -156,7 +156,7 @@ def test_a_run_continues_from_the_newest_readable_checkpoint(store, tiny_setting
         newest.unlink()
     else:
         flip_a_bit(newest)
-    store.jobs.requeue(2, NOW)
+    store.jobs.requeue(2)
 
     run = run_next_job(store, tiny_settings)
 
@@ -174,7 +174,7 @@ def test_records_are_kept_if_no_checkpoint_can_be_read(store, tiny_settings):
     run_next_job(store, tiny_settings, lambda: len(store.checkpoints.read(1)) == 2)
     folder = tiny_settings.run_dir(1) / "checkpoints"
     folder.rename(folder.with_name("elsewhere"))  # like a disk that is not mounted
-    store.jobs.requeue(1, NOW)
+    store.jobs.requeue(1)
 
     failed = run_next_job(store, tiny_settings)
 
@@ -183,7 +183,7 @@ def test_records_are_kept_if_no_checkpoint_can_be_read(store, tiny_settings):
     assert len(store.checkpoints.read(1)) == 2
     folder.rmdir()
     folder.with_name("elsewhere").rename(folder)
-    store.jobs.requeue(1, NOW)
+    store.jobs.requeue(1)
     assert run_next_job(store, tiny_settings).state == RunState.DONE
     assert store.runs.read_attempts([1])[2].from_step > 0
 
@@ -203,13 +203,13 @@ def test_a_damaged_best_checkpoint_is_replaced_by_the_next_best(store, tiny_sett
         for each in store.evaluations.read([1], "val")
         if (each.epoch, each.name) == (2, "ssim")
     )
-    store.jobs.requeue(1, NOW)
+    store.jobs.requeue(1)
     job = store.jobs.claim(NOW)
     store.evaluations.add(job, CheckpointEvaluation((replace(second, value=0.99),)), NOW)
     store.jobs.finish(job, RunState.STOPPED, None, NOW)
     (path,) = (record.path for record in store.checkpoints.read(1) if record.epoch == 2)
     flip_a_bit(tiny_settings.artifacts / path)
-    store.jobs.requeue(1, NOW)
+    store.jobs.requeue(1)
 
     assert run_next_job(store, tiny_settings).state == RunState.DONE
 
@@ -260,7 +260,7 @@ def test_a_run_fails_if_three_checkpoints_in_a_row_fail(store, tiny_settings, mo
     assert run.state == RunState.FAILED
     assert "step 32 could not be written (No space left on device), 3 in a row" in run.reason
     assert [record.epoch for record in store.checkpoints.read(1)] == [1]
-    store.jobs.requeue(1, NOW)
+    store.jobs.requeue(1)
     assert run_next_job(store, tiny_settings).state == RunState.DONE
 
 

@@ -97,7 +97,7 @@ def test_the_next_attempt_repeats_a_validation_that_was_interrupted(
         run = train_config(store, tiny_settings, FIRST_CONFIG)
     assert (run.state, run.epoch) == (RunState.FAILED, 2)
 
-    store.jobs.requeue(1, NOW)
+    store.jobs.requeue(1)
     run_training_job(store, tiny_settings, store.jobs.claim(NOW), never)
 
     first, second = (
@@ -168,7 +168,7 @@ def test_a_resumed_run_records_the_values_of_an_uninterrupted_run(store, tiny_se
     train_config(store, tiny_settings, FIRST_CONFIG, lambda: bool(store.checkpoints.read(1)))
     assert store.runs.read(1).epoch == 1
 
-    store.jobs.requeue(1, NOW)
+    store.jobs.requeue(1)
     run_training_job(store, tiny_settings, store.jobs.claim(NOW), never)
 
     run = store.runs.read(1)

@@ -112,7 +112,7 @@ def test_a_stop_saves_a_checkpoint_from_which_the_run_is_resumed(
     assert run.reason.startswith("stopped by the user at epoch")
     saved = store.checkpoints.read(1)[0]
     assert saved.step == run.step > 0
-    lifecycle.resume(store, launcher_settings, 1, utc_now())
+    lifecycle.resume(store, launcher_settings, 1)
     run = wait_for(lambda: finished_run(store))
     assert run.state == RunState.DONE
     assert store.runs.read_attempts([1])[1].from_step == saved.step

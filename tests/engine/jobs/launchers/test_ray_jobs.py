@@ -110,7 +110,7 @@ def test_a_submitted_job_without_heartbeats_is_lost(unreachable, store):
     job = store.jobs.claim(utc_now())
     store.jobs.set_process(job, "elsewhere/chromabench-x", utc_now())
 
-    reaping.reap(store, utc_now(), silences_s={str(job.token): reaping.LOST_AFTER_S + 1})
+    reaping.reap(store, utc_now(), heartbeat_ages_s={str(job.token): reaping.LOST_AFTER_S + 1})
     assert store.runs.read(1).state == RunState.CRASHED
 
 
