@@ -68,11 +68,11 @@ def reap(
         heartbeat_ages_s: token -> seconds for which the heartbeat of a job on another host has not
             changed, see `Heartbeats`.
     """
-    child_returncodes, heartbeat_ages_s = returncodes or {}, heartbeat_ages_s or {}
+    returncodes, heartbeat_ages_s = returncodes or {}, heartbeat_ages_s or {}
     for job in store.jobs.read_all(RunState.RUNNING, RunState.STOPPING):
         token = str(job.token)
-        returncode = child_returncodes.get(token)
-        if token in child_returncodes and returncode is None:
+        returncode = returncodes.get(token)
+        if token in returncodes and returncode is None:
             continue  # the process is running
         if returncode is None and not _is_lost(job, heartbeat_ages_s.get(token, 0.0)):
             continue
