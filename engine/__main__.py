@@ -1,11 +1,21 @@
-"""`python -m engine`."""
+"""The commands `chromabench` and `python -m engine`."""
 
 import sys
+from pathlib import Path
+from typing import NoReturn
 
-if __name__ == "__main__":
+
+def main() -> NoReturn:
+    """Runs the command of this process's arguments and exits with its status."""
     try:
-        from engine.cli.main import main  # inside the `try`, because this import takes a while
+        from engine.cli import main as cli  # inside the `try`, because this import takes a while
 
-        sys.exit(main(sys.argv[1:]))
+        is_console_script = Path(sys.argv[0]).stem == "chromabench"
+        program = "chromabench" if is_console_script else "python -m engine"
+        sys.exit(cli.main(sys.argv[1:], program))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

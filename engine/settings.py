@@ -5,12 +5,60 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
+
+import platformdirs
 
 from engine.errors import BadInputError, EngineError
 
+DISTRIBUTION = "chromabench-studio"
+
+
+def is_checkout(folder: Path) -> bool:
+    """Returns whether a folder is the project's folder, not the `site-packages` of a wheel."""
+    try:
+        project = (folder / "pyproject.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return f'name = "{DISTRIBUTION}"' in project
+
+
+# The folder that contains the packages `engine` and `dashboard`.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+IS_CHECKOUT = is_checkout(PROJECT_ROOT)
+# The command line in messages. A wheel may be installed where `python` is another Python.
+PROGRAM = "python -m engine" if IS_CHECKOUT else "chromabench"
+
+
+def default_data_folder() -> Path:
+    """Returns the folder of the database and the artifacts, if no variable names another one.
+
+    A checkout stores its data in the project folder; an installed wheel in the user's data folder.
+    """
+    if IS_CHECKOUT:
+        return PROJECT_ROOT
+    return platformdirs.user_data_path("chromabench", appauthor=False)
+
+
+def read_version() -> str:
+    """Returns the version of the installed distribution, which only `pyproject.toml` defines.
+
+    Raises:
+        EngineError: the code runs without having been installed.
+    """
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError as error:
+        raise EngineError(
+            f"The version of {DISTRIBUTION} is unknown, because it is not installed. "
+            f"Install it: `pip install -e {PROJECT_ROOT}`."
+        ) from error
+
+
+FetchMode: TypeAlias = Literal["auto", "ask", "never"]
+FETCH_MODES: dict[str, FetchMode] = {"auto": "auto", "ask": "ask", "never": "never"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +81,10 @@ class Settings:
         mlflow: the URI of the MLflow server that new studies are exported to; None: no export.
         server_url: the URL of the model server that pages use; None: the server on this machine.
         server_token: the bearer token of the model server; None: no token.
+        fetch: whether feature weights are downloaded: `auto` before the runs that use them, `ask`
+            if the user requests it, or `never`.
+        weights_url: the address of a folder with the files of feature weights, which are downloaded
+            from there; None: from their authors.
     """
 
     database_url: str
@@ -48,22 +100,23 @@ class Settings:
     mlflow: str | None = None
     server_url: str | None = None
     server_token: str | None = None
+    fetch: FetchMode = "ask"
+    weights_url: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Parses the environment variables CHROMABENCH_* and MLFLOW_TRACKING_URI.
 
-        By default, the database and the artifacts folder are in the project's root folder.
+        By default, the database and the artifacts folder are in `default_data_folder`.
 
         Raises:
             BadInputError: a variable has an invalid value.
         """
-        database = (
-            environment.get("CHROMABENCH_DATABASE_URL") or f"sqlite:///{PROJECT_ROOT}/runs.db"
-        )
+        data_folder = default_data_folder()
+        database = environment.get("CHROMABENCH_DATABASE_URL") or f"sqlite:///{data_folder}/runs.db"
         slots = _parse_count(environment, "CHROMABENCH_SLOTS")
         ranks = _parse_count(environment, "CHROMABENCH_RANKS")
-        folder = environment.get("CHROMABENCH_ARTIFACTS") or str(PROJECT_ROOT / "artifacts")
+        folder = environment.get("CHROMABENCH_ARTIFACTS") or str(data_folder / "artifacts")
         try:
             artifacts = Path(folder).expanduser().resolve()
             artifacts.exists()
@@ -91,6 +144,15 @@ class Settings:
                 "CHROMABENCH_SERVER_TOKEN must be 16 to 400 printable characters without spaces; "
                 f"it has {len(token)}."
             )
+        fetch = environment.get("CHROMABENCH_FETCH") or "ask"
+        if fetch not in FETCH_MODES:
+            raise BadInputError(f"CHROMABENCH_FETCH is auto, ask or never, not {fetch[:40]!r}.")
+        weights_url = _parse_address(environment, "CHROMABENCH_WEIGHTS_URL")
+        if weights_url is not None and "@" in weights_url:
+            raise BadInputError(
+                "CHROMABENCH_WEIGHTS_URL contains a password, which other users of this machine "
+                "could read: put it into the file ~/.netrc instead."
+            )
         return cls(
             database_url=database,
             artifacts=artifacts,
@@ -105,6 +167,8 @@ class Settings:
             mlflow=_without_password(environment.get("MLFLOW_TRACKING_URI") or "") or None,
             server_url=_parse_address(environment, "CHROMABENCH_SERVER_URL"),
             server_token=token,
+            fetch=FETCH_MODES[fetch],
+            weights_url=weights_url,
         )
 
     @property

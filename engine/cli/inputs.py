@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from engine.errors import BadInputError
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 from engine.store import Store, is_absent
 
 stderr = Console(stderr=True)
@@ -34,8 +34,7 @@ def open_existing(settings: Settings) -> Store:
     """
     if is_absent(settings.database_url):
         raise BadInputError(
-            "There are no studies yet. Start one: "
-            "`python -m engine study --data openmoji --budget demo`."
+            f"There are no studies yet. Start one: `{PROGRAM} study --data openmoji --budget demo`."
         )
     return Store(settings.database_url)
 

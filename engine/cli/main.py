@@ -13,18 +13,23 @@ from collections.abc import Sequence
 
 from engine.cli.parser import build_parser
 from engine.errors import EngineError
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 
 MAX_ERROR_LENGTH = 800
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs a command and returns its exit status."""
+def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
+    """Runs a command and returns its exit status.
+
+    Args:
+        arguments: the arguments of the command line.
+        program: the name under which the user started it, for usage texts.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        args = build_parser().parse_args(arguments)
+        args = build_parser(program).parse_args(arguments)
         status: int = args.run(args, Settings.from_environment())
         sys.stdout.flush()
         return status
@@ -39,5 +44,5 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"error: {textwrap.shorten(str(error), MAX_ERROR_LENGTH)}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Background runs continue; see `python -m engine runs`.\n")
+        sys.stderr.write(f"Interrupted. Background runs continue; see `{program} runs`.\n")
         return 130

@@ -17,8 +17,9 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from engine.cli.doctor import Check
 from engine.config import RunConfig, build
@@ -27,10 +28,10 @@ from engine.jobs import reaping
 from engine.metrics.catalog import CATALOG, GROUP_TITLES
 from engine.presets import BUDGETS
 from engine.records.comparison import Comparison
-from engine.records.runs import Evaluation, Run, RunState, Study
+from engine.records.runs import Evaluation, Job, Run, RunState, Study
 from engine.report import tables
 from engine.report.findings import Finding
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 from engine.store import Store, utc_now
 
 POLL_INTERVAL_S = 0.5
@@ -103,6 +104,24 @@ def watch(console: Console, store: Store, settings: Settings, study_id: int) -> 
     raise AssertionError("itertools.count never ends")
 
 
+def watch_job(console: Console, store: Store, settings: Settings, job: Job, label: str) -> Job:
+    """Shows a progress bar until a job has ended, and returns the ended job."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        bar = progress.add_task(label, total=1.0)
+        for n_polls in itertools.count():
+            if n_polls % POLLS_PER_REAP == 0:
+                reaping.reap_if_unsupervised(store, settings, utc_now())
+            job = store.jobs.read(job.id)
+            is_waiting = job.state == RunState.QUEUED
+            description = f"{label}, waiting for a free training slot" if is_waiting else label
+            progress.update(bar, completed=job.progress, description=description)
+            if job.state.is_finished():
+                return job
+            time.sleep(POLL_INTERVAL_S)
+    raise AssertionError("itertools.count never ends")
+
+
 def _show(progress: Progress, bar: TaskID, run: Run) -> None:
     activity = str(run.state)
     if run.state == RunState.RUNNING:
@@ -117,9 +136,7 @@ def _show(progress: Progress, bar: TaskID, run: Run) -> None:
 def print_runs(console: Console, runs: Sequence[Run]) -> None:
     """Prints runs as a table."""
     if not runs:
-        console.print(
-            "No runs yet. Start some: `python -m engine study --data openmoji --budget demo`."
-        )
+        console.print(f"No runs yet. Start some: `{PROGRAM} study --data openmoji --budget demo`.")
         return
     table = Table(box=None, header_style="bold")
     for heading in ("run", "study", "configuration", "seed", "state", "epoch", "reason"):
@@ -231,20 +248,20 @@ def image_bar(console: Console, label: str) -> Iterator[Callable[[int, int], Non
 def print_weights(console: Console, descriptions: Sequence[dict[str, Any]]) -> None:
     """Prints feature weights as a table, with the command that installs missing weights."""
     table = Table(box=None, header_style="bold")
-    for heading in ("weights", "available", "used for", "sha256", "path, or how to get them"):
+    for heading in ("weights", "state", "used for", "sha256", "path, or how to get them"):
         table.add_column(heading, overflow="fold")
     for entry in descriptions:
-        available = "[green]yes[/]" if entry["path"] else "[yellow]no[/]"
+        state = f"[{'green' if entry['path'] else 'yellow'}]{entry['state']}[/]"
         path = entry["path"] or entry["way_out"]
         digest = str(entry["sha256"])[:8]
-        table.add_row(entry["name"], available, entry["purpose"], digest, plain(path))
+        table.add_row(entry["name"], state, entry["purpose"], digest, plain(path))
     console.print(table)
 
 
 def print_checks(console: Console, checks: Sequence[Check]) -> None:
     """Prints the results of `doctor`."""
     signs = {"good": "[green]✓[/]", "missing": "[yellow]-[/]", "broken": "[red]✗[/]"}
-    table = Table(box=None, show_header=False)
+    table = Table(Column(), Column(), Column(overflow="fold"), box=None, show_header=False)
     for check in checks:
         fix = f"\n[dim]{plain(check.fix)}[/]" if check.fix else ""
         table.add_row(signs[check.state], check.subject, plain(check.detail) + fix)
@@ -252,18 +269,24 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
 
 
 @contextmanager
-def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int | None], None]]:
+def download_bar(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
     """Shows a progress bar of a download; yields a callback that takes (done, total) in bytes."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as progress:
         bar = progress.add_task(f"downloading {name}", total=None)
 
-        def on_progress(done: int, total: int | None) -> None:
-            progress.update(bar, completed=done, total=total)
+        def on_progress(done: int, total: int) -> None:
+            if progress.tasks[0].total is None:
+                # The part that an earlier download left does not count for the speed.
+                progress.reset(bar, completed=done, total=total)
+            progress.update(bar, completed=done)
 
         yield on_progress

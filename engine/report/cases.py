@@ -18,7 +18,7 @@ from engine.errors import EngineError
 from engine.images.grids import ImageArray
 from engine.metrics.catalog import CATALOG
 from engine.records.runs import ImageScore, Predictions, Run, RunState, Study
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 from engine.store import Store
 
 CaseKind = Literal["worst", "best", "typical"]
@@ -186,7 +186,7 @@ def load_pairs(
     if not is_packed(source, px, settings):
         raise EngineError(
             f"The pairs of {study.data} at {px} px are no longer packed; "
-            f"`python -m engine data prepare {study.data} --size {px}` packs them again."
+            f"`{PROGRAM} data prepare {study.data} --size {px}` packs them again."
         )
     packed = load_packed(source, px, settings)
     packed.require_unchanged(environment)
@@ -214,7 +214,7 @@ def load_fakes(
     """
     path = settings.artifacts / predictions.path
     positions = {name: index for index, name in enumerate(predictions.names)}
-    way_out = f"`python -m engine evaluate {predictions.run_id}` generates them again."
+    way_out = f"`{PROGRAM} evaluate {predictions.run_id}` generates them again."
     try:
         fakes: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:

@@ -13,13 +13,19 @@ from plotly.offline import get_plotlyjs
 
 from engine.overrides import flat_settings
 from engine.records.comparison import Comparison
-from engine.records.runs import Run
+from engine.records.runs import Run, Study
 from engine.report import tables
 from engine.report.findings import Finding
+from engine.settings import PROGRAM
 
 PAGE_CSS = (Path(__file__).parent / "html_report.css").read_text(encoding="utf-8")
 KIND_SIGNS = {"difference": "≠", "same": "=", "colour": "◑", "cost": "◷", "caution": "!"}
 PLOTLY_CONFIG = {"displaylogo": False, "responsive": True}
+# Data source -> the attribution that its licence requires of shared pictures (NOTICE).
+ATTRIBUTIONS = {
+    "openmoji": "Drawings: OpenMoji (https://openmoji.org), licensed under CC BY-SA 4.0 "
+    "(https://creativecommons.org/licenses/by-sa/4.0/); changed by Chromabench."
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def build_report(
 {_section("Configurations", configurations_html(runs))}
 {_section("Findings", findings_html(findings))}
 {_section("Comparison", tables.to_html(comparison) + _notes(comparison.notes))}
-{_section("Pictures", "".join(_image_html(image) for image in images))}
+{_section("Pictures", "".join(_image_html(image) for image in images) + _attribution(study))}
 {_section("Figures", "".join(_figures_html(group) for group in figures))}
 {_section("Environment", _definition_list(environment))}
 {_section("How to repeat this study", _instructions())}
@@ -193,6 +199,10 @@ def _image_html(image: ReportImage) -> str:
     )
 
 
+def _attribution(study: Study) -> str:
+    return _notes([ATTRIBUTIONS[study.data]] if study.data in ATTRIBUTIONS else [])
+
+
 def _definition_list(values: Mapping[str, Any]) -> str:
     items = "".join(
         f"<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>"
@@ -205,7 +215,7 @@ def _definition_list(values: Mapping[str, Any]) -> str:
 def _instructions() -> str:
     return (
         "<p>In the folder of this export, run:</p>"
-        "<pre>python -m engine study --from results.json --wait</pre>"
+        f"<pre>{PROGRAM} study --from results.json --wait</pre>"
         "<p>The command trains the same configurations with the same budget and seeds. With the "
         "same machine and versions the numbers are equal; otherwise they may differ slightly.</p>"
     )

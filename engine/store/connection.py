@@ -10,7 +10,9 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from engine.errors import BadInputError, StoreError
+from engine.settings import default_data_folder
 from engine.store.schema import APPLICATION_ID, SCHEMA_VERSION, installation, metadata
+from engine.system import extras
 
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "glusterfs")
 
@@ -119,16 +121,20 @@ def _make_engine(url: str, kind: str, lock_timeout_s: float) -> Engine:
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    address = _with_default_driver(url)
+    if address.get_driver_name() == "psycopg":
+        extras.require("postgresql", "A PostgreSQL database")
     options = f"-c lock_timeout={lock_timeout_s * 1000:.0f} -c timezone=utc"
-    return sa.create_engine(
-        _with_default_driver(url), pool_pre_ping=True, connect_args={"options": options}
-    )
+    return sa.create_engine(address, pool_pre_ping=True, connect_args={"options": options})
 
 
 def _prepare_sqlite(engine: Engine) -> None:
     path = Path(str(engine.url.database))
     if path.is_dir():
         raise StoreError(f"The database {path} is a folder; name a file in it.")
+    # Another missing folder is an error: the address may be wrong, or a disk may not be mounted.
+    if path.parent == default_data_folder():
+        path.parent.mkdir(parents=True, exist_ok=True)
     _refuse_network(path.resolve())
     application_id, version, n_tables = _inspect_file(engine)
     if application_id not in (0, APPLICATION_ID) or (application_id == 0 and n_tables):

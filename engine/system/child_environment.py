@@ -2,7 +2,7 @@
 
 import os
 
-from engine.settings import PROJECT_ROOT, Settings
+from engine.settings import IS_CHECKOUT, PROJECT_ROOT, Settings
 
 # Idle OpenMP threads spin briefly before they sleep. A short spin makes training fast on an idle
 # machine and does not slow down a busy machine.
@@ -10,9 +10,17 @@ SPIN_COUNT = "5000"
 
 
 def build_child_environment(settings: Settings) -> dict[str, str]:
-    """Builds the environment of a child process with the same settings and the same code."""
+    """Builds the environment of a child process with the same settings and the same code.
+
+    A checkout may be used without being installed, so its folder is added to the module path. An
+    installed wheel is on the path already, and `site-packages` must not precede the standard
+    library. A package of the same name in the current folder is never imported.
+    """
     slots = {"CHROMABENCH_SLOTS": str(settings.slots)} if settings.slots else {}
-    paths = [str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    inherited_path = os.environ.get("PYTHONPATH")
+    paths = [*([str(PROJECT_ROOT)] if IS_CHECKOUT else []), *filter(None, [inherited_path])]
+    module_path = {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
+    mirror = {"CHROMABENCH_WEIGHTS_URL": settings.weights_url} if settings.weights_url else {}
     # Only torchrun may set the rank of a process, so it is not inherited.
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")
@@ -27,5 +35,8 @@ def build_child_environment(settings: Settings) -> dict[str, str]:
         "CHROMABENCH_LAUNCHER": settings.launcher,
         "CHROMABENCH_RAY_ADDRESS": settings.ray_address,
         "CHROMABENCH_RAY_GPUS": str(settings.ray_gpus),
-        "PYTHONPATH": os.pathsep.join(paths),
+        "CHROMABENCH_FETCH": settings.fetch,
+        **mirror,
+        **module_path,
+        "PYTHONSAFEPATH": "1",
     }

@@ -185,7 +185,8 @@ def _ema_half_life(budget: Budget, n_train: int) -> float:
 
 
 def _git_commit() -> str | None:
-    if shutil.which("git") is None:
+    # Without this check, git would return the commit of a repository that contains the folder.
+    if not (PROJECT_ROOT / ".git").exists() or shutil.which("git") is None:
         return None
     result = subprocess.run(
         ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"],

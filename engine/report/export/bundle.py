@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 
 from engine.errors import EngineError
 from engine.images import grids
@@ -15,7 +14,7 @@ from engine.report.cases import CaseKind, Cases, load_cases
 from engine.report.comparison import compare
 from engine.report.export import csv_files
 from engine.report.findings import build_findings
-from engine.settings import Settings
+from engine.settings import Settings, read_version
 from engine.store import Store
 
 CURVE_PARTS = 120
@@ -111,7 +110,7 @@ def build_bundle(
         runs,
         bundle.figures,
         list(bundle.images.values()),
-        {"chromabench": metadata.version("chromabench"), **environment},
+        {"chromabench": read_version(), **environment},
     )
     return bundle
 

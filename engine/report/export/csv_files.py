@@ -4,13 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 from engine.records.comparison import RESULTS_FORMAT, Comparison, RunStability
 from engine.records.runs import Run, Study
 from engine.report.findings import Finding
 from engine.report.tables import escape_formula
+from engine.settings import read_version
 from engine.store import Store
 
 
@@ -90,7 +90,7 @@ def results_json(
     """Formats all results for other programs, with the settings that `study --from` needs."""
     document: dict[str, Any] = {
         "format": RESULTS_FORMAT,
-        "chromabench": metadata.version("chromabench"),
+        "chromabench": read_version(),
         "study": {
             "name": study.name,
             "data": study.data,

@@ -89,6 +89,12 @@ def test_the_report_needs_no_other_file_and_escapes_text_of_users(exported):
     assert "<b>alike" not in html
 
 
+def test_the_report_names_the_artists_and_the_licence_of_the_included_drawings(exported):
+    page = (exported[0] / "report.html").read_text()
+
+    assert "Drawings: OpenMoji (https://openmoji.org), licensed under CC BY-SA 4.0" in page
+
+
 def test_without_a_browser_the_figures_are_html_only_and_a_remark_gives_the_reason(exported):
     out, remarks = exported
 

@@ -1,4 +1,6 @@
 import json
+import shutil
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -18,6 +20,27 @@ def config():
     return RunConfig(
         data="openmoji", configuration=CONFIGURATIONS["perceptual"], budget=BUDGETS["demo"]
     )
+
+
+def test_the_commit_of_a_repository_around_an_installed_wheel_is_not_recorded(
+    tmp_path, monkeypatch
+):
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    repository = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    subprocess.run([*repository, "init", "--quiet"], check=True)
+    subprocess.run([*repository, "commit", "--quiet", "--allow-empty", "-m", "x"], check=True)
+    site_packages = tmp_path / "site-packages"
+    site_packages.mkdir()
+    commits = {}
+
+    for folder in (tmp_path, site_packages):
+        monkeypatch.setattr(execution, "PROJECT_ROOT", folder)
+        environment = execution.describe_environment(torch.device("cpu"))
+        commits[folder] = environment["git_commit"]
+
+    assert len(commits[tmp_path]) == 40
+    assert commits[site_packages] is None
 
 
 def test_no_setting_is_left_auto(config, settings):
