@@ -8,21 +8,20 @@
 
 ARG BASE=python:3.11-slim-bookworm
 
-# Extracts the requirements from pyproject.toml, so that the packages are downloaded again only if
-# the requirements change.
+# Selects the packages of the image from requirements.lock. torch has a file of its own, so that its
+# large layer is downloaded again only if torch changes. The hashes of the lock are those of the
+# files on PyPI. Another index has other files of the same version, so that TORCH_INDEX installs the
+# locked version without a hash: it has to be an index that you trust, with an https:// address.
 FROM ${BASE} AS requirements
-ARG EXTRAS="mlflow onnx postgresql"
-COPY pyproject.toml /
-RUN python -c '\
-import pathlib, re, sys, tomllib; \
-project = tomllib.loads(pathlib.Path("/pyproject.toml").read_text())["project"]; \
-optional = project["optional-dependencies"]; \
-extras = [package for name in sys.argv[1:] for package in optional[name]]; \
-packages = project["dependencies"]; \
-torch = [package for package in packages if re.match("torch(vision)?[^a-z-]", package)]; \
-pathlib.Path("/torch.txt").write_text("\n".join(torch) + "\n"); \
-pathlib.Path("/requirements.txt").write_text("\n".join([*packages, *extras]) + "\n")' \
-    $EXTRAS
+ARG EXTRAS="auth mlflow onnx postgresql"
+ARG TORCH_INDEX=""
+COPY requirements.lock /
+COPY scripts/lock.py /scripts/
+RUN if [ -n "$TORCH_INDEX" ]; \
+    then python /scripts/lock.py pins torch torchvision > /torch.txt; \
+    else python /scripts/lock.py select torch > /torch.txt; \
+    fi \
+    && python /scripts/lock.py select app $EXTRAS > /packages.txt
 
 FROM ${BASE}
 ENV HOME=/tmp \
@@ -47,18 +46,21 @@ RUN groupadd --gid 10001 chromabench \
 WORKDIR /app
 
 # The largest layers come first: torch, then the other packages, then the files of this project.
+# Nothing is resolved or built: the lock names every package.
 ARG TORCH_INDEX=""
 COPY --from=requirements /torch.txt ./
-RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r torch.txt
-COPY --from=requirements /requirements.txt ./
-RUN pip install -r requirements.txt "streamlit[auth]"
+RUN pip install --no-deps --only-binary :all: \
+    ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement torch.txt
+COPY --from=requirements /packages.txt ./
+RUN pip install --no-deps --only-binary :all: --require-hashes --requirement packages.txt
 
 # An editable install, because style sheets and scripts are beside the code. The modules are compiled
 # here, because the file system of a container is read-only.
-COPY pyproject.toml README.md ./
+COPY LICENSE NOTICE README.md pyproject.toml ./
 COPY dashboard dashboard
 COPY engine engine
-RUN pip install --no-deps --editable . \
+RUN pip install --no-deps --no-build-isolation --editable . \
+    && pip check \
     && python -m compileall -q dashboard engine \
     && chmod -R a+rX .
 

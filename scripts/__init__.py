@@ -1,6 +1,8 @@
-"""Benchmarks and screenshots of the running system, and generated parts of the documentation site.
+"""Tools for development: the lock, benchmarks, screenshots, parts of the documentation site.
 
 Modules:
+    lock: selects locked packages for pip, and renews `requirements.lock`.
+    audit: looks up known vulnerabilities of the locked packages.
     bench_dashboard: page times with 200 runs.
     bench_startup: time from Start to the first loss on the screen.
     bench_serving: throughput and latency of the model server.

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tomllib
 
 import psutil
 import pytest
@@ -16,6 +15,7 @@ from dashboard import __main__ as dashboard
 from engine.cli import parser
 from engine.settings import PROJECT_ROOT
 from engine.store import check_address
+from scripts import lock
 from tests.support.runs import wait_for
 
 DOCKERFILE = (PROJECT_ROOT / "Dockerfile").read_text()
@@ -161,12 +161,21 @@ def test_the_services_share_one_database_and_one_folder():
     assert f"VOLUME {artifacts}\n" in DOCKERFILE
 
 
-def test_every_extra_in_the_dockerfile_is_an_extra_of_the_project():
-    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+def test_the_image_installs_the_app_and_its_extras_from_the_lock():
+    packages = lock.parse_lock(lock.LOCK.read_text())
     extras = re.findall(r'^ARG EXTRAS="(.*)"', DOCKERFILE, re.MULTILINE)[0].split()
+    installs = re.findall(r"pip install (?:[^\\&\n]|\\\n)+", DOCKERFILE)
 
     assert extras
-    assert set(extras) <= project["optional-dependencies"].keys()
+    assert lock.select_layers(packages, ["torch", "app", *extras])
+    assert re.findall(r"lock\.py (pins|select) ([a-z ]+)", DOCKERFILE) == [
+        ("pins", "torch torchvision "),
+        ("select", "torch "),
+        ("select", "app "),
+    ]
+    assert len(installs) == 3
+    assert all("--no-deps" in command for command in installs)
+    assert ["--require-hashes" in command for command in installs] == [False, True, False]
 
 
 def test_the_build_context_has_only_the_files_that_the_image_copies():

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.bench.race import Timing, time_contenders
-from engine.errors import EngineError
 from engine.metrics import distribution, pixel
+from engine.system import extras
 
 N_DIMENSIONS = 2048
 SET_SIZES = (500, 2048, 5000)
@@ -31,10 +30,9 @@ def run(rounds: int, on_progress: Callable[[str], None] = lambda text: None) -> 
         on_progress: called with the name of each task.
 
     Raises:
-        EngineError: torchmetrics is not installed.
+        BadInputError: torchmetrics is not installed.
     """
-    if find_spec("torchmetrics") is None:
-        raise EngineError("`bench metrics` needs torchmetrics: pip install torchmetrics.")
+    extras.require("dev", "`bench metrics`")
     return [*_time_distances(rounds, on_progress), *_time_pixel_metrics(rounds, on_progress)]
 
 

@@ -6,8 +6,6 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +16,15 @@ from torch import Tensor, nn
 
 from engine.data import batches, packing
 from engine.data.sources.registry import parse_source
-from engine.errors import BadInputError, EngineError
+from engine.errors import EngineError
 from engine.metrics import features
 from engine.networks.architectures import build_generator
 from engine.networks.layers import DownConv, UpConv
 from engine.serve import model_cache
 from engine.serve.model_cache import Model
-from engine.settings import Settings
+from engine.settings import Settings, read_version
 from engine.store import Store
+from engine.system import extras
 from engine.system.files import replacing
 
 SUFFIXES = {"safetensors": ".safetensors", "torchscript": ".pt", "onnx": ".onnx"}
@@ -78,7 +77,7 @@ def export_model(
         EngineError: the file's outputs differ from the checkpoint's; nothing was written.
     """
     if file_format == "onnx":
-        require_onnx()
+        extras.require("onnx", "The format onnx")
     model = model_cache.load_model(store, settings, run_id, "cpu")
     sources = _test_sources(model, settings)
     expected = _run_generator(model.generator)(sources)
@@ -102,15 +101,6 @@ def export_model(
     return ExportedModel(path, n_bytes, difference, len(sources))
 
 
-def require_onnx() -> None:
-    """Raises `BadInputError` unless the packages of the extra `onnx` are installed."""
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise BadInputError(
-            f"ONNX needs the package {missing[0]}: `pip install 'chromabench[onnx]'`."
-        )
-
-
 def _test_sources(model: Model, settings: Settings) -> Tensor:
     """Loads the first sources of the test split, [N, 3, px, px] in [-1, 1]."""
     source = parse_source(model.config.data, settings)
@@ -123,7 +113,7 @@ def _metadata(model: Model) -> dict[str, str]:
     """Returns the metadata that every exported file contains."""
     run, config = model.run, model.config
     return {
-        "made_by": f"chromabench {version('chromabench')}",
+        "made_by": f"chromabench {read_version()}",
         "boundary": INTERFACE,
         "expects": model.expects,
         "px": str(model.px),

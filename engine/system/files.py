@@ -29,18 +29,26 @@ def replacing(path: Path) -> Iterator[BufferedRandom]:
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         Path(partial).chmod(0o644)
-        Path(partial).replace(path)
+        publish(Path(partial), path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Renames a complete file to its final name on the same disk; syncs the file and its folder."""
+    _sync(partial)
+    partial.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,14 +20,13 @@ from filelock import FileLock
 
 from engine.errors import BadInputError, EngineError
 from engine.settings import Settings
-from engine.system import processes
+from engine.system import extras, processes
 from engine.system.child_environment import build_child_environment
 from engine.system.files import is_locked, replacing
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 REQUEST_SUFFIX, PROGRESS_SUFFIX = ".json", ".sent"
 REQUEST_FOLDER, LOG_FILE, LOCK_FILE = "tracking", "tracking.log", "tracking.lock"
-INSTALL_COMMAND = "`pip install 'chromabench[mlflow]'`"
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def set_client_credentials() -> None:
 
 def is_installed() -> bool:
     """Returns whether MLflow's client is installed."""
-    return find_spec("mlflow") is not None
+    return extras.find_missing_module("mlflow") is None
 
 
 def require_client() -> None:
@@ -140,8 +138,7 @@ def require_client() -> None:
     Raises:
         BadInputError: the client is not installed.
     """
-    if not is_installed():
-        raise BadInputError(f"MLflow's client is not installed: {INSTALL_COMMAND}.")
+    extras.require("mlflow", "The export to MLflow")
 
 
 def request_export(settings: Settings, study_id: int, uri: str) -> ExportRequest:

@@ -11,6 +11,7 @@ from torchvision.datasets import Places365
 
 from engine.data.sources.published import DATA_SETS, get_data_set
 from engine.errors import EngineError
+from engine.system import extras
 
 MAX_REASON_LENGTH = 120  # the type of the error replaces longer messages
 
@@ -38,10 +39,8 @@ def download_data_set(name: str, folder: Path) -> str:
             _DOWNLOADS[name](partial).rename(target)
             shutil.rmtree(partial, ignore_errors=True)
         except ImportError as error:
-            raise EngineError(
-                f"{name} is downloaded with kagglehub, which is not installed: "
-                f"`pip install 'chromabench[fetch]'`. By hand: {data_set.manual_steps}"
-            ) from error
+            reason = extras.missing_message("fetch", f"The download of {name}") or f"{error}."
+            raise EngineError(f"{reason} By hand: {data_set.manual_steps}") from error
         # OSError: the connection failed. RuntimeError: a checksum is wrong.
         except (OSError, RuntimeError) as error:
             reason = str(getattr(error, "reason", error))

@@ -31,7 +31,8 @@ CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 3.0, 10.0
 # Ray shows the environment of a job to all users of the cluster. Only these variables are passed.
 PASSED_VARIABLES = (
     *("CHROMABENCH_DATABASE_URL", "CHROMABENCH_ARTIFACTS", "CHROMABENCH_RANKS"),
-    *("CHROMABENCH_SLOTS", "GOMP_SPINCOUNT", "PYTHONPATH", "TORCH_HOME"),
+    *("CHROMABENCH_SLOTS", "CHROMABENCH_FETCH", "CHROMABENCH_WEIGHTS_URL"),
+    *("GOMP_SPINCOUNT", "PYTHONPATH", "TORCH_HOME"),
 )
 CLIENT_ERRORS = (RuntimeError, OSError, RayError)
 # Status of a job whose machine was lost, or that is missing after a restart of the cluster.

@@ -4,7 +4,6 @@ Ray itself is imported only if the settings select it.
 """
 
 import os
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from engine.errors import BadInputError
@@ -13,6 +12,7 @@ from engine.jobs.launchers.local import LocalLauncher
 from engine.records.runs import JobKind
 from engine.settings import Settings
 from engine.store import has_password, is_on_this_machine
+from engine.system import extras
 
 
 def select_launchers(settings: Settings) -> dict[JobKind, Launcher]:
@@ -20,17 +20,18 @@ def select_launchers(settings: Settings) -> dict[JobKind, Launcher]:
 
     Training runs on the Ray cluster if the settings select it. Scans run on this machine, which has
     the folders of images. Speed probes run on this machine, because they measure its speed.
+    Evaluations of studies run on this machine, which has the weights of the feature networks.
 
     Raises:
         BadInputError: the Ray cluster cannot be used with these settings.
     """
     local = LocalLauncher(settings)
     if settings.launcher == "local":
-        return {"train": local, "check": local, "probe": local}
+        return {"train": local, "check": local, "probe": local, "evaluate": local}
     require_usable_cluster(settings)
     from engine.jobs.launchers.ray_jobs import RayLauncher
 
-    return {"train": RayLauncher(settings), "check": local, "probe": local}
+    return {"train": RayLauncher(settings), "check": local, "probe": local, "evaluate": local}
 
 
 def require_usable_cluster(settings: Settings) -> None:
@@ -40,11 +41,7 @@ def require_usable_cluster(settings: Settings) -> None:
         BadInputError: Ray is not installed, the database password would be visible to other users
             of the cluster, Ray's token is disabled, or the database is only on this machine.
     """
-    if find_spec("ray") is None:
-        raise BadInputError(
-            "CHROMABENCH_LAUNCHER is ray, but Ray's client is not installed: "
-            "`pip install 'chromabench[cluster]'`."
-        )
+    extras.require("cluster", "CHROMABENCH_LAUNCHER=ray")
     if has_password(settings.database_url):
         raise BadInputError(
             "Ray shows the environment of its jobs: remove the password from "

@@ -10,7 +10,7 @@ import safetensors
 import torch
 
 from engine.cli.main import main
-from engine.errors import BadInputError, EngineError
+from engine.errors import EngineError
 from engine.networks.architectures import LuminancePreserving, UNetGenerator
 from engine.serve import model_cache, model_export
 
@@ -108,10 +108,3 @@ def test_the_command_names_the_file_after_the_run(trained, tmp_path, monkeypatch
     assert (tmp_path / "run-2-gan.safetensors").is_file()
     assert main(["export-model", "2", "--out", str(tmp_path)]) == 2
     assert main(["export-model", "99"]) == 2
-
-
-def test_the_error_of_missing_onnx_packages_names_the_command_to_install_them(monkeypatch):
-    monkeypatch.setattr(model_export, "find_spec", lambda name: None)
-
-    with pytest.raises(BadInputError, match="chromabench\\[onnx\\]"):
-        model_export.require_onnx()
