@@ -1,8 +1,8 @@
 """The dashboard, a Streamlit app that never loads torch: jobs and the model server do heavy work.
 
 Modules:
-    app: navigation and page setup.
-    server: the ASGI application with pages and routes.
+    app: the ASGI application with pages and routes, and the script with the navigation.
+    startup: checks before the server starts.
     routes: HTTP routes from which components fetch data.
     actions: functions that write to the store or start processes.
 

@@ -1,4 +1,4 @@
-"""`python -m dashboard`: checks settings, port and database, then runs the Streamlit server."""
+"""`python -m dashboard`: checks its arguments, starts the server and opens a browser."""
 
 import argparse
 import ipaddress
@@ -15,14 +15,15 @@ from typing import NoReturn
 
 from streamlit.web import cli as streamlit_cli
 
-from engine.errors import EngineError
-from engine.settings import Settings
-from engine.store import Store
+from dashboard import startup
+from engine.settings import IS_CHECKOUT
 
 FOLDER = Path(__file__).resolve().parent
 DEFAULT_ADDRESS = "127.0.0.1"
 MAX_READY_CHECKS = 100
 READY_CHECK_S = 0.2
+# The command that opens the dashboard, up to the number of its port.
+PORT_OPTION = "make app PORT=" if IS_CHECKOUT else "chromabench app --port "
 
 
 def main() -> NoReturn:
@@ -36,33 +37,29 @@ def main() -> NoReturn:
     )
     parser.add_argument("--headless", action="store_true", help="do not open a browser")
     args = parser.parse_args()
-    try:
-        settings = Settings.from_environment()
-        settings.require_writable_artifacts()
-        Store(settings.database_url).close()
-    except EngineError as error:
-        _exit(str(error), error.exit_code)
+    # `dashboard.app` repeats this check, but only after Streamlit has printed its address.
+    startup.check_installation()
     if not re.fullmatch(r"[1-9][0-9]{0,4}", args.port) or int(args.port) > 65535:
-        _exit(f"The port must be a number from 1 to 65535, not {args.port[:40]!r}.", 2)
+        startup.exit_with_error(
+            f"The port must be a number from 1 to 65535, not {args.port[:40]!r}.", 2
+        )
     port = int(args.port)
-    if not _is_loopback(args.address):
-        # Other machines can reach the port, so pages may read only folders that the variable lists.
-        os.environ.setdefault("CHROMABENCH_DATA_ROOTS", "")
-        sys.stderr.write(
-            f"Listening on {args.address}: anyone who can reach port {port} can start and delete "
-            "runs unless a sign-in is set up (docs/security.md).\n"
+    if not _is_ip_address(args.address):
+        startup.exit_with_error(
+            "--address must be an IP address such as 127.0.0.1 or 0.0.0.0, "
+            f"not {args.address[:60]!r}.",
+            2,
         )
     if not _is_free(args.address, port):
-        _exit(
-            f"Port {port} is already in use. Choose another one: make app PORT={port % 65535 + 1}.",
+        startup.exit_with_error(
+            f"Port {port} is already in use. Choose another one: {PORT_OPTION}{port % 65535 + 1}.",
             1,
         )
     if not args.headless and _has_screen():
         address = f"http://{'127.0.0.1' if args.address == '0.0.0.0' else args.address}:{port}"
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
-    # Without --server.headless, Streamlit shows its own promotion over the page.
-    command = ["streamlit", "run", str(FOLDER / "server.py"), "--server.headless", "true"]
-    sys.argv = [*command, "--server.port", str(port), "--server.address", args.address]
+    options = ["--server.port", str(port), "--server.address", args.address]
+    sys.argv = ["streamlit", "run", str(FOLDER / "app.py"), *options]
     sys.exit(streamlit_cli.main())
 
 
@@ -83,15 +80,12 @@ def _open_when_ready(address: str) -> None:
     webbrowser.open(address)
 
 
-def _is_loopback(address: str) -> bool:
-    """Returns whether only this machine can reach an IP address; exits if it is not valid."""
+def _is_ip_address(text: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_loopback
+        ipaddress.ip_address(text)
     except ValueError:
-        _exit(
-            f"--address must be an IP address such as 127.0.0.1 or 0.0.0.0, not {address[:60]!r}.",
-            2,
-        )
+        return False
+    return True
 
 
 def _is_free(address: str, port: int) -> bool:
@@ -103,11 +97,6 @@ def _is_free(address: str, port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _exit(message: str, status: int) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
-    sys.exit(status)
 
 
 if __name__ == "__main__":

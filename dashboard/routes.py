@@ -48,7 +48,7 @@ def _with_key(handler: Handler) -> Callable[[Request], Any]:
 
     async def respond(request: Request) -> Response:
         if not secrets.compare_digest(request.path_params["key"].encode(), access_key().encode()):
-            return JSONResponse({"error": "The server was restarted."}, 403)
+            return JSONResponse({"error": "The server was restarted; reload the page"}, 403)
         try:
             return await run_in_threadpool(handler, request)
         except EngineError as error:
@@ -123,11 +123,18 @@ def _script(request: Request) -> Response:
     return FileResponse(path, headers={"Cache-Control": "no-cache"})
 
 
-ROUTES = (
-    Route(f"/{PLOTLY_URL}", _plotly),
-    Route(f"{PREFIX}/static/{{folder}}/{{name}}", _script),
-    Route(f"{PREFIX}/{{key}}/curve", _with_key(_curve)),
-    Route(f"{PREFIX}/{{key}}/sample/{{run:int}}/{{name}}", _with_key(_sample)),
-    Route(f"{PREFIX}/{{key}}/strip", _with_key(_strip)),
-    Route(f"{PREFIX}/{{key}}/animation", _with_key(_animation)),
-)
+_HANDLERS = {
+    f"/{PLOTLY_URL}": _plotly,
+    f"{PREFIX}/static/{{folder}}/{{name}}": _script,
+    f"{PREFIX}/{{key}}/curve": _with_key(_curve),
+    f"{PREFIX}/{{key}}/sample/{{run:int}}/{{name}}": _with_key(_sample),
+    f"{PREFIX}/{{key}}/strip": _with_key(_strip),
+    f"{PREFIX}/{{key}}/animation": _with_key(_animation),
+}
+# Browsers request URLs relative to the page, so that they start with the base path of the server if
+# it has one (option `server.baseUrlPath`).
+ROUTES = [
+    Route(f"{base}{path}", handler)
+    for path, handler in _HANDLERS.items()
+    for base in ("", "/{base_path:path}")
+]

@@ -1,14 +1,15 @@
 """Widgets and sections of pages.
 
 Modules:
-    js_component: declares a component with its own JavaScript and CSS.
     pickers: choices of studies, runs and options that are part of the URL.
     empty_states: messages for pages without content.
     escape: escapes user text for Markdown.
     comparison_sections: sections of the Compare page.
+    missing_metrics: the line of the Compare page about metrics that were not computed.
     colorize_sections: sections of the Colorize page.
 
 Packages:
+    js_component: loads components that have their own JavaScript and CSS.
     live_chart: curves that keep their zoom.
     gallery: pictures of several runs side by side.
     swipe: two pictures with a movable edge.

@@ -1,19 +1,29 @@
 """Opens the database and the settings that queries and actions share.
 
-Queries, actions and the start-up check in `dashboard.__main__` are the only parts of the dashboard
-that use the store.
+Queries, actions and `dashboard.startup` are the only parts of the dashboard that use the store.
 """
 
-import streamlit as st
+from dataclasses import replace
 
+import streamlit as st
+from streamlit import config, runtime
+
+from dashboard import startup
 from engine.settings import Settings
 from engine.store import Store, identify
 
 
 @st.cache_resource
 def settings() -> Settings:
-    """Returns the settings from the environment in which the server was started."""
-    return Settings.from_environment()
+    """Returns the settings from the environment in which the server was started.
+
+    If other machines can reach the server, pages may read only folders that the user has listed.
+    """
+    settings = Settings.from_environment()
+    has_server = runtime.exists() and not config.get_option("global.appTest")
+    if settings.data_roots is None and has_server and startup.is_exposed():
+        return replace(settings, data_roots=())
+    return settings
 
 
 def store() -> Store:

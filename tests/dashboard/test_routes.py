@@ -17,7 +17,7 @@ from tests.support.runs import NOW
 
 @pytest.fixture
 def client():
-    with TestClient(Starlette(routes=list(routes.ROUTES))) as opened:
+    with TestClient(Starlette(routes=routes.ROUTES)) as opened:
         yield opened
 
 
@@ -36,6 +36,18 @@ def get(client, path, **query):
 def test_every_data_route_needs_the_key(client, running):
     for path in ("curve?metric=l1&runs=1:0", "sample/1/source.png", "strip", "animation"):
         assert client.get(f"/chromabench/guess/{path}").status_code == 403
+
+
+def test_every_route_also_exists_below_a_base_path(client, running):
+    for path in (
+        "static/swipe/swipe.js",
+        "guess/curve",
+        f"{routes.access_key()}/sample/1/none.png",
+    ):
+        root = client.get(f"/chromabench/{path}")
+        below = client.get(f"/team/chroma/chromabench/{path}")
+        assert (below.status_code, below.content) == (root.status_code, root.content)
+    assert client.get(f"/team/{routes.PLOTLY_URL}").status_code == 200
 
 
 def test_a_chart_without_points_gets_the_whole_line(client, running):

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.queries import sources
 from engine.errors import BadInputError
 from engine.settings import PROJECT_ROOT, Settings
+from engine.system import extras
 from tests.support.malformed_files import photograph
 from tests.support.pages import APP, texts
 
@@ -60,12 +61,28 @@ def test_an_empty_variable_allows_no_folder():
     assert two == (Path("/a"), Path("/c"))
 
 
-def test_pages_are_hidden_before_the_sign_in(app_settings):
+def test_pages_are_hidden_before_the_sign_in(app_settings, monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda module: "as if it were installed")
     app = AppTest.from_file(APP, default_timeout=30)
     app.user = {"is_logged_in": False}  # as with a section [auth] in the secrets
     app.run()
 
     assert [button.label for button in app.button] == ["Sign in"]
+    assert "No studies yet" not in texts(app)
+
+
+def test_a_sign_in_without_its_packages_hides_the_pages_and_names_the_command(
+    app_settings, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "authlib", None)
+    app = AppTest.from_file(APP, default_timeout=30)
+    app.user = {"is_logged_in": False}
+    app.run()
+
+    assert [error.value for error in app.error] == [
+        'The sign-in needs the package authlib, which is not installed: `pip install -e ".[auth]"`.'
+    ]
+    assert not app.button
     assert "No studies yet" not in texts(app)
 
 

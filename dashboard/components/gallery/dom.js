@@ -21,24 +21,37 @@ export function latestStrip(column, epoch) {
   return latest
 }
 
-// Draws the picture of a cell, or a message if there is no picture. `canvas.dataset.content`
-// identifies the newest request, so that a slow download never replaces a newer picture.
-export async function paint(gallery, canvas, column, row, view) {
+// Draws the picture of a cell, or a message if there is no picture; returns a promise of the reason
+// why the download failed, or of null. `canvas.dataset.content` identifies the newest request, so that
+// a slow download never replaces a newer picture.
+export function paint(gallery, canvas, column, row, view) {
   const strip = latestStrip(column, gallery.epoch)
   const content = `${strip?.[1]} ${row} ${view}`
-  if (canvas.dataset.content === content) return
-  canvas.dataset.content = content
+  if (canvas.dataset.content !== content) {
+    canvas.dataset.content = content
+    canvas.painting = draw(gallery, canvas, { strip, column, row, view, content })
+  }
+  return canvas.painting
+}
+
+async function draw(gallery, canvas, { strip, column, row, view, content }) {
+  if (!strip) {
+    drawMessage(canvas, "not yet")
+    return null
+  }
+  const isOutdated = () => canvas.dataset.content !== content
   try {
-    if (!strip) throw new Error("not yet")
     const image = await loadStrip(strip[1])
     const target = view === "difference" && column.isRun ? await loadTarget(gallery) : null
-    if (canvas.dataset.content !== content) return
+    if (isOutdated()) return null
     if (target) drawDifference(canvas, image, target, row)
     else drawPicture(canvas, image, row)
+    return null
   } catch (error) {
-    if (canvas.dataset.content !== content) return
+    if (isOutdated()) return null
     delete canvas.dataset.content // so that the next call tries again
-    drawMessage(canvas, error.message)
+    drawMessage(canvas, "not available")
+    return error.message
   }
 }
 

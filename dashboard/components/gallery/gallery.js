@@ -49,6 +49,7 @@ function mount(parentElement) {
   const gallery = {
     root,
     bar: root.querySelector(".bar"),
+    failureLine: root.querySelector(".failure"),
     grid: root.querySelector(".grid"),
     dialog: root.querySelector("dialog"),
     sendTimers: {},
@@ -168,14 +169,23 @@ function createTile(gallery, row, column) {
   return { button, canvas, column, row }
 }
 
-function paintGrid(gallery) {
+async function paintGrid(gallery) {
   const heads = gallery.grid.querySelectorAll(".head")
   gallery.data.columns.forEach((column, index) => heads[index]?.replaceWith(columnHead(gallery, column)))
-  for (const { button, canvas, column, row } of gallery.tiles) {
+  const painting = gallery.tiles.map(({ button, canvas, column, row }) => {
     button.setAttribute("aria-label", `${describe(gallery, column, row)}. Enlarge.`)
-    paint(gallery, canvas, column, row.index, gallery.view)
-  }
+    return paint(gallery, canvas, column, row.index, gallery.view)
+  })
   preloadNeighbours(gallery)
+  gallery.painting = painting
+  const failures = (await Promise.all(painting)).filter(Boolean)
+  if (gallery.painting === painting) showFailure(gallery, failures[0])
+}
+
+// Shows why pictures are missing, or hides the line if all pictures are drawn.
+function showFailure(gallery, failure) {
+  gallery.failureLine.hidden = !failure
+  gallery.failureLine.textContent = failure ? `Some pictures cannot be shown. ${failure}.` : ""
 }
 
 // Downloads the strips of the next and the previous epoch before the slider selects them.

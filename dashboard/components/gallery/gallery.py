@@ -14,7 +14,7 @@ from urllib.parse import quote
 import streamlit as st
 
 from dashboard import routes
-from dashboard.components.js_component import component
+from dashboard.components.js_component.component import component
 from dashboard.queries import gallery_images
 from engine.config import source_label
 from engine.metrics.catalog import CATALOG
@@ -25,10 +25,12 @@ _component = component(
     "gallery",
     html="""<div class="gallery">
 <div class="bar"></div>
+<p class="failure" role="alert" hidden></p>
 <div class="grid"></div>
 <dialog aria-label="Enlarged picture"></dialog>
 </div>
 """,
+    subject="The gallery",
 )
 
 

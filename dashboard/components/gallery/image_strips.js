@@ -1,6 +1,8 @@
 // Downloads each strip of pictures once, cuts pictures out of strips and draws the differences
 // between fakes and targets.
 
+import { request } from "../js_component/requests.js"
+
 const GUTTER_PX = 4 // between the pictures of a strip
 const MAX_CACHED_STRIPS = 400
 const BRIGHTEST_DIFFERENCE = 128 // mean difference per channel (0 to 255) with the brightest colour
@@ -27,13 +29,23 @@ function startLoading(url) {
   image.decoding = "async"
   const loading = new Promise((resolve, reject) => {
     image.onload = () => resolve(image)
-    image.onerror = () => {
+    image.onerror = async () => {
       cachedStrips.delete(url)
-      reject(new Error("not available"))
+      reject(new Error(await describeFailure(url)))
     }
   })
   image.src = url
   return loading
+}
+
+// Requests a strip again, because a failed image does not tell its reason.
+async function describeFailure(url) {
+  try {
+    await request(url, { cache: "no-store" })
+    return "The file of the pictures cannot be decoded"
+  } catch (error) {
+    return error.message
+  }
 }
 
 // Draws one picture of a strip; returns the context of the canvas.

@@ -26,8 +26,8 @@ def show_plan(plan: Plan) -> None:
         }
         for configuration in configurations.values():
             st.caption(f"**{configuration.name}**: {configuration.recipe}")
-        for reason in plan.missing_metrics:
-            st.caption(f"No FID: {reason}.")
+        if plan.has_fid:
+            st.caption(":material/check: FID will be recorded.")
         if not plan.is_packed:
             st.caption("The pairs are packed once in this size before the first run.")
         _show_networks(plan)
@@ -93,10 +93,6 @@ def _show_networks(plan: Plan) -> None:
     if budget.has_encoder:
         weights = plan.configs[0].execution.encoder_weights
         st.caption(f"The ResNet-18 encoder starts {ENCODER_STARTS[weights]}.")
-        if weights == "none":
-            st.caption("To use ImageNet weights, run `python -m engine weights fetch resnet18`.")
-    if plan.can_fetch_vgg19:
-        st.caption("To use VGG19 as published, run `python -m engine weights fetch vgg19`.")
     if budget.output == "lab_ab":
         st.caption("The models predict **colours only** and keep the grey of the source.")
     if budget.discriminator == "unconditional":

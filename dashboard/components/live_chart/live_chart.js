@@ -5,6 +5,7 @@
 // merged into buckets of equal length. The number of buckets is limited, so that memory does not grow
 // while a chart is open.
 
+import { request } from "../js_component/requests.js"
 import { Line } from "./series.js"
 import { bandTraces, describe, layout, lineTraces, markTraces } from "./traces.js"
 
@@ -42,6 +43,7 @@ function mount(parentElement) {
     statusLine: parentElement.querySelector(".live-state"),
     series: [],
     lines: new Map(), // run id -> Line
+    mountedAt: Date.now(),
     nPolls: 0,
   }
   chart.statusTimer = setInterval(() => showStatus(chart), STATUS_MS)
@@ -131,7 +133,7 @@ async function poll(chart) {
   try {
     await fetchPoints(chart)
   } catch (error) {
-    chart.fetchError = error.message === "Failed to fetch" ? "The server cannot be reached" : error.message
+    chart.fetchError = error.message
     delay = ERROR_POLL_MS
   }
   showStatus(chart)
@@ -147,10 +149,8 @@ async function fetchPoints(chart) {
   if (!chart.series.length) return
   const { stream } = chart
   const isOutdated = () => chart.isUnmounted || chart.stream !== stream
-  const response = await fetch(pointsUrl(chart), { cache: "no-store" })
+  const response = await request(pointsUrl(chart), { cache: "no-store" })
   if (isOutdated()) return
-  if (response.status === 403) throw new Error("The server was restarted; reload the page")
-  if (!response.ok) throw new Error(`The server responded with status ${response.status}`)
   chart.fetchError = null
   chart.respondedAt = Date.now()
   if (response.status === 204) return chart.drawError ? draw(chart) : undefined
@@ -200,13 +200,16 @@ function showStatus(chart) {
 
 function currentStatus(chart) {
   const { data } = chart
-  const silentMs = Date.now() - (chart.respondedAt ?? Date.now())
+  const silentMs = Date.now() - (chart.respondedAt ?? chart.mountedAt)
   const seconds = Math.max(0, Math.round(silentMs / 1000))
   if (chart.drawError) return ["error", chart.drawError]
-  if (chart.fetchError) return ["error", `${chart.fetchError} (last updated ${seconds} s ago)`]
+  if (chart.fetchError) {
+    const age = chart.respondedAt ? ` (last updated ${seconds} s ago)` : ""
+    return ["error", `${chart.fetchError}${age}`]
+  }
   if (data.over) return ["ended", data.series.length > 1 ? "All runs have ended" : "The run has ended"]
   if (!data.live) return ["paused", "Paused. Runs continue."]
-  if (!chart.respondedAt) return ["live", "Loading"]
   if (silentMs > NO_RESPONSE_MS && !document.hidden) return ["error", `No response for ${seconds} s`]
+  if (!chart.respondedAt) return ["live", "Loading"]
   return ["live", `Live, updated ${seconds} s ago`]
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dashboard import routes
-from dashboard.components.js_component import component
+from dashboard.components.js_component.component import component
 from engine.metrics.catalog import CATALOG
 from engine.metrics.intervals import t_quantile
 from engine.records.curves import Alert
@@ -38,6 +38,7 @@ _component = component(
 <div class="live-chart" role="img" aria-label="training curves"></div>
 </div>
 """,
+    subject="The chart",
 )
 
 

@@ -2,9 +2,9 @@
 
 import base64
 
-from dashboard.components.js_component import component
+from dashboard.components.js_component.component import component
 
-_component = component("swipe", html="""<figure class="swipe"></figure>""")
+_component = component("swipe", html="""<figure class="swipe"></figure>""", subject="The picture")
 
 
 def swipe(key: str, before: bytes, after: bytes, size: tuple[int, int], description: str) -> None:
