@@ -15,6 +15,7 @@ from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records.runs import RunState, Study
 from engine.serve import client
 from engine.store import utc_now
+from engine.weights import download_state
 
 
 def start_study(configs: Sequence[RunConfig], name: str, form_key: str) -> int:
@@ -66,8 +67,13 @@ def scan_source(text: str) -> None:
     lifecycle.submit_scan(access.store(), access.settings(), source.text, utc_now())
 
 
+def compute_missing_metrics(study_id: int) -> None:
+    """Queues a job that computes the metrics that a study lacks because weights were missing."""
+    lifecycle.submit_evaluation(access.store(), access.settings(), study_id, utc_now())
+
+
 def cancel_job(job_id: int) -> None:
-    """Requests that a scan or a speed probe stops."""
+    """Requests that a scan, a speed probe or the evaluation of a study stops."""
     lifecycle.cancel_job(access.store(), access.settings(), job_id, utc_now())
 
 
@@ -124,6 +130,16 @@ def extend_study(study: Study, extension: planning.Extension) -> int:
     runs = access.store().runs.read_all(study.id)
     configs = planning.plan_extension(study, runs, extension, access.settings())
     return len(lifecycle.extend(access.store(), access.settings(), study.id, configs, utc_now()))
+
+
+def start_download(name: str) -> None:
+    """Starts the download of a file of feature weights in the background."""
+    download_state.start_download(name, access.settings())
+
+
+def cancel_download(name: str) -> None:
+    """Requests that the download of a file of feature weights stops; its part is kept."""
+    download_state.cancel_download(name, access.settings())
 
 
 def start_model_server() -> None:

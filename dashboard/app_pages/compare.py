@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.components import comparison_sections as sections
 from dashboard.components.empty_states import empty_state
+from dashboard.components.missing_metrics import show_missing_metrics
 from dashboard.components.pickers import pick_study
 from dashboard.components.runs.status import tab_title
 from dashboard.queries import colorize, studies
@@ -24,6 +25,7 @@ if comparison.is_empty:
     empty_state("The table fills as runs end and are evaluated on the test split.")
 else:
     sections.show_findings(comparison)
+show_missing_metrics(study.id)
 sections.show_table(comparison)
 
 with st.container(horizontal=True):

@@ -10,6 +10,11 @@ from dashboard.components.launch.configurations_form import configurations_form
 from dashboard.components.launch.launch_form import FieldErrors, changes_form
 from dashboard.components.launch.plan_summary import offer_probe, show_plan
 from dashboard.components.launch.prefill import prefill_from_url, published_studies
+from dashboard.components.launch.weights_section import (
+    show_missing_weights,
+    show_wait,
+    start_label,
+)
 from dashboard.components.sources.source_form import source_form
 from dashboard.queries import launch
 from engine.annotations import MAX_NAME
@@ -67,10 +72,12 @@ with form:
 
 with summary:
     plan: launch.Plan | None = None
+    missing = launch.NO_MISSING_WEIGHTS
     try:
         if data is None:
             raise BadInputError("Enter the folder of the pictures.")
         if configurations_error is None:
+            missing = launch.missing_weights(data, budget, configurations, changes)
             plan = launch.plan(data, budget, configurations, int(seeds), changes)
         else:
             errors.show(configurations_error, "configurations")
@@ -83,15 +90,17 @@ with summary:
         offer_probe(plan)
     else:
         st.caption("The summary appears when all fields are valid.")
+    show_missing_weights(missing)
     form_key = st.session_state.setdefault("launch_key", uuid.uuid4().hex)
     is_started = st.button(
-        "Start study",
+        start_label(missing),
         type="primary",
         icon=":material/play_arrow:",
         disabled=plan is None,
         width="stretch",
         key="launch_start",
     )
+    show_wait(missing)
 
 if is_started and plan is not None:
     try:

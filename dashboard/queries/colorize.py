@@ -20,6 +20,7 @@ from engine.records.runs import Run
 from engine.serve import client, discovery, ranking
 from engine.serve.client import ColorizedImage, ServerStatus
 from engine.serve.ranking import Candidate
+from engine.settings import PROGRAM
 from engine.system.files import load_tail
 
 MAX_MODELS = 200
@@ -136,7 +137,7 @@ def sample_pair_names(run: Run) -> Sequence[str]:
     if not packing.is_packed(source, px, access.settings()):
         raise EngineError(
             f"The pairs of {source.text} at {px} px are not packed any more. Pack them again with "
-            f"`python -m engine data prepare {source.text} --size {px}`."
+            f"`{PROGRAM} data prepare {source.text} --size {px}`."
         )
     return _sample_pair_names(access.database_id(), source.text, source.version, px)
 

@@ -14,7 +14,10 @@ from engine.jobs.estimates import Estimate, MeasuredSpeed, estimate, workload_ke
 from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS, changed_settings, parse_settings
 from engine.presets import BUDGETS
 from engine.records.runs import Job, Run
+from engine.settings import FetchMode
 from engine.system import processes
+from engine.weights import download_state
+from engine.weights.download_state import DownloadState
 
 MAX_RECENT_RUNS = 200  # earlier runs that are read to estimate the speed of new runs
 
@@ -97,9 +100,7 @@ class Plan:
         is_packed: whether the pairs are already packed in this size.
         estimate: time, memory and disk space.
         perceptual: the network of the perceptual term; None without such a term.
-        can_fetch_vgg19: whether the perceptual term would use VGG19 if its weights were fetched.
-        missing_metrics: for each group of metrics that cannot be computed, the reason and the
-            remedy.
+        has_fid: whether the weights for FID are on this machine.
     """
 
     configs: tuple[RunConfig, ...]
@@ -108,8 +109,59 @@ class Plan:
     is_packed: bool
     estimate: Estimate
     perceptual: str | None
-    can_fetch_vgg19: bool
-    missing_metrics: tuple[str, ...]
+    has_fid: bool
+
+
+@dataclass(frozen=True)
+class MissingWeights:
+    """The files of weights that a study would use and that are not on this machine.
+
+    Attributes:
+        states: the state of each file and of its download.
+        expected: the names of the files that are downloaded before the runs of the study start.
+        fetch: the setting CHROMABENCH_FETCH.
+    """
+
+    states: tuple[DownloadState, ...]
+    expected: tuple[str, ...]
+    fetch: FetchMode
+
+    @property
+    def has_downloads(self) -> bool:
+        """Whether a file is being downloaded now."""
+        return any(state.is_running for state in self.states)
+
+
+NO_MISSING_WEIGHTS = MissingWeights((), (), "ask")
+
+
+def missing_weights(
+    data: str, budget: str, configurations: Sequence[str | Configuration], changes: Sequence[str]
+) -> MissingWeights:
+    """Lists the missing weights of the study that the values of the launch form describe.
+
+    Raises:
+        EngineError: a value is not allowed; the message begins with the name of its field.
+    """
+    settings = access.settings()
+    configs = planning.request_configs(data, budget, configurations, parse_settings(changes))
+    return read_missing_weights(weights.missing_downloads(configs, settings))
+
+
+def read_missing_weights(names: Sequence[str]) -> MissingWeights:
+    """Reads the state of some files of weights; leaves out those that are here by now."""
+    settings = access.settings()
+    states = [download_state.read_state(name, settings) for name in names]
+    missing = tuple(state for state in states if state.path is None)
+    expected = (
+        state.weights.name for state in missing if weights.is_expected(state.weights.name, settings)
+    )
+    return MissingWeights(missing, tuple(expected), settings.fetch)
+
+
+def manual_instruction(name: str) -> str:
+    """Returns how to install a file of weights without a download by the dashboard."""
+    return weights.manual_instruction(name, access.settings())
 
 
 def plan(
@@ -144,7 +196,6 @@ def plan(
         ),
         None,
     )
-    has_inception = weights.find("inception", settings) is not None
     to_pack = bytes_to_pack(source, resolved_budget.px, settings)
     return Plan(
         configs=tuple(configs),
@@ -153,8 +204,7 @@ def plan(
         is_packed=is_packed(source, resolved_budget.px, settings),
         estimate=estimate(configs, pairs, measured_speeds(), to_pack),
         perceptual=perceptual,
-        can_fetch_vgg19=perceptual == "efficientnet_lite0",
-        missing_metrics=() if has_inception else (weights.missing_message("inception"),),
+        has_fid=weights.find("inception", settings) is not None,
     )
 
 

@@ -158,10 +158,10 @@ def leader(card: StudyCard) -> Leader | None:
     """Finds the leader of a study; None if no configuration is significantly better than others."""
     if not any(run.state == RunState.DONE for run in card.runs):
         return None
-    return _leader(access.database_id(), card.study.id, _comparison_version(card.runs))
+    return _leader(access.database_id(), card.study.id, comparison_version(card.runs))
 
 
-def _comparison_version(runs: Sequence[Run]) -> tuple[object, ...]:
+def comparison_version(runs: Sequence[Run]) -> tuple[object, ...]:
     """Builds a cache key that changes if the comparison of these runs may have changed."""
     evaluated = access.store().evaluations.read_version([run.id for run in runs])
     return (*((run.id, run.state, run.best_epoch, run.ended_at) for run in runs), evaluated)
@@ -201,7 +201,7 @@ def newest_samples(run_ids: Sequence[int]) -> list[Sample]:
 def comparison(study_id: int) -> Comparison:
     """Builds the comparison table of a study; cached for 30 s, or less if a run changes."""
     name, runs = study(study_id).name, access.store().runs.read_all(study_id)
-    return _comparison(access.database_id(), study_id, name, _comparison_version(runs))
+    return _comparison(access.database_id(), study_id, name, comparison_version(runs))
 
 
 @st.cache_resource(ttl=30.0, max_entries=50, show_spinner=False)

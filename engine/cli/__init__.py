@@ -1,4 +1,4 @@
-"""The command line, `python -m engine COMMAND`.
+"""The command line, `python -m engine COMMAND` or `chromabench COMMAND`.
 
 Modules that need torch are imported inside the commands that use them, so that all other commands
 start fast.
@@ -11,8 +11,9 @@ Modules:
     data: data list, check, prepare, describe, fetch.
     serving: serve, export-model.
     maintenance: backup, restore, disk, prune.
-    tools: weights, doctor.
+    tools: weights, doctor, app.
     bench: bench train, metrics, data, gpu.
+    fetching: downloads feature weights for commands, with a progress bar.
     inputs: arguments that several commands share.
     output: tables and progress bars in the terminal.
     doctor: checks of the machine and the installation.

@@ -12,10 +12,11 @@ from engine import weights
 from engine.errors import EngineError
 from engine.jobs import spawn
 from engine.jobs.launchers import select
-from engine.settings import Settings
-from engine.store import Store, is_absent
-from engine.system import disk
+from engine.settings import PROJECT_ROOT, Settings, read_version
+from engine.store import Store, check_address, database_path, is_absent
+from engine.system import disk, extras
 from engine.tracking import export_requests
+from engine.weights import download_state
 
 MIN_FREE_GB = 5
 
@@ -50,6 +51,7 @@ class Check:
 def run_checks(settings: Settings) -> list[Check]:
     """Runs all checks."""
     return [
+        _chromabench(),
         _python(),
         _torch(),
         _gpu(),
@@ -62,6 +64,13 @@ def run_checks(settings: Settings) -> list[Check]:
         _mlflow(settings),
         *(_weights(name, settings) for name in weights.CATALOG),
     ]
+
+
+def _chromabench() -> Check:
+    try:
+        return Check("Chromabench", "good", f"{read_version()} in {PROJECT_ROOT}")
+    except EngineError as error:
+        return Check("Chromabench", "broken", str(error))
 
 
 def _python() -> Check:
@@ -112,13 +121,16 @@ def _artifacts(settings: Settings) -> Check:
 def _database(settings: Settings) -> Check:
     try:
         if is_absent(settings.database_url):
-            return Check("Database", "good", "created with the first study")
+            path = database_path(settings.database_url)
+            return Check("Database", "good", f"{path} (created with the first study)")
         store = Store(settings.database_url)
         runs = len(store.runs.read_all())
     except EngineError as error:
         return Check("Database", "broken", str(error))
     store.close()
-    return Check("Database", "good", f"{runs} runs")
+    is_file = check_address(settings.database_url) == "sqlite"
+    location = database_path(settings.database_url) if is_file else "PostgreSQL"
+    return Check("Database", "good", f"{location} ({runs} runs)")
 
 
 def _supervisor(settings: Settings) -> Check:
@@ -147,7 +159,7 @@ def _mlflow(settings: Settings) -> Check:
         detail = "the client is not installed"
         if settings.mlflow is not None:
             detail = f"{export_requests.URI_VARIABLE} is set, but {detail}"
-        return Check("MLflow", "missing", detail, export_requests.INSTALL_COMMAND)
+        return Check("MLflow", "missing", detail, f"`{extras.install_command('mlflow')}`")
     requests = export_requests.load_requests(settings)
     failed = next((request for request in requests if request.error), None)
     if failed is not None:
@@ -158,10 +170,12 @@ def _mlflow(settings: Settings) -> Check:
 def _weights(name: str, settings: Settings) -> Check:
     subject = f"Weights {name}"
     purpose = weights.CATALOG[name].purpose
-    if weights.find(name, settings) is None:
-        detail = f"not on this machine; used for {purpose}"
-        return Check(subject, "missing", detail, weights.install_command(name))
     try:
+        state = download_state.read_state(name, settings)
+        if state.path is None:
+            failure = f" ({state.error})" if state.error else ""
+            detail = f"{state}; used for {purpose}{failure}"
+            return Check(subject, "missing", detail, weights.install_command(name))
         path, digest = weights.require(name, settings)
     except EngineError as error:
         return Check(subject, "broken", str(error))

@@ -11,7 +11,7 @@ from engine.data.sources.published import DATA_SETS
 from engine.data.sources.registry import SOURCE_KINDS
 from engine.errors import BadInputError
 from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings, read_version
 from engine.tracking import export_requests
 
 
@@ -26,11 +26,23 @@ class _Parser(argparse.ArgumentParser):
 Subparsers: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Builds the parser of all commands."""
+class _VersionAction(argparse.Action):
+    """Prints the version and exits; only this option reads the version."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Prints the name of the program and its version."""
+        print(f"chromabench {read_version()}")
+        parser.exit()
+
+
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """Builds the parser of all commands; usage texts begin with the name of the program."""
     parser = _Parser(
-        prog="python -m engine",
+        prog=program,
         description="Train, evaluate and compare GANs that colorize sketches and photographs.",
+    )
+    parser.add_argument(
+        "--version", action=_VersionAction, nargs=0, help="show the version and exit"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_studies(commands)
@@ -39,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_serving(commands)
     _add_tools(commands)
+    _add_app(commands)
     _add_benchmarks(commands)
     return parser
 
@@ -63,6 +76,7 @@ def _add_studies(commands: Subparsers) -> None:
     )
     command.add_argument("--name", help="name of the study (default: data source and budget)")
     _add_set(command)
+    _add_fetch_weights(command)
     _add_wait(command)
     command.add_argument(
         "--mlflow",
@@ -86,17 +100,27 @@ def _add_studies(commands: Subparsers) -> None:
     command.add_argument("--csv", action="store_true", help="print CSV")
     command.add_argument("--markdown", action="store_true", help="print Markdown")
 
-    command = _add(commands, "evaluate", studies.evaluate, "evaluate a checkpoint again", json=True)
-    command.add_argument("run_id", type=_parse_id, metavar="RUN", help="id of the run")
+    summary = "evaluate a checkpoint again, or compute the missing metrics of a study"
+    command = _add(commands, "evaluate", studies.evaluate, summary, json=True)
     command.add_argument(
-        "--checkpoint", default="best", help="best, last, or a checkpoint file (default: best)"
+        "run_id", type=_parse_id, metavar="RUN", nargs="?", help="id of the run to evaluate again"
     )
     command.add_argument(
-        "--split", default="test", choices=("val", "test"), help="split (default: test)"
+        "--study",
+        type=_parse_id,
+        help="compute in the background the metrics that the evaluations of this study lack, "
+        "because weights were missing; stored values never change",
     )
+    command.add_argument(
+        "--wait",
+        action="store_true",
+        help="with --study: show progress until all metrics are computed, then print the "
+        "comparison table",
+    )
+    command.add_argument("--checkpoint", help="best, last, or a checkpoint file (default: best)")
+    command.add_argument("--split", choices=("val", "test"), help="split (default: test)")
     command.add_argument(
         "--features",
-        default="all",
         choices=("all", "none", "inception", "efficientnet_lite2"),
         help="networks whose feature distances are computed (default: all)",
     )
@@ -111,7 +135,11 @@ def _add_studies(commands: Subparsers) -> None:
 
 def _add_runs(commands: Subparsers) -> None:
     for name, run, summary in (
-        ("cancel", runs.cancel, "stop runs at the next step; a second cancel kills them"),
+        (
+            "cancel",
+            runs.cancel,
+            "stop runs at the next step, and the evaluation of a study; a second cancel kills them",
+        ),
         ("resume", runs.resume, "continue runs from their newest checkpoint"),
         ("retry", runs.retry, "delete the results of runs and start them from the beginning"),
         ("front", runs.front, "move queued runs to the front of the queue"),
@@ -131,6 +159,7 @@ def _add_runs(commands: Subparsers) -> None:
     command.add_argument("study", type=_parse_id, metavar="STUDY", help="id of the study")
     command.add_argument("--name", help="name of the new study")
     _add_set(command)
+    _add_fetch_weights(command)
     _add_wait(command)
 
     command = _add(commands, "supervise", runs.supervise, "run the queue in the foreground")
@@ -248,11 +277,28 @@ def _add_tools(commands: Subparsers) -> None:
     actions = _add_group(commands, "weights", "list, download and verify feature weights")
     _add(actions, "list", tools.list_weights, "list feature weights and their purpose", json=True)
     command = _add(actions, "fetch", tools.fetch_weights, "download feature weights")
-    command.add_argument("name", metavar="NAME", help=", ".join(weights.CATALOG))
+    command.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help=f"{', '.join(weights.CATALOG)}, or {tools.ALL}; an interrupted download continues",
+    )
     _add(actions, "check", tools.check_weights, "verify the hashes of the feature weights")
 
     summary = "check the machine and the installation"
     _add(commands, "doctor", tools.run_doctor, summary, json=True)
+
+
+def _add_app(commands: Subparsers) -> None:
+    command = _add(commands, "app", tools.open_app, "open the dashboard in the browser")
+    command.add_argument("--port", default="8501", help="port number (default: %(default)s)")
+    command.add_argument(
+        "--address",
+        default="127.0.0.1",
+        help="IP address to listen on; others than the default admit other machines "
+        "(default: %(default)s)",
+    )
+    command.add_argument("--headless", action="store_true", help="do not open a browser")
 
 
 def _add_benchmarks(commands: Subparsers) -> None:
@@ -317,6 +363,14 @@ def _add(
 def _add_set(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
+    )
+
+
+def _add_fetch_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--fetch-weights",
+        action="store_true",
+        help="first download the feature weights that the study uses and that are missing",
     )
 
 

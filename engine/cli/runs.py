@@ -2,17 +2,17 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from rich.console import Console
 
 from engine import annotations
-from engine.cli import output
+from engine.cli import fetching, output
 from engine.cli.inputs import confirm, open_existing, stderr
 from engine.cli.studies import start
 from engine.errors import BadInputError
-from engine.jobs import lifecycle, planning, reaping
+from engine.jobs import lifecycle, missing_metrics, planning, reaping
 from engine.overrides import parse_settings
 from engine.records.runs import Run, RunState
 from engine.settings import Settings
@@ -45,7 +45,23 @@ def list_runs(args: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps([_run_as_json(run) for run in runs], indent=2))
     else:
         output.print_runs(Console(), runs)
+        for line in _evaluation_lines(settings, {run.study_id for run in runs}):
+            Console().print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _evaluation_lines(settings: Settings, study_ids: Collection[int]) -> list[str]:
+    """Returns a line for each listed study whose missing metrics are computed now."""
+    if not study_ids:
+        return []
+    store, lines = open_existing(settings), []
+    for job in store.jobs.read_all(RunState.RUNNING, RunState.STOPPING, RunState.QUEUED):
+        if job.kind != "evaluate" or int(job.subject or 0) not in study_ids:
+            continue
+        missing = missing_metrics.find_missing_metrics(store, int(job.subject or 0))
+        missing = missing.limited_to(missing_metrics.available_networks(missing, settings))
+        lines.append(f"Study {job.subject}: {missing_metrics.describe_progress(job, missing)}.")
+    return lines
 
 
 def _run_as_json(run: Run) -> dict[str, Any]:
@@ -67,13 +83,20 @@ def _run_as_json(run: Run) -> dict[str, Any]:
 
 
 def cancel(args: argparse.Namespace, settings: Settings) -> int:
-    """Stops runs at the next step."""
+    """Stops runs at the next step; with `--study` also the evaluation of the study."""
 
     def cancel_run(run: Run) -> str:
         state = lifecycle.cancel(store, settings, run.id, utc_now())
         return f"run {run.id} is {state}"
 
     store = open_existing(settings)
+    if args.study is not None and not args.run_ids:
+        job = store.jobs.read_newest("evaluate", str(args.study))
+        if job is not None and not job.state.is_finished():
+            lifecycle.cancel_job(store, settings, job.id, utc_now())
+            print(f"the evaluation of study {args.study} is {store.jobs.read(job.id).state}")
+            if all(run.is_over for run in store.runs.read_all(args.study)):
+                return 0
     return _apply(cancel_run, _select(args, store, lambda run: not run.is_over))
 
 
@@ -160,10 +183,12 @@ def clone(args: argparse.Namespace, settings: Settings) -> int:
     store = open_existing(settings)
     study = store.studies.read(args.study)
     overrides = parse_settings(args.set)
-    configs = planning.plan_clone(store.runs.read_all(study.id), overrides, settings)
+    plan_settings = fetching.planning_settings(args, settings)
+    configs = planning.plan_clone(store.runs.read_all(study.id), overrides, plan_settings)
     name = annotations.name_again(study.name)
     if args.name is not None:
         name = annotations.check_name(args.name)
+    fetching.fetch_if_requested(configs, args, settings)
     return start(store, settings, configs, name, args)
 
 

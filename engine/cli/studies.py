@@ -12,21 +12,23 @@ from filelock import Timeout
 from rich.console import Console
 
 from engine import annotations
-from engine.cli import output
+from engine.cli import fetching, output
 from engine.cli.inputs import open_existing, parse_path, stderr
-from engine.config import RunConfig
+from engine.config import REPORTED_SPLIT, RunConfig
 from engine.data.sources.registry import parse_source
 from engine.errors import BadInputError, EngineError
-from engine.jobs import lifecycle, planning
+from engine.jobs import lifecycle, missing_metrics, planning
 from engine.overrides import parse_settings
 from engine.presets import DEFAULT_CONFIGURATIONS
-from engine.records.runs import Run, RunState, Study
+from engine.records.runs import Job, Run, RunState, Study
 from engine.report import tables
 from engine.report.comparison import compare
 from engine.report.findings import build_findings
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 from engine.store import Store, utc_now
+from engine.system import extras
 from engine.tracking import export_requests
+from engine.weights import missing_message
 
 UPLOAD_POLL_S = 0.5
 
@@ -38,10 +40,12 @@ def study(args: argparse.Namespace, settings: Settings) -> int:
     if args.mlflow is not None:
         export_requests.require_client()
         settings = replace(settings, mlflow=export_requests.check_uri(args.mlflow, "--mlflow"))
-    configs, default_name = _plan(args, settings)
+    configs, default_name = _plan(args, fetching.planning_settings(args, settings))
     name = annotations.check_name(default_name if args.name is None else args.name)
     settings.check_artifacts()
-    return start(Store(settings.database_url), settings, configs, name, args)
+    store = Store(settings.database_url)
+    fetching.fetch_if_requested(configs, args, settings)
+    return start(store, settings, configs, name, args)
 
 
 def start(
@@ -58,7 +62,7 @@ def start(
         if not export_requests.is_installed():
             message = (
                 f"{export_requests.URI_VARIABLE} is set, but nothing is exported: "
-                f"{export_requests.INSTALL_COMMAND}."
+                f"`{extras.install_command('mlflow')}`."
             )
         stderr.print(message, markup=False, highlight=False, soft_wrap=True)
     return _report_submission(store, settings, stored, runs, args)
@@ -82,7 +86,9 @@ def _extend(args: argparse.Namespace, settings: Settings) -> int:
         epochs=overrides.get("epochs"),
     )
     existing_runs = store.runs.read_all(extended.id)
-    configs = planning.plan_extension(extended, existing_runs, extension, settings)
+    plan_settings = fetching.planning_settings(args, settings)
+    configs = planning.plan_extension(extended, existing_runs, extension, plan_settings)
+    fetching.fetch_if_requested(configs, args, settings)
     runs = lifecycle.extend(store, settings, extended.id, configs, utc_now())
     return _report_submission(store, settings, extended, runs, args)
 
@@ -97,6 +103,8 @@ def _report_submission(
     output.print_submission(stderr, study, [run.config for run in queued])
     if args.json:
         print(json.dumps({"study": study.id, "runs": [run.id for run in queued]}))
+    else:
+        fetching.print_missing_weights([run.config for run in queued], settings)
     if not args.wait:
         return 0
     ended = output.watch(stderr, store, settings, study.id)
@@ -153,22 +161,31 @@ def table(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def evaluate(args: argparse.Namespace, settings: Settings) -> int:
-    """Evaluates a checkpoint again; the same protocol gives the same numbers."""
+    """Evaluates a checkpoint again, or computes the missing metrics of a study.
+
+    The same protocol gives the same numbers.
+    """
+    if (args.run_id is None) == (args.study is None):
+        raise BadInputError("Give a run ID or --study ID.")
+    if args.study is not None:
+        return _evaluate_study(args, settings)
+    if args.wait:
+        raise BadInputError("--wait belongs to --study: the evaluation of a run always waits.")
     from engine.workers import reevaluate
 
     store = open_existing(settings)
     run = store.runs.read(args.run_id)
-    checkpoint: str | Path = args.checkpoint
+    checkpoint: str | Path = "best" if args.checkpoint is None else args.checkpoint
     if checkpoint not in reevaluate.ROLES:
         checkpoint = parse_path(args.checkpoint, "--checkpoint")
     with output.image_bar(stderr, f"run {run.id}") as on_progress:
         evaluation = reevaluate.evaluate_again(
-            open_existing(settings),
+            store,
             settings,
             run,
             checkpoint,
-            args.split,
-            args.features,
+            args.split or REPORTED_SPLIT,
+            args.features or "all",
             on_progress,
         )
     export_requests.renew_requests(settings, run.study_id)
@@ -178,6 +195,62 @@ def evaluate(args: argparse.Namespace, settings: Settings) -> int:
     else:
         output.print_evaluations(Console(), run, str(checkpoint), evaluation.evaluations)
     return 0
+
+
+def _evaluate_study(args: argparse.Namespace, settings: Settings) -> int:
+    """Queues a job that computes the missing metrics of a study; `--wait` shows its progress."""
+    options = ("checkpoint", "split", "features")
+    fixed = [f"--{option}" for option in options if getattr(args, option) is not None]
+    if fixed:
+        raise BadInputError(
+            f"--study completes the stored evaluations; {', '.join(fixed)} cannot be chosen."
+        )
+    store = open_existing(settings)
+    store.studies.read(args.study)
+    missing = missing_metrics.find_missing_metrics(store, args.study)
+    if not missing.incomplete:
+        reason = "no evaluation of it lacks a metric because of missing weights"
+        if not missing.n_evaluations:
+            reason = "no run of it has been evaluated yet"
+        _print_line(f"Nothing to compute for study {args.study}: {reason}.")
+        if args.json:
+            print(json.dumps({"study": args.study, "job": None, "evaluations": 0, "metrics": []}))
+        return 0
+    earlier_job = store.jobs.read_newest("evaluate", str(args.study))
+    job = lifecycle.submit_evaluation(store, settings, args.study, utc_now())
+    networks = missing_metrics.available_networks(missing, settings)
+    computable = missing.limited_to(networks)
+    if earlier_job is not None and earlier_job.id == job.id:
+        progress = missing_metrics.describe_progress(job, computable)
+        _print_line(f"The computation was started before: {progress}.")
+    else:
+        _print_line(
+            f"{computable.sentence}. They are computed in the background; the Compare page and "
+            f"`{PROGRAM} runs` show the progress."
+        )
+    for network in set(missing.networks) - set(networks):
+        _print_line(f"{missing.limited_to([network]).sentence}: {missing_message(network)}.")
+    if args.json:
+        counts = {"evaluations": len(computable.incomplete), "metrics": computable.metrics}
+        print(json.dumps({"study": args.study, "job": job.id, **counts}))
+    return _watch_evaluation(args, store, settings, job) if args.wait else 0
+
+
+def _watch_evaluation(args: argparse.Namespace, store: Store, settings: Settings, job: Job) -> int:
+    """Shows the progress of an evaluation job until it has ended, then prints the comparison."""
+    ended = output.watch_job(stderr, store, settings, job, f"evaluating study {args.study}")
+    if ended.state != RunState.DONE:
+        reason = f": {ended.reason}" if ended.reason else ""
+        _print_line(f"The evaluation of study {args.study} is {ended.state}{reason}.")
+    if not args.json:
+        comparison = compare(store, args.study)
+        output.print_comparison(Console(), comparison, build_findings(comparison))
+    return 0 if ended.state == RunState.DONE else 1
+
+
+def _print_line(text: str) -> None:
+    """Prints one unwrapped line of plain text to stderr."""
+    stderr.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def export(args: argparse.Namespace, settings: Settings) -> int:

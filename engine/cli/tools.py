@@ -1,20 +1,26 @@
-"""Commands weights and doctor."""
+"""Commands weights, doctor and app."""
 
 import argparse
 import json
+import os
+import sys
+from typing import NoReturn
 
 from rich.console import Console
 
 from engine import weights
-from engine.cli import doctor, output
-from engine.cli.inputs import stderr
+from engine.cli import doctor, fetching, output
 from engine.errors import MissingWeightsError
 from engine.settings import Settings
+from engine.system.child_environment import build_child_environment
+from engine.weights import download_state
+
+ALL = "all"  # in place of names of weights
 
 
 def list_weights(args: argparse.Namespace, settings: Settings) -> int:
     """Lists feature weights with path, purpose, and the command that installs missing weights."""
-    descriptions = [weights.describe(name, settings) for name in weights.CATALOG]
+    descriptions = [download_state.describe(name, settings) for name in weights.CATALOG]
     if args.json:
         print(json.dumps(descriptions, indent=2))
     else:
@@ -23,13 +29,16 @@ def list_weights(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def fetch_weights(args: argparse.Namespace, settings: Settings) -> int:
-    """Downloads feature weights."""
-    from engine.networks import backbones
-
-    weights.get_weights(args.name)
-    with output.download_bar(stderr, args.name) as on_progress:
-        path = backbones.download(args.name, settings, on_progress)
-    print(path)
+    """Downloads files of feature weights, or all of them."""
+    names = list(dict.fromkeys(args.names))
+    for name in names:
+        if name != ALL:
+            weights.get_weights(name)
+    if ALL in names:
+        names = [name for name, entry in weights.CATALOG.items() if entry.url is not None]
+    for name in names:
+        (path,) = fetching.download_files([name], settings)
+        print(path, flush=True)
     return 0
 
 
@@ -57,3 +66,11 @@ def run_doctor(args: argparse.Namespace, settings: Settings) -> int:
     else:
         output.print_checks(Console(), checks)
     return 0 if all(check.state != "broken" for check in checks) else 1
+
+
+def open_app(args: argparse.Namespace, settings: Settings) -> NoReturn:
+    """Replaces this process by the dashboard, which the engine does not import."""
+    command = [sys.executable, "-m", "dashboard", "--port", args.port, "--address", args.address]
+    command += ["--headless"] if args.headless else []
+    sys.stdout.flush()
+    os.execve(sys.executable, command, build_child_environment(settings))

@@ -1,12 +1,10 @@
 """Pretrained networks: VGG19, EfficientNet-Lite, ResNet-18, Inception.
 
-The module `weights` finds and verifies the files. If weights are missing, an error names the
-command that installs them; no other network is used instead. All networks are frozen and in
-evaluation mode, except the ResNet-18 encoder, which is trained.
+The package `weights` finds, verifies and downloads the files. If weights are missing, an error
+names the command that installs them; no other network is used instead. All networks are frozen and
+in evaluation mode, except the ResNet-18 encoder, which is trained.
 """
 
-import tempfile
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -22,15 +20,8 @@ from torchvision.models import ResNet
 
 from engine import weights
 from engine.config import RunConfig
-from engine.errors import EngineError, MissingWeightsError
 from engine.settings import Settings
 
-# The libraries download the files from these addresses, too.
-_URLS: dict[str, str] = {
-    "inception": inception_module.URL_INCEPTION_V3,
-    "vgg19": torchvision.models.VGG19_Weights.IMAGENET1K_V1.url,
-    "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url,
-}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -153,69 +144,6 @@ def build_feature_extractor(
     name = config.execution.perceptual_features
     path, _ = weights.require(name, settings)
     return PerceptualFeatures(name, path).to(device)
-
-
-def download(
-    name: str, settings: Settings, progress: Callable[[int, int | None], None] | None = None
-) -> Path:
-    """Downloads and verifies a file of weights; an existing file is only verified.
-
-    An incomplete or wrong file is never stored under the final name.
-
-    Args:
-        name: an entry of `weights.CATALOG`.
-        settings: the location of the weights folder.
-        progress: called with the downloaded and the total bytes (None: unknown).
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        MissingWeightsError: the weights come in a Python package instead of a download, or an
-            existing file has a wrong sha256.
-        EngineError: the folder cannot be created, the download fails, or the downloaded file has a
-            wrong sha256.
-    """
-    entry = weights.get_weights(name)
-    if weights.find(name, settings) is not None:
-        return weights.require(name, settings)[0]
-    if name not in _URLS:
-        raise MissingWeightsError(f"{weights.missing_message(name)}.")
-    settings.require_writable_artifacts()
-    manual = f"To install it without a download, put {entry.file} into {settings.weights_dir}."
-    try:
-        settings.weights_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EngineError(
-            f"The folder {settings.weights_dir} cannot be created ({error.strerror})."
-        ) from error
-    with tempfile.TemporaryDirectory(dir=settings.weights_dir) as folder:
-        partial = Path(folder) / entry.file
-        try:
-            _save_url(_URLS[name], partial, progress)
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise EngineError(
-                f"{entry.file} could not be downloaded ({reason}). {manual}"
-            ) from error
-        digest = weights.hash_file(partial)
-        if not digest.startswith(entry.sha256):
-            raise EngineError(
-                f"The downloaded file is not {entry.file}: its sha256 begins with {digest[:8]}, "
-                f"not {entry.sha256[:8]}. It was removed. {manual}"
-            )
-        return partial.replace(settings.weights_dir / entry.file)
-
-
-def _save_url(url: str, path: Path, progress: Callable[[int, int | None], None] | None) -> None:
-    with urllib.request.urlopen(url, timeout=30) as response, path.open("wb") as file:
-        total = response.headers.get("Content-Length")
-        n_bytes = 0
-        while chunk := response.read(1 << 20):
-            file.write(chunk)
-            n_bytes += len(chunk)
-            if progress is not None:
-                progress(n_bytes, int(total) if total else None)
 
 
 def _load_state_dict(path: Path) -> dict[str, Tensor]:

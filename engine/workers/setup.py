@@ -1,4 +1,4 @@
-"""Prepares a training run: packs its data and resolves its config."""
+"""Prepares a training run: downloads its weights, packs its data and resolves its config."""
 
 from pathlib import Path
 
@@ -8,13 +8,50 @@ from engine.data import packing
 from engine.data.packing import PackedPairs
 from engine.data.sources.registry import parse_source
 from engine.data.survey import summary
-from engine.errors import EngineError
+from engine.errors import EngineError, MissingWeightsError
+from engine.metrics.catalog import CATALOG
 from engine.records.runs import Run
 from engine.settings import Settings
-from engine.store import utc_now
+from engine.store import DatabaseReplacedError, LostJobError, utc_now
 from engine.training import execution, loop
 from engine.training.distributed import ProcessGroup
+from engine.weights import download
 from engine.workers.recorder import Recorder
+
+
+def fetch_weights(recorder: Recorder, config: RunConfig) -> None:
+    """Waits until the weights that the run uses are downloaded.
+
+    With CHROMABENCH_FETCH=auto this process downloads them; otherwise it only waits for a download
+    that another process has started. If a download fails, the attempt has a note with the reason:
+    a run that can be trained without these weights continues.
+
+    Raises:
+        MissingWeightsError: the weights of the `choose_by` metric are missing.
+        StoppedError: a stop was requested.
+    """
+    for name in weights.missing_downloads([config], recorder.settings):
+        if weights.is_expected(name, recorder.settings):
+            _fetch_file(recorder, name)
+    network = CATALOG[config.budget.choose_by].network
+    if network and weights.find(network, recorder.settings) is None:
+        raise MissingWeightsError(
+            f"choose_by={config.budget.choose_by} cannot be measured: "
+            f"{weights.missing_message(network)}"
+        )
+
+
+def _fetch_file(recorder: Recorder, name: str) -> None:
+    settings, entry = recorder.settings, weights.get_weights(name)
+    phase = f"downloading the {entry.label} weights"
+    report = recorder.track_progress(phase, (entry.n_bytes or 0) // 2**20, " MB")
+    fetch = download.download_weights if settings.fetch == "auto" else download.wait_for_download
+    try:
+        fetch(name, settings, lambda done, _total: report(done // 2**20))
+    except (LostJobError, DatabaseReplacedError):
+        raise
+    except EngineError as error:
+        recorder.add_note(str(error))
 
 
 def prepare_data(recorder: Recorder, run: Run) -> PackedPairs:

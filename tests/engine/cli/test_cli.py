@@ -7,7 +7,7 @@ import pytest
 from engine.cli.main import main
 from engine.jobs import spawn
 from engine.report.export import png
-from engine.settings import PROJECT_ROOT
+from engine.settings import PROJECT_ROOT, read_version
 from tests.support.runs import NOW, tiny_config
 
 
@@ -62,6 +62,10 @@ STUDY = ["study", "--data", "openmoji", "--budget", "smoke"]
         ["evaluate", "9"],
         ["evaluate", "1", "--split", "train"],
         ["evaluate", "1", "--features", "bert"],
+        ["evaluate"],
+        ["evaluate", "1", "--study", "1"],
+        ["evaluate", "1", "--wait"],
+        ["evaluate", "--study", "1", "--split", "val"],
         ["bench", "metrics", "--rounds", "0"],
         [*STUDY, "--set", "choose_by=beauty"],
         [*STUDY, "--set", "evaluations=0"],
@@ -173,6 +177,32 @@ def test_reading_commands_print_text_or_one_json_document(places, capsys, argume
 
     assert main([*arguments, "--json"]) == 0
     json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("program", ["chromabench", "python -m engine"])
+def test_usage_texts_show_the_name_under_which_the_program_was_started(program, capsys):
+    with pytest.raises(SystemExit) as exit_request:
+        main(["study", "--help"], program)
+
+    assert exit_request.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {program} study ")
+
+
+def test_the_version_is_that_of_the_distribution(capsys):
+    with pytest.raises(SystemExit) as exit_request:
+        main(["--version"])
+
+    assert exit_request.value.code == 0
+    assert capsys.readouterr().out == f"chromabench {read_version()}\n"
+
+
+def test_doctor_shows_where_the_data_is(places, capsys):
+    assert main(["doctor", "--json"]) == 0
+    details = {check["about"]: check["found"] for check in json.loads(capsys.readouterr().out)}
+
+    assert str(PROJECT_ROOT) in details["Chromabench"]
+    assert str(places.artifacts) in details["Artifacts"]
+    assert str(places.artifacts.parent / "runs.db") in details["Database"]
 
 
 def test_doctor_reports_what_is_broken(places, capsys):

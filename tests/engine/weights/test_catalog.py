@@ -1,20 +1,12 @@
-import hashlib
-from dataclasses import replace
-
 import pytest
 import torch
 import torchvision
+from torch_fidelity import feature_extractor_inceptionv3
 
 from engine import weights
-from engine.errors import BadInputError, EngineError, MissingWeightsError
+from engine.errors import BadInputError, MissingWeightsError
 from engine.networks import backbones
 from tests.support.weights import install_weights
-
-
-@pytest.fixture
-def empty_torch_cache(monkeypatch, tmp_path):
-    """Makes the cache of torch an empty folder."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite2"])
@@ -66,10 +58,14 @@ def test_the_perceptual_network_is_vgg19_if_its_weights_are_here_and_else_lite0(
     assert weights.resolve_perceptual_features("auto", settings) == "vgg19"
 
 
-@pytest.mark.slow
 def test_vgg19_gives_the_five_maps_of_study_1(settings, empty_torch_cache, monkeypatch):
-    torch.manual_seed(0)
-    state = torchvision.models.vgg19(weights=None).state_dict()
+    with torch.device("meta"):
+        network = torchvision.models.vgg19(weights=None)
+    # The tensors have the shapes of the real file, but each stores one number: the file is small.
+    state = {
+        name: torch.full((), 0.01).expand(weight.shape)
+        for name, weight in network.state_dict().items()
+    }
     install_weights("vgg19", state, settings, monkeypatch)
 
     maps = backbones.PerceptualFeatures("vgg19", weights.require("vgg19", settings)[0])(
@@ -105,44 +101,27 @@ def test_a_perceptual_network_is_frozen(settings):
     assert not any(weight.requires_grad for weight in features.parameters())
 
 
-def serve_file(monkeypatch, tmp_path, name, content):
-    path = tmp_path / "remote.pth"
-    path.write_bytes(content)
-    monkeypatch.setitem(backbones._URLS, name, path.as_uri())
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("inception", feature_extractor_inceptionv3.URL_INCEPTION_V3),
+        ("vgg19", torchvision.models.VGG19_Weights.IMAGENET1K_V1.url),
+        ("resnet18", torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url),
+    ],
+)
+def test_the_addresses_are_those_of_the_libraries_and_contain_the_hash(name, url):
+    entry = weights.CATALOG[name]
+
+    assert entry.url == url
+    assert url.endswith(f"/{entry.file}")
+    assert f"-{entry.sha256[:8]}.pth" in url
 
 
-def test_downloaded_weights_are_verified_and_stored(
-    settings, empty_torch_cache, monkeypatch, tmp_path
-):
-    serve_file(monkeypatch, tmp_path, "vgg19", b"right")
-    digest = hashlib.sha256(b"right").hexdigest()
-    entry = replace(weights.CATALOG["vgg19"], sha256=digest[:8])
-    monkeypatch.setitem(weights.CATALOG, "vgg19", entry)
-    progress = []
+def test_the_sizes_are_those_that_torchvision_states():
+    stated = {
+        "vgg19": torchvision.models.VGG19_Weights.IMAGENET1K_V1.meta["_file_size"],
+        "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["_file_size"],
+    }
 
-    path = backbones.download("vgg19", settings, lambda done, total: progress.append((done, total)))
-
-    assert path.read_bytes() == b"right"
-    assert progress == [(5, 5)]
-    assert weights.find("vgg19", settings) == path
-
-
-def test_a_wrong_download_is_removed(settings, empty_torch_cache, monkeypatch, tmp_path):
-    serve_file(monkeypatch, tmp_path, "vgg19", b"wrong")
-
-    with pytest.raises(EngineError, match="It was removed"):
-        backbones.download("vgg19", settings)
-
-    assert list(settings.weights_dir.iterdir()) == []
-
-
-def test_without_a_connection_the_error_names_the_folder_for_the_file(
-    settings, empty_torch_cache, monkeypatch, tmp_path
-):
-    monkeypatch.setitem(backbones._URLS, "vgg19", (tmp_path / "gone").as_uri())
-
-    with pytest.raises(EngineError, match="could not be downloaded") as refusal:
-        backbones.download("vgg19", settings)
-
-    assert f"put vgg19-dcbb9e9d.pth into {settings.weights_dir}" in str(refusal.value)
-    assert list(settings.weights_dir.iterdir()) == []
+    for name, size_mb in stated.items():
+        assert weights.CATALOG[name].n_bytes / 2**20 == pytest.approx(size_mb, abs=0.001)

