@@ -99,6 +99,33 @@ class CheckpointEvaluator:
             else None,
         )
 
+    def evaluate_fakes(
+        self,
+        fakes: NDArray[np.uint8],
+        split: str,
+        epoch: int,
+        pairs: PairSet,
+        on_progress: Callable[[int], None],
+    ) -> list[Evaluation]:
+        """Computes the feature metrics of the stored fakes of a checkpoint.
+
+        Args:
+            fakes: [N, px, px, 3] uint8 images in the order of the pairs.
+            split: `val` or `test`.
+            epoch: the epoch of the checkpoint.
+            pairs: the N pairs of this split.
+            on_progress: called with the number of images done.
+        """
+        results = evaluate.evaluate_fakes(
+            evaluate.EvaluationSpec(self.config, split, self.data_fingerprint),
+            fakes,
+            pairs,
+            self.feature_metrics,
+            self.settings.features_dir,
+            on_progress,
+        )
+        return [self._record(result, split, epoch) for result in results]
+
     def _measure(
         self,
         state: TrainingState,

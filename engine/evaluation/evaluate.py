@@ -32,7 +32,7 @@ from engine.evaluation.values import (
 )
 from engine.metrics import features
 from engine.metrics.catalog import CATALOG
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 from engine.training.step import autocast
 
 BATCH_SIZE = 16
@@ -108,8 +108,19 @@ def load_feature_metrics(
             extractor = family.build(*weights.require(family.weights, settings), device)
             feature_metrics.append(FeatureMetrics(family, extractor))
         except MissingWeightsError as error:
-            feature_metrics.append(FeatureMetrics(family, None, str(error)))
+            is_missing = weights.find(family.weights, settings) is None
+            reason = missing_weights_reason(family.weights) if is_missing else str(error)
+            feature_metrics.append(FeatureMetrics(family, None, reason))
     return feature_metrics
+
+
+def missing_weights_reason(network: str) -> str:
+    """Returns the reason that is stored for metrics without weights; it stays true later."""
+    label, command = weights.get_weights(network).label, weights.install_command(network)
+    return (
+        f"evaluated without the {label} weights: `{command}`, then "
+        f"`{PROGRAM} evaluate --study STUDY`"
+    )
 
 
 def evaluate(
@@ -141,9 +152,6 @@ def evaluate(
     Raises:
         RefusedMetricError: there are no pairs, or the targets are blank or almost black.
     """
-    if not len(pairs):
-        raise RefusedMetricError(f"the {spec.split} split has no pictures to evaluate")
-    protocol = spec.protocol(len(pairs))
     sanity, meters = ImageSanity(), build_image_meters()
     if discriminator is not None:
         meters.append(DiscriminatorAccuracy(discriminator))
@@ -151,11 +159,83 @@ def evaluate(
         _build_distances(family, spec, pairs, sanity, features_dir, frechet_interval)
         for family in feature_metrics
     ]
+    batches = generate(spec.config, generator, pairs)
+    return _measure(spec, len(pairs), batches, sanity, meters, fakes_out, on_progress)
+
+
+def evaluate_fakes(
+    spec: EvaluationSpec,
+    fakes: NDArray[np.uint8],
+    pairs: PairSet,
+    feature_metrics: Sequence[FeatureMetrics],
+    features_dir: Path,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> list[MetricResult]:
+    """Computes feature metrics of the fakes that an earlier evaluation stored.
+
+    The results are equal to those of `evaluate` with the generator that made the fakes.
+
+    Args:
+        spec: the configuration and the split.
+        fakes: [N, px, px, 3] uint8 images in the order of the pairs.
+        pairs: the N pairs of the split.
+        feature_metrics: the families of feature metrics to compute.
+        features_dir: the folder of the cached features of targets.
+        on_progress: called with the number of images done.
+
+    Raises:
+        RefusedMetricError: there are no pairs, or the targets are blank or almost black.
+    """
+    sanity = ImageSanity()
+    meters = [
+        _build_distances(family, spec, pairs, sanity, features_dir, frechet_interval=True)
+        for family in feature_metrics
+    ]
+    batches = _load_batches(fakes, pairs)
+    return _measure(spec, len(pairs), batches, sanity, meters, None, on_progress)
+
+
+def _load_batches(fakes: NDArray[np.uint8], pairs: PairSet) -> Iterator[Batch]:
+    """Yields the batches of `generate` again, from [N, px, px, 3] uint8 fakes."""
+    done = 0
+    for source, target in evaluation_batches(pairs, BATCH_SIZE):
+        arrays = np.array(fakes[done : done + len(source)])
+        fake_bytes = torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous().to(source.device)
+        yield Batch(source, target, fake_bytes / 127.5 - 1, to_bytes(target), fake_bytes)
+        done += len(source)
+
+
+def _measure(
+    spec: EvaluationSpec,
+    n_pairs: int,
+    batches: Iterator[Batch],
+    sanity: ImageSanity,
+    meters: Sequence[Meter],
+    fakes_out: NDArray[np.uint8] | None,
+    on_progress: Callable[[int], None],
+) -> list[MetricResult]:
+    """Adds all batches to all meters and returns their results.
+
+    Args:
+        spec: the configuration and the split.
+        n_pairs: the number of pairs of the split.
+        batches: all pairs with their fakes.
+        sanity: the checks of the same images, which the meters share.
+        meters: the meters.
+        fakes_out: [N, px, px, 3] array that receives the fakes.
+        on_progress: called with the number of images done.
+
+    Raises:
+        RefusedMetricError: there are no pairs, or the targets are blank or almost black.
+    """
+    if not n_pairs:
+        raise RefusedMetricError(f"the {spec.split} split has no pictures to evaluate")
+    protocol = spec.protocol(n_pairs)
 
     # One pass over the split: each batch is added to every meter.
     done = 0
     try:
-        for batch in generate(spec.config, generator, pairs):
+        for batch in batches:
             sanity.add(batch)
             for meter in meters:
                 meter.add(batch)

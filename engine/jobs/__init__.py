@@ -3,6 +3,7 @@
 Modules:
     planning: turns a request into the configs of a study, and validates them.
     lifecycle: submits, extends, cancels, resumes, retries and deletes runs.
+    missing_metrics: finds the evaluations that lack metrics because weights were missing.
     estimates: estimates time, memory and disk space of a study.
     progress: estimates the remaining time of a running run.
     installation: binds an artifacts folder to one database.

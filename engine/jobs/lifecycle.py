@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from engine import weights
 from engine.annotations import check_name
 from engine.config import RunConfig
 from engine.data import packing
 from engine.data.sources.registry import parse_source
-from engine.errors import BadInputError
+from engine.errors import BadInputError, MissingWeightsError
 from engine.jobs import installation, spawn
 from engine.jobs.estimates import estimate, workload_key
+from engine.jobs.missing_metrics import available_networks, find_missing_metrics
 from engine.records.runs import Job, JobKind, Run, RunState, Study
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 from engine.store import Store
 from engine.system import disk
 from engine.tracking import export_requests
@@ -84,7 +86,7 @@ def extend(
             if any(newest.is_slim for newest in store.checkpoints.read(run.id)[:1]):
                 raise BadInputError(
                     f"The optimisers of run {run.id} were pruned: it cannot be trained further. "
-                    f"`python -m engine clone {study_id} --set epochs={epochs}` starts a new study."
+                    f"`{PROGRAM} clone {study_id} --set epochs={epochs}` starts a new study."
                 )
         store.studies.extend_epochs(study_id, epochs)
         unchanged_ids = set()
@@ -109,7 +111,7 @@ def _require_room(configs: Sequence[RunConfig], settings: Settings) -> None:
         estimate(configs, n_pairs, {}, packed_bytes).disk_bytes,
         settings.artifacts,
         "This study",
-        "`python -m engine prune` frees room. Fewer runs or a smaller network need less; fewer "
+        f"`{PROGRAM} prune` frees room. Fewer runs or a smaller network need less; fewer "
         "epochs do not.",
     )
 
@@ -141,9 +143,7 @@ def resume(store: Store, settings: Settings, run_id: int) -> None:
     Raises:
         BadInputError: there is no such run, or it is done, queued or running.
     """
-    further = (
-        "`python -m engine study --extend {study_id} --set epochs=N` trains its study further."
-    )
+    further = f"`{PROGRAM} study --extend {{study_id}} --set epochs=N` trains its study further."
     with _queueing_again(store, settings, run_id, further) as run:
         if not store.jobs.requeue(run_id):
             raise BadInputError(f"Run {run_id} is {run.state}; there is nothing to resume.")
@@ -156,7 +156,7 @@ def retry(store: Store, settings: Settings, run_id: int) -> None:
         BadInputError: there is no such run, or it is done, queued or running.
     """
     repeated = (
-        "A retry would give equal results. `python -m engine clone {study_id}` repeats its study."
+        f"A retry would give equal results. `{PROGRAM} clone {{study_id}}` repeats its study."
     )
     with _queueing_again(store, settings, run_id, repeated) as run:
         if not run.state.is_finished():
@@ -268,6 +268,24 @@ def submit_scan(store: Store, settings: Settings, source: str, now: datetime) ->
         BadInputError: there is no such source.
     """
     return _submit_job(store, settings, "check", parse_source(source, settings).text, now)
+
+
+def submit_evaluation(store: Store, settings: Settings, study_id: int, now: datetime) -> Job:
+    """Queues a job that computes the missing metrics of a study, or returns the unfinished job.
+
+    Raises:
+        BadInputError: there is no such study, or all its evaluations are complete.
+        MissingWeightsError: the weights that the missing metrics need are not on this machine.
+    """
+    store.studies.read(study_id)
+    missing = find_missing_metrics(store, study_id)
+    if not missing.incomplete:
+        raise BadInputError(f"The evaluations of study {study_id} lack no metric.")
+    if not available_networks(missing, settings):
+        messages = "; ".join(weights.missing_message(name) for name in missing.networks)
+        raise MissingWeightsError(f"{missing.sentence}: {messages}.")
+    installation.claim_artifacts(store, settings)
+    return _submit_job(store, settings, "evaluate", str(study_id), now)
 
 
 def _submit_job(

@@ -21,7 +21,7 @@ from engine.overrides import apply_settings
 from engine.presets import get_budget, get_configurations
 from engine.records.comparison import RESULTS_FORMAT
 from engine.records.runs import Run, Study
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 
 MAX_REPEATED_RUNS = 1000
 MAX_RESULTS_BYTES = 200 * 2**20
@@ -51,15 +51,33 @@ def plan_study(
         BadInputError: a value is invalid.
         MissingWeightsError: feature weights are not on this machine.
     """
-    study_budget = get_budget(budget)
     if not 1 <= seeds <= MAX_SEEDS_PER_STUDY:
         raise BadInputError(f"seeds must be from 1 to {MAX_SEEDS_PER_STUDY}, not {seeds}.")
     configs = []
-    for configuration in get_configurations(configurations):
-        config = RunConfig(data=source.text, configuration=configuration, budget=study_budget)
-        config = resolve_weights(apply_settings(config, changes), settings)
+    for requested in request_configs(source.text, budget, configurations, changes):
+        config = resolve_weights(requested, settings, may_wait=True)
         configs += [config.model_copy(update={"seed": seed}) for seed in range(seeds)]
     return check_runs(configs, source, settings)
+
+
+def request_configs(
+    data: str,
+    budget: str,
+    configurations: Sequence[str | Configuration],
+    changes: Mapping[str, str],
+) -> list[RunConfig]:
+    """Builds one config per configuration of a study, before its weights are resolved.
+
+    Raises:
+        BadInputError: a value is invalid.
+    """
+    study_budget = get_budget(budget)
+    return [
+        apply_settings(
+            RunConfig(data=data, configuration=configuration, budget=study_budget), changes
+        )
+        for configuration in get_configurations(configurations)
+    ]
 
 
 class _StudyPart(BaseModel):
@@ -93,7 +111,7 @@ def plan_repetition(path: Path, settings: Settings) -> tuple[list[RunConfig], st
     """
     file_name = str(path)[:200]
     results = _load_results(path, file_name)
-    configs = [resolve_weights(run.config, settings) for run in results.runs]
+    configs = [resolve_weights(run.config, settings, may_wait=True) for run in results.runs]
     if len({(config.configuration.name, config.seed) for config in configs}) < len(configs):
         raise BadInputError(f"{file_name} holds a run twice.")
     first = configs[0]
@@ -147,7 +165,7 @@ def plan_extension(
         if budget.decay:
             raise BadInputError(
                 f"The learning rates of study {study.id} fall to 0 by its last epoch: with more "
-                f"epochs its runs would differ from those of a longer study. `python -m engine "
+                f"epochs its runs would differ from those of a longer study. `{PROGRAM} "
                 f"clone {study.id} --set epochs={budget.epochs}` starts a longer study."
             )
     by_configuration = {run.configuration: run.config for run in runs}
@@ -156,7 +174,8 @@ def plan_extension(
         # The new configuration may use other weights than the present runs.
         config = runs[0].config.model_copy(update={"configuration": configuration})
         execution = change(config.execution, {"perceptual_features": "auto"})
-        config = resolve_weights(config.model_copy(update={"execution": execution}), settings)
+        config = config.model_copy(update={"execution": execution})
+        config = resolve_weights(config, settings, may_wait=True)
         by_configuration.setdefault(configuration.name, config)
     n_present = 1 + max(run.seed for run in runs)
     n_seeds = n_present if extension.seeds is None else extension.seeds
@@ -192,7 +211,10 @@ def plan_clone(
         BadInputError: a value is invalid.
         MissingWeightsError: feature weights that the study used are not on this machine.
     """
-    configs = [resolve_weights(apply_settings(run.config, changes), settings) for run in runs]
+    configs = [
+        resolve_weights(apply_settings(run.config, changes), settings, may_wait=True)
+        for run in runs
+    ]
     return check_runs(configs, parse_source(configs[0].data, settings), settings)
 
 
@@ -265,15 +287,21 @@ def check_runs(configs: list[RunConfig], source: Source, settings: Settings) -> 
     return configs
 
 
-def resolve_weights(config: RunConfig, settings: Settings) -> RunConfig:
+def resolve_weights(config: RunConfig, settings: Settings, may_wait: bool = False) -> RunConfig:
     """Resolves the pretrained weights of a run to their names; "none" if the run uses none.
+
+    Args:
+        config: the config of the run.
+        settings: the settings of the installation.
+        may_wait: whether the run waits for downloads, so that weights which will be downloaded
+            before it starts count as available.
 
     Raises:
         MissingWeightsError: weights of the perceptual term, of the encoder or of the `choose_by`
-            metric are not on this machine.
+            metric are not available.
     """
     network = CATALOG[config.budget.choose_by].network
-    if network and weights.find(network, settings) is None:
+    if network and not weights.is_available(network, settings, may_wait):
         raise MissingWeightsError(
             f"choose_by={config.budget.choose_by} cannot be measured: "
             f"{weights.missing_message(network)}."
@@ -282,11 +310,11 @@ def resolve_weights(config: RunConfig, settings: Settings) -> RunConfig:
     resolved = {"perceptual_features": "none", "encoder_weights": "none"}
     if config.configuration.recipe.needs_features:
         resolved["perceptual_features"] = weights.resolve_perceptual_features(
-            execution.perceptual_features, settings
+            execution.perceptual_features, settings, may_wait
         )
     if config.budget.has_encoder:
         resolved["encoder_weights"] = weights.resolve_encoder_weights(
-            execution.encoder_weights, settings
+            execution.encoder_weights, settings, may_wait
         )
     return config.model_copy(update={"execution": change(execution, resolved)})
 

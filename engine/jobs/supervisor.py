@@ -34,6 +34,8 @@ STOP_GRACE_S = 60.0
 SUBMITTED_HEARTBEAT_EVERY_S = 5.0
 SCAN_SLOTS = PROBE_SLOTS = 1
 ACTIVE_STATES = (RunState.RUNNING, RunState.STOPPING)
+# Kinds of jobs that share the training slots of a host and their GPUs.
+TRAINING_SLOT_KINDS: tuple[JobKind, ...] = ("train", "evaluate")
 
 
 def supervise(settings: Settings, drain: bool = False, keep_alive: bool = False) -> bool:
@@ -88,8 +90,12 @@ class Supervisor:
         self.launchers = select.select_launchers(settings)
         self.gpus = gpus.find_gpus() if settings.launcher == "local" else []
         gpus.require_enough_gpus(settings, self.gpus)
+        n_training_slots = settings.slots or max(1, len(self.gpus) // settings.ranks)
+        # In the order in which free slots are filled. An evaluation takes minutes and a run hours,
+        # so evaluations get the next free training slot.
         self.slots: dict[JobKind, int] = {
-            "train": settings.slots or max(1, len(self.gpus) // settings.ranks),
+            "evaluate": n_training_slots,
+            "train": n_training_slots,
             "check": SCAN_SLOTS,
             "probe": PROBE_SLOTS,
         }
@@ -216,7 +222,8 @@ class Supervisor:
             return 0
         if not self.launchers[kind].is_ready():
             return 0
-        used_slots = {job.slot for job in local if job.kind == kind}
+        sharing_kinds = TRAINING_SLOT_KINDS if kind in TRAINING_SLOT_KINDS else (kind,)
+        used_slots = {job.slot for job in local if job.kind in sharing_kinds}
         n_started = 0
         for slot in map(str, range(self.slots[kind])):
             if slot in used_slots:
@@ -231,10 +238,11 @@ class Supervisor:
     def start(self, job: Job) -> None:
         """Starts the process of a claimed job.
 
-        Each training slot has its own GPUs, unless there are too few GPUs for all slots.
+        Each training slot has its own GPUs, unless there are too few GPUs for all slots. A study
+        is evaluated on the GPUs of its slot.
         """
         visible_gpus = None
-        if job.kind in ("train", "probe") and self.gpus:
+        if job.kind in (*TRAINING_SLOT_KINDS, "probe") and self.gpus:
             first = int(job.slot or 0) * self.settings.ranks
             indices = range(first, first + self.settings.ranks)
             visible_gpus = ",".join(self.gpus[index % len(self.gpus)] for index in indices)

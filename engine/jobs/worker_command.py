@@ -13,6 +13,7 @@ WORKER_MODULES: dict[JobKind, str] = {
     "train": "engine.workers.train",
     "check": "engine.workers.survey",
     "probe": "engine.workers.speed_probe",
+    "evaluate": "engine.workers.missing_metrics",
 }
 
 

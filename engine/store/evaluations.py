@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -23,6 +24,7 @@ from engine.store.database import Database
 from engine.store.schema import evaluations, image_scores, predictions, runs
 
 _CHECKPOINT_KEY = ("run_id", "split", "epoch")
+_METRIC_KEY = (*_CHECKPOINT_KEY, "name")
 
 
 class Evaluations:
@@ -39,11 +41,15 @@ class Evaluations:
         ordered = query.order_by(evaluations.c.id)
         return [rows.evaluation(row) for row in self._database.rows(ordered)]
 
-    def read_version(self, run_ids: Sequence[int]) -> tuple[int, int]:
-        """Returns (number of values, newest id) of some runs, a cache key that new rows change."""
-        query = sa.select(evaluations.c.id).where(evaluations.c.run_id.in_(run_ids))
-        ids = [row["id"] for row in self._database.rows(query)]
-        return len(ids), max(ids, default=0)
+    def read_version(self, run_ids: Sequence[int]) -> tuple[object, ...]:
+        """Returns a cache key that changes if evaluations of some runs were added or changed."""
+        row_id, value = evaluations.c.id, evaluations.c.value
+        columns: list[sa.ColumnElement[Any]] = [
+            *(sa.func.count(row_id), sa.func.max(row_id)),
+            *(sa.func.count(value), sa.func.sum(value)),
+        ]
+        query = sa.select(*columns).where(evaluations.c.run_id.in_(run_ids))
+        return tuple(self._database.rows(query)[0].values())
 
     def read_scores(
         self, run_ids: Sequence[int], split: str, names: Sequence[str] | None = None
@@ -73,12 +79,15 @@ class Evaluations:
         return [rows.prediction(row) for row in self._database.rows(query)]
 
     def add(self, job: Job, evaluation: CheckpointEvaluation, now: datetime) -> None:
-        """Stores the evaluation of a checkpoint on a split, replacing an older one."""
+        """Stores the evaluation of a checkpoint on a split, replacing an older one.
+
+        A stored value is kept if the newer evaluation has no value for its metric.
+        """
         with self._database.job_transaction(job, now) as connection:
             self._upsert(connection, evaluation)
 
     def replace(self, run_id: int, evaluation: CheckpointEvaluation) -> None:
-        """Stores an evaluation of a finished run; needs no job token.
+        """Stores an evaluation of a finished run like `add`; needs no job token.
 
         Raises:
             BadInputError: the run is queued or running.
@@ -90,17 +99,38 @@ class Evaluations:
                 raise BadInputError(f"Run {run_id} is {state}; it can be evaluated when it ended.")
             self._upsert(connection, evaluation)
 
+    def complete(self, job: Job, completed: Sequence[Evaluation], now: datetime) -> None:
+        """Stores evaluations in the place of stored ones without a value.
+
+        A stored value is never changed. Nothing is added for a checkpoint without a stored
+        evaluation: its run was deleted, or restarted from the beginning.
+        """
+        with self._database.job_transaction(job, now) as connection:
+            for evaluation in completed:
+                _refuse_impossible(evaluation)
+                values = _values(evaluation)
+                stored = (evaluations.c[column] == values[column] for column in _METRIC_KEY)
+                update = sa.update(evaluations).where(*stored, evaluations.c.value.is_(None))
+                connection.execute(update.values(values))
+
     def _upsert(self, connection: Connection, checkpoint: CheckpointEvaluation) -> None:
-        key = (*_CHECKPOINT_KEY, "name")
+        kept_metrics = set()
         for evaluation in checkpoint.evaluations:
             _refuse_impossible(evaluation)
-            values = {**asdict(evaluation), "protocol": dict(evaluation.protocol)}
+            values = _values(evaluation)
             insert = self._database.insert(evaluations).values(values)
-            connection.execute(insert.on_conflict_do_update(index_elements=key, set_=values))
-            outdated = (image_scores.c[column] == values[column] for column in key)
+            # A missing value never replaces a stored value.
+            may_replace = evaluations.c.value.is_(None) | (insert.excluded.value.is_not(None))
+            upsert = insert.on_conflict_do_update(
+                index_elements=_METRIC_KEY, set_=values, where=may_replace
+            )
+            if connection.execute(upsert.returning(evaluations.c.id)).scalar() is None:
+                kept_metrics.add(evaluation.name)
+                continue
+            outdated = (image_scores.c[column] == values[column] for column in _METRIC_KEY)
             connection.execute(sa.delete(image_scores).where(*outdated))
-        if checkpoint.scores:
-            scores = [asdict(score) for score in checkpoint.scores]
+        scores = [asdict(score) for score in checkpoint.scores if score.name not in kept_metrics]
+        if scores:
             connection.execute(sa.insert(image_scores), scores)
         if checkpoint.predictions is not None:
             values = {**asdict(checkpoint.predictions), "names": list(checkpoint.predictions.names)}
@@ -108,6 +138,10 @@ class Evaluations:
             connection.execute(
                 insert.on_conflict_do_update(index_elements=_CHECKPOINT_KEY, set_=values)
             )
+
+
+def _values(evaluation: Evaluation) -> dict[str, Any]:
+    return {**asdict(evaluation), "protocol": dict(evaluation.protocol)}
 
 
 def _refuse_impossible(evaluation: Evaluation) -> None:

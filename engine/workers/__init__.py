@@ -8,6 +8,7 @@ Modules:
     follower: computes the share of a rank above 0.
     survey: scans a source.
     speed_probe: measures training speed and memory on this machine.
+    missing_metrics: computes the metrics that the evaluations of a study lack.
     reevaluate: evaluates a stored checkpoint again, in the process of a command.
 
 Not here: the training loop (`training`) and the queue (`jobs`).

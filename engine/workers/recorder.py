@@ -17,7 +17,7 @@ from engine.images import grids
 from engine.records.curves import Alert, MetricPoint
 from engine.records.runs import Checkpoint, Job, Sample
 from engine.report import alerts
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 from engine.store import DatabaseReplacedError, Store, utc_now
 from engine.system.files import delete_partial_files
 from engine.training import checkpoint
@@ -81,25 +81,26 @@ class Recorder:
         print(phase, flush=True)
         self._store_phase(phase)
 
-    def track_progress(self, phase: str, n_images: int) -> Callable[[int], None]:
+    def track_progress(self, phase: str, n_items: int, unit: str = "") -> Callable[[int], None]:
         """Sets the run's phase; returns a callback that updates its progress.
 
         Args:
             phase: the phase, for example "packing".
-            n_images: the number of images that the phase processes.
+            n_items: the number of images, or of other items, that the phase processes.
+            unit: the unit of the items; empty for images.
 
         Returns:
-            A function that takes the number of images that are done. It raises `StoppedError` on a
+            A function that takes the number of items that are done. It raises `StoppedError` on a
             stop request.
         """
         self.set_phase(phase)
         progress = Progress(
-            lambda done, total: self._store_phase(f"{phase}: {done} of {total}"),
+            lambda done, total: self._store_phase(f"{phase}: {done} of {total}{unit}"),
             PROGRESS_EVERY_S,
             self.should_stop,
             where=f" while {phase}",
         )
-        return lambda done: progress.update(done, n_images)
+        return lambda done: progress.update(done, n_items)
 
     def _store_phase(self, phase: str) -> None:
         try:
@@ -292,7 +293,7 @@ class Recorder:
         """
         records = self.store.checkpoints.read(self.run_id)
         loaded, errors = self._load_first_readable(state, records)
-        hint = f"`python -m engine retry {self.run_id}` begins again"
+        hint = f"`{PROGRAM} retry {self.run_id}` begins again"
         if records and loaded is None:
             # The disk may not be mounted, so keep the records.
             raise EngineError(

@@ -1,7 +1,7 @@
 """Evaluates a checkpoint of an ended run again, with the protocol of the run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -40,6 +40,8 @@ def evaluate_again(
     """Evaluates a checkpoint of an ended run; stores the results if the checkpoint is recorded.
 
     Timings are not measured again: they depend on the load of the machine, not on the checkpoint.
+    If a metric cannot be computed now, for example because its weights are not on this machine, a
+    stored value of the metric is kept.
 
     Args:
         store: the store with the run.
@@ -49,6 +51,9 @@ def evaluate_again(
         split: `val` or `test`.
         features: `all`, `none` or the name of one network's weights.
         on_progress: called with the number of evaluated images and the total number.
+
+    Returns:
+        The results; a value that was kept has a note with the reason.
 
     Raises:
         BadInputError: the run has not ended, never started, or has no such checkpoint.
@@ -93,7 +98,23 @@ def evaluate_again(
     )
     if is_recorded:
         store.evaluations.replace(run.id, result)
+        return _with_kept_values(store, run, result)
     return result
+
+
+def _with_kept_values(store: Store, run: Run, result: CheckpointEvaluation) -> CheckpointEvaluation:
+    """Replaces the missing values of an evaluation by the stored values that were kept."""
+    stored = {
+        (each.split, each.epoch, each.name): each for each in store.evaluations.read([run.id])
+    }
+    evaluations = []
+    for evaluation in result.evaluations:
+        kept = stored[evaluation.split, evaluation.epoch, evaluation.name]
+        if evaluation.value is None and kept.value is not None:
+            note = f"computed earlier; now {evaluation.missing}"
+            evaluation = replace(kept, note="; ".join(filter(None, (note, kept.note))))
+        evaluations.append(evaluation)
+    return replace(result, evaluations=tuple(evaluations))
 
 
 def _find_checkpoint(

@@ -12,6 +12,7 @@ import time
 import psutil
 import torch
 
+from engine import weights
 from engine.config import RunConfig
 from engine.data.batches import Batch, PairSet
 from engine.errors import EngineError
@@ -23,6 +24,7 @@ from engine.settings import Settings
 from engine.store import Store, utc_now
 from engine.system.processes import host_id
 from engine.training import execution, loop, machine_profile
+from engine.training.losses import FeatureExtractor
 from engine.training.state import build_state
 from engine.training.step import TrainingStep
 from engine.workers import worker_process
@@ -69,7 +71,7 @@ def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> t
     augmentations[:, 0] = torch.arange(config.budget.batch)
     batch = Batch(pixels, augmentations)
     pairs = PairSet(pixels, tuple(map(str, range(len(pixels)))), device)
-    extract = backbones.build_feature_extractor(config, settings, device)
+    extract = _build_feature_extractor(config, settings, device)
     training_step = loop.build_training_step(config, state, extract, pairs)
     for _ in range(WARM_UP_STEPS):
         _train(training_step, batch, should_stop)
@@ -85,6 +87,19 @@ def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> t
     else:
         memory_mb = psutil.Process().memory_info().rss / 2**20
     return n_steps * config.budget.batch / seconds, memory_mb
+
+
+def _build_feature_extractor(
+    config: RunConfig, settings: Settings, device: torch.device
+) -> FeatureExtractor:
+    """Builds the function that maps pictures to feature maps.
+
+    A study may be planned before its VGG19 weights are downloaded; random weights take as long.
+    """
+    name = config.execution.perceptual_features
+    if name == "vgg19" and weights.find(name, settings) is None:
+        return backbones.PerceptualFeatures(name, None).to(device)
+    return backbones.build_feature_extractor(config, settings, device)
 
 
 def _train(training_step: TrainingStep, batch: Batch, should_stop: ShouldStop) -> None:

@@ -111,9 +111,10 @@ class TrainingJob:
             StoppedError: a stop was requested.
             EngineError: the run failed, with the reason.
         """
-        # Prepare the data, the device and the networks.
+        # Prepare the weights, the data, the device and the networks.
         recorder = self.recorder
         recorder.prepare()
+        setup.fetch_weights(recorder, self.run_record.config)
         recorder.set_phase("preparing data")
         packed = setup.prepare_data(recorder, self.run_record)
         config = setup.resolve_config(recorder, self.run_record, packed, self.group)

@@ -111,6 +111,37 @@ def test_a_scan_does_not_wait_for_runs(queue, settings, started, monkeypatch):
     assert started == [(1, None), (None, None)]
 
 
+def test_an_evaluation_of_a_study_gets_the_next_free_training_slot_with_its_gpu(
+    queue, settings, started, monkeypatch
+):
+    one = make_supervisor(queue, settings, monkeypatch, gpu_ids=["0", "1"])
+    one.tick()
+    queue.jobs.add("evaluate", "1", NOW)
+    one.tick()
+    assert started == [(1, "0"), (2, "1")]
+    (second,) = (job for job in queue.jobs.read_all(RunState.RUNNING) if job.run_id == 2)
+
+    queue.jobs.finish(second, RunState.DONE, None, NOW)
+    one.tick()
+    one.tick()
+
+    assert started[2:] == [(None, "1")]
+
+
+def test_a_run_waits_while_an_evaluation_has_the_only_slot(queue, settings, started, monkeypatch):
+    queue.jobs.add("evaluate", "1", NOW)
+    one = make_supervisor(queue, settings, monkeypatch)
+
+    one.tick()
+    one.tick()
+
+    assert started == [(None, None)]
+    (job,) = queue.jobs.read_all(RunState.RUNNING)
+    queue.jobs.finish(job, RunState.DONE, None, NOW)
+    one.tick()
+    assert started[1:] == [(1, None)]
+
+
 def test_a_run_whose_process_cannot_be_started_fails_with_the_reason(queue, settings, monkeypatch):
     def fail(*_):
         raise BlockingIOError(11, "Resource temporarily unavailable")

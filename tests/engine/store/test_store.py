@@ -222,15 +222,66 @@ def test_a_checkpoint_that_is_not_kept_cannot_be_the_best(store, job):
         store.checkpoints.choose(job, 2, NOW)
 
 
-def test_a_missing_value_deletes_the_older_scores_of_its_metric(store, job):
+@pytest.mark.parametrize("does_replace", [False, True])
+def test_a_missing_value_never_replaces_a_stored_value_or_its_scores(store, job, does_replace):
     score = ImageScore(1, "test", 1, "1F600", "psnr", 9.0)
-    store.evaluations.add(
-        job, CheckpointEvaluation((Evaluation(1, "test", "psnr", 9.0, 8, 1),), (score,)), NOW
-    )
+    measured = Evaluation(1, "test", "psnr", 9.0, 8, 1, low=8.0, high=10.0, protocol={"px": 32})
+    store.evaluations.add(job, CheckpointEvaluation((measured,), (score,)), NOW)
     absent = Evaluation(1, "test", "psnr", None, 0, 1, missing="refused")
+    absent_score = replace(score, value=None)
+    evaluated_again = CheckpointEvaluation((absent,), (absent_score,))
+
+    if does_replace:
+        store.jobs.finish(job, RunState.DONE, None, NOW)
+        store.evaluations.replace(1, evaluated_again)
+    else:
+        store.evaluations.add(job, evaluated_again, NOW)
+
+    assert store.evaluations.read([1]) == [measured]
+    assert store.evaluations.read_scores([1], "test") == [score]
+
+
+def with_inception(name, value, missing=None):
+    digest = {} if missing else {"weights_sha256": CATALOG["inception"].sha256}
+    n_pictures = 0 if missing else 8
+    return Evaluation(1, "test", name, value, n_pictures, 1, missing=missing, protocol=digest)
+
+
+def test_only_missing_values_are_completed(store, job):
+    psnr = Evaluation(1, "test", "psnr", 9.0, 8, 1, protocol={"px": 32})
+    stored = (psnr, with_inception("fid", 40.0), with_inception("kid", None, "no weights"))
+    store.evaluations.add(job, CheckpointEvaluation(stored), NOW)
+
+    kid = with_inception("kid", 0.02)
+    completed = [with_inception("fid", 41.0), kid, with_inception("is_mean", 2.0)]
+    store.evaluations.complete(job, completed, NOW)
+
+    assert store.evaluations.read([1]) == [psnr, with_inception("fid", 40.0), kid]
+
+
+def test_a_worker_with_a_stale_token_completes_nothing(store, job):
+    absent = with_inception("kid", None, "no weights")
     store.evaluations.add(job, CheckpointEvaluation((absent,)), NOW)
 
-    assert store.evaluations.read_scores([1], "test") == []
+    with pytest.raises(LostJobError):
+        store.evaluations.complete(replace(job, token="other"), [with_inception("kid", 0.1)], NOW)
+
+    assert store.evaluations.read([1]) == [absent]
+
+
+def test_the_version_of_evaluations_changes_with_each_added_or_changed_value(store, job):
+    versions = [store.evaluations.read_version([1])]
+    for evaluation in (
+        with_inception("kid", None, "no weights"),
+        with_inception("kid", 0.1),
+        with_inception("kid", 0.2),
+        with_inception("fid", 9.0),
+    ):
+        store.evaluations.add(job, CheckpointEvaluation((evaluation,)), NOW)
+        versions.append(store.evaluations.read_version([1]))
+
+    assert len(set(versions)) == 5
+    assert store.evaluations.read_version([2]) == versions[0]
 
 
 def test_evaluations_replace_older_ones(store, study, job):

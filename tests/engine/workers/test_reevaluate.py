@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine import weights
 from engine.errors import BadInputError, EngineError
-from engine.records.runs import RunState
+from engine.records.runs import CheckpointEvaluation, Evaluation, RunState
 from engine.workers import reevaluate
 
 
@@ -53,6 +54,23 @@ def test_a_second_evaluation_of_a_checkpoint_gives_equal_values_to_the_last_digi
     order = attrgetter("epoch", "name", "picture")
     stored_scores = store.evaluations.read_scores([1], "test")
     assert sorted(stored_scores, key=order) == sorted(scores, key=order)
+
+
+def test_evaluating_again_without_the_weights_keeps_a_stored_fid(trained_copy, tiny_settings):
+    run = trained_copy.runs.read(1)
+    protocol = {"weights_sha256": weights.CATALOG["inception"].sha256}
+    fid = Evaluation(1, "test", "fid", 42.0, 32, run.best_epoch, note="biased", protocol=protocol)
+    trained_copy.evaluations.replace(1, CheckpointEvaluation((fid,)))
+    before = trained_copy.evaluations.read([1])
+
+    result = reevaluate.evaluate_again(
+        trained_copy, tiny_settings, run, "best", "test", "inception", ignore_progress
+    )
+
+    (shown,) = (each for each in result.evaluations if each.name == "fid")
+    assert shown.value == 42.0
+    assert shown.note.startswith("computed earlier; now evaluated without the Inception weights:")
+    assert trained_copy.evaluations.read([1]) == before
 
 
 def test_a_checkpoint_is_evaluated_on_another_split_without_feature_metrics(places, run):

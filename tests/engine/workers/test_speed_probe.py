@@ -1,8 +1,12 @@
 """A speed probe measures training steps, stores the result, and runs alone."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
+import torchvision
+from torch import nn
 
 from engine.jobs import estimates, lifecycle, spawn
 from engine.jobs.supervisor import Supervisor
@@ -28,6 +32,19 @@ def test_a_probe_stores_speed_and_memory(store, tiny_settings, monkeypatch, chan
     for probe in probes.values():
         assert 0 < probe.images_per_second < 1e6
         assert 50 < probe.memory_mb < 1e5
+
+
+def test_a_probe_does_not_wait_for_the_download_of_vgg19(settings, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    layers = nn.Sequential(*(nn.Identity() for _ in range(37)))
+    monkeypatch.setattr(
+        torchvision.models, "vgg19", lambda weights: SimpleNamespace(features=layers)
+    )
+    config = tiny_config("perceptual", perceptual_features="vgg19")
+
+    extract = speed_probe._build_feature_extractor(config, settings, torch.device("cpu"))
+
+    assert len(extract(torch.zeros(1, 3, 32, 32))) == 5
 
 
 def test_each_workload_is_measured_once(store, settings, monkeypatch):
