@@ -10,6 +10,9 @@ DEV := .venv/.dev
 INSTALL := $(BIN)/python -m pip install --no-deps --no-compile
 LOCKED := --only-binary :all: --require-hashes
 unexport PYTHONDONTWRITEBYTECODE
+# One process per core runs tests, each with one thread for numerical work. Tests of the same group
+# (`xdist_group`) run in the same process and share its browser, MLflow server or Ray cluster.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,20 +25,22 @@ app: $(APP)  ## open the dashboard (PORT=8501)
 demo: $(APP)  ## train and compare three configurations on real pictures, in the terminal
 	@$(BIN)/python -m engine study --data openmoji --budget demo --wait
 
-test: $(DEV)  ## run the tests
-	@$(BIN)/python -m pytest
+test: $(DEV)  ## run the tests that take seconds, among them a whole small study (4 minutes)
+	@$(PYTEST) -m "not slow"
+
+slow: $(DEV)  ## run the other tests: browser, containers, Ray, MLflow, guides, killed runs
+	@$(PYTEST) -m slow
 
 docs: $(DEV)  ## build the documentation site into build/site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Built build/site/index.html. For the search: $(BIN)/python -m http.server -d build/site"
 
-check: $(DEV)  ## check format, lint, types, import contracts, documentation and tests, as CI does
+check: $(DEV)  ## check format, lint, types, contracts, documentation and all tests (12 minutes)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) docs
-	$(BIN)/python -m pytest
+	$(MAKE) docs test slow
 
 chaos: $(DEV)  ## kill, stop and overload runs for a quarter of an hour, and verify their results
 	@$(BIN)/python -m tests.chaos
@@ -78,4 +83,4 @@ $(DEV): $(APP)
 	@echo "Installed everything: $$(du -sh .venv | cut -f1) in .venv."
 	@touch $(DEV)
 
-.PHONY: help setup app demo test docs check chaos screenshots bench lock audit
+.PHONY: help setup app demo test slow docs check chaos screenshots bench lock audit

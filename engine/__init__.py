@@ -11,12 +11,12 @@ Modules:
     overrides: `--set key=value`.
     annotations: rules for names, notes and tags.
     settings: paths and limits from environment variables.
-    weights: the catalog of pretrained feature weights.
     errors: the errors that a user can act on.
 
 Packages:
     records: frozen records that the store takes and returns.
     system: files, disks and processes of the operating system.
+    weights: files of pretrained weights: catalog, requirements of runs, downloads.
     images: decoding, colour spaces and sample grids.
     networks: U-Net, ResNet-18 U-Net, PatchGAN, pretrained backbones.
     metrics: metrics as pure functions of arrays.

@@ -1,16 +1,21 @@
 """Small real objects for tests: a database in a temporary folder, pairs of 32 px, tiny runs."""
 
+import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from filelock import FileLock
 
 from engine.data import packing
 from engine.data.sources.registry import parse_source
 from engine.settings import Settings
-from engine.store import Store
+from engine.store import Store, database_path
 from engine.system import child_environment, processes
 from tests.support.mlflow_server import Server
 from tests.support.ray_cluster import running_cluster
@@ -18,6 +23,7 @@ from tests.support.runs import (
     NOW,
     kill_processes_of,
     load_pairs,
+    prepare_data,
     share_prepared_data,
     tiny_config,
 )
@@ -36,12 +42,36 @@ def store(settings):
     store.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread():
+    """Limits torch to one thread, because several test processes share the cores."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
-def packed_settings(tmp_path_factory) -> Settings:
+def shared_folder(tmp_path_factory) -> Path:
+    """A folder that all processes of a test session share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@contextmanager
+def only_process(folder: Path) -> Iterator[bool]:
+    """Lets one test process at a time in; yields whether the folder is to be prepared."""
+    with FileLock(f"{folder}.lock"):
+        marker = folder / "complete"
+        yield not marker.exists()
+        marker.touch()
+
+
+@pytest.fixture(scope="session")
+def packed_settings(shared_folder) -> Settings:
     """Settings whose artifacts hold the packed pairs of OpenMoji at 32 px, for all tests."""
-    folder = tmp_path_factory.mktemp("packed")
+    folder = shared_folder / "packed"
     settings = Settings(f"sqlite:///{folder}/runs.db", folder / "artifacts", slots=1)
-    packing.prepare(parse_source("openmoji", settings), 32, settings)
+    with only_process(folder) as must_prepare:
+        if must_prepare:
+            prepare_data(settings)
     return settings
 
 
@@ -73,10 +103,19 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, packed_settings):
-    """A study that is trained once for all tests; they only read it or repeat evaluations."""
-    folder = tmp_path_factory.mktemp("trained")
-    settings = Settings(f"sqlite:///{folder}/runs.db", folder / "artifacts", slots=1)
+def pristine(shared_folder, packed_settings) -> Path:
+    """A folder with the database and the runs of a study that is trained once for all tests."""
+    folder = shared_folder / "pristine"
+    with only_process(folder) as must_prepare:
+        if must_prepare:
+            train_study(folder, packed_settings)
+    return folder
+
+
+def train_study(folder: Path, packed_settings: Settings) -> None:
+    """Trains two configurations and stores the database and the runs in a folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    settings = Settings(f"sqlite:///{folder}/training.db", folder / "artifacts", slots=1)
     share_prepared_data(packed_settings, settings)
     store = Store(settings.database_url)
     configs = [tiny_config(name, epochs=3, evaluations=2) for name in ("standard", "gan")]
@@ -85,10 +124,31 @@ def trained(tmp_path_factory, packed_settings):
         patch.setenv("TORCH_HOME", str(folder))
         while (job := store.jobs.claim(NOW)) is not None:
             run_training_job(store, settings, job, lambda: False)
-    pristine = folder / "pristine"
-    shutil.copytree(settings.artifacts / "runs", pristine / "runs")
-    store.snapshot(pristine / "runs.db")
+    shutil.copytree(settings.artifacts / "runs", folder / "runs")
+    store.snapshot(folder / "runs.db")
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, pristine, packed_settings):
+    """A study that is trained once for all tests; they only read it or repeat evaluations."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = Settings(f"sqlite:///{folder}/runs.db", folder / "artifacts", slots=1)
+    share_prepared_data(packed_settings, settings)
+    shutil.copytree(pristine / "runs", settings.artifacts / "runs")
+    shutil.copy(pristine / "runs.db", folder)
+    store = Store(settings.database_url)
     yield Trained(store, settings, pristine)
+    store.close()
+
+
+@pytest.fixture
+def trained_copy(tiny_settings, pristine):
+    """A store with a copy of the trained study, which the test may change."""
+    shutil.copytree(pristine / "runs", tiny_settings.artifacts / "runs")
+    shutil.copy(pristine / "runs.db", database_path(tiny_settings.database_url))
+    store = Store(tiny_settings.database_url)
+    yield store
     store.close()
 
 

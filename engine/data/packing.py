@@ -32,7 +32,7 @@ from engine.data.survey.survey import (
 )
 from engine.errors import EngineError
 from engine.images.faults import Fault, first_names
-from engine.settings import Settings
+from engine.settings import PROGRAM, Settings
 from engine.system import disk
 from engine.system.files import delete_unfinished_folders, replacing_folder
 
@@ -198,7 +198,7 @@ def require_usable(source: Source, names: Sequence[str], unusable: Sequence[Faul
         first = next(iter(errors.values()), None)
         reason = f": {first.file}: {first.detail}" if first is not None else ""
         raise EngineError(f"No pair of {source.title} can be read{reason}.")
-    hint = f"`python -m engine data check {source.text}` lists all, --clean excludes them."
+    hint = f"`{PROGRAM} data check {source.text}` lists all, --clean excludes them."
     copies = [name for name, fault in errors.items() if fault.kind == "duplicate"]
     if copies:
         raise EngineError(

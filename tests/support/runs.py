@@ -1,5 +1,6 @@
 """Tiny runs, waiting, and the data that all tests share."""
 
+import shutil
 import time
 from datetime import UTC, datetime
 
@@ -7,9 +8,11 @@ import psutil
 import torch
 
 from engine.config import RunConfig
-from engine.data import batches
+from engine.data import batches, packing
+from engine.data.sources.registry import parse_source
 from engine.overrides import apply_settings
 from engine.presets import BUDGETS, CONFIGURATIONS
+from engine.training import execution
 
 TIMEOUT_S = 300  # of real processes, which may be slow on a shared machine
 
@@ -17,9 +20,22 @@ TIMEOUT_S = 300  # of real processes, which may be slow on a shared machine
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+def prepare_data(settings) -> None:
+    """Packs the pairs and measures the machine, which all runs of the tests need."""
+    packing.prepare(parse_source("openmoji", settings), 32, settings)
+    config = RunConfig(
+        data="openmoji", configuration=CONFIGURATIONS["standard"], budget=BUDGETS["smoke"]
+    )
+    execution.resolve(config, 64, settings)
+
+
 def share_prepared_data(packed_settings, settings) -> None:
-    """Links the packed pairs and the features of real images, which all tests share."""
+    """Links the packed pairs and the features of real images, which all tests share.
+
+    The measurements of the machine are copied.
+    """
     settings.artifacts.mkdir(parents=True)
+    shutil.copy(packed_settings.artifacts / "machine.json", settings.artifacts)
     for name in ("data_dir", "features_dir"):
         getattr(packed_settings, name).mkdir(exist_ok=True)
         getattr(settings, name).symlink_to(getattr(packed_settings, name))
@@ -36,7 +52,7 @@ def tiny_config(configuration="standard", seed=0, **changes) -> RunConfig:
     fixed = {
         "device": "cpu",
         "precision": "fp32",
-        "threads": "2",
+        "threads": "1",
         "channels_last": "off",
         "compile": "off",
         "graph": "off",

@@ -27,6 +27,7 @@ from engine.images.decoding import (
     resize_square,
 )
 from engine.images.faults import Fault, PictureFaultError, first_names
+from engine.settings import PROGRAM
 
 DETECTION_SAMPLE = 16  # pictures from which the properties of a source are detected
 DETECTION_PX = 64  # side at which the colourfulness of these pictures is measured
@@ -231,7 +232,7 @@ class TwoFolders(FolderSource):
             files = list(dict.fromkeys(fault.file for fault in faults))
             raise BadInputError(
                 f"{len(files):,} files of {self.title} have no partner or several: "
-                f"{first_names(files)}. `python -m engine data check {self.text} --clean` excludes "
+                f"{first_names(files)}. `{PROGRAM} data check {self.text} --clean` excludes "
                 "them."
             )
         super().require_valid()

@@ -25,6 +25,7 @@ from engine.errors import BadInputError
 from engine.images import color
 from engine.images.decoding import DecodedImage, load_image, load_upright_size
 from engine.images.faults import PictureFaultError, first_names
+from engine.settings import PROGRAM
 
 MIN_COLORFULNESS_RATIO = 2.0  # of the two halves; below this, the sketch is not detected
 
@@ -65,7 +66,7 @@ class SideBySide(FolderSource):
         if odd:
             raise BadInputError(
                 f"{len(odd):,} pictures of {self.root} have an odd width and no two equal halves: "
-                f"{first_names(odd)}. `python -m engine data check {self.text} --clean` excludes "
+                f"{first_names(odd)}. `{PROGRAM} data check {self.text} --clean` excludes "
                 "them."
             )
 

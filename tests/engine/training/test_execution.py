@@ -15,6 +15,13 @@ from engine.system import processes
 from engine.training import execution, machine_profile
 
 
+@pytest.fixture(autouse=True)
+def one_timing(monkeypatch):
+    """Lets every measurement of the machine time its work once instead of several times."""
+    monkeypatch.setattr(machine_profile, "N_TIMINGS", 1)
+    monkeypatch.setattr(machine_profile, "N_PEAK_TIMINGS", 1)
+
+
 @pytest.fixture
 def config():
     return RunConfig(

@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.presets import CONFIGURATIONS
 from engine.records.runs import CheckpointEvaluation, RunState
 from engine.store import Store, database_path
 from engine.training import checkpoint, loop
@@ -58,7 +57,7 @@ def assert_equal(first, second):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("name", ["regularized", "ganv3"])  # a recipe of each study
 def test_a_run_that_was_stopped_twice_equals_an_uninterrupted_run_bit_for_bit(
     store, tiny_settings, name
 ):

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from engine.evaluation import checkpoint_evaluator
 from engine.records.runs import RunState
@@ -21,7 +19,7 @@ from engine.training import losses
 from engine.workers import setup, train
 from tests.support.runs import NOW, tiny_config
 from tests.support.training_jobs import run_training_job
-from tests.support.weights import install_weights
+from tests.support.weights import install_weights, random_inception
 
 FIRST_CONFIG = tiny_config(epochs=3, evaluations=2)  # of the first run of `trained`
 
@@ -198,15 +196,7 @@ def test_an_fid_goes_from_inception_through_the_database_to_table_and_csv(
     store, tiny_settings, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    torch.manual_seed(0)
-    with monkeypatch.context() as patch:
-        # The constructor loads a file of weights: replace the loading, there is no such file.
-        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_, **__: None)
-        patch.setattr(torch, "load", lambda *_, **__: {})
-        blank = FeatureExtractorInceptionV3(
-            "x", ["2048"], feature_extractor_weights_path=str(tmp_path / "none")
-        )
-    install_weights("inception", blank.state_dict(), tiny_settings, monkeypatch)
+    install_weights("inception", random_inception(monkeypatch), tiny_settings, monkeypatch)
 
     train_config(store, tiny_settings, tiny_config())
 
