@@ -166,7 +166,7 @@ def test_a_killed_follower_ends_the_attempt_and_the_next_attempt_ends_the_run(
     """Uses the supervisor and torchrun, as on a machine with two GPUs."""
     monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
     settings = replace(tiny_settings, ranks=2)
-    changes = {"epochs": "30", "norm": "instance", "threads": "1", "precision": "fp32"}
+    changes = {"epochs": "15", "norm": "instance", "threads": "1", "precision": "fp32"}
     configs = planning.plan_study(OpenMoji(), "smoke", ["standard"], 1, changes, settings)
     _, (run,) = lifecycle.submit(store, settings, configs, "two", "key", utc_now())
     child = processes.start_detached(
@@ -192,7 +192,7 @@ def test_a_killed_follower_ends_the_attempt_and_the_next_attempt_ends_the_run(
     assert ended.state == RunState.DONE
     assert ended.environment["ranks"] == 2
     steps = [point.step for point in store.curves.read([run.id], names=("g_loss",))]
-    assert steps == list(range(1, 30 * 8 + 1))
+    assert steps == list(range(1, 15 * 8 + 1))
     assert store.evaluations.read([run.id], "test")
 
 

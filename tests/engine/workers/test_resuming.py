@@ -103,11 +103,12 @@ def test_a_run_that_was_stopped_twice_equals_an_uninterrupted_run_bit_for_bit(
     ids=str,
 )
 def test_runs_with_other_settings_are_resumed_bit_for_bit(store, tiny_settings, changes):
-    config = tiny_config(epochs=3, **changes)
+    config = tiny_config(epochs=3, n_train=32, **changes)
     store.studies.add("one", "whole", [config], NOW)
     run_next_job(store, tiny_settings)
     store.studies.add("two", "stopped", [config], NOW)
-    run_next_job(store, tiny_settings, stop_at_check(15))
+    stopped = run_next_job(store, tiny_settings, stop_at_check(8))
+    assert 4 < stopped.step < 12
     store.jobs.requeue(2)
 
     run_next_job(store, tiny_settings)
