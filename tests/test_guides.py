@@ -1,19 +1,31 @@
-"""Every command of the guides is executed, with a budget that takes seconds."""
+"""Every command of the guides is executed, with a budget that takes seconds.
+
+The first guide is executed in a shell. Commands of other guides are executed in this process, which
+starts no interpreter for them, unless they need a shell or a cluster. Runs are trained in this
+process, too: `tests.test_first_study` trains one with a supervisor and a worker.
+"""
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from engine.cli.main import main
+from engine.jobs import spawn
 from engine.settings import PROJECT_ROOT
+from engine.store import Store, utc_now
 from tests.support.runs import kill_processes_of
+from tests.support.training_jobs import run_training_job
 from tests.support.uploads import as_file, as_picture, drawing, photograph
 
 pytestmark = pytest.mark.slow
@@ -32,9 +44,22 @@ CHECKED_PREFIXES = (
 )
 
 
+ENGINE = "python -m engine "
+SMALLEST = "--budget smoke --set threads=1 --set precision=fp32 --configurations standard"
+# Command of a guide -> the same command with less work.
+SMALLER = {
+    "--budget demo --seeds 3": SMALLEST,
+    "--budget demo --configurations standard,regularized --seeds 3": f"{SMALLEST},regularized",
+    "--seeds 4": "--seeds 2",
+    "--budget demo": SMALLEST,
+}
+
+
 def commands(name):
-    """Returns the shell blocks of a guide."""
+    """Returns the shell blocks of a guide, with smaller studies."""
     text = (GUIDES / f"{name}.md").read_text()
+    for command, smaller in SMALLER.items():
+        text = text.replace(command, smaller)
     return [block.strip() for block in BLOCK.findall(text)]
 
 
@@ -65,8 +90,31 @@ def workdir(tiny_settings, tmp_path, monkeypatch):
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(tiny_settings.artifacts))
     monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
     yield tmp_path
     kill_processes_of(tiny_settings)
+
+
+@pytest.fixture
+def training_here(tiny_settings):
+    """Trains queued runs in this process, in place of a supervisor and its workers."""
+    should_stop = threading.Event()
+
+    def train():
+        with closing(Store(tiny_settings.database_url)) as store:
+            while not should_stop.is_set():
+                job = store.jobs.claim(utc_now())
+                if job is None:
+                    should_stop.wait(0.05)
+                else:
+                    run_training_job(store, tiny_settings, job, should_stop.is_set)
+
+    thread = threading.Thread(target=train)
+    with spawn.supervisor_lock(tiny_settings):
+        thread.start()
+        yield
+        should_stop.set()
+        thread.join()
 
 
 def free_port():
@@ -75,22 +123,22 @@ def free_port():
         return unused.getsockname()[1]
 
 
-def execute(block, workdir, **replaced):
-    """Runs a block in a shell, with the smoke budget in place of the demo budget."""
+def executable_lines(block):
+    """Checks the commands that are not executed, and returns the others."""
     lines = []
     for line in block.splitlines():
         if line.startswith(CHECKED_PREFIXES):
             check(line)
         else:
             lines.append(line)
-    script = "\n".join(lines).replace("--budget demo", "--budget smoke")
-    for old, new in replaced.items():
-        script = script.replace(old.lstrip("_"), new)
-    if not script:
-        return ""
+    return lines
+
+
+def execute(block):
+    """Executes a block in a shell; returns its output."""
+    script = "\n".join(executable_lines(block))
     result = subprocess.run(
         ["bash", "-e", "-m", "-c", script],
-        cwd=workdir,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -100,21 +148,28 @@ def execute(block, workdir, **replaced):
     return result.stdout
 
 
+def execute_here(block):
+    """Executes the commands of a block, which need no shell, in this process."""
+    for line in executable_lines(block):
+        assert line.startswith(ENGINE)
+        assert main(shlex.split(line.removeprefix(ENGINE))) == 0, line
+
+
 def test_every_guide_has_a_test():
     tested = {"first-study", "own-data", "seeds", "serving", "mlflow", "cluster"}
 
     assert {path.stem for path in GUIDES.glob("*.md")} == tested
 
 
-def test_the_first_study_guide_runs(workdir):
+def test_the_first_study_guide_runs(workdir, training_here):
     for block in commands("first-study"):
-        execute(block, workdir)
+        execute(block)
 
     assert (workdir / "exports" / "first" / "report.html").is_file()
-    assert (workdir / "table.csv").read_text().count("\n") > 3
+    assert (workdir / "table.csv").read_text().count("\n") == 2
 
 
-def test_the_own_data_guide_runs(workdir):
+def test_the_own_data_guide_runs(workdir, training_here, capsys):
     pictures = workdir / "pictures"
     pictures.mkdir()
     for number in range(90):
@@ -124,28 +179,35 @@ def test_the_own_data_guide_runs(workdir):
     (pictures / "broken.png").write_bytes(b"no picture")
 
     for block in commands("own-data"):
-        # The check finds the broken file and exits with an error.
-        execute(
-            block.replace("check sidebyside:pictures\n", "check sidebyside:pictures || true\n"),
-            workdir,
-        )
+        execute_here(block)
+
+    printed = capsys.readouterr().out
+    assert "broken.png: its content is no picture" in printed
+    assert printed.count("my drawings") == 1  # the heading of the table
 
 
-def test_the_seeds_guide_runs(workdir):
+def test_the_seeds_guide_runs(workdir, training_here, capsys):
     for block in commands("seeds"):
-        output = execute(block, workdir)
+        execute_here(block)
 
-    assert "standard" in output
+    printed = capsys.readouterr().out
+    assert "standard: 2 seeds, epoch 1." in printed
+    assert "regularized: 2 seeds, epoch 1." in printed
 
 
-def test_the_serving_guide_runs_and_writes_its_files(workdir, trained):
-    shutil.copytree(trained.pristine / "runs", workdir / "artifacts" / "runs")
-    shutil.copy(trained.pristine / "runs.db", workdir / "runs.db")
+def test_the_serving_guide_runs_and_writes_its_files(workdir, pristine):
+    shutil.copytree(pristine / "runs", workdir / "artifacts" / "runs")
+    shutil.copy(pristine / "runs.db", workdir / "runs.db")
     (workdir / "cat.png").write_bytes(as_file(drawing(size=(200, 150))))
     port = str(free_port())
 
-    for block in commands("serving"):
-        execute(block.replace("timeout 20", "timeout 8"), workdir, _5050=port)
+    local, beyond_this_machine, export = commands("serving")
+    execute(local.replace("5050", port))
+    # The server is stopped as soon as it answers.
+    beyond_this_machine = beyond_this_machine.replace("timeout 20 ", "").replace("|| true", "&")
+    answer = f"curl --retry 60 --retry-all-errors --retry-delay 1 -sf localhost:{port}/healthz"
+    execute(f"{beyond_this_machine}\n{answer}\nkill %1".replace("5050", port))
+    execute_here(export)
 
     for name in ("coloured.png", "coloured.webp"):
         assert as_picture((workdir / name).read_bytes()).shape == (150, 200, 3)
@@ -155,14 +217,16 @@ def test_the_serving_guide_runs_and_writes_its_files(workdir, trained):
     }
 
 
-def test_the_mlflow_guide_runs_and_uploads_a_study(workdir, mlflow_server):
+@pytest.mark.xdist_group("mlflow")
+def test_the_mlflow_guide_runs_and_uploads_a_study(workdir, training_here, mlflow_server):
     for block in commands("mlflow"):
-        execute(block, workdir, _5000=str(mlflow_server.port))
+        execute_here(block.replace("5000", str(mlflow_server.port)))
 
     experiments = mlflow_server.client.search_experiments(filter_string="name LIKE '%study 1'")
     assert experiments
 
 
+@pytest.mark.xdist_group("ray")
 def test_the_cluster_guide_runs(workdir, ray_cluster, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", ray_cluster.token)
     monkeypatch.setenv("CHROMABENCH_LAUNCHER", "ray")
@@ -170,8 +234,8 @@ def test_the_cluster_guide_runs(workdir, ray_cluster, monkeypatch):
     monkeypatch.setenv("CHROMABENCH_RAY_GPUS", "0")
     shared, ray = commands("cluster")
 
-    execute(shared.replace("--stay", "--drain"), workdir)
-    output = execute(ray + " --wait", workdir)
+    execute(shared.replace("--stay", "--drain"))
+    output = execute(ray + " --wait")
 
     assert ray_cluster.address in output  # of the command doctor
     assert "standard" in output

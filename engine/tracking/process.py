@@ -11,11 +11,6 @@ import threading
 import time
 from dataclasses import replace
 
-# MLflow's client reads these variables on import. `UploadLoop` does the retries.
-os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "15"
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-
 from filelock import Timeout
 
 from engine.errors import EngineError

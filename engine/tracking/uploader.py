@@ -1,5 +1,6 @@
 """Uploads a study from the store to an MLflow server."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -7,6 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+# MLflow's client reads these variables. A failed upload is not repeated here: `UploadLoop` does it.
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "15"
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus

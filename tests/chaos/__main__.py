@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,8 +129,11 @@ def _kills(
     def study(installation: Installation) -> object:
         return installation.submit(list(CONFIGURATIONS), 2, epochs=EPOCHS, evaluations="2")
 
+    def kill(installation: Installation) -> Counter[str]:
+        return kills.kill_at_random(installation, args.kills, args.seed, report)
+
     started_at = time.monotonic()
-    outcome = kills.compare_with_undisturbed(folder, shared, study, args.kills, args.seed, report)
+    outcome = kills.compare_with_undisturbed(folder, shared, study, kill, report)
     seconds = time.monotonic() - started_at
     n_kills, attempts = outcome.kills.total(), outcome.attempts
     phases = ", ".join(f"{count} {phase}" for phase, count in outcome.kills.most_common())

@@ -1,4 +1,4 @@
-"""Kills workers and supervisors at random moments; compares the results with undisturbed runs."""
+"""Kills workers and supervisors; compares the results with those of undisturbed runs."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from tests.chaos.installation import Installation, is_equal, temporary_installat
 SUPERVISOR_SHARE = 0.15  # of all kills
 IMMEDIATE_SHARE = 0.15  # of the kills of workers; the others wait for one of the phases below
 TARGET_PHASES = ("training", "training", "checkpoint", "samples", "evaluating")
-PHASE_TIMEOUT_S = 8.0
+PHASE_TIMEOUT_S, WORKER_TIMEOUT_S = 8.0, 300.0
 # The kills are spread over this share of the work, so that every run is hit.
 KILLED_SHARE_OF_WORK = 0.95
 
@@ -56,9 +56,9 @@ def compare_with_undisturbed(
     folder: Path,
     shared: Path,
     study: Callable[[Installation], object],
-    n_kills: int,
-    seed: int,
+    kill: Callable[[Installation], Counter[str]],
     report: Callable[[str], None],
+    run_undisturbed: Callable[[Installation], object] = Installation.finish_all,
 ) -> Outcome:
     """Runs a study undisturbed, and again while its processes are killed.
 
@@ -66,9 +66,10 @@ def compare_with_undisturbed(
         folder: an empty folder.
         shared: the folder that `prepare_shared` has made.
         study: submits runs to an installation; called for both.
-        n_kills: number of kills; some hit supervisors.
-        seed: seed of the moments of the kills.
+        kill: supervises the second installation, and kills its processes meanwhile; returns the
+            number of kills in each phase.
         report: called with the current activity.
+        run_undisturbed: runs all runs of the first installation.
     """
     with (
         temporary_installation(folder / "undisturbed", shared) as undisturbed,
@@ -76,9 +77,9 @@ def compare_with_undisturbed(
     ):
         study(undisturbed)
         report("undisturbed")
-        undisturbed.finish_all()
+        run_undisturbed(undisturbed)
         study(killed)
-        kills = _kill(killed, n_kills, random.Random(seed), report)
+        kills = kill(killed)
         report("resuming")
         killed.finish_all()
 
@@ -100,14 +101,21 @@ def compare_with_undisturbed(
         )
 
 
-def _kill(
-    installation: Installation,
-    n_kills: int,
-    rng: random.Random,
-    report: Callable[[str], None],
+def kill_at_random(
+    installation: Installation, n_kills: int, seed: int, report: Callable[[str], None]
 ) -> Counter[str]:
-    """Kills processes at the pace of the work, so that kills and work end at the same time."""
-    kills: Counter[str] = Counter()
+    """Kills processes at the pace of the work, so that kills and work end at the same time.
+
+    Args:
+        installation: the installation; its supervisor is started.
+        n_kills: number of kills; some hit supervisors.
+        seed: seed of the moments of the kills.
+        report: called with the current activity.
+
+    Returns:
+        What was killed, or the phase of the killed worker -> number of kills.
+    """
+    rng, kills = random.Random(seed), Counter[str]()
     while kills.total() < n_kills and not installation.is_done():
         installation.supervise()
         installation.resume_ended()
@@ -119,8 +127,7 @@ def _kill(
         if not is_late:
             time.sleep(rng.uniform(0.0, 3.0))
         if rng.random() < SUPERVISOR_SHARE and installation.supervisor is not None:
-            installation.supervisor.kill()
-            installation.supervisor.wait()
+            _kill_supervisor(installation)
             kills["supervisor"] += 1
         elif jobs := installation.running_jobs():
             job = rng.choice(jobs)
@@ -130,6 +137,36 @@ def _kill(
                 kills[phase] += 1
         report(f"{kills.total()} of {n_kills} kills")
     return kills
+
+
+def kill_in_each_phase(installation: Installation) -> Counter[str]:
+    """Kills the worker of the only run while it trains, its supervisor, and it in an evaluation.
+
+    Returns:
+        What was killed, or the phase of the killed worker -> number of kills.
+    """
+    kills = Counter[str]()
+    for phase in ("training", "supervisor", "evaluating"):
+        job = _wait_for_worker(installation, "training" if phase == "supervisor" else phase)
+        if phase == "supervisor":
+            _kill_supervisor(installation)
+        if phase == "supervisor" or _kill_worker(job):
+            kills[phase] += 1
+    return kills
+
+
+def _wait_for_worker(installation: Installation, phase: str) -> Job:
+    """Waits until the worker of the only run is in a phase, and has finished an epoch."""
+    deadline = time.monotonic() + WORKER_TIMEOUT_S
+    while time.monotonic() < deadline:
+        installation.supervise()
+        installation.resume_ended()
+        for job in installation.running_jobs():
+            run_id = job.run_id or 0
+            if installation.store.runs.read(run_id).epoch and _phase(installation, run_id) == phase:
+                return job
+        time.sleep(0.02)
+    raise TimeoutError(f"no worker was {phase}: {installation.store.runs.read_all()}")
 
 
 def _progress(installation: Installation) -> float:
@@ -160,6 +197,12 @@ def _wait_for(installation: Installation, job: Job, rng: random.Random) -> str:
 def _phase(installation: Installation, run_id: int) -> str:
     phase = installation.store.runs.read(run_id).phase or "between attempts"
     return "evaluating" if phase.startswith(("evaluating", "validating")) else phase
+
+
+def _kill_supervisor(installation: Installation) -> None:
+    assert installation.supervisor is not None
+    installation.supervisor.kill()
+    installation.supervisor.wait()
 
 
 def _kill_worker(job: Job) -> bool:

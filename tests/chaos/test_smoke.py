@@ -4,13 +4,15 @@ import pytest
 
 from tests.chaos import concurrency, kills
 from tests.chaos.installation import temporary_installation
+from tests.support.runs import NOW
+from tests.support.training_jobs import run_training_job
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def three_processes(monkeypatch):
-    monkeypatch.setattr(concurrency, "PROCESSES", 3)
+def two_processes(monkeypatch):
+    monkeypatch.setattr(concurrency, "PROCESSES", 2)
 
 
 @pytest.fixture
@@ -19,14 +21,23 @@ def shared(packed_settings):
     return packed_settings.artifacts
 
 
-def test_killed_runs_end_like_undisturbed_runs(tmp_path, shared):
+def train_here(installation):
+    """Trains all runs in the process of the test."""
+    while (job := installation.store.jobs.claim(NOW)) is not None:
+        run_training_job(installation.store, installation.settings, job)
+
+
+def test_a_killed_run_ends_like_an_undisturbed_run(tmp_path, shared):
     def study(installation):
-        return installation.submit(["standard", "ganv3"], 1, epochs="8", evaluations="2")
+        return installation.submit(["standard"], 1, epochs="6", evaluations="2")
 
-    outcome = kills.compare_with_undisturbed(tmp_path, shared, study, 4, 1, lambda activity: None)
+    outcome = kills.compare_with_undisturbed(
+        tmp_path, shared, study, kills.kill_in_each_phase, lambda activity: None, train_here
+    )
 
-    assert outcome.kills.total() >= 3, outcome
+    assert outcome.kills == {"training": 1, "supervisor": 1, "evaluating": 1}
     assert outcome.is_clean, outcome
+    assert outcome.attempts == [3]
 
 
 def test_concurrent_submits_add_one_study_for_each_key(tmp_path, shared):

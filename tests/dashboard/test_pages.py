@@ -220,7 +220,7 @@ def test_launch_summarizes_the_study_before_the_start(empty, monkeypatch, tmp_pa
     shown = texts(open_page("launch"))
 
     assert "The perceptual term uses **EfficientNet-Lite0** features." in shown
-    assert "No FID: Inception weights not on this machine" in shown
+    assert "Without its weights, the comparison has no FID." in shown
 
 
 def test_a_running_run_can_be_stopped(running):
@@ -290,10 +290,10 @@ def test_a_failed_run_shows_its_reason(failed):
     assert escape_markdown("diverged: l1 became infinite at step 3") in shown
 
 
-def test_opening_the_dashboard_never_loads_torch():
+def test_opening_the_dashboard_never_loads_torch(app_settings):
     program = (
         "import sys, runpy, pathlib;"
-        "import dashboard.app, dashboard.queries.studies, dashboard.actions, dashboard.server,"
+        "import dashboard.app, dashboard.queries.studies, dashboard.actions,"
         " dashboard.components.live_chart.live_chart, dashboard.components.gallery.gallery,"
         " dashboard.components.runs.run_cards,"
         " dashboard.components.launch.plan_summary,"

@@ -2,6 +2,7 @@
 
 import importlib
 import runpy
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from streamlit.testing.v1.util import patch_config_options
 from streamlit.web.server.app_discovery import discover_asgi_app
 
+from dashboard import __main__ as program
 from dashboard import startup
 from tests.support.pages import APP
 
@@ -36,6 +38,48 @@ def error_at_start(capsys):
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(APP, run_name="app")
     return stop.value.code, capsys.readouterr().err
+
+
+@pytest.fixture
+def refused(app_settings, monkeypatch, capsys):
+    """Runs `python -m dashboard` with options that it refuses; returns exit status and error."""
+
+    def run(*options):
+        monkeypatch.setattr(sys, "argv", ["dashboard", *options])
+        with pytest.raises(SystemExit) as stop:
+            program.main()
+        return stop.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize("port", ["-1", "0", "99999", "x"])
+def test_an_invalid_port_is_refused(refused, port):
+    assert refused(f"--port={port}") == (
+        2,
+        f"error: The port must be a number from 1 to 65535, not {port!r}.\n",
+    )
+
+
+def test_a_port_in_use_is_refused_and_another_one_is_proposed(refused):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+
+        assert refused(f"--port={port}") == (
+            1,
+            f"error: Port {port} is already in use. Choose another one: "
+            f"make app PORT={port + 1}.\n",
+        )
+
+
+@pytest.mark.parametrize("address", ["everywhere", "300.0.0.1", ""])
+def test_an_invalid_address_is_refused(refused, address):
+    status, error = refused("--address", address)
+
+    assert status == 2
+    assert "--address must be an IP address" in error
 
 
 def test_streamlit_run_finds_the_application_with_its_routes():

@@ -3,12 +3,10 @@
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +14,8 @@ import psutil
 import requests
 
 from engine.settings import PROJECT_ROOT
+from tests.support.runs import wait_for
 
-START_TRIES = 240
 OBJECT_STORE_BYTES = 100 * 2**20  # the minimum; the jobs store no objects
 
 
@@ -39,7 +37,10 @@ def free_ports(count):
 
 @contextmanager
 def running_cluster():
-    """Starts a cluster of one machine; kills all its processes after the block."""
+    """Starts a cluster of one machine; kills all its processes after the block.
+
+    Ray's autoscaler and log monitor are not started: jobs do not use them.
+    """
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: it contains sockets
     token = secrets.token_hex(32)
     ports = free_ports(7)
@@ -50,6 +51,7 @@ def running_cluster():
         *("--node-ip-address", "127.0.0.1", "--dashboard-host", "127.0.0.1"),
         *(f"--{name}={port}" for name, port in zip(names, ports, strict=True)),
         *("--num-cpus=4", "--num-gpus=0", f"--object-store-memory={OBJECT_STORE_BYTES}"),
+        *("--no-monitor", "--include-log-monitor=false"),
         *("--temp-dir", str(folder), "--disable-usage-stats"),
     ]
     environment = {
@@ -65,28 +67,26 @@ def running_cluster():
         )
     address = f"http://127.0.0.1:{ports[1]}"
     try:
-        for _ in range(START_TRIES):
-            assert head.poll() is None, (folder / "log").read_text()[-3000:]
-            try:
-                response = requests.get(
-                    f"{address}/api/jobs/", headers={"Authorization": f"Bearer {token}"}, timeout=2
-                )
-                if response.ok:
-                    break
-            except requests.RequestException:
-                pass
-            time.sleep(0.5)
+        wait_for(lambda: accepts_jobs(head, folder / "log", address, token))
         assert requests.get(f"{address}/api/jobs/", timeout=5).status_code in (401, 403)
         yield Cluster(address, token)
     finally:
-        members = psutil.Process(head.pid).children(recursive=True)
-        head.send_signal(signal.SIGTERM)
-        try:
-            head.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            head.kill()
-            head.wait()
-        for member in members:
-            if member.is_running():
-                member.kill()
+        # An orderly shutdown takes many seconds, and no test needs the cluster any more. The parent
+        # is killed first, so that it starts no process again.
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(head.pid)
+            for member in (root, *root.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+        head.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def accepts_jobs(head, log, address, token):
+    """Returns whether the cluster answers a request with its token; fails if it has exited."""
+    assert head.poll() is None, log.read_text()[-3000:]
+    try:
+        headers = {"Authorization": f"Bearer {token}"}
+        return requests.get(f"{address}/api/jobs/", headers=headers, timeout=2).ok
+    except requests.RequestException:
+        return False

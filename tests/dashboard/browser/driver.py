@@ -20,6 +20,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 )
 TIMEOUT_MS = TIMEOUT_S * 1000
+VIEWPORT = {"width": 1280, "height": 1000}
 
 
 def free_port():
@@ -62,6 +63,18 @@ def choose_smoke(page, address):
     expect(page.get_by_text("64 / 32 / 32")).to_be_visible()
 
 
+def choose_one_fast_run(page, address):
+    """Fills the form with the smallest study, whose run measures nothing before it starts."""
+    choose_smoke(page, address)
+    for name in ("regularized", "perceptual"):
+        page.get_by_role("button", name=f"Remove {name}").click()
+        expect(page.get_by_text(f"{name}: adversarial")).to_be_hidden()
+    page.get_by_text("More settings").click()
+    settings = page.get_by_role("textbox", name="Settings as key=value")
+    settings.fill("threads=1 precision=fp32")
+    settings.press("Enter")
+
+
 def drawn_points(page):
     return int(page.locator(".live-chart").get_attribute("data-points") or 0)
 
@@ -88,7 +101,5 @@ def wait_for_url(page, part):
 
 
 def open_tab(chromium):
-    """A page with a session of its own."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(TIMEOUT_MS)
-    return context.new_page()
+    """Opens a page with its own session of the dashboard."""
+    return chromium.new_page()

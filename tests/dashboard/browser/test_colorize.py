@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from tests.support.uploads import as_file, drawing, photograph
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 DROP = """(content) => {
   const bytes = Uint8Array.from(atob(content), (char) => char.charCodeAt(0))
@@ -23,10 +23,10 @@ DROP = """(content) => {
 
 
 @pytest.fixture
-def colorize(trained, app_settings, dashboard, page):
+def colorize(pristine, app_settings, dashboard, page):
     """The Colorize page with two trained models."""
-    shutil.copytree(trained.pristine / "runs", app_settings.artifacts / "runs")
-    shutil.copy(trained.pristine / "runs.db", app_settings.artifacts.parent / "runs.db")
+    shutil.copytree(pristine / "runs", app_settings.artifacts / "runs")
+    shutil.copy(pristine / "runs.db", app_settings.artifacts.parent / "runs.db")
     _, address, _ = dashboard()
     page.goto(f"{address}/colorize")
     return page

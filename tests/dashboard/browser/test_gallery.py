@@ -11,17 +11,22 @@ from tests.dashboard.browser.driver import open_tab, wait_for_url
 from tests.support.pages import NAMES, add_study, train
 from tests.support.runs import wait_for
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture(scope="module")
+def study(app):
+    """A finished study of three runs; all pixels of epoch n have the value 20 n."""
+    study, _ = add_study(app.store, key="gallery")
+    for _ in NAMES:
+        train(app.store, app.settings, 3, RunState.DONE)
+    return study
 
 
 @pytest.fixture
-def gallery(dashboard, page, app_settings, store, no_supervisor):
-    """The Gallery page of three runs; all pixels of epoch n have the value 20 n."""
-    add_study(store)
-    for _ in NAMES:
-        train(store, app_settings, 3, RunState.DONE)
-    _, address, _ = dashboard()
-    page.goto(f"{address}/gallery?study=1")
+def gallery(app, page, study):
+    """The Gallery page of the study, with its pictures drawn."""
+    page.goto(f"{app.address}/gallery?study={study.id}")
     wait_for(lambda: grey_of(page, 2) == 60)
     return page
 
@@ -64,9 +69,12 @@ def test_moving_the_slider_downloads_each_strip_only_once(gallery):
     slider = gallery.get_by_role("slider", name="Epoch")
     slider.focus()
 
+    moves = {"ArrowLeft": -20, "ArrowRight": 20}
+    grey = 60
     for key in ("ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight", "ArrowLeft"):
         slider.press(key)
-        gallery.wait_for_timeout(300)
+        grey += moves[key]
+        wait_for(lambda grey=grey: grey_of(gallery, 2) == grey)
 
     assert len(urls) == len(set(urls))
 
@@ -109,7 +117,7 @@ def test_an_enlarged_picture_can_be_swiped_and_turned(gallery):
     expect(dialog).not_to_be_visible()
 
 
-def test_a_picture_of_all_epochs_can_be_downloaded_as_an_animation(gallery):
+def test_a_picture_of_all_epochs_can_be_downloaded_as_an_animation(gallery, study):
     gallery.get_by_role("button", name="standard of picture 1, epoch 3").click()
 
     with gallery.expect_download() as download:
@@ -117,4 +125,4 @@ def test_a_picture_of_all_epochs_can_be_downloaded_as_an_animation(gallery):
 
     animation = Image.open(io.BytesIO(download.value.path().read_bytes()))
     assert (animation.format, animation.n_frames) == ("WEBP", 3)
-    assert download.value.suggested_filename == "study-1-picture-1.webp"
+    assert download.value.suggested_filename == f"study-{study.id}-picture-1.webp"

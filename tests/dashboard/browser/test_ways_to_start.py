@@ -14,11 +14,11 @@ from engine.records.runs import RunState
 from engine.settings import PROJECT_ROOT, Settings
 from engine.store import Store
 from engine.system import child_environment
-from tests.dashboard.browser.driver import drawn_points, end, free_port, open_tab
+from tests.dashboard.browser.driver import drawn_points, end, free_port
 from tests.support.pages import NAMES, add_study, train
 from tests.support.runs import TIMEOUT_S, kill_processes_of, wait_for
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 APP = str(PROJECT_ROOT / "dashboard" / "app.py")
 STREAMLIT = str(Path(sys.executable).with_name("streamlit"))
@@ -111,13 +111,6 @@ def from_project(serve):
     return serve(STREAMLIT, "run", "dashboard/app.py", folder=PROJECT_ROOT)
 
 
-@pytest.fixture
-def tab(chromium):
-    page = open_tab(chromium)
-    yield page
-    page.context.close()
-
-
 def drawn_pictures(page):
     """The number of pictures of the gallery whose middle pixel has the recorded grey."""
     return page.evaluate(
@@ -138,66 +131,68 @@ def assert_everything_is_shown(page, server):
     assert "Traceback" not in server.log.read_text()
 
 
-def test_streamlit_run_in_the_project_folder_shows_everything(from_project, tab):
-    assert_everything_is_shown(tab, from_project)
+def test_streamlit_run_in_the_project_folder_shows_everything(from_project, page):
+    assert_everything_is_shown(page, from_project)
 
 
-def test_streamlit_run_in_another_folder_shows_everything(serve, elsewhere, tab):
+def test_streamlit_run_in_another_folder_shows_everything(serve, elsewhere, page):
     server = serve(STREAMLIT, "run", APP, folder=elsewhere)
 
-    assert_everything_is_shown(tab, server)
+    assert_everything_is_shown(page, server)
     # The options in this folder do not apply: the dashboard still listens on loopback.
     assert "URL: http://127.0.0.1" in server.log.read_text()
     assert "listens on" not in server.log.read_text()
 
 
-def test_python_m_streamlit_run_shows_everything(serve, tab):
+def test_python_m_streamlit_run_shows_everything(serve, page):
     server = serve(PYTHON, "-m", "streamlit", "run", "dashboard/app.py", folder=PROJECT_ROOT)
 
-    assert_everything_is_shown(tab, server)
+    assert_everything_is_shown(page, server)
 
 
-def test_python_m_dashboard_shows_everything(serve, tab):
+def test_python_m_dashboard_shows_everything(serve, page):
     server = serve(PYTHON, "-m", "dashboard", "--headless", folder=PROJECT_ROOT)
 
-    assert_everything_is_shown(tab, server)
+    assert_everything_is_shown(page, server)
 
 
-def test_another_asgi_server_shows_everything(serve, elsewhere, tab):
+def test_another_asgi_server_shows_everything(serve, elsewhere, page):
     server = serve(PYTHON, "-m", "uvicorn", "dashboard.app:app", folder=elsewhere)
 
-    assert_everything_is_shown(tab, server)
+    assert_everything_is_shown(page, server)
 
 
 def test_a_server_with_a_base_path_beyond_loopback_shows_everything_but_folders(
-    serve, elsewhere, recorded, tab
+    serve, elsewhere, recorded, page
 ):
     options = ("--server.baseUrlPath=team/chroma", "--server.address=0.0.0.0")
     server = serve(STREAMLIT, "run", APP, *options, folder=elsewhere, base_path="/team/chroma")
 
-    assert_everything_is_shown(tab, server)
-    tab.goto(f"{server.address}/data?source=photos:{recorded.run_dir(1) / 'samples'}")
-    expect(tab.get_by_text("lies outside the folders that this dashboard may read")).to_be_visible()
+    assert_everything_is_shown(page, server)
+    page.goto(f"{server.address}/data?source=photos:{recorded.run_dir(1) / 'samples'}")
+    expect(
+        page.get_by_text("lies outside the folders that this dashboard may read")
+    ).to_be_visible()
     assert "Anyone who can reach it can start and delete runs" in server.log.read_text()
 
 
-def test_a_server_without_the_routes_says_how_to_start_the_dashboard(serve, elsewhere, tab):
+def test_a_server_without_the_routes_says_how_to_start_the_dashboard(serve, elsewhere, page):
     server = serve(STREAMLIT, "run", "own_server.py", folder=elsewhere)
 
-    tab.goto(f"{server.address}/live?study=1")
-    chart_error = tab.get_by_role("alert").filter(has_text="The chart cannot be shown")
+    page.goto(f"{server.address}/live?study=1")
+    chart_error = page.get_by_role("alert").filter(has_text="The chart cannot be shown")
     expect(chart_error).to_contain_text(HOW_TO_START)
-    tab.goto(f"{server.address}/gallery?study=1")
-    gallery_error = tab.get_by_role("alert").filter(has_text="The gallery cannot be shown")
+    page.goto(f"{server.address}/gallery?study=1")
+    gallery_error = page.get_by_role("alert").filter(has_text="The gallery cannot be shown")
     expect(gallery_error).to_contain_text(HOW_TO_START)
 
 
-def test_a_component_whose_script_cannot_be_requested_says_so(from_project, tab):
-    tab.route("**/live_chart.js", lambda route: route.abort())
+def test_a_component_whose_script_cannot_be_requested_says_so(from_project, page):
+    page.route("**/live_chart.js", lambda route: route.abort())
 
-    tab.goto(f"{from_project.address}/live?study=1")
+    page.goto(f"{from_project.address}/live?study=1")
 
-    error = tab.get_by_role("alert").filter(has_text="The chart cannot be shown")
+    error = page.get_by_role("alert").filter(has_text="The chart cannot be shown")
     expect(error).to_contain_text("the server cannot be reached")
 
 
@@ -210,12 +205,12 @@ def test_a_component_whose_script_cannot_be_requested_says_so(from_project, tab)
     ],
     ids=["restarted server", "failed proxy", "sign-in page of a proxy"],
 )
-def test_a_failed_request_of_data_is_shown_in_its_place(from_project, tab, response, message):
+def test_a_failed_request_of_data_is_shown_in_its_place(from_project, page, response, message):
     message = message or response["json"]["error"]
     for data in ("**/curve?**", "**/sample/**"):
-        tab.route(data, lambda route: route.fulfill(**response))
+        page.route(data, lambda route: route.fulfill(**response))
 
-    tab.goto(f"{from_project.address}/live?study=1")
+    page.goto(f"{from_project.address}/live?study=1")
 
-    expect(tab.locator(".live-state")).to_contain_text(message)
-    expect(tab.locator(".gallery .failure")).to_contain_text(message)
+    expect(page.locator(".live-state")).to_contain_text(message)
+    expect(page.locator(".gallery .failure")).to_contain_text(message)

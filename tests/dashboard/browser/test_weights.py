@@ -14,7 +14,7 @@ from tests.support.runs import kill_processes_of
 from tests.support.weights import as_file, random_inception, replace_entry, replace_in_processes
 from tests.support.weights_server import running_weights_server
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 
 @pytest.fixture

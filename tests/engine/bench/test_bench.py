@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,26 +12,23 @@ from engine.presets import CONFIGURATIONS
 from engine.training import machine_profile
 from engine.training.step import TrainingStep
 from tests.support.runs import tiny_config
+from tests.support.step_counter import StepCounter
 
 
-class StepCounter:
-    """A contender that counts its steps, and fails at certain numbers."""
+@pytest.fixture
+def smallest(monkeypatch):
+    """The GPU benchmark with the fewest steps, rounds and pictures."""
+    sizes = replace(gpu.TINY_SIZES, n_study_train=8, n_study_val=8, round_s=0.0)
+    monkeypatch.setattr(gpu, "TINY_SIZES", sizes)
+    monkeypatch.setattr(gpu, "N_CHECKED_STEPS", 2)
+    monkeypatch.setattr(gpu, "ROUNDS", 1)
+    monkeypatch.setitem(machine_profile.MATRIX_SIDE, "cpu", 64)
 
-    def __init__(self):
-        self.steps = 0
 
-    def take_steps(self, steps):
-        if steps == 13:
-            raise ValueError("unlucky")
-        if steps == 99:
-            raise SystemExit(3)
-        self.steps += steps
-        return steps
-
-    def report(self):
-        import os
-
-        return {"steps": self.steps, "variable": os.environ.get("CHROMABENCH_TEST")}
+@pytest.fixture
+def gpu_bench(smallest, settings, tmp_path):
+    settings.require_writable_artifacts()
+    return gpu._GpuBench(torch.device("cpu"), gpu.TINY_SIZES, settings, tmp_path, lambda text: None)
 
 
 def test_contenders_run_in_processes_of_their_own():
@@ -69,13 +67,15 @@ def test_training_is_measured_beside_the_plain_loop(capsys, settings, monkeypatc
     for name, value in (
         ("CHROMABENCH_DATABASE_URL", settings.database_url),
         ("CHROMABENCH_ARTIFACTS", str(settings.artifacts)),
+        ("OMP_NUM_THREADS", "1"),  # for the plain loops
     ):
         monkeypatch.setenv(name, value)
     settings.require_writable_artifacts()
-    monkeypatch.setattr(training, "ROUND_S", 0.1)
+    monkeypatch.setattr(training, "ROUND_S", 0.01)
 
     command = "bench train --px 32 --batch 4 --rounds 2 --device cpu --json"
-    assert main([*command.split(), "--set", "base_channels=8"]) == 0
+    command += " --set base_channels=8 --set threads=1 --set precision=fp32"
+    assert main(command.split()) == 0
 
     result = json.loads(capsys.readouterr().out)
     assert result["asked"]["budget"]["px"] == 32
@@ -103,7 +103,7 @@ def test_the_counted_operations_equal_the_sum_over_the_layers():
 
 
 @pytest.mark.slow
-def test_the_gpu_benchmark_runs_end_to_end(tmp_path, settings, capsys, monkeypatch):
+def test_the_gpu_benchmark_runs_end_to_end(tmp_path, settings, smallest, capsys, monkeypatch):
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(settings.artifacts))
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", settings.database_url)
 
@@ -120,28 +120,20 @@ def test_the_gpu_benchmark_runs_end_to_end(tmp_path, settings, capsys, monkeypat
     assert "All three:" in capsys.readouterr().out
 
 
-def test_a_wrong_training_step_fails_the_check(tmp_path, settings, monkeypatch):
-    settings.require_writable_artifacts()
-    bench = gpu._GpuBench(
-        torch.device("cpu"), gpu.TINY_SIZES, settings, tmp_path, lambda text: None
-    )
+def test_a_wrong_training_step_fails_the_check(gpu_bench, monkeypatch):
     monkeypatch.setattr(TrainingStep, "optimiser_step", lambda self, optimiser: None)
 
-    next(bench.check())
+    next(gpu_bench.check())
 
-    assert not bench.result.all_checks_passed
+    assert not gpu_bench.result.all_checks_passed
 
 
-def test_losses_that_are_not_finite_fail_the_check(tmp_path, settings, monkeypatch):
-    settings.require_writable_artifacts()
-    bench = gpu._GpuBench(
-        torch.device("cpu"), gpu.TINY_SIZES, settings, tmp_path, lambda text: None
-    )
+def test_losses_that_are_not_finite_fail_the_check(gpu_bench, monkeypatch):
     monkeypatch.setattr(TrainingStep, "train", lambda self, batch: torch.full((5,), float("nan")))
 
-    next(bench.check())
+    next(gpu_bench.check())
 
-    assert not bench.result.all_checks_passed
+    assert not gpu_bench.result.all_checks_passed
 
 
 def test_measurements_after_the_time_limit_are_listed(tmp_path, settings, monkeypatch):

@@ -1,71 +1,73 @@
-"""Real supervisors; their runs are tested in `launchers/test_contract.py`."""
+"""Real supervisors; the runs that they start are tested in `launchers/test_contract.py`."""
 
-from functools import partial
+from contextlib import closing
 
 import pytest
 
-from engine.data.sources.openmoji import OpenMoji
-from engine.jobs import lifecycle, planning, spawn
-from engine.presets import DEFAULT_CONFIGURATIONS
+from engine.jobs import lifecycle, reaping, spawn
 from engine.records.runs import RunState
-from engine.store import utc_now
-from tests.support.runs import TIMEOUT_S, kill_processes_of, wait_for
+from engine.store import Store, utc_now
+from tests.support.runs import TIMEOUT_S, kill_processes_of, tiny_config, wait_for
+from tests.support.supervisors import prepare_installation, supervisors_of
+from tests.support.webhook_listener import webhook_listener
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def supervise(supervise_with, tiny_settings):
-    return partial(supervise_with, tiny_settings)
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("supervisor")]
 
 
-@pytest.fixture
-def submit(store, tiny_settings, monkeypatch):
-    monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
+@pytest.fixture(scope="module")
+def drained(tmp_path_factory, packed_settings):
+    """A study of two runs after a supervisor with `--drain`: (store, return code, messages)."""
+    settings = prepare_installation(tmp_path_factory.mktemp("drained"), packed_settings)
+    configs = [tiny_config(name, n_val=8, n_test=8) for name in ("standard", "gan")]
+    with closing(Store(settings.database_url)) as store:
+        store.studies.add("key", "reds", configs, utc_now())
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            webhook_listener() as (address, messages, _),
+            supervisors_of(settings) as supervise,
+        ):
+            patch.setenv("CHROMABENCH_WEBHOOK", address)
+            returncode = supervise("--drain").wait(timeout=TIMEOUT_S)
+        yield store, returncode, messages
 
-    def start(configurations=("standard",), **changes):
-        configs = planning.plan_study(
-            OpenMoji(), "smoke", configurations, 1, changes, tiny_settings
-        )
-        key = f"key {len(store.studies.read_all())}"
-        return lifecycle.submit(store, tiny_settings, configs, "a", key, utc_now())[1]
 
-    return start
+def test_a_supervisor_with_drain_exits_after_all_runs_are_done(drained):
+    store, returncode, _ = drained
 
-
-def states(store):
-    return [run.state for run in store.runs.read_all()]
-
-
-def test_a_supervisor_with_drain_exits_after_all_runs_are_done(store, supervise, submit):
-    submit(DEFAULT_CONFIGURATIONS)
-
-    child = supervise("--drain")
-
-    assert child.wait(timeout=TIMEOUT_S) == 0
-    assert states(store) == [RunState.DONE] * 3
-    points = store.curves.read([1, 2, 3])
+    assert returncode == 0
+    assert [run.state for run in store.runs.read_all()] == [RunState.DONE] * 2
+    points = store.curves.read([1, 2])
     assert len({(point.run_id, point.step, point.name) for point in points}) == len(points)
 
 
-def test_a_second_supervisor_exits(store, supervise, submit, tiny_settings):
-    submit(epochs="40")
-    first = supervise()
-    wait_for(lambda: spawn.is_supervisor_running(tiny_settings))
+def test_the_supervisor_posts_to_the_webhook_when_the_last_run_has_ended(drained):
+    _, _, messages = drained
 
-    second = supervise()
+    assert [message["text"] for message in messages] == ["Study 1, reds, has ended: 2 done."]
 
-    assert second.wait(timeout=90) == 0
-    assert first.poll() is None
+
+def test_a_second_supervisor_exits(tiny_settings):
+    with supervisors_of(tiny_settings) as supervise:
+        first = supervise()
+        wait_for(lambda: spawn.is_supervisor_running(tiny_settings))
+
+        second = supervise()
+
+        assert second.wait(timeout=TIMEOUT_S) == 0
+        assert first.poll() is None
 
 
 def test_submitting_starts_a_supervisor_that_runs_the_study(store, tiny_settings):
-    configs = planning.plan_study(OpenMoji(), "smoke", ["gan"], 1, {}, tiny_settings)
+    configs = [tiny_config()]
 
     lifecycle.submit(store, tiny_settings, configs, "a", "key", utc_now())
     lifecycle.submit(store, tiny_settings, configs, "a", "key", utc_now())
+
+    def is_worker_started():
+        jobs = store.jobs.read_all(RunState.RUNNING)
+        return any(reaping.process_of(job).role != reaping.CLAIMING for job in jobs)
 
     try:
-        wait_for(lambda: states(store) == [RunState.DONE])
+        wait_for(is_worker_started)
     finally:
         kill_processes_of(tiny_settings)

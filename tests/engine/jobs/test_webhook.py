@@ -1,41 +1,21 @@
-"""A webhook receives one message at the end of a study; its failures affect nothing else."""
+"""A webhook receives one message at the end of a study; its failures affect nothing else.
 
-import json
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+The message of a real supervisor is tested in `test_supervisor.py`.
+"""
 
 import pytest
 
 from engine.jobs import webhook
 from engine.records.runs import RunState
-from engine.system import child_environment
-from tests.support.runs import NOW, tiny_config, wait_for
+from tests.support.runs import NOW, tiny_config
+from tests.support.webhook_listener import webhook_listener
 
 
 @pytest.fixture
 def listener():
     """A server that keeps its requests: (address, received messages, statuses to respond with)."""
-    messages, statuses = [], []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            messages.append(json.loads(body))
-            self.send_response(statuses.pop(0) if statuses else 204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/hook", messages, statuses
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with webhook_listener() as listening:
+        yield listening
 
 
 @pytest.fixture
@@ -81,20 +61,3 @@ def test_a_webhook_that_never_answers_is_logged(ended, capsys):
 def test_an_invalid_address_is_logged(ended, capsys, address):
     assert not webhook.post(address, webhook.build_message(*ended), pauses_s=(0,))
     assert "could not post the end of study 1" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_the_supervisor_posts_to_the_webhook_when_the_last_run_has_ended(
-    tiny_settings, store, listener
-):
-    address, messages, _ = listener
-    store.studies.add("key", "reds", [tiny_config()], NOW)
-    environment = child_environment.build_child_environment(tiny_settings) | {
-        "CHROMABENCH_WEBHOOK": address
-    }
-
-    command = [sys.executable, "-m", "engine", "supervise", "--drain"]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-
-    wait_for(lambda: messages)
-    assert [message["text"] for message in messages] == ["Study 1, reds, has ended: 1 done."]

@@ -37,13 +37,9 @@ def installation(tiny_settings, monkeypatch):
 
 
 @pytest.fixture
-def copied(installation, trained):
-    """A writable copy of the study of two done runs."""
-    shutil.copytree(trained.pristine / "runs", installation.artifacts / "runs")
-    shutil.copy(trained.pristine / "runs.db", database_path(installation.database_url))
-    opened = Store(installation.database_url)
-    yield opened
-    opened.close()
+def copied(installation, trained_copy):
+    """A writable copy of the study of two done runs, which commands change."""
+    return trained_copy
 
 
 def train_all(store, settings):
@@ -116,7 +112,7 @@ def test_front_moves_runs_to_the_front_of_the_queue(installation, store, capsys)
 def test_a_run_with_added_epochs_equals_a_run_of_a_longer_study(
     installation, store, capsys, trained
 ):
-    config = tiny_config(epochs=2, evaluations=1)
+    config = tiny_config(epochs=2, evaluations=1, n_test=8)
     store.studies.add("key", "short", [config], NOW)
     train_all(store, installation)
     assert store.runs.read(1).state == RunState.DONE
@@ -331,7 +327,8 @@ def test_packed_pairs_of_an_old_version_are_pruned(copied, installation, capsys)
 def test_a_backup_is_restored_in_another_place_and_its_runs_continue(
     copied, installation, capsys, tmp_path, monkeypatch, packed_settings
 ):
-    copied.studies.add("more", "half done", [tiny_config(epochs=3, seed=5)], NOW)
+    config = tiny_config(epochs=2, seed=5, n_val=8, n_test=8)
+    copied.studies.add("more", "half done", [config], NOW)
     job = copied.jobs.claim(NOW)
 
     run_training_job(copied, installation, job, lambda: len(copied.checkpoints.read(3)) == 1)
@@ -485,7 +482,7 @@ def test_nothing_is_restored_while_a_supervisor_is_running(copied, installation,
 def test_a_checkpoint_that_is_deleted_during_a_backup_leads_to_another_snapshot(
     copied, installation, tmp_path
 ):
-    copied.studies.add("more", "running", [tiny_config(epochs=30, seed=7)], NOW)
+    copied.studies.add("more", "running", [tiny_config(epochs=3, seed=7)], NOW)
     job = copied.jobs.claim(NOW)
     copied.jobs.request_run_stop(3, NOW)
     run_training_job(copied, installation, job, lambda: len(copied.checkpoints.read(3)) == 2)

@@ -1,29 +1,38 @@
 """MLflow gets everything that the store has: curves, pictures, models and protocols."""
 
 import json
-import os
-import time
-from dataclasses import replace
-from types import SimpleNamespace
+import shutil
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import pytest
 import safetensors
 from mlflow.exceptions import MlflowException
 
+from engine import weights
 from engine.cli.main import main
-from engine.errors import BadInputError
 from engine.jobs import lifecycle, spawn
-from engine.records.runs import RunState
+from engine.records.curves import MetricPoint
+from engine.records.runs import CheckpointEvaluation, RunState
 from engine.settings import Settings
-from engine.store import utc_now
-from engine.tracking import export_requests, process
+from engine.store import Store, database_path
+from engine.tracking import export_requests
 from engine.tracking.uploader import RUN_TAG, Uploader
-from engine.training import loop
-from tests.support.mlflow_server import Server
-from tests.support.runs import NOW, kill_processes_of, tiny_config, wait_for
-from tests.support.training_jobs import run_next_job, run_training_job, stop_at_check
+from tests.support.mlflow_server import Relay, free_port
+from tests.support.records import checkpoint_of
+from tests.support.runs import NOW, TIMEOUT_S, kill_processes_of, tiny_config, wait_for
+from tests.support.supervisors import prepare_installation
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An installation with a copy of the trained study."""
+
+    settings: Settings
+    store: Store
 
 
 def runs_of(server, study_id, installation):
@@ -78,38 +87,86 @@ def uploader_of(store, settings):
     return Uploader(store, settings, request)
 
 
-def run_all_jobs(store, settings):
-    while (job := store.jobs.claim(utc_now())) is not None:
-        run_training_job(store, settings, job, lambda: False)
+def delete_checkpoints(store, run_id):
+    """Deletes the checkpoint records of a run, so that no process exports its model."""
+    for record in store.checkpoints.read(run_id):
+        store.checkpoints.delete_of_ended_run(record)
+
+
+def start_attempt(store, now=NOW):
+    """Claims the next job and starts its attempt, as a worker does."""
+    job = store.jobs.claim(now)
+    store.runs.start(job, store.runs.read(job.run_id).config, 16, {"torch": "2"}, now)
+    return job
+
+
+def record_steps(store, job, first, last):
+    """Records the losses of steps; a repeated step has the same losses."""
+    points = [
+        MetricPoint(job.run_id, step, (step + 7) // 8, name, 1 / step)
+        for step in range(first, last + 1)
+        for name in ("g_loss", "d_loss", "adversarial", "l1")
+    ]
+    store.curves.add_points(job, last // 8, last, points, NOW)
+
+
+def record_whole_run(store, now=NOW):
+    job = start_attempt(store, now)
+    record_steps(store, job, 1, 16)
+    store.jobs.finish(job, RunState.DONE, None, now)
+
+
+def stop_run(store, job):
+    store.jobs.request_run_stop(job.run_id, NOW)
+    store.jobs.finish(job, RunState.STOPPED, "stopped by the user", NOW)
 
 
 @pytest.fixture
 def mlflow_settings(tiny_settings, mlflow_server, monkeypatch):
     """Settings with which every submitted study is exported to the MLflow server."""
-    monkeypatch.setattr(loop, "FETCH_INTERVAL_S", 0.0)  # an event at every step
     monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
-    monkeypatch.setenv("TORCH_HOME", str(tiny_settings.artifacts))
     yield replace(tiny_settings, mlflow=mlflow_server.uri)
     kill_processes_of(tiny_settings)
 
 
+@pytest.fixture
+def copied(trained_copy):
+    """A copy of the trained study with one run, under an installation id of its own."""
+    trained_copy.jobs.detach_running(is_copy=True, now=NOW)
+    trained_copy.runs.delete([2])
+    delete_checkpoints(trained_copy, 1)
+    return trained_copy
+
+
 @pytest.fixture(scope="module")
-def uploaded(trained, mlflow_server):
-    """The uploader of the trained study, after its upload."""
-    request = export_requests.request_export(trained.settings, 1, mlflow_server.uri)
-    uploader = Uploader(trained.store, trained.settings, request)
+def exported(tmp_path_factory, pristine, packed_settings):
+    """A copy of the trained study under an installation id of its own, with one model."""
+    settings = prepare_installation(tmp_path_factory.mktemp("exported"), packed_settings)
+    shutil.copytree(pristine / "runs", settings.artifacts / "runs")
+    shutil.copy(pristine / "runs.db", database_path(settings.database_url))
+    with closing(Store(settings.database_url)) as store:
+        store.jobs.detach_running(is_copy=True, now=NOW)
+        delete_checkpoints(store, 1)
+        yield Installation(settings, store)
+
+
+@pytest.fixture(scope="module")
+def uploaded(exported, mlflow_server):
+    """The uploader of the exported study, after its upload."""
+    request = export_requests.request_export(exported.settings, 1, mlflow_server.uri)
+    uploader = Uploader(exported.store, exported.settings, request)
     assert uploader.upload()
     return uploader
 
 
-def test_uploaded_curves_equal_the_stored_ones(uploaded, trained, mlflow_server):
-    assert_study_is_uploaded(mlflow_server, trained.store, 1)
+def test_uploaded_curves_equal_the_stored_ones(uploaded, exported, mlflow_server):
+    assert_study_is_uploaded(mlflow_server, exported.store, 1)
 
 
 def test_settings_values_protocols_samples_and_the_model_of_a_run_are_uploaded(
-    uploaded, trained, mlflow_server, tmp_path
+    uploaded, exported, mlflow_server, tmp_path
 ):
-    store, client = trained.store, mlflow_server.client
+    store, client = exported.store, mlflow_server.client
     mlflow_runs = runs_of(mlflow_server, 1, store.machines.read_installation_id())
     (mlflow_run,) = [one for one in mlflow_runs if one.data.tags["configuration"] == "gan"]
     run = next(run for run in store.runs.read_all(1) if run.configuration == "gan")
@@ -135,15 +192,16 @@ def test_settings_values_protocols_samples_and_the_model_of_a_run_are_uploaded(
     assert "Inception" in mlflow_run.data.tags["missing.test.fid"]
     assert "environment.torch" in mlflow_run.data.tags
     assert len(client.list_artifacts(mlflow_run.info.run_id, "samples")) == 3
+    assert mlflow_run.data.tags["model"] == "model/generator.safetensors"
     (model,) = client.list_artifacts(mlflow_run.info.run_id, "model")
     path = client.download_artifacts(mlflow_run.info.run_id, model.path, str(tmp_path))
     with safetensors.safe_open(path, "pt") as file:
         assert file.metadata()["run"] == str(run.id)
 
 
-def test_what_was_uploaded_is_not_uploaded_again(uploaded, trained, monkeypatch):
+def test_what_was_uploaded_is_not_uploaded_again(uploaded, exported, monkeypatch):
     request = export_requests.load_request(uploaded.request.path)
-    second = Uploader(trained.store, trained.settings, request)
+    second = Uploader(exported.store, exported.settings, request)
     calls = []
     monkeypatch.setattr(second.client, "log_batch", lambda *args, **kwargs: calls.append(args))
     monkeypatch.setattr(second.client, "log_artifact", lambda *args: calls.append(args))
@@ -153,49 +211,49 @@ def test_what_was_uploaded_is_not_uploaded_again(uploaded, trained, monkeypatch)
 
 
 def test_after_the_progress_file_is_lost_nothing_is_uploaded_twice(
-    uploaded, trained, mlflow_server
+    copied, tiny_settings, mlflow_server
 ):
-    export_requests._progress_path(uploaded.request.path).unlink()
-    request = export_requests.request_export(trained.settings, 1, mlflow_server.uri)
-
+    request = export_requests.request_export(tiny_settings, 1, mlflow_server.uri)
+    assert Uploader(copied, tiny_settings, request).upload()
+    export_requests._progress_path(request.path).unlink()
+    request = export_requests.load_request(request.path)
     assert request.run_states == {}
-    assert Uploader(trained.store, trained.settings, request).upload()
-    assert_study_is_uploaded(mlflow_server, trained.store, 1)
-    for mlflow_run in runs_of(mlflow_server, 1, trained.store.machines.read_installation_id()):
-        names = [name for name in mlflow_run.data.metrics if name.startswith(("val/", "test"))]
-        assert len(names) > 20
-        steps = [
-            (name, metric.step)
-            for name in names
-            for metric in mlflow_server.client.get_metric_history(mlflow_run.info.run_id, name)
-        ]
-        assert len(set(steps)) == len(steps)
+
+    assert Uploader(copied, tiny_settings, request).upload()
+
+    assert_study_is_uploaded(mlflow_server, copied, 1)
+    (mlflow_run,) = runs_of(mlflow_server, 1, copied.machines.read_installation_id())
+    names = [name for name in mlflow_run.data.metrics if name.startswith(("val/", "test"))]
+    assert len(names) > 20
+    steps = [
+        (name, metric.step)
+        for name in names
+        for metric in mlflow_server.client.get_metric_history(mlflow_run.info.run_id, name)
+    ]
+    assert len(set(steps)) == len(steps)
 
 
-def test_a_value_that_replaces_a_missing_one_is_uploaded(uploaded, trained, mlflow_server):
-    run = trained.store.runs.read(1)
-    evaluations = trained.store.evaluations.read([1], "test")
+def test_a_value_that_replaces_a_missing_one_is_uploaded(copied, tiny_settings, mlflow_server):
+    request = export_requests.request_export(tiny_settings, 1, mlflow_server.uri)
+    uploader = Uploader(copied, tiny_settings, request)
+    uploader.upload()
+    mlflow_id = uploader.request.run_states[1].mlflow_id
+    tags_before = mlflow_server.client.get_run(mlflow_id).data.tags
     missing = next(
         evaluation
-        for evaluation in evaluations
-        if evaluation.name == "fid" and evaluation.epoch == run.best_epoch
+        for evaluation in copied.evaluations.read([1], "test")
+        if evaluation.name == "fid" and evaluation.epoch == copied.runs.read(1).best_epoch
     )
-    measured = replace(missing, value=88.0, missing=None)
-    request = export_requests.load_request(uploaded.request.path)
-    second = Uploader(trained.store, trained.settings, request)
-    second.store = SimpleNamespace(
-        evaluations=SimpleNamespace(read=lambda ids, split: [measured] if split == "test" else [])
-    )
-    state = second.request.run_states[1]
+    protocol = {**missing.protocol, "weights_sha256": weights.CATALOG["inception"].sha256}
+    measured = replace(missing, value=88.0, missing=None, protocol=protocol)
+    copied.evaluations.replace(1, CheckpointEvaluation((measured,)))
 
-    second._upload_evaluations(run, state)
+    uploader.upload()
 
-    mlflow_run = mlflow_server.client.get_run(state.mlflow_id)
+    assert "Inception" in tags_before["missing.test.fid"]
+    mlflow_run = mlflow_server.client.get_run(mlflow_id)
     assert mlflow_run.data.metrics["test/fid"] == 88.0
     assert "missing.test.fid" not in mlflow_run.data.tags
-    # Remove the value, which the store does not have, from the module's MLflow experiment.
-    mlflow_server.client.delete_run(state.mlflow_id)
-    export_requests._progress_path(uploaded.request.path).unlink()
 
 
 def test_a_run_that_was_deleted_in_mlflow_does_not_prevent_other_uploads(
@@ -204,13 +262,12 @@ def test_a_run_that_was_deleted_in_mlflow_does_not_prevent_other_uploads(
     configs = [tiny_config(), tiny_config("gan")]
     _, (first, second) = lifecycle.submit(store, mlflow_settings, configs, "two", "k", NOW)
     uploader = uploader_of(store, mlflow_settings)
-    run_next_job(store, mlflow_settings)
+    record_whole_run(store)
     uploader.upload()
     state = uploader.request.run_states[first.id]
     mlflow_server.client.delete_run(state.mlflow_id)
-    store.runs.annotate(first.id, "x", [])
     uploader.request = uploader.request.with_run_state(first.id, replace(state, state=""))
-    run_next_job(store, mlflow_settings)
+    record_whole_run(store)
 
     with pytest.raises(MlflowException):
         uploader.upload()
@@ -222,7 +279,7 @@ def test_a_request_that_is_renewed_during_an_upload_stays_incomplete(
     store, mlflow_settings, monkeypatch
 ):
     lifecycle.submit(store, mlflow_settings, [tiny_config()], "late", "k", NOW)
-    run_next_job(store, mlflow_settings)
+    record_whole_run(store)
     uploader = uploader_of(store, mlflow_settings)
     upload_run = uploader._upload_run
 
@@ -244,13 +301,15 @@ def test_a_run_that_was_started_again_replaces_its_first_mlflow_run(
 ):
     _, (run,) = lifecycle.submit(store, mlflow_settings, [tiny_config()], "again", "k", NOW)
     uploader = uploader_of(store, mlflow_settings)
-    run_next_job(store, mlflow_settings, stop_at_check(6))
+    job = start_attempt(store)
+    record_steps(store, job, 1, 6)
+    stop_run(store, job)
     uploader.upload()
     first_id = uploader.request.run_states[run.id].mlflow_id
-    assert mlflow_server.client.get_run(first_id).info.status in ("KILLED", "FAILED")
+    assert mlflow_server.client.get_run(first_id).info.status == "KILLED"
 
     lifecycle.retry(store, mlflow_settings, run.id)
-    run_all_jobs(store, mlflow_settings)
+    record_whole_run(store, NOW + timedelta(minutes=1))
     assert uploader.upload()
 
     second_id = uploader.request.run_states[run.id].mlflow_id
@@ -262,16 +321,21 @@ def test_a_run_that_was_started_again_replaces_its_first_mlflow_run(
 def test_a_run_that_was_stopped_and_resumed_has_each_point_once(
     store, mlflow_settings, mlflow_server
 ):
-    config = tiny_config(epochs=2)
-    _, (run,) = lifecycle.submit(store, mlflow_settings, [config], "on", "k", NOW)
+    _, (run,) = lifecycle.submit(store, mlflow_settings, [tiny_config()], "on", "k", NOW)
     uploader = uploader_of(store, mlflow_settings)
-    run_next_job(store, mlflow_settings, stop_at_check(9))
+    job = start_attempt(store)
+    record_steps(store, job, 1, 11)
+    store.checkpoints.add(job, checkpoint_of(epoch=1), NOW)
+    stop_run(store, job)
     uploader.upload()
     lifecycle.resume(store, mlflow_settings, run.id)
-    run_all_jobs(store, mlflow_settings)
+    job = start_attempt(store, NOW + timedelta(minutes=1))
+    store.runs.rewind(job, epoch=1, step=8, now=NOW)
+    record_steps(store, job, 9, 16)
+    store.jobs.finish(job, RunState.DONE, None, NOW)
 
     assert uploader.upload()
-    assert store.runs.read(run.id).state == RunState.DONE
+
     mlflow_id = uploader.request.run_states[run.id].mlflow_id
     assert_run_is_uploaded(mlflow_server, store, mlflow_id, run.id)
 
@@ -287,82 +351,50 @@ def test_the_request_of_a_deleted_study_is_complete(store, mlflow_settings):
 
 
 def test_the_uploading_process_continues_after_the_server_was_unreachable(
-    store, mlflow_settings, tmp_path_factory
+    store, mlflow_settings, mlflow_server
 ):
-    server = Server(tmp_path_factory.mktemp("away"))
-    settings = replace(mlflow_settings, mlflow=server.uri)
-    configs = [tiny_config(epochs=2), tiny_config("gan", epochs=2)]
+    port = free_port()
+    settings = replace(mlflow_settings, mlflow=f"http://127.0.0.1:{port}")
+    configs = [tiny_config(), tiny_config("gan")]
     study, _ = lifecycle.submit(store, settings, configs, "away", "k", NOW)
-    began = time.monotonic()
+    record_whole_run(store)
 
-    def any_request(condition):
-        return any(map(condition, export_requests.load_requests(settings)))
+    def load_request():
+        (request,) = export_requests.load_requests(settings)
+        return request
 
-    # The server does not run yet.
-    run_training_job(store, settings, store.jobs.claim(utc_now()), lambda: False)
+    # Nothing listens at the address yet.
     export_requests.ensure_uploader(settings)
-    wait_for(lambda: any_request(lambda request: request.error))
-    try:
-        # The server stops during the upload, and starts again.
-        server.start()
-        wait_for(lambda: any_request(lambda request: request.run_states))
-        server.stop()
-        run_all_jobs(store, settings)
-        server.start()
-        wait_for(lambda: not any_request(lambda request: not request.is_complete))
+    wait_for(lambda: load_request().error)
+    # The connection breaks while the curves are uploaded, and the study goes on.
+    with Relay(port, mlflow_server.port, cut_after=b"g_loss") as relay:
+        assert relay.is_cut.wait(TIMEOUT_S)
+    (upload_state,) = load_request().run_states.values()
+    assert upload_state.params
+    assert not upload_state.cursor
+    record_whole_run(store)
+    with Relay(port, mlflow_server.port):
+        wait_for(lambda: load_request().is_complete)
 
-        assert_study_is_uploaded(server, store, study.id)
-        log = (settings.artifacts / export_requests.LOG_FILE).read_text()
-        assert "does not accept study 1" in log
-        assert "accepts uploads again" in log
-        assert "Traceback" not in log
-        # The process exits.
-        with export_requests.uploader_lock(settings).acquire(timeout=60):
-            assert time.monotonic() - began < process.UNREACHABLE_TIMEOUT_S
-    finally:
-        if server.process is not None and server.process.poll() is None:
-            server.stop()
+    assert_study_is_uploaded(mlflow_server, store, study.id)
+    log = (settings.artifacts / export_requests.LOG_FILE).read_text()
+    assert "does not accept study 1" in log
+    assert "accepts uploads again" in log
+    assert "Traceback" not in log
+    # The process exits.
+    with export_requests.uploader_lock(settings).acquire(timeout=TIMEOUT_S):
+        pass
 
 
-def test_the_export_command_uploads_a_study(trained, mlflow_server, monkeypatch, capsys):
-    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", trained.settings.database_url)
-    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(trained.settings.artifacts))
+def test_the_export_command_uploads_a_study(
+    copied, tiny_settings, mlflow_server, monkeypatch, capsys
+):
+    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", tiny_settings.database_url)
+    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(tiny_settings.artifacts))
 
     assert main(["export", "1", "--mlflow", mlflow_server.uri]) == 0
     assert capsys.readouterr().out.strip() == mlflow_server.uri
+    assert_study_is_uploaded(mlflow_server, copied, 1)
     assert main(["export", "1"]) == 2
     assert main(["export", "1", "--mlflow", "http://127.0.0.1:9"]) == 1
     assert "did not accept the whole upload" in capsys.readouterr().err
-    for request in export_requests.load_requests(trained.settings):
-        request.path.unlink()
-
-
-def test_invalid_addresses_and_addresses_with_a_password_are_refused():
-    for uri in ("http://me:secret@host:5000", "", "two words"):
-        with pytest.raises(BadInputError):
-            export_requests.check_uri(uri, "--mlflow")
-    assert export_requests.check_uri("http://127.0.0.1:5000", "--mlflow")
-
-
-def test_a_password_in_the_variable_is_passed_to_the_client_and_not_stored(monkeypatch):
-    monkeypatch.setenv(export_requests.URI_VARIABLE, "https://me:se%40cret@mlflow.example:5000/x")
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")  # so that monkeypatch restores it
-    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
-    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
-
-    assert Settings.from_environment().mlflow == "https://mlflow.example:5000/x"
-    export_requests.set_client_credentials()
-    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
-    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "se@cret"
-
-
-def test_without_the_client_the_option_is_refused_and_the_variable_is_ignored(
-    store, mlflow_settings, monkeypatch
-):
-    monkeypatch.setattr(export_requests, "find_spec", lambda name: None)
-
-    with pytest.raises(BadInputError, match="chromabench\\[mlflow\\]"):
-        export_requests.require_client()
-    lifecycle.submit(store, mlflow_settings, [tiny_config()], "alone", "k", NOW)
-    assert export_requests.load_requests(mlflow_settings) == []

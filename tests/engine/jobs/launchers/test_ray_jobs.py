@@ -59,12 +59,6 @@ def test_usable_settings_of_a_cluster_are_accepted(settings, monkeypatch):
     )
 
 
-def test_a_missing_ray_client_is_refused_with_the_install_command(settings, monkeypatch):
-    monkeypatch.setattr(select, "find_spec", lambda name: None)
-    with pytest.raises(BadInputError, match="chromabench\\[cluster\\]"):
-        select.require_usable_cluster(settings)
-
-
 def test_jobs_stay_in_the_queue_while_the_cluster_does_not_answer(unreachable, store, capsys):
     launcher = ray_jobs.RayLauncher(unreachable)
     store.studies.add("key", "a", [tiny_config()], utc_now())
