@@ -113,12 +113,13 @@ def test_a_weight_can_be_edited_in_the_table_and_started(app, page):
     expect(page.get_by_text("standard: adversarial + 100 l1")).to_be_visible()
 
     # The table is a canvas, which is redrawn at times. The first number of its second row is the
-    # weight of L1.
+    # weight of L1. The locator clicks only when the table has stopped moving.
+    table = page.get_by_test_id("stDataFrame").first
     editor = page.locator("#portal input")
 
     def open_editor():
-        box = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
-        page.mouse.dblclick(box["x"] + box["width"] * 0.45, box["y"] + 35 * 2 + 17)
+        width = table.bounding_box()["width"]
+        table.dblclick(position={"x": width * 0.45, "y": 35 * 2 + 17})
         return editor.is_visible()
 
     wait_for(open_editor)
