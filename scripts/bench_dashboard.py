@@ -1,4 +1,4 @@
-"""Measures the dashboard: start of the server, page scripts with 200 runs, commands.
+"""Measures the dashboard: start of the server, page scripts with 200 runs, commands, live chart.
 
 `make bench` prints a table. For each measurement, the table has the median and the 95th percentile
 of several repetitions, and the target.
@@ -24,10 +24,13 @@ from dashboard.queries import access, curves, studies
 from engine.data.sources.registry import parse_source
 from engine.data.survey.summary import render_all_examples
 from engine.data.survey.survey import make_survey
+from engine.jobs import spawn
+from engine.records.curves import MetricPoint
 from engine.settings import PROJECT_ROOT, Settings
 from engine.store import utc_now
 from engine.system import child_environment
 from scripts import crowded_store
+from scripts.browser import chromium, running_dashboard
 
 N_RUNS = sum(configurations * seeds for configurations, seeds in crowded_store.STUDIES)
 N_REPEATS = 20
@@ -36,6 +39,7 @@ PAGES = ("overview", "launch", "live", "gallery", "compare", "run")
 PAGE_TARGET_S = 0.3
 TICK_TARGET_S = 0.1
 DATA_TARGET_S = 1.0
+DRAWN_TARGET_S = 1.5
 SERVER_TARGET_S = 3.0
 COMMAND_TARGET_S = 0.7
 
@@ -64,6 +68,10 @@ def main() -> None:
         add_row(table, "live update: curve without new points", no_new_points, TICK_TARGET_S)
         add_row(table, "live update: cards of twelve runs", cards, TICK_TARGET_S)
         add_row(table, "first points of a live chart", measure_first_points(), PAGE_TARGET_S)
+        drawn = measure_drawing(settings)
+        add_row(
+            table, "from the record of a point to the chart in a browser", drawn, DRAWN_TARGET_S
+        )
     Console().print(table)
 
 
@@ -105,6 +113,36 @@ def measure_first_points() -> list[float]:
     """Measures the request of a live chart of twelve runs before it has any points."""
     cursors = dict.fromkeys(charted_run_ids(), 0)
     return repeat(lambda: timed(lambda: curves.curve("l1", cursors)), N_REPEATS)
+
+
+def measure_drawing(settings: Settings) -> list[float]:
+    """Measures the time from the record of a point until an open Live page has drawn it."""
+    store = access.store()
+    config = store.runs.read_all(crowded_store.MEASURED_STUDY)[0].config
+    study, (run,) = store.studies.add("drawing", "drawing", [config], utc_now())
+    job = store.jobs.claim(utc_now())
+    assert job is not None
+    store.runs.start(job, config, 2 * N_REPEATS, {}, utc_now())
+    is_drawn = "step => document.querySelector('.live-chart')?.dataset.points === String(step)"
+    with (
+        spawn.supervisor_lock(settings),  # no supervisor ends the run, which has no process
+        running_dashboard(settings) as address,
+        chromium() as browser,
+    ):
+        page = browser.new_page()
+        page.goto(f"{address}/live?study={study.id}")
+
+        def draw(step: int) -> None:
+            points = [MetricPoint(run.id, step, 1, "l1", 1 / step)]
+            store.curves.add_points(job, 1, step, points, utc_now())
+            page.wait_for_function(is_drawn, arg=step, polling=20)
+
+        draw(1)
+        seconds = []
+        for step in range(2, N_REPEATS + 2):
+            page.wait_for_timeout(130 * (step % 7))  # at different times between two requests
+            seconds.append(timed(lambda step=step: draw(step)))
+        return seconds
 
 
 def start_server(settings: Settings) -> float:

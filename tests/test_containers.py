@@ -59,6 +59,7 @@ def services_of(result):
     return yaml.safe_load(result.stdout)["services"]
 
 
+@pytest.mark.slow
 def test_both_compose_configurations_are_valid_and_differ_only_in_the_gpu(compose):
     plain, gpu = (services_of(compose(files, SECRETS)) for files in FILES.values())
 
@@ -68,6 +69,7 @@ def test_both_compose_configurations_are_valid_and_differ_only_in_the_gpu(compos
     assert gpu == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SECRETS)
 def test_without_a_secret_nothing_starts_and_the_message_has_the_command(compose, name):
     refused = compose(FILES["plain"], {**SECRETS, name: ""})
@@ -221,6 +223,7 @@ def start_container():
         container.wait()
 
 
+@pytest.mark.slow
 def test_a_stopped_supervisor_waits_until_its_runs_have_saved(start_container, tmp_path):
     # A fake engine: its run is detached and needs some time to save.
     log, python = tmp_path / "log", tmp_path / "python"

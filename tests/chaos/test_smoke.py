@@ -29,7 +29,7 @@ def train_here(installation):
 
 def test_a_killed_run_ends_like_an_undisturbed_run(tmp_path, shared):
     def study(installation):
-        return installation.submit(["standard"], 1, epochs="6", evaluations="2")
+        return installation.submit(["standard"], 1, epochs="4", evaluations="2")
 
     outcome = kills.compare_with_undisturbed(
         tmp_path, shared, study, kills.kill_in_each_phase, lambda activity: None, train_here

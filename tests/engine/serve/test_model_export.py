@@ -23,7 +23,14 @@ def sources_and_fakes(trained):
         return sources, model.generator(sources).numpy()
 
 
-@pytest.mark.parametrize("file_format", ["safetensors", "torchscript", "onnx"])
+@pytest.fixture(scope="module")
+def onnx_file(trained, tmp_path_factory):
+    """The result of the export to ONNX, which takes seconds, and its file."""
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    return model_export.export_model(trained.store, trained.settings, 1, "onnx", path), path
+
+
+@pytest.mark.parametrize("file_format", ["safetensors", "torchscript"])
 def test_a_file_agrees_with_the_checkpoint_on_20_real_pictures(trained, tmp_path, file_format):
     path = tmp_path / "model"
     exported = model_export.export_model(trained.store, trained.settings, 1, file_format, path)
@@ -33,16 +40,17 @@ def test_a_file_agrees_with_the_checkpoint_on_20_real_pictures(trained, tmp_path
     assert exported.n_bytes == path.stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("count", [1, 7, 20])
-def test_onnx_runtime_gives_the_checkpoints_pictures_for_any_batch_size(
-    trained, tmp_path, sources_and_fakes, count
-):
-    path, (sources, fakes) = tmp_path / "model.onnx", sources_and_fakes
-    model_export.export_model(trained.store, trained.settings, 1, "onnx", path)
+@pytest.mark.slow
+def test_an_onnx_file_agrees_with_the_checkpoint_for_any_batch_size(onnx_file, sources_and_fakes):
+    (exported, path), (sources, fakes) = onnx_file, sources_and_fakes
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    outputs = session.run(None, {"source": sources[:count].numpy()})[0]
 
-    assert np.abs(outputs - fakes[:count]).max() <= 1e-4
+    for count in (1, 7, 20):
+        outputs = session.run(None, {"source": sources[:count].numpy()})[0]
+        assert np.abs(outputs - fakes[:count]).max() <= 1e-4
+    assert exported.n_compared == 20
+    assert exported.max_difference <= model_export.MAX_DIFFERENCE
+    assert exported.n_bytes == path.stat().st_size > 10_000
     metadata = session.get_modelmeta().custom_metadata_map
     assert (metadata["run"], metadata["expects"], metadata["px"]) == ("1", "sketch", "32")
 
@@ -86,6 +94,7 @@ def test_a_file_that_differs_is_not_kept(trained, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_network_that_preserves_luminance_can_be_exported(trained, tmp_path, monkeypatch):
     model = model_cache.load_model(trained.store, trained.settings, 1, "cpu")
     torch.manual_seed(0)

@@ -142,16 +142,17 @@ def test_an_invalid_request_is_refused(client, request_arguments, status):
     assert client.post("/api/v1/colorize", **request_arguments).status_code == status
 
 
-def test_after_200_malformed_uploads_the_server_still_answers(client):
+def test_after_60_malformed_uploads_the_server_still_answers(client):
     statuses = []
-    for name, content, _ in itertools.islice(malformed(np.random.default_rng(3)), 200):
+    # Files with every kind of damage in every format, and of every mode and size.
+    for name, content, _ in itertools.islice(malformed(np.random.default_rng(3)), 60):
         answer = client.post("/api/v1/colorize", files={"file": (name, content)})
         statuses.append(answer.status_code)
         if answer.status_code != 200:
             assert answer.json()["detail"]
 
     assert set(statuses) <= {200, 400, 413, 415, 422}
-    assert sum(status >= 400 for status in statuses) >= 50
+    assert sum(status >= 400 for status in statuses) >= 15
     assert post(client, as_file(drawing())).status_code == 200
 
 
@@ -223,10 +224,11 @@ def test_an_upload_that_takes_too_long_is_refused(trained):
     limits = RequestLimits(upload_timeout_s=0.2)
     service = ModelService(trained.store, trained.settings, ModelSelection(), limits, "cpu")
     service.reload_default()
+    is_answered = threading.Event()
 
     def slow_body():
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-        time.sleep(1)
+        is_answered.wait(60)
         yield b"late\r\n--b--\r\n"
 
     async def status_of_request():
@@ -250,6 +252,7 @@ def test_an_upload_that_takes_too_long_is_refused(trained):
             ],
         }
         await build_app(service)(scope, receive, send)
+        is_answered.set()
         return messages[0]["status"]
 
     assert asyncio.run(status_of_request()) == 408
