@@ -67,7 +67,8 @@ def choose_one_fast_run(page, address):
     """Fills the form with the smallest study, whose run measures nothing before it starts."""
     choose_smoke(page, address)
     for name in ("regularized", "perceptual"):
-        page.get_by_role("button", name=f"Remove {name}").click()
+        # While a list of options is open, all other elements are hidden from screen readers.
+        page.get_by_role("button", name=f"Remove {name}", include_hidden=True).click()
         expect(page.get_by_text(f"{name}: adversarial")).to_be_hidden()
     page.get_by_text("More settings").click()
     settings = page.get_by_role("textbox", name="Settings as key=value")
