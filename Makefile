@@ -56,6 +56,9 @@ bench: $(DEV)  ## measure speed: pages, metrics, packing, training, start, model
 	@$(BIN)/python -m scripts.bench_startup
 	@$(BIN)/python -m scripts.bench_serving
 
+migration: $(DEV)  ## write a revision of the database's tables (MESSAGE="add export requests")
+	@$(BIN)/python -m scripts.new_migration "$(MESSAGE)"
+
 lock:  ## renew requirements.lock: the newest versions in the ranges of pyproject.toml
 	@test -x $(BIN)/uv || $(MAKE) $(DEV)
 	@$(BIN)/python -m scripts.lock renew
@@ -83,4 +86,4 @@ $(DEV): $(APP)
 	@echo "Installed everything: $$(du -sh .venv | cut -f1) in .venv."
 	@touch $(DEV)
 
-.PHONY: help setup app demo test slow docs check chaos screenshots bench lock audit
+.PHONY: help setup app demo test slow docs check chaos screenshots bench migration lock audit

@@ -3,6 +3,7 @@
 Modules:
     lock: selects locked packages for pip, and renews `requirements.lock`.
     audit: looks up known vulnerabilities of the locked packages.
+    new_migration: writes a revision of the database's tables.
     bench_dashboard: page times with 200 runs.
     bench_startup: time from Start to the first loss on the screen.
     bench_serving: throughput and latency of the model server.

@@ -12,6 +12,7 @@ Modules:
     run_files: lists the files of runs that are recorded in the database.
     database: transactions and job tokens.
     connection: opens SQLite and PostgreSQL databases.
+    migrations: upgrades databases of older schema versions.
     schema: the tables.
     rows: converts rows to records.
 

@@ -1,4 +1,4 @@
-"""Opens SQLite and PostgreSQL databases, and refuses those that are not Chromabench's."""
+"""Opens SQLite and PostgreSQL databases, upgrades older ones, and refuses those of others."""
 
 import secrets
 from pathlib import Path
@@ -11,17 +11,15 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from engine.errors import BadInputError, StoreError
 from engine.settings import default_data_folder
-from engine.store.schema import APPLICATION_ID, SCHEMA_VERSION, installation, metadata
+from engine.store.migrations import backups, revisions
+from engine.store.schema import APPLICATION_ID, installation, metadata
 from engine.system import extras
 
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "glusterfs")
 
-# A SQLite file has the schema version in its header; on PostgreSQL it is stored in a table.
-_SCHEMA = sa.Table("chromabench_schema", sa.MetaData(), sa.Column("version", sa.Integer))
-
 
 def connect(url: str, lock_timeout_s: float) -> Engine:
-    """Opens a database and creates the tables of a new one.
+    """Opens a database; creates the tables of a new one, and upgrades the tables of an older one.
 
     SQLite databases use a write-ahead log and full synchronisation. With the execution option
     `immediate`, a transaction takes the write lock at its start. Otherwise a transaction that reads
@@ -32,8 +30,9 @@ def connect(url: str, lock_timeout_s: float) -> Engine:
         lock_timeout_s: how long a writer waits for another writer, in seconds.
 
     Raises:
-        StoreError: the database belongs to another program or has another schema version, or it
-            cannot be opened.
+        StoreError: the database belongs to another program, to a newer Chromabench or to one from
+            before the first release, or it cannot be opened or upgraded.
+        EngineError: the disk has no room for the copy that is made before an upgrade.
         BadInputError: the address is not a SQLite or PostgreSQL address, or the driver is missing.
     """
     kind = check_address(url)
@@ -143,7 +142,11 @@ def _prepare_sqlite(engine: Engine) -> None:
             "Set CHROMABENCH_DATABASE_URL to a file of our own."
         )
     if n_tables:
-        _require_version(str(path), version)
+        _require_version(str(path), version, backups.find_backups(path, revisions.newest_version()))
+        if version < revisions.newest_version():
+            from engine.store.migrations import upgrade  # loads Alembic
+
+            upgrade.upgrade_sqlite(engine)
     else:
         _initialise(engine)
     _enable_write_ahead_log(engine)
@@ -180,7 +183,7 @@ def _inspect_file(engine: Engine) -> tuple[int, int, int]:
     """Returns (application id, schema version, number of tables) without taking the write lock."""
     with engine.begin() as connection:
         application_id = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        version = revisions.read_version(connection)
         n_tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
         return application_id, version, n_tables
 
@@ -191,25 +194,35 @@ def _initialise(engine: Engine) -> None:
         if connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one():
             return
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
         _create_tables(connection)
 
 
 def _create_tables(connection: Connection) -> None:
     metadata.create_all(connection)
+    revisions.write_version(connection, revisions.newest_version())
+    revisions.write_revision(connection, revisions.newest_version())
     connection.execute(sa.insert(installation).values(id=secrets.token_hex(8)))
 
 
-def _require_version(database: str, version: int) -> None:
-    if version > SCHEMA_VERSION:
+def _require_version(database: str, version: int, copies: list[Path]) -> None:
+    """Refuses a newer database, and one from before the first release.
+
+    Args:
+        database: the name of the database in the error message.
+        version: its schema version.
+        copies: copies of the database that this version can open.
+    """
+    newest = revisions.newest_version()
+    if version > newest:
+        way_out = f", or move it away and use its older copy {copies[0]}" if copies else ""
         raise StoreError(
             f"{database} was written by a newer Chromabench (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}); it was left as it is. Update Chromabench."
+            f"{newest}); it was left as it is. Update Chromabench{way_out}."
         )
-    if version < SCHEMA_VERSION:
+    if version < revisions.oldest_version():
         raise StoreError(
             f"{database} was written before the first release (schema {version}, now "
-            f"{SCHEMA_VERSION}); it was left as it is. Move it away or set "
+            f"{newest}); it was left as it is. Move it away or set "
             "CHROMABENCH_DATABASE_URL to another database."
         )
 
@@ -227,17 +240,19 @@ def _prepare_postgresql(engine: Engine) -> None:
         # The lock lets one process at a time check for the tables and create them.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPLICATION_ID)))
         tables = set(sa.inspect(connection).get_table_names())
-        if _SCHEMA.name not in tables:
+        if revisions.POSTGRESQL_MARKER.name not in tables:
             if foreign_tables := sorted(tables & set(metadata.tables)):
                 raise StoreError(
                     f"{database} has another program's table {foreign_tables[0]!r}; it was left as "
                     "it is. Set CHROMABENCH_DATABASE_URL to a database of our own."
                 )
-            _SCHEMA.create(connection)
-            connection.execute(_SCHEMA.insert().values(version=SCHEMA_VERSION))
             _create_tables(connection)
-        version = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
-        _require_version(database, version)
+        version = revisions.read_version(connection)
+        _require_version(database, version, [])
+        if version < revisions.newest_version():
+            from engine.store.migrations import upgrade  # loads Alembic
+
+            upgrade.upgrade_postgresql(connection, version)
 
 
 def _with_default_driver(url: str) -> sa.URL:

@@ -1,8 +1,7 @@
 """Opens a database and its transactions, and checks the job tokens of workers."""
 
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from sqlalchemy.engine import Connection
 from engine.errors import EngineError, StoreError
 from engine.records.runs import Job, RunState
 from engine.store.connection import connect, identify
+from engine.store.migrations import backups
 from engine.store.schema import checkpoints, jobs, runs
 
 ACTIVE_STATES = (RunState.RUNNING, RunState.STOPPING)
@@ -75,11 +75,7 @@ class Database:
         Raises:
             StoreError: the copy could not be written.
         """
-        try:
-            with closing(self._engine.raw_connection()) as raw:
-                raw.cursor().execute("VACUUM INTO ?", (str(path),))
-        except sqlite3.Error as error:
-            raise StoreError(f"No snapshot could be written to {path}: {error}.") from error
+        backups.write_snapshot(self._engine, path)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

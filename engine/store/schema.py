@@ -23,7 +23,6 @@ from sqlalchemy import (
 
 from engine.records.runs import RunState
 
-SCHEMA_VERSION = 5
 APPLICATION_ID = 0x43484252  # "CHBR", in the header of SQLite files
 
 

@@ -14,7 +14,8 @@ from engine.records.curves import MetricPoint
 from engine.records.runs import RunState
 from engine.settings import Settings
 from engine.store import DatabaseReplacedError, Store, connection, identify
-from engine.store.schema import SCHEMA_VERSION, metadata
+from engine.store.migrations import revisions
+from engine.store.schema import metadata
 from tests.support.runs import NOW, tiny_config
 
 
@@ -90,7 +91,7 @@ def test_a_database_in_a_folder_that_does_not_exist_is_refused(tmp_path):
 def test_a_database_of_an_older_schema_is_refused_and_left_alone(store, settings, tmp_path):
     store.close()
     with closing(sqlite3.connect(tmp_path / "runs.db")) as connection:
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION - 1}")
+        connection.execute(f"PRAGMA user_version={revisions.oldest_version() - 1}")
     content = (tmp_path / "runs.db").read_bytes()
 
     with pytest.raises(StoreError, match="before the first release"):

@@ -1,0 +1,9 @@
+"""The revisions of the schema, one file each, executed by Alembic in the order of their numbers.
+
+Modules:
+    0005_baseline: the schema of release 0.9.0.
+
+A revision that was released is never changed.
+
+Not here: the execution of revisions (`engine.store.migrations.upgrade`).
+"""
