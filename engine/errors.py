@@ -27,3 +27,7 @@ class DivergedError(EngineError):
 
 class StoreError(EngineError):
     """The database cannot be opened, read or written."""
+
+
+class DatabaseUnavailableError(StoreError):
+    """The database is busy or unreachable; the same call may succeed later."""

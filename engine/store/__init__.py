@@ -13,6 +13,7 @@ Modules:
     database: transactions and job tokens.
     connection: opens SQLite and PostgreSQL databases.
     migrations: upgrades databases of older schema versions.
+    failures: converts errors of the database drivers.
     schema: the tables.
     rows: converts rows to records.
 

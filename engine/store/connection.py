@@ -11,6 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from engine.errors import BadInputError, StoreError
 from engine.settings import default_data_folder
+from engine.store import failures
 from engine.store.migrations import backups, revisions
 from engine.store.schema import APPLICATION_ID, installation, metadata
 from engine.system import extras
@@ -32,6 +33,7 @@ def connect(url: str, lock_timeout_s: float) -> Engine:
     Raises:
         StoreError: the database belongs to another program, to a newer Chromabench or to one from
             before the first release, or it cannot be opened or upgraded.
+        DatabaseUnavailableError: the database is busy or unreachable.
         EngineError: the disk has no room for the copy that is made before an upgrade.
         BadInputError: the address is not a SQLite or PostgreSQL address, or the driver is missing.
     """
@@ -46,7 +48,7 @@ def connect(url: str, lock_timeout_s: float) -> Engine:
             raise
         return engine
     except sa.exc.DBAPIError as error:
-        raise StoreError(f"The database {shown_url} cannot be opened: {error.orig}.") from error
+        raise failures.store_error(error, f"The database {shown_url} cannot be opened") from error
     except (ImportError, sa.exc.ArgumentError) as error:
         raise BadInputError(f"The database {shown_url} cannot be reached: {error}.") from error
 

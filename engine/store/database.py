@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from engine.errors import EngineError, StoreError
+from engine.errors import DatabaseUnavailableError, EngineError, StoreError
 from engine.records.runs import Job, RunState
+from engine.store import failures
 from engine.store.connection import connect, identify
 from engine.store.migrations import backups
 from engine.store.schema import checkpoints, jobs, runs
@@ -82,17 +83,16 @@ class Database:
         """Opens a write transaction.
 
         Raises:
-            StoreError: the database rejected the write.
+            DatabaseUnavailableError: the database is busy or unreachable.
+            StoreError: the database rejected the write; the same write will be rejected again.
             DatabaseReplacedError: the database file was deleted or replaced.
         """
         self.require_same_file()
         try:
             with self._writer.begin() as connection:
                 yield connection
-        except sa.exc.IntegrityError:
-            raise
         except sa.exc.DBAPIError as error:
-            raise StoreError(f"The database did not take a write: {error.orig}.") from error
+            raise failures.store_error(error, "The database did not take a write") from error
 
     @contextmanager
     def job_transaction(self, job: Job, now: datetime) -> Iterator[Connection]:
@@ -116,14 +116,20 @@ class Database:
             yield connection
 
     def rows(self, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
-        """Returns all rows of a query; retries a failed read if `on_read_error` allows it."""
+        """Returns all rows of a query; retries if the database is unavailable.
+
+        Raises:
+            DatabaseUnavailableError: the database is unavailable, and there is no `on_read_error`.
+            StoreError: the read failed for another reason.
+        """
         while True:
             try:
                 with self._engine.begin() as connection:
                     return connection.execute(query).mappings().all()
             except sa.exc.DBAPIError as error:
-                failure = StoreError(f"The database cannot be read: {error.orig}.")
-                if self._on_read_error is None:
+                failure = failures.store_error(error, "The database cannot be read")
+                is_temporary = isinstance(failure, DatabaseUnavailableError)
+                if self._on_read_error is None or not is_temporary:
                     raise failure from error
             self._on_read_error(failure)
 

@@ -120,16 +120,16 @@ class Jobs:
             .values(values)
             .returning(jobs)
         )
-        try:
-            with self._database.transaction() as connection:
+        with self._database.transaction() as connection:
+            try:
                 row = connection.execute(claim).mappings().first()
-                if row is None:
-                    return None
-                job = rows.job(row)
-                _start_attempt(connection, job, now)
-                return job
-        except sa.exc.IntegrityError:  # the unique index `jobs_slot_in_use`
-            return None
+            except sa.exc.IntegrityError:  # the unique index `jobs_slot_in_use`
+                return None
+            if row is None:
+                return None
+            job = rows.job(row)
+            _start_attempt(connection, job, now)
+            return job
 
     def set_process(self, job: Job, process: str, now: datetime) -> None:
         """Stores the identity of the process that works on a job."""

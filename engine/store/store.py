@@ -26,7 +26,8 @@ has no further effect.
 own `Store`. A `Store` must not be shared across a fork.
 
 *Errors.* `BadInputError`: an id does not exist, or the request is not possible in the current
-state. `StoreError`: the database could not be opened, read or written; the call may be retried.
+state. `DatabaseUnavailableError`: the database is busy or unreachable; the call may be retried.
+`StoreError`, its base class: the database rejected the call, and will reject the same call again.
 `DatabaseReplacedError`: the SQLite file was deleted or replaced; the process must open a new
 `Store`. `LostJobError`: the token is not valid. `ValueError`: a value that its metric cannot have,
 which is a bug of the caller.

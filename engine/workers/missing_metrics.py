@@ -19,7 +19,12 @@ from engine.config import REPORTED_SPLIT, RunConfig
 from engine.data import batches, packing
 from engine.data.packing import PackedPairs
 from engine.data.sources.registry import parse_source
-from engine.errors import EngineError, MissingWeightsError, StoreError
+from engine.errors import (
+    DatabaseUnavailableError,
+    EngineError,
+    MissingWeightsError,
+    StoreError,
+)
 from engine.evaluation import evaluate
 from engine.evaluation.checkpoint_evaluator import CheckpointEvaluator
 from engine.evaluation.evaluate import FeatureMetrics
@@ -166,7 +171,9 @@ class _StudyCompletion:
     def _store_progress(self, n_complete: int, done: int, total: int) -> None:
         """Stores the share of complete evaluations, and of images in the current evaluation."""
         share = (n_complete + done / total) / self.n_evaluations
-        with suppress(StoreError):  # progress is not important enough to wait for the database
+        with suppress(
+            DatabaseUnavailableError
+        ):  # progress is not important enough to wait for the database
             self.store.jobs.set_progress(self.job, share, utc_now())
 
     def _load_fakes(self, run: Run, epoch: int) -> NDArray[np.uint8]:

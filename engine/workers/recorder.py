@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.errors import EngineError, StoreError
+from engine.errors import DatabaseUnavailableError, EngineError
 from engine.images import grids
 from engine.records.curves import Alert, MetricPoint
 from engine.records.runs import Checkpoint, Job, Sample
 from engine.report import alerts
 from engine.settings import PROGRAM, Settings
-from engine.store import DatabaseReplacedError, Store, utc_now
+from engine.store import Store, utc_now
 from engine.system.files import delete_partial_files
 from engine.training import checkpoint
 from engine.training.loop import StepsDone
@@ -105,9 +105,7 @@ class Recorder:
     def _store_phase(self, phase: str) -> None:
         try:
             self.store.runs.set_phase(self.job, phase, utc_now())
-        except DatabaseReplacedError:
-            raise
-        except StoreError as error:
+        except DatabaseUnavailableError as error:
             print(f"the phase was not stored: {error}", flush=True)
 
     def add_steps(self, event: StepsDone) -> None:
@@ -138,9 +136,7 @@ class Recorder:
         self._pending += points
         try:
             self._write_points(epoch, step)
-        except DatabaseReplacedError:
-            raise
-        except StoreError as error:
+        except DatabaseUnavailableError as error:
             if not self._pending_since:
                 self._pending_since = time.monotonic()
                 print(f"metric points wait in memory: {error}", flush=True)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from engine.data.sources.registry import parse_source
 from engine.data.survey import summary, survey
-from engine.errors import EngineError, StoreError
+from engine.errors import DatabaseUnavailableError, EngineError
 from engine.records.runs import Job, RunState
 from engine.settings import Settings
 from engine.store import Store, utc_now
@@ -24,7 +24,9 @@ def scan_source(store: Store, settings: Settings, job: Job, should_stop: ShouldS
         raise EngineError("this job names no source")
 
     def store_progress(done: int, total: int) -> None:
-        with suppress(StoreError):  # progress is not important enough to wait for the database
+        with suppress(
+            DatabaseUnavailableError
+        ):  # progress is not important enough to wait for the database
             store.jobs.set_progress(job, done / max(1, total), utc_now())
 
     progress = Progress(store_progress, PROGRESS_EVERY_S, should_stop)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TypeVar
 
-from engine.errors import DivergedError, EngineError, StoreError
+from engine.errors import DatabaseUnavailableError, DivergedError, EngineError, StoreError
 from engine.records.runs import Job, RunState
 from engine.settings import Settings
 from engine.store import DatabaseReplacedError, LostJobError, Store, utc_now
@@ -112,7 +112,7 @@ def _wait_after_error(error: StoreError) -> None:
 
 
 def retry_until_written(write: Callable[[], T], poll: Callable[[], None] = lambda: None) -> T:
-    """Retries a write until the database accepts it; logs the outage and the recovery.
+    """Retries a write while the database is unavailable; logs the outage and the recovery.
 
     Args:
         write: the write; it may be called many times.
@@ -123,6 +123,7 @@ def retry_until_written(write: Callable[[], T], poll: Callable[[], None] = lambd
 
     Raises:
         DatabaseReplacedError: the database file was deleted or replaced.
+        StoreError: the database rejected the write, for example because a table is missing.
     """
     failed_at = None
     while True:
@@ -132,9 +133,7 @@ def retry_until_written(write: Callable[[], T], poll: Callable[[], None] = lambd
                 outage_s = time.monotonic() - failed_at
                 print(f"the database accepted the write after {outage_s:.0f} s", flush=True)
             return result
-        except DatabaseReplacedError:
-            raise
-        except StoreError as error:
+        except DatabaseUnavailableError as error:
             if failed_at is None:
                 failed_at = time.monotonic()
                 print(f"waiting for the database: {error}", flush=True)

@@ -15,7 +15,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Connection, Engine
 
-from engine.errors import StoreError
+from engine.errors import DatabaseUnavailableError, StoreError
+from engine.store import failures
 from engine.store.migrations import backups, revisions
 
 # Alembic has one global context in a process.
@@ -128,12 +129,12 @@ def _explained(database: str, version: int, where_copy_is: str) -> Iterator[None
     try:
         yield
     except Exception as error:  # the boundary of the revisions, which may raise any error
-        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        reason = (str(cause) or type(cause).__name__).splitlines()[0]
-        raise StoreError(
+        is_temporary = isinstance(error, sa.exc.DBAPIError) and failures.is_temporary(error)
+        kind = DatabaseUnavailableError if is_temporary else StoreError
+        raise kind(
             f"The upgrade of {database} from schema {version} to {revisions.newest_version()} "
-            f"failed: {reason}. The database was left as it was; the previous release "
-            f"can open it.{where_copy_is}"
+            f"failed: {failures.reason_of(error)}. The database was left as it was; the previous "
+            f"release can open it.{where_copy_is}"
         ) from error
 
 
@@ -150,7 +151,8 @@ def _read_sequences(connection: Connection) -> dict[str, int]:
 
 def _raise_sequences(connection: Connection, sequences: dict[str, int]) -> None:
     """Prevents that the ids of deleted rows are used again in tables that were replaced."""
-    for name, number in sequences.items():
-        connection.exec_driver_sql(
-            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, name)
-        )
+    replaced = _read_sequences(connection)
+    for name in sequences.keys() & set(sa.inspect(connection).get_table_names()):
+        number = max(sequences[name], replaced.get(name, 0))
+        connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+        connection.exec_driver_sql("INSERT INTO sqlite_sequence VALUES (?, ?)", (name, number))

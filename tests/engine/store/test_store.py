@@ -1,13 +1,14 @@
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from engine.errors import BadInputError
+from engine.errors import BadInputError, DatabaseUnavailableError, StoreError
 from engine.records.curves import Alert, Cost, MetricPoint, Probe
 from engine.records.runs import (
     CheckpointEvaluation,
@@ -18,7 +19,9 @@ from engine.records.runs import (
     Sample,
 )
 from engine.store import LostJobError, Store, WorkerSlot
+from engine.store.schema import jobs
 from engine.weights import CATALOG
+from tests.support.old_databases import connected
 from tests.support.records import checkpoint_of
 from tests.support.runs import NOW, tiny_config
 
@@ -676,3 +679,33 @@ def test_archiving_can_be_undone(store, study):
     store.runs.archive(2, None)
 
     assert store.studies.read(1).archived_at is store.runs.read(2).archived_at is None
+
+
+def test_a_row_that_breaks_a_constraint_is_not_a_temporary_failure(store, job):
+    alert = Alert(1, None, "plateau", "a NULL in a column that must not be NULL")
+
+    with pytest.raises(StoreError, match=r"(?i)not.null") as failure:
+        store.curves.add_alerts(job, [alert], NOW)
+
+    assert not isinstance(failure.value, DatabaseUnavailableError)
+
+
+def test_a_missing_table_is_not_a_temporary_failure(store, job, settings):
+    with connected(settings.database_url) as connection:
+        connection.execute(sa.text("DROP TABLE alerts"))
+
+    with pytest.raises(StoreError, match="alerts") as failure:
+        store.curves.read_alerts([1])
+
+    assert not isinstance(failure.value, DatabaseUnavailableError)
+
+
+def test_a_database_that_is_locked_for_too_long_is_unavailable(store, job, settings):
+    with (
+        closing(Store(settings.database_url, lock_timeout_s=0.1)) as other,
+        connected(settings.database_url) as connection,
+    ):
+        connection.execute(sa.update(jobs).values(priority=1))
+
+        with pytest.raises(DatabaseUnavailableError, match="lock"):
+            other.jobs.heartbeat(job, NOW)
