@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from engine.errors import StoreError
+from engine.errors import DatabaseUnavailableError, StoreError
 from engine.records.runs import RunState
 from engine.store import Store, database_path
 from engine.store.migrations import revisions, upgrade
@@ -165,6 +165,21 @@ def test_an_upgrade_keeps_all_rows_and_raises_the_versions(url, settings, new_re
     assert new_run.id == 4  # 3 was the id of a run that was deleted
 
 
+def test_ids_of_deleted_rows_are_not_used_again_in_an_empty_table_that_was_replaced(
+    url, new_revision
+):
+    make_old_database(url)
+    with connected(url) as connection:
+        for table in ("attempts", "jobs", "runs"):
+            connection.execute(sa.text(f"DELETE FROM {table}"))
+    new_revision(REPLACE_RUNS)
+
+    with closing(Store(url)) as store:
+        _, (run,) = store.studies.add("another", "another", [tiny_config()], NOW)
+
+    assert run.id == 4
+
+
 def test_a_replaced_table_keeps_its_indexes_keys_and_ids(url, new_revision):
     make_old_database(url)
     expected = describe(url)["runs"]
@@ -202,6 +217,20 @@ def test_an_upgrade_that_fails_changes_nothing(url, settings, new_revision):
     if is_sqlite(url):
         assert copies_of(settings) == ["runs.db.schema-5.bak"]
         assert "runs.db.schema-5.bak" in str(failure.value)
+
+
+def test_an_upgrade_that_waited_too_long_for_a_lock_can_be_tried_again(url, new_revision):
+    make_old_database(url)
+    new_revision(REPLACE_RUNS)
+
+    with connected(url) as connection:
+        connection.execute(sa.text("DELETE FROM alerts"))  # locks the file, or the table
+        if not is_sqlite(url):
+            connection.execute(sa.text("LOCK TABLE runs"))
+        with pytest.raises(DatabaseUnavailableError, match="lock"):
+            Store(url, lock_timeout_s=0.1)
+
+    Store(url).close()
 
 
 OPEN = """

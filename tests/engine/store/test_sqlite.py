@@ -9,13 +9,14 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 
-from engine.errors import BadInputError, StoreError
+from engine.errors import BadInputError, EngineError, StoreError
 from engine.records.curves import MetricPoint
 from engine.records.runs import RunState
 from engine.settings import Settings
-from engine.store import DatabaseReplacedError, Store, connection, identify
+from engine.store import DatabaseReplacedError, Store, connection, database_path, identify
 from engine.store.migrations import revisions
-from engine.store.schema import metadata
+from engine.store.schema import APPLICATION_ID, metadata
+from tests.support.old_databases import add_revision, describe, make_old_database, read_rows
 from tests.support.runs import NOW, tiny_config
 
 
@@ -61,14 +62,17 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.db"]
 
 
-def test_a_newer_database_is_refused(store, settings):
-    engine = sa.create_engine(settings.database_url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("PRAGMA user_version=99")
-    engine.dispose()
+def test_a_newer_database_is_refused_and_left_alone(store, settings):
+    store.close()
+    path = database_path(settings.database_url)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version=99")
+    content = path.read_bytes()
 
     with pytest.raises(StoreError, match="newer Chromabench"):
         Store(settings.database_url)
+
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,79 @@ def test_a_database_of_an_older_schema_is_refused_and_left_alone(store, settings
         Store(settings.database_url)
 
     assert (tmp_path / "runs.db").read_bytes() == content
+
+
+@pytest.fixture
+def old_path(settings, tmp_path, monkeypatch):
+    """The file of a database of release 0.9.0, for which there is a newer revision."""
+    make_old_database(settings.database_url)
+    monkeypatch.setattr(revisions, "FOLDERS", [*revisions.FOLDERS, tmp_path / "revisions"])
+    add_revision(
+        tmp_path / "revisions", 'op.create_table("colours", sa.Column("id", sa.Integer()))'
+    )
+    return tmp_path / "runs.db"
+
+
+def test_the_copy_from_before_an_upgrade_is_the_database_of_the_older_release(old_path, settings):
+    old_path.chmod(0o640)
+    rows, tables = read_rows(settings.database_url), describe(settings.database_url)
+
+    Store(settings.database_url).close()
+
+    copy = old_path.with_name("runs.db.schema-5.bak")
+    assert read_rows(f"sqlite:///{copy}") == rows
+    assert describe(f"sqlite:///{copy}") == tables
+    assert execute(f"sqlite:///{copy}", "PRAGMA user_version") == [(5,)]
+    assert execute(f"sqlite:///{copy}", "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert copy.stat().st_mode & 0o777 == 0o640
+    assert not list(old_path.parent.glob("*.partial"))
+
+
+def test_the_copy_from_before_an_upgrade_never_replaces_a_file(old_path, settings):
+    first = old_path.with_name("runs.db.schema-5.bak")
+    first.write_text("another file")
+
+    Store(settings.database_url).close()
+
+    assert first.read_text() == "another file"
+    copy = old_path.with_name("runs.db.schema-5-2.bak")
+    assert execute(f"sqlite:///{copy}", "PRAGMA user_version") == [(5,)]
+
+
+def test_an_upgrade_without_room_for_the_copy_changes_nothing(old_path, settings, monkeypatch):
+    rows = read_rows(settings.database_url)
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+
+    with pytest.raises(
+        EngineError, match=r"copy of .*runs\.db before its upgrade.*Free some space"
+    ):
+        Store(settings.database_url)
+
+    assert read_rows(settings.database_url) == rows
+    assert execute(settings.database_url, "PRAGMA user_version") == [(5,)]
+    assert not list(old_path.parent.glob("*.bak"))
+
+
+def test_the_refusal_of_an_upgraded_database_names_its_copy(old_path, settings, monkeypatch):
+    Store(settings.database_url).close()
+    content = old_path.read_bytes()
+    monkeypatch.setattr(revisions, "FOLDERS", revisions.FOLDERS[:1])
+
+    with pytest.raises(StoreError, match=r"newer Chromabench.*runs\.db\.schema-5\.bak"):
+        Store(settings.database_url)
+
+    assert old_path.read_bytes() == content
+
+
+def test_an_upgrade_that_would_leave_rows_without_their_parents_is_undone(settings, old_path):
+    rows = read_rows(settings.database_url)
+    add_revision(old_path.parent / "revisions", 'op.execute("DELETE FROM studies")')
+
+    with pytest.raises(StoreError, match="rows that do not exist"):
+        Store(settings.database_url)
+
+    assert read_rows(settings.database_url) == rows
 
 
 @pytest.mark.slow
