@@ -56,8 +56,16 @@ def end(server):
     server.wait(timeout=60)
 
 
+def wait_until_idle(page):
+    """Waits until the script of the page has ended."""
+    app = page.get_by_test_id("stApp")
+    expect(app).to_have_attribute("data-test-script-state", "notRunning")
+
+
 def choose_smoke(page, address):
     page.goto(f"{address}/launch")
+    expect(page.get_by_role("combobox", name="Budget")).to_be_visible()
+    wait_until_idle(page)  # a running script closes an open list of options
     page.get_by_role("combobox", name="Budget").click()
     page.get_by_role("option", name=re.compile("^smoke")).click()
     expect(page.get_by_text("64 / 32 / 32")).to_be_visible()
