@@ -166,7 +166,8 @@ def _prepare_database(
     """
     present_id = installation.load_marker(settings)
     try:
-        with closing(Store(f"sqlite:///{new_database}")) as store:
+        # The backup itself is the copy from before an upgrade.
+        with closing(Store(f"sqlite:///{new_database}", keep_copy=False)) as store:
             absent = set(_load_manifest(source)["absent"])
             run_ids = [run.id for run in store.runs.read_all()]
             recorded = [file.path for file in run_files.recorded_files(store, run_ids)]

@@ -19,7 +19,7 @@ from engine.system import extras
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "glusterfs")
 
 
-def connect(url: str, lock_timeout_s: float) -> Engine:
+def connect(url: str, lock_timeout_s: float, keep_copy: bool = True) -> Engine:
     """Opens a database; creates the tables of a new one, and upgrades the tables of an older one.
 
     SQLite databases use a write-ahead log and full synchronisation. With the execution option
@@ -29,6 +29,7 @@ def connect(url: str, lock_timeout_s: float) -> Engine:
     Args:
         url: the address of a SQLite or PostgreSQL database.
         lock_timeout_s: how long a writer waits for another writer, in seconds.
+        keep_copy: keep a copy of a SQLite database before its upgrade.
 
     Raises:
         StoreError: the database belongs to another program, to a newer Chromabench or to one from
@@ -42,7 +43,10 @@ def connect(url: str, lock_timeout_s: float) -> Engine:
     try:
         engine = _make_engine(url, kind, lock_timeout_s)
         try:
-            (_prepare_sqlite if kind == "sqlite" else _prepare_postgresql)(engine)
+            if kind == "sqlite":
+                _prepare_sqlite(engine, keep_copy)
+            else:
+                _prepare_postgresql(engine)
         except BaseException:
             engine.dispose()
             raise
@@ -129,7 +133,7 @@ def _make_engine(url: str, kind: str, lock_timeout_s: float) -> Engine:
     return sa.create_engine(address, pool_pre_ping=True, connect_args={"options": options})
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, keep_copy: bool) -> None:
     path = Path(str(engine.url.database))
     if path.is_dir():
         raise StoreError(f"The database {path} is a folder; name a file in it.")
@@ -148,7 +152,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         if version < revisions.newest_version():
             from engine.store.migrations import upgrade  # loads Alembic
 
-            upgrade.upgrade_sqlite(engine)
+            upgrade.upgrade_sqlite(engine, keep_copy)
     else:
         _initialise(engine)
     _enable_write_ahead_log(engine)

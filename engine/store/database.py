@@ -49,9 +49,10 @@ class Database:
         url: str,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         on_read_error: Callable[[StoreError], None] | None = None,
+        keep_copy: bool = True,
     ) -> None:
         self._url, self._on_read_error = url, on_read_error
-        self._engine = connect(url, lock_timeout_s)
+        self._engine = connect(url, lock_timeout_s, keep_copy)
         self._file_identity = identify(url)
         self._writer = self._engine.execution_options(immediate=True)
         self.is_sqlite = self._engine.dialect.name == "sqlite"

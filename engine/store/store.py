@@ -52,10 +52,12 @@ class Store:
     """The repositories of one database.
 
     Args:
-        url: the address of a SQLite or PostgreSQL database; missing tables are created.
+        url: the address of a SQLite or PostgreSQL database; the tables of a new one are
+            created, those of an older one are upgraded.
         lock_timeout_s: how long a writer waits for another writer, in seconds.
         on_read_error: called when a read fails, before the read is tried again; raises to give up.
             None: a failed read raises at once.
+        keep_copy: keep a copy of a SQLite database of an older schema before its upgrade.
 
     Attributes:
         studies: studies.
@@ -72,8 +74,9 @@ class Store:
         url: str,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         on_read_error: Callable[[StoreError], None] | None = None,
+        keep_copy: bool = True,
     ) -> None:
-        self._database = Database(url, lock_timeout_s, on_read_error)
+        self._database = Database(url, lock_timeout_s, on_read_error, keep_copy)
         self.runs = Runs(self._database)
         self.studies = Studies(self._database, self.runs)
         self.checkpoints = Checkpoints(self._database)

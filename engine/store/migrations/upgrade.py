@@ -1,6 +1,6 @@
 """Upgrades a database to the newest schema version, in one transaction, with Alembic.
 
-Importing Alembic takes a quarter of a second, so `connection` imports this module only for a
+Importing Alembic takes over 0.1 s, so `connection` imports this module only for a
 database that must be upgraded.
 """
 
@@ -23,11 +23,15 @@ from engine.store.migrations import backups, revisions
 _ALEMBIC_LOCK = threading.Lock()
 
 
-def upgrade_sqlite(engine: Engine) -> None:
-    """Upgrades a SQLite database, and keeps a copy of it beside the file.
+def upgrade_sqlite(engine: Engine, keep_copy: bool) -> None:
+    """Upgrades a SQLite database.
 
     The write lock is taken before the version is read again, so that only one of several processes
     upgrades the database.
+
+    Args:
+        engine: the database.
+        keep_copy: first copy the database to a file beside it.
 
     Raises:
         EngineError: the disk has no room for the copy.
@@ -37,9 +41,8 @@ def upgrade_sqlite(engine: Engine) -> None:
         version = revisions.read_version(connection)
         if version == revisions.newest_version():
             return
-        backup = backups.back_up(engine, version)
-        path = str(engine.url.database)
-        with _explained(path, version, f" A copy is {backup}."):
+        where_copy_is = f" A copy is {backups.back_up(engine, version)}." if keep_copy else ""
+        with _explained(str(engine.url.database), version, where_copy_is):
             sequences = _read_sequences(connection)
             n_orphans = _count_orphans(connection)
             run_revisions(connection, version)

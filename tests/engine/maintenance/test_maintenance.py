@@ -20,9 +20,11 @@ from engine.jobs.installation import claim_artifacts
 from engine.maintenance import backup, pruning
 from engine.records.runs import RunState
 from engine.store import Store, database_path, run_files
+from engine.store.migrations import revisions
 from engine.system import disk
 from engine.system.processes import ProcessId
 from engine.training import checkpoint
+from tests.support.old_databases import add_revision
 from tests.support.runs import NOW, share_prepared_data, tiny_config
 from tests.support.training_jobs import run_training_job
 
@@ -415,6 +417,57 @@ def test_a_backup_of_a_newer_release_changes_nothing(copied, installation, capsy
     assert len(copied.runs.read_all()) == 2
     assert installation.run_dir(1).exists()
     assert not list(tmp_path.glob("*arriving*"))
+
+
+@pytest.fixture
+def revision_folder(tmp_path, monkeypatch):
+    """A folder of revisions after the newest one; the databases of the tests are older then."""
+    monkeypatch.setattr(revisions, "FOLDERS", [*revisions.FOLDERS, tmp_path / "revisions"])
+    return tmp_path / "revisions"
+
+
+def version_of(path):
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_a_backup_of_an_older_release_is_upgraded_by_its_restore(
+    copied, installation, capsys, tmp_path, revision_folder
+):
+    run(capsys, "backup", str(tmp_path / "safe"))
+    copied.close()
+    content = (tmp_path / "safe" / "runs.db").read_bytes()
+    version = add_revision(
+        revision_folder, 'op.add_column("runs", sa.Column("colour", sa.String()))'
+    )
+
+    status, _, error = run(capsys, "restore", str(tmp_path / "safe"), "--yes")
+
+    assert (status, error) == (0, "")
+    assert version_of(database_path(installation.database_url)) == version
+    with closing(Store(installation.database_url)) as restored:
+        assert [each.state for each in restored.runs.read_all()] == [RunState.DONE] * 2
+    assert (tmp_path / "safe" / "runs.db").read_bytes() == content
+    assert not list(tmp_path.rglob("*arriving*"))
+
+
+def test_a_backup_that_cannot_be_upgraded_replaces_nothing(
+    copied, installation, capsys, tmp_path, revision_folder
+):
+    run(capsys, "backup", str(tmp_path / "safe"))
+    copied.close()
+    version = version_of(database_path(installation.database_url))
+    add_revision(revision_folder, 'op.execute("INSERT INTO nowhere VALUES (1)")')
+
+    status, _, error = run(capsys, "restore", str(tmp_path / "safe"), "--yes")
+
+    assert status == 1
+    assert f"upgrade of {tmp_path / 'safe' / 'runs.db'} from" in error
+    assert "no such table: nowhere" in error
+    assert ".bak" not in error
+    assert version_of(database_path(installation.database_url)) == version
+    assert installation.run_dir(1).exists()
+    assert not list(tmp_path.rglob("*arriving*"))
 
 
 def test_a_restore_that_fails_undoes_its_renames(
