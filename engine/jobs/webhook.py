@@ -3,18 +3,25 @@
 The message is JSON; its key `text` holds a sentence, which chat services display.
 """
 
-import http.client
-import json
-import time
-import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
 from engine.records.runs import Run, Study
 
 TIMEOUT_S = 10.0
-PAUSES_S = (0.0, 2.0, 10.0)  # before each attempt
+RETRIES = Retry(
+    total=3,
+    backoff_factor=2.5,  # s: the first retry follows at once, the next ones after 5 and 10 s
+    allowed_methods=["POST"],
+    status_forcelist=[408, 429, 500, 502, 503, 504],
+    raise_on_status=False,  # the last response is returned
+    respect_retry_after_header=False,  # a server could request a pause of hours
+)
 
 
 def build_message(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
@@ -39,27 +46,33 @@ def build_message(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def post(url: str, message: Mapping[str, Any], pauses_s: Sequence[float] = PAUSES_S) -> bool:
-    """Posts a message, with one attempt after each pause; logs an error if all attempts fail.
+def post(url: str, message: Mapping[str, Any], retries: Retry = RETRIES) -> bool:
+    """Posts a message; logs an error if all attempts fail.
 
     Args:
         url: the address of the webhook.
         message: the result of `build_message`.
-        pauses_s: the seconds to wait before each attempt.
+        retries: the number of further attempts, and the pauses before them.
 
     Returns:
         Whether the webhook accepted the message.
     """
-    body = json.dumps(message).encode()
-    headers = {"Content-Type": "application/json", "User-Agent": "chromabench"}
-    last_error = ""
-    for pause in pauses_s:
-        time.sleep(pause)
-        try:
-            request = urllib.request.Request(url, body, headers)
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S):
-                return True
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            last_error = str(error)
-    print(f"could not post the end of study {message['study']}: {last_error}", flush=True)
+    headers = {"User-Agent": "chromabench"}
+    try:
+        with requests.Session() as session:
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=retries))
+            response = session.post(url, json=message, headers=headers, timeout=TIMEOUT_S)
+        if response.ok:
+            return True
+        reason = f"{response.status_code} {response.reason}"
+    except requests.RequestException as error:
+        reason = _reason(error)
+    print(f"could not post the end of study {message['study']}: {reason}", flush=True)
     return False
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Returns why a request failed, without the address of the webhook, which may be secret."""
+    last_failure = getattr(error.args[0], "reason", None) if error.args else None
+    return str(last_failure or type(error).__name__)

@@ -4,6 +4,9 @@ The part that is downloaded lies in a folder of its own, and gets the final name
 sha256 was verified. An interrupted download continues with a range request, which names the version
 of the file, so that a changed file is sent from its beginning. If a file that was put together from
 several parts has a wrong sha256, it is downloaded once more in one piece.
+
+`urllib3.util.Retry` is not used here, because it repeats only requests without a response: it does
+not continue a body whose connection broke, and a download cannot be cancelled during its pauses.
 """
 
 import errno

@@ -10,6 +10,8 @@ from engine.records.runs import RunState
 from tests.support.runs import NOW, tiny_config
 from tests.support.webhook_listener import webhook_listener
 
+AT_ONCE = webhook.RETRIES.new(backoff_factor=0)
+
 
 @pytest.fixture
 def listener():
@@ -45,19 +47,42 @@ def test_a_failed_post_is_repeated(ended, listener):
     address, messages, statuses = listener
     statuses += [500, 503]
 
-    assert webhook.post(address, webhook.build_message(*ended), pauses_s=(0, 0, 0))
+    assert webhook.post(address, webhook.build_message(*ended), AT_ONCE)
 
     assert len(messages) == 3
 
 
-def test_a_webhook_that_never_answers_is_logged(ended, capsys):
-    is_posted = webhook.post("http://127.0.0.1:1/", webhook.build_message(*ended), pauses_s=(0, 0))
+def test_a_refusal_that_another_attempt_cannot_change_is_logged_at_once(ended, listener, capsys):
+    address, messages, statuses = listener
+    statuses += [404]
 
+    assert not webhook.post(address, webhook.build_message(*ended), AT_ONCE)
+
+    assert len(messages) == 1
+    assert "could not post the end of study 1: 404 Not Found" in capsys.readouterr().out
+
+
+def test_a_webhook_that_never_answers_is_logged(ended, capsys):
+    is_posted = webhook.post("http://127.0.0.1:1/a-secret", webhook.build_message(*ended), AT_ONCE)
+
+    output = capsys.readouterr().out
     assert not is_posted
-    assert "could not post the end of study 1" in capsys.readouterr().out
+    assert "could not post the end of study 1" in output
+    assert "Connection refused" in output
+    assert "secret" not in output
+
+
+def test_a_webhook_that_answers_each_attempt_with_an_error_is_logged(ended, listener, capsys):
+    address, messages, statuses = listener
+    statuses += [503] * 4
+
+    assert not webhook.post(address, webhook.build_message(*ended), AT_ONCE)
+
+    assert len(messages) == 4
+    assert "could not post the end of study 1: 503" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:notaport/", "http://["])
 def test_an_invalid_address_is_logged(ended, capsys, address):
-    assert not webhook.post(address, webhook.build_message(*ended), pauses_s=(0,))
+    assert not webhook.post(address, webhook.build_message(*ended), AT_ONCE)
     assert "could not post the end of study 1" in capsys.readouterr().out
