@@ -11,7 +11,7 @@ from streamlit import config
 
 from engine import weights
 from engine.errors import EngineError
-from engine.settings import IS_CHECKOUT, Settings
+from engine.settings import IS_CHECKOUT, Settings, unknown_variables
 from engine.store import Store
 
 HOW_TO_START = "Start the dashboard with " + (
@@ -50,6 +50,12 @@ def warn_if_exposed() -> None:
     if Settings.from_environment().data_roots is None:
         warning += " Pages read no folders, because CHROMABENCH_DATA_ROOTS is not set."
     sys.stderr.write(f"{warning}\n")
+
+
+def warn_about_unknown_variables() -> None:
+    """Writes to stderr which environment variables look misspelt."""
+    for sentence in unknown_variables():
+        sys.stderr.write(f"warning: {sentence}\n")
 
 
 def print_weights_hint() -> None:

@@ -10,7 +10,8 @@ Modules:
     presets: the built-in configurations and budgets.
     overrides: `--set key=value`.
     annotations: rules for names, notes and tags.
-    settings: paths and limits from environment variables.
+    environment: the environment variables: names, values, defaults, meanings.
+    settings: paths and limits of an installation.
     errors: the errors that a user can act on.
 
 Packages:

@@ -1,17 +1,28 @@
-"""Paths and limits of an installation, parsed once from environment variables."""
+"""Paths and limits of an installation, which processes receive as one frozen object.
+
+Not here: the names, values and meanings of the environment variables (`engine.environment`).
+"""
 
 import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
-from engine.errors import BadInputError, EngineError
+from engine.environment import (
+    FetchMode,
+    LauncherName,
+    Variables,
+    find_file,
+    find_unknown_variables,
+    read_variables,
+)
+from engine.errors import EngineError
 
 DISTRIBUTION = "chromabench-studio"
 
@@ -42,6 +53,33 @@ def default_data_folder() -> Path:
     return platformdirs.user_data_path("chromabench", appauthor=False)
 
 
+def default_env_file() -> Path:
+    """Returns the file with environment variables, if no variable names another one.
+
+    The file is not searched in the current folder: there it would belong to another project, and
+    the settings would depend on the folder in which a command runs.
+    """
+    return default_data_folder() / ".env"
+
+
+def used_env_file() -> Path | None:
+    """Returns the file with environment variables that this process reads; None if there is none.
+
+    Raises:
+        BadInputError: the file that a variable names does not exist.
+    """
+    return find_file(os.environ, default_env_file())
+
+
+def unknown_variables() -> list[str]:
+    """Returns a sentence about each variable of this process that looks misspelt.
+
+    Raises:
+        BadInputError: the `.env` file cannot be read.
+    """
+    return find_unknown_variables(os.environ, default_env_file())
+
+
 def read_version() -> str:
     """Returns the version of the installed distribution, which only `pyproject.toml` defines.
 
@@ -57,34 +95,13 @@ def read_version() -> str:
         ) from error
 
 
-FetchMode: TypeAlias = Literal["auto", "ask", "never"]
-FETCH_MODES: dict[str, FetchMode] = {"auto": "auto", "ask": "ask", "never": "never"}
-
-
 @dataclass(frozen=True)
 class Settings:
     """Paths and limits of one installation.
 
-    Attributes:
-        database_url: the SQLAlchemy URL of a SQLite or PostgreSQL database.
-        artifacts: the folder of packed data, checkpoints, samples and logs.
-        slots: the number of runs that train at the same time; None: one per GPU, or one without a
-            GPU.
-        data_roots: the folders inside which pages may read pictures; None: all folders.
-        webhook: the URL that receives a POST when a study ends; None: no webhook.
-        ranks: the number of processes that train one run together, one GPU each if there are GPUs.
-        is_supervised_elsewhere: True if this process must not start a supervisor, because another
-            container or machine runs it.
-        launcher: where workers start: `local` on this machine, `ray` on a Ray cluster.
-        ray_address: the URL of the Ray dashboard, which accepts jobs.
-        ray_gpus: the number of GPUs that each Ray job requests; 0 requests one CPU core instead.
-        mlflow: the URI of the MLflow server that new studies are exported to; None: no export.
-        server_url: the URL of the model server that pages use; None: the server on this machine.
-        server_token: the bearer token of the model server; None: no token.
-        fetch: whether feature weights are downloaded: `auto` before the runs that use them, `ask`
-            if the user requests it, or `never`.
-        weights_url: the address of a folder with the files of feature weights, which are downloaded
-            from there; None: from their authors.
+    Every attribute has the name and the meaning of a field of `engine.environment.Variables`,
+    except `is_supervised_elsewhere`: True if this process must not start a supervisor, because
+    another container or machine runs it. An attribute that is None was not set.
     """
 
     database_url: str
@@ -94,82 +111,71 @@ class Settings:
     webhook: str | None = None
     ranks: int = 1
     is_supervised_elsewhere: bool = False
-    launcher: Literal["local", "ray"] = "local"
+    launcher: LauncherName = "local"
     ray_address: str = "http://127.0.0.1:8265"
     ray_gpus: int = 1
     mlflow: str | None = None
+    mlflow_username: str | None = None
+    mlflow_password: str | None = field(default=None, repr=False)
     server_url: str | None = None
-    server_token: str | None = None
+    server_token: str | None = field(default=None, repr=False)
     fetch: FetchMode = "ask"
     weights_url: str | None = None
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Parses the environment variables CHROMABENCH_* and MLFLOW_TRACKING_URI.
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Builds settings from environment variables.
 
         By default, the database and the artifacts folder are in `default_data_folder`.
 
+        Args:
+            environment: the variables; None: those of this process and of the file `.env` in
+                `default_data_folder`.
+
         Raises:
-            BadInputError: a variable has an invalid value.
+            BadInputError: a variable has an invalid value, or the file cannot be read.
         """
+        if environment is None:
+            variables = read_variables(os.environ, default_env_file())
+        else:
+            variables = read_variables(environment, None)
         data_folder = default_data_folder()
-        database = environment.get("CHROMABENCH_DATABASE_URL") or f"sqlite:///{data_folder}/runs.db"
-        slots = _parse_count(environment, "CHROMABENCH_SLOTS")
-        ranks = _parse_count(environment, "CHROMABENCH_RANKS")
-        folder = environment.get("CHROMABENCH_ARTIFACTS") or str(data_folder / "artifacts")
-        try:
-            artifacts = Path(folder).expanduser().resolve()
-            artifacts.exists()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise BadInputError(
-                f"CHROMABENCH_ARTIFACTS must be a folder, not {folder[:80]!r} ({error})."
-            ) from error
-        roots = environment.get("CHROMABENCH_DATA_ROOTS")
-        supervisor = environment.get("CHROMABENCH_SUPERVISOR") or "here"
-        if supervisor not in ("here", "elsewhere"):
-            raise BadInputError(
-                f"CHROMABENCH_SUPERVISOR is here or elsewhere, not {supervisor[:40]!r}."
-            )
-        launcher = environment.get("CHROMABENCH_LAUNCHER") or "local"
-        if launcher not in ("local", "ray"):
-            raise BadInputError(f"CHROMABENCH_LAUNCHER is local or ray, not {launcher[:40]!r}.")
-        ray_gpus = environment.get("CHROMABENCH_RAY_GPUS") or str(ranks or 1)
-        if not re.fullmatch(r"[0-9]{1,3}", ray_gpus):
-            raise BadInputError(
-                f"CHROMABENCH_RAY_GPUS must be a whole number from 0 to 999, not {ray_gpus[:40]!r}."
-            )
-        token = environment.get("CHROMABENCH_SERVER_TOKEN") or None
-        if token is not None and not re.fullmatch(r"[!-~]{16,400}", token):
-            raise BadInputError(
-                "CHROMABENCH_SERVER_TOKEN must be 16 to 400 printable characters without spaces; "
-                f"it has {len(token)}."
-            )
-        fetch = environment.get("CHROMABENCH_FETCH") or "ask"
-        if fetch not in FETCH_MODES:
-            raise BadInputError(f"CHROMABENCH_FETCH is auto, ask or never, not {fetch[:40]!r}.")
-        weights_url = _parse_address(environment, "CHROMABENCH_WEIGHTS_URL")
-        if weights_url is not None and "@" in weights_url:
-            raise BadInputError(
-                "CHROMABENCH_WEIGHTS_URL contains a password, which other users of this machine "
-                "could read: put it into the file ~/.netrc instead."
-            )
+        mlflow = urlsplit(variables.mlflow or "")
         return cls(
-            database_url=database,
-            artifacts=artifacts,
-            slots=slots,
-            data_roots=None if roots is None else _parse_folders(roots),
-            webhook=_parse_address(environment, "CHROMABENCH_WEBHOOK"),
-            ranks=ranks or 1,
-            is_supervised_elsewhere=supervisor == "elsewhere",
-            launcher="ray" if launcher == "ray" else "local",
-            ray_address=_parse_address(environment, "CHROMABENCH_RAY_ADDRESS") or cls.ray_address,
-            ray_gpus=int(ray_gpus),
-            mlflow=_without_password(environment.get("MLFLOW_TRACKING_URI") or "") or None,
-            server_url=_parse_address(environment, "CHROMABENCH_SERVER_URL"),
-            server_token=token,
-            fetch=FETCH_MODES[fetch],
-            weights_url=weights_url,
+            database_url=variables.database_url or f"sqlite:///{data_folder}/runs.db",
+            artifacts=variables.artifacts or (data_folder / "artifacts").resolve(),
+            slots=variables.slots,
+            data_roots=variables.data_roots,
+            webhook=variables.webhook,
+            ranks=variables.ranks,
+            is_supervised_elsewhere=variables.supervisor == "elsewhere",
+            launcher=variables.launcher,
+            ray_address=variables.ray_address,
+            ray_gpus=variables.ranks if variables.ray_gpus is None else variables.ray_gpus,
+            # The address is stored and shown, so the password is kept apart.
+            mlflow=_without_password(variables.mlflow or "") or None,
+            mlflow_username=variables.mlflow_username or unquote(mlflow.username or "") or None,
+            mlflow_password=variables.mlflow_password or unquote(mlflow.password or "") or None,
+            server_url=variables.server_url,
+            server_token=variables.server_token,
+            fetch=variables.fetch,
+            weights_url=variables.weights_url,
         )
+
+    def as_environment(self) -> dict[str, str]:
+        """Returns the variables from which `from_environment` builds the same settings."""
+        special_values = {
+            "supervisor": "elsewhere" if self.is_supervised_elsewhere else "here",
+            "env_file": os.devnull,  # the file would complete the values that are None here
+        }
+        texts = {}
+        for name, variable in Variables.model_fields.items():
+            value = special_values[name] if name in special_values else getattr(self, name)
+            if isinstance(value, tuple):
+                value = os.pathsep.join(str(folder) for folder in value) or os.pathsep
+            if value is not None:
+                texts[str(variable.alias)] = str(value)
+        return texts
 
     @property
     def data_dir(self) -> Path:
@@ -220,27 +226,6 @@ class Settings:
         )
 
 
-def _parse_address(environment: Mapping[str, str], name: str) -> str | None:
-    """Returns a web address from the environment; None if the variable is not set."""
-    text = environment.get(name) or None
-    if text is not None and not re.fullmatch(r"https?://[^\s/]+\S*", text):
-        raise BadInputError(f"{name} must be an http:// or https:// address, not {text[:60]!r}.")
-    return text
-
-
-def _parse_folders(text: str) -> tuple[Path, ...]:
-    """Splits a list of folders at the path separator of the operating system."""
-    return tuple(Path(name).expanduser().resolve() for name in text.split(os.pathsep) if name)
-
-
 def _without_password(address: str) -> str:
     """Removes user and password from an address, so that it can be stored and shown."""
     return re.sub(r"://[^/@]*@", "://", address)
-
-
-def _parse_count(environment: Mapping[str, str], name: str) -> int | None:
-    """Returns a count from the environment; None if the variable is not set."""
-    text = environment.get(name)
-    if text is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", text):
-        raise BadInputError(f"{name} must be a whole number from 1 to 9999, not {text[:40]!r}.")
-    return None if text is None else int(text)

@@ -1,4 +1,4 @@
-"""Builds the tables of the documentation site from the code: commands, metrics, presets.
+"""Builds the tables of the documentation site from the code: commands, metrics, variables, presets.
 
 Each builder returns Markdown. A page of docs/ marks the place of a table with the comments
 `<!-- generated: NAME -->` and `<!-- end: NAME -->`; `GENERATED` maps NAME to its builder.
@@ -11,13 +11,14 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from engine import overrides
 from engine.cli.parser import build_parser
 from engine.config import Budget, Configuration, Execution, Term
+from engine.environment import OTHER_VARIABLES, Section, variables_by_name
 from engine.metrics.catalog import CATALOG, GROUP_TITLES
 from engine.presets import BUDGET_PURPOSES, BUDGETS, CONFIGURATIONS
 from engine.settings import PROJECT_ROOT
@@ -116,6 +117,22 @@ def build_settings() -> str:
     return "\n\n".join(
         f"### {title}\n\n{_table(('key', 'values', 'meaning'), rows)}" for title, rows in tables
     )
+
+
+def build_variables(section: Section) -> str:
+    """Lists the environment variables of a section with their values and their meanings."""
+    rows = []
+    for name, variable in variables_by_name().items():
+        if variable.section == section:
+            kind = variable.kind
+            rows.append((f"`{name}`", kind.type, kind.values, variable.default, variable.meaning))
+    return _table(("variable", "type", "values", "default", "meaning"), rows)
+
+
+def build_other_variables() -> str:
+    """Lists the environment variables that other programs read."""
+    rows = [(f"`{name}`", *text.split(": ", maxsplit=1)) for name, text in OTHER_VARIABLES.items()]
+    return _table(("variable", "read by", "meaning"), rows)
 
 
 def build_decisions() -> str:
@@ -228,4 +245,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "budget settings": build_budget_settings,
     "settings": build_settings,
     "decisions": build_decisions,
+    "other variables": build_other_variables,
+} | {
+    f"{section} variables": functools.partial(build_variables, section)
+    for section in get_args(Section)
 }

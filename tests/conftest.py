@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from engine.data import packing
 from engine.data.sources.registry import parse_source
+from engine.environment import FILE_VARIABLE
 from engine.settings import Settings
 from engine.store import Store, database_path
 from engine.system import child_environment, processes
@@ -40,6 +41,14 @@ def store(settings):
     store = Store(settings.database_url)
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_env_file():
+    """Keeps the developer's own `.env` file away from all tests and their child processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FILE_VARIABLE, os.devnull)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,7 @@ import pytest
 
 from engine import overrides
 from engine.cli.parser import build_parser
+from engine.environment import OTHER_VARIABLES, variables_by_name
 from engine.metrics.catalog import CATALOG, COMPARED_METRICS, COST_METRICS
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.records.curves import MetricPoint
@@ -89,14 +90,42 @@ def test_every_key_of_set_is_in_the_reference_with_its_meaning():
         assert re.search(rf"^\| `{key}` \| .+ \| .+ \|$", text, re.MULTILINE), key
 
 
-def test_every_environment_variable_of_the_settings_is_in_the_reference():
-    settings = (PROJECT_ROOT / "engine" / "settings.py").read_text()
-    page = (DOCS / "reference" / "environment.md").read_text()
-    pattern = r"(?:CHROMABENCH|MLFLOW)_[A-Z_]*[A-Z]"
+@pytest.mark.parametrize("name", variables_by_name())
+def test_every_environment_variable_is_in_the_reference(name):
+    variable = variables_by_name()[name]
+    kind = variable.kind
+    cells = (f"`{name}`", kind.type, kind.values, variable.default, variable.meaning)
 
-    variables = set(re.findall(pattern, settings))
-    assert len(variables) > 10
-    assert variables <= set(re.findall(rf"`({pattern})`", page))
+    assert all(cells)
+    assert f"| {' | '.join(cells)} |" in reference.build_variables(variable.section)
+
+
+@pytest.mark.parametrize("name", OTHER_VARIABLES)
+def test_every_variable_of_another_program_is_in_the_reference_with_its_reader(name):
+    assert re.search(rf"^\| `{name}` \| .+ \| .+ \|$", reference.build_other_variables(), re.M)
+
+
+def test_every_environment_variable_in_code_and_containers_is_a_setting_or_of_another_program():
+    files = [PROJECT_ROOT / name for name in ("compose.yaml", "Dockerfile", "Makefile", ".ci/run")]
+    files += [
+        path
+        for folder in ("engine", "dashboard", "scripts", "tests")
+        for path in (PROJECT_ROOT / folder).rglob("*.py")
+        if path.name not in ("test_environment.py", "environment.py")
+    ]
+    own_name = r"\b(?:CHROMABENCH_|MLFLOW_TRACKING_)[A-Z_]*[A-Z]\b"
+    read_name = r'environ(?:ment)?(?:\.get\(|\.setdefault\(|\[)"([A-Z_]+)"'
+
+    unknown = set()
+    for path in files:
+        text = path.read_text()
+        names = set(re.findall(own_name, text)) | set(re.findall(read_name, text))
+        names |= set(re.findall(r"\$\{([A-Z_]+)", text)) if path.name == "compose.yaml" else set()
+        existing = variables_by_name().keys() | OTHER_VARIABLES.keys()
+        unknown |= {(path, name) for name in names - existing}
+
+    assert variables_by_name().keys() & OTHER_VARIABLES.keys() == set()
+    assert unknown == set()
 
 
 def test_every_make_target_is_in_the_readme():

@@ -8,13 +8,13 @@ from dashboard.queries import access, sources
 from engine import annotations, weights
 from engine.config import Configuration, RunConfig
 from engine.data.packing import bytes_to_pack, count_pairs, is_packed
+from engine.environment import FetchMode
 from engine.errors import BadInputError
 from engine.jobs import lifecycle, planning
 from engine.jobs.estimates import Estimate, MeasuredSpeed, estimate, workload_key
 from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS, changed_settings, parse_settings
 from engine.presets import BUDGETS
 from engine.records.runs import Job, Run
-from engine.settings import FetchMode
 from engine.system import processes
 from engine.weights import download_state
 from engine.weights.download_state import DownloadState

@@ -12,7 +12,7 @@ from engine import weights
 from engine.errors import EngineError
 from engine.jobs import spawn
 from engine.jobs.launchers import select
-from engine.settings import PROJECT_ROOT, Settings, read_version
+from engine.settings import PROJECT_ROOT, Settings, read_version, unknown_variables, used_env_file
 from engine.store import Store, check_address, database_path, is_absent
 from engine.system import disk, extras
 from engine.tracking import export_requests
@@ -57,6 +57,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _gpu(),
         _compiler(),
         _memory(),
+        _settings(),
         _artifacts(settings),
         _database(settings),
         _supervisor(settings),
@@ -104,6 +105,14 @@ def _memory() -> Check:
     memory = psutil.virtual_memory()
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
     return Check("Machine", "good", f"{cores} cores, {memory.total / 2**30:.0f} GB of memory")
+
+
+def _settings() -> Check:
+    unknown = unknown_variables()
+    if unknown:
+        return Check("Settings", "missing", " ".join(unknown), "Correct or remove the names.")
+    file = used_env_file()
+    return Check("Settings", "good", f"{file} and the environment" if file else "the environment")
 
 
 def _artifacts(settings: Settings) -> Check:

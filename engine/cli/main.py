@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from engine.cli.parser import build_parser
 from engine.errors import EngineError
-from engine.settings import PROGRAM, Settings
+from engine.settings import PROGRAM, Settings, unknown_variables
 
 MAX_ERROR_LENGTH = 800
 
@@ -30,7 +30,10 @@ def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
             stream.reconfigure(errors="replace")
     try:
         args = build_parser(program).parse_args(arguments)
-        status: int = args.run(args, Settings.from_environment())
+        settings = Settings.from_environment()
+        for sentence in unknown_variables():
+            sys.stderr.write(f"warning: {sentence}\n")
+        status: int = args.run(args, settings)
         sys.stdout.flush()
         return status
     except BrokenPipeError:

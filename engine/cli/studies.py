@@ -278,7 +278,7 @@ def export(args: argparse.Namespace, settings: Settings) -> int:
 def _upload(store: Store, settings: Settings, study_id: int, uri: str) -> None:
     """Uploads the results of a study that the MLflow server does not have yet."""
     export_requests.require_client()
-    export_requests.set_client_credentials()
+    export_requests.set_client_credentials(settings)
     new_request = export_requests.request_export(settings, study_id, uri)
     from engine.tracking import mlflow_format, uploader
 

@@ -2,6 +2,7 @@
 
 import os
 
+from engine.environment import is_own
 from engine.settings import IS_CHECKOUT, PROJECT_ROOT, Settings
 
 # Idle OpenMP threads spin briefly before they sleep. A short spin makes training fast on an idle
@@ -16,27 +17,20 @@ def build_child_environment(settings: Settings) -> dict[str, str]:
     installed wheel is on the path already, and `site-packages` must not precede the standard
     library. A package of the same name in the current folder is never imported.
     """
-    slots = {"CHROMABENCH_SLOTS": str(settings.slots)} if settings.slots else {}
     inherited_path = os.environ.get("PYTHONPATH")
     paths = [*([str(PROJECT_ROOT)] if IS_CHECKOUT else []), *filter(None, [inherited_path])]
     module_path = {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
-    mirror = {"CHROMABENCH_WEIGHTS_URL": settings.weights_url} if settings.weights_url else {}
-    # Only torchrun may set the rank of a process, so it is not inherited.
+    # The settings replace the variables and the `.env` file from which they were built. Only
+    # torchrun may set the rank of a process, so it is not inherited.
     inherited = {
-        name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")
+        name: value
+        for name, value in os.environ.items()
+        if not is_own(name) and name not in ("RANK", "WORLD_SIZE")
     }
     return {
         **inherited,
-        "CHROMABENCH_DATABASE_URL": settings.database_url,
-        "CHROMABENCH_ARTIFACTS": str(settings.artifacts),
+        **settings.as_environment(),
         "GOMP_SPINCOUNT": SPIN_COUNT,
-        **slots,
-        "CHROMABENCH_RANKS": str(settings.ranks),
-        "CHROMABENCH_LAUNCHER": settings.launcher,
-        "CHROMABENCH_RAY_ADDRESS": settings.ray_address,
-        "CHROMABENCH_RAY_GPUS": str(settings.ray_gpus),
-        "CHROMABENCH_FETCH": settings.fetch,
-        **mirror,
         **module_path,
         "PYTHONSAFEPATH": "1",
     }

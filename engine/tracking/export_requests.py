@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
@@ -119,12 +118,12 @@ def check_uri(uri: str, origin: str) -> str:
     return uri
 
 
-def set_client_credentials() -> None:
-    """Copies user and password of MLFLOW_TRACKING_URI into the variables of MLflow's client."""
-    uri = urlsplit(os.environ.get(URI_VARIABLE, ""))
-    if uri.username:
-        os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(uri.username))
-        os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(uri.password or ""))
+def set_client_credentials(settings: Settings) -> None:
+    """Copies user and password of the settings into the variables that MLflow's client reads."""
+    if settings.mlflow_username is not None:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = settings.mlflow_username
+    if settings.mlflow_password is not None:
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = settings.mlflow_password
 
 
 def is_installed() -> bool:

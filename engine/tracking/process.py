@@ -100,8 +100,8 @@ def main() -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
     os.nice(NICENESS)
-    export_requests.set_client_credentials()
     settings = Settings.from_environment()
+    export_requests.set_client_credentials(settings)
     try:
         with export_requests.uploader_lock(settings).acquire(timeout=0):
             store = Store(settings.database_url)

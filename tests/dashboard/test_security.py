@@ -54,8 +54,8 @@ def test_every_folder_is_allowed_if_the_variable_is_not_set(app_settings, pictur
     assert sources.allowed_source(f"photos:{pictures}/closed").names()
 
 
-def test_an_empty_variable_allows_no_folder():
-    assert Settings.from_environment({"CHROMABENCH_DATA_ROOTS": ""}).data_roots == ()
+def test_a_separator_alone_allows_no_folder():
+    assert Settings.from_environment({"CHROMABENCH_DATA_ROOTS": ":"}).data_roots == ()
     two = Settings.from_environment({"CHROMABENCH_DATA_ROOTS": "/a:/b/../c"}).data_roots
     assert two == (Path("/a"), Path("/c"))
 

@@ -1,7 +1,5 @@
 """Real supervisors; the runs that they start are tested in `launchers/test_contract.py`."""
 
-from contextlib import closing
-
 import pytest
 
 from engine.jobs import lifecycle, reaping, spawn
@@ -17,18 +15,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("supervisor")]
 @pytest.fixture(scope="module")
 def drained(tmp_path_factory, packed_settings):
     """A study of two runs after a supervisor with `--drain`: (store, return code, messages)."""
-    settings = prepare_installation(tmp_path_factory.mktemp("drained"), packed_settings)
+    folder = tmp_path_factory.mktemp("drained")
     configs = [tiny_config(name, n_val=8, n_test=8) for name in ("standard", "gan")]
-    with closing(Store(settings.database_url)) as store:
+    with webhook_listener() as (address, messages, _):
+        settings = prepare_installation(folder, packed_settings, webhook=address)
+        store = Store(settings.database_url)
         store.studies.add("key", "reds", configs, utc_now())
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            webhook_listener() as (address, messages, _),
-            supervisors_of(settings) as supervise,
-        ):
-            patch.setenv("CHROMABENCH_WEBHOOK", address)
+        with supervisors_of(settings) as supervise:
             returncode = supervise("--drain").wait(timeout=TIMEOUT_S)
-        yield store, returncode, messages
+    yield store, returncode, messages
+    store.close()
 
 
 def test_a_supervisor_with_drain_exits_after_all_runs_are_done(drained):

@@ -27,8 +27,10 @@ def test_a_password_in_the_variable_is_passed_to_the_client_and_not_stored(monke
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
     monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
 
-    assert Settings.from_environment().mlflow == "https://mlflow.example:5000/x"
-    export_requests.set_client_credentials()
+    settings = Settings.from_environment()
+    export_requests.set_client_credentials(settings)
+
+    assert settings.mlflow == "https://mlflow.example:5000/x"
     assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "se@cret"
 
