@@ -373,7 +373,7 @@ def read_variables(environment: Mapping[str, str], default_file: Path | None) ->
     if file is not None:
         _read_names(file)
     try:
-        return Variables(**values, **{"_env_file": file})
+        return Variables(**(values | {"_env_file": file}))
     except ValidationError as error:
         details = error.errors()[0]
         name = str(details["loc"][0])
