@@ -69,7 +69,7 @@ def _parse_folder(text: str) -> Path:
         folder = Path(text).expanduser().resolve()
         folder.exists()
     except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"must be a folder, not {_shown(text)} ({error})") from error
+        raise ValueError(f"must be a folder, not {shown_value(text)} ({error})") from error
     return folder
 
 
@@ -464,13 +464,13 @@ def _read_names(file: Path) -> list[str]:
     return [binding.key for binding in bindings if binding.key is not None]
 
 
+def shown_value(value: str) -> str:
+    """Returns the beginning of a value for a message, without a user name and password."""
+    return repr(re.sub(r"^.*@", "...@", value, flags=re.DOTALL)[:MAX_SHOWN_LENGTH])
+
+
 def _requirement(kind: Kind, value: str) -> str:
     """Returns what a value must be and, unless it is secret, what it is."""
     if kind.is_secret:
         return f"{kind.requirement}; its value of {len(value)} characters is not shown"
-    return f"{kind.requirement}, not {_shown(value)}"
-
-
-def _shown(value: str) -> str:
-    """Returns the beginning of a value for a message, without a user name and password."""
-    return repr(re.sub(r"^.*@", "...@", value, flags=re.DOTALL)[:MAX_SHOWN_LENGTH])
+    return f"{kind.requirement}, not {shown_value(value)}"

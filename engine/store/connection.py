@@ -9,6 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from engine.environment import shown_value
 from engine.errors import BadInputError, StoreError
 from engine.settings import default_data_folder
 from engine.store import failures
@@ -68,14 +69,14 @@ def check_address(url: str) -> str:
         kind = parsed.get_backend_name()
     except (sa.exc.ArgumentError, ValueError) as error:
         raise BadInputError(
-            f"CHROMABENCH_DATABASE_URL is not a database address: {url[:80]!r}. "
+            f"CHROMABENCH_DATABASE_URL is not a database address: {shown_value(url)}. "
             "One is sqlite:////folder/runs.db."
         ) from error
     if kind not in ("sqlite", "postgresql"):
         raise BadInputError(f"The database must be SQLite or PostgreSQL, not {kind!r}.")
     if kind == "sqlite" and (parsed.database in (None, "", ":memory:") or parsed.query):
         raise BadInputError(
-            f"The database needs a plain file that all processes share, not {url[:80]!r}. "
+            f"The database needs a plain file that all processes share, not {shown_value(url)}. "
             "One is sqlite:////folder/runs.db."
         )
     return kind

@@ -16,6 +16,7 @@ from engine.cli.main import main
 from engine.environment import FILE_VARIABLE, find_unknown_variables, variables_by_name
 from engine.errors import BadInputError
 from engine.settings import Settings
+from engine.store import check_address
 from engine.system.child_environment import build_child_environment
 
 TOKEN = "0123456789abcdef"
@@ -164,6 +165,14 @@ def test_no_refusal_shows_a_secret(name, value):
 
     assert str(refusal.value).startswith(f"{name} must be ")
     assert "secret" not in f"{refusal.value} {refusal.value.__cause__}"
+
+
+@pytest.mark.parametrize("url", ["postgresql//me:secret@host", "postgresql://me:secret@host:x/a"])
+def test_the_refusal_of_a_database_address_shows_no_password(url):
+    with pytest.raises(BadInputError, match=r"is not a database address: '\.\.\.@host") as refusal:
+        check_address(url)
+
+    assert "secret" not in str(refusal.value)
 
 
 def test_settings_are_printed_without_token_and_password():
