@@ -11,7 +11,7 @@ from streamlit import config
 
 from engine import weights
 from engine.errors import EngineError
-from engine.settings import IS_CHECKOUT, Settings, unknown_variables
+from engine.settings import IS_CHECKOUT, Settings, ignored_variables
 from engine.store import Store
 
 HOW_TO_START = "Start the dashboard with " + (
@@ -52,9 +52,9 @@ def warn_if_exposed() -> None:
     sys.stderr.write(f"{warning}\n")
 
 
-def warn_about_unknown_variables() -> None:
-    """Writes to stderr which environment variables look misspelt."""
-    for sentence in unknown_variables():
+def warn_about_ignored_variables() -> None:
+    """Writes to stderr which environment variables are ignored."""
+    for sentence in ignored_variables():
         sys.stderr.write(f"warning: {sentence}\n")
 
 

@@ -203,8 +203,8 @@ class Variables(BaseSettings):
     env_file: Annotated[Path | None, FILE] = _variable(
         FILE_VARIABLE,
         "storage",
-        f"File with variables, used instead of `.env`; `{os.devnull}`: no file. It is not read "
-        "from `.env` itself.",
+        f"File with variables, read instead of `.env`; `{os.devnull}`: no file. Only in the "
+        "environment.",
         "`.env` in the data folder",
     )
     fetch: Annotated[FetchMode, _choice(FetchMode)] = _variable(
@@ -385,10 +385,10 @@ def read_variables(environment: Mapping[str, str], default_file: Path | None) ->
         raise BadInputError(sentence) from error
 
 
-def find_unknown_variables(environment: Mapping[str, str], default_file: Path | None) -> list[str]:
-    """Returns a sentence about each unknown variable whose name begins like those of this project.
+def find_ignored_variables(environment: Mapping[str, str], default_file: Path | None) -> list[str]:
+    """Returns a sentence about each variable of this project that is ignored.
 
-    Such a variable is no error: another version of this project may read it.
+    An unknown variable is no error: another version of this project may read it.
 
     Args:
         environment: the environment of a process.
@@ -403,7 +403,9 @@ def find_unknown_variables(environment: Mapping[str, str], default_file: Path | 
         names |= {name: f"{name} in {file}" for name in _read_names(file) if name not in names}
     sentences = []
     for name, subject in names.items():
-        if is_own(name) and name not in variables_by_name():
+        if name == FILE_VARIABLE and name not in environment:
+            sentences.append(f"{subject} is ignored: set it in the environment.")
+        elif is_own(name) and name not in variables_by_name():
             similar = difflib.get_close_matches(
                 name.upper(), variables_by_name(), n=1, cutoff=MIN_SIMILARITY
             )

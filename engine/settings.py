@@ -19,7 +19,7 @@ from engine.environment import (
     LauncherName,
     Variables,
     find_file,
-    find_unknown_variables,
+    find_ignored_variables,
     read_variables,
 )
 from engine.errors import EngineError
@@ -71,13 +71,13 @@ def used_env_file() -> Path | None:
     return find_file(os.environ, default_env_file())
 
 
-def unknown_variables() -> list[str]:
-    """Returns a sentence about each variable of this process that looks misspelt.
+def ignored_variables() -> list[str]:
+    """Returns a sentence about each variable of this process that is ignored.
 
     Raises:
         BadInputError: the `.env` file cannot be read.
     """
-    return find_unknown_variables(os.environ, default_env_file())
+    return find_ignored_variables(os.environ, default_env_file())
 
 
 def read_version() -> str:

@@ -12,7 +12,7 @@ from engine import weights
 from engine.errors import EngineError
 from engine.jobs import spawn
 from engine.jobs.launchers import select
-from engine.settings import PROJECT_ROOT, Settings, read_version, unknown_variables, used_env_file
+from engine.settings import PROJECT_ROOT, Settings, ignored_variables, read_version, used_env_file
 from engine.store import Store, check_address, database_path, is_absent
 from engine.system import disk, extras
 from engine.tracking import export_requests
@@ -108,9 +108,9 @@ def _memory() -> Check:
 
 
 def _settings() -> Check:
-    unknown = unknown_variables()
-    if unknown:
-        return Check("Settings", "missing", " ".join(unknown), "Correct or remove the names.")
+    ignored = ignored_variables()
+    if ignored:
+        return Check("Settings", "missing", " ".join(ignored), "Correct or remove the names.")
     file = used_env_file()
     return Check("Settings", "good", f"{file} and the environment" if file else "the environment")
 

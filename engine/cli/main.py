@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from engine.cli.parser import build_parser
 from engine.errors import EngineError
-from engine.settings import PROGRAM, Settings, unknown_variables
+from engine.settings import PROGRAM, Settings, ignored_variables
 
 MAX_ERROR_LENGTH = 800
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], program: str = PROGRAM) -> int:
     try:
         args = build_parser(program).parse_args(arguments)
         settings = Settings.from_environment()
-        for sentence in unknown_variables():
+        for sentence in ignored_variables():
             sys.stderr.write(f"warning: {sentence}\n")
         status: int = args.run(args, settings)
         sys.stdout.flush()

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from engine import settings as settings_module
 from engine.cli.main import main
-from engine.environment import FILE_VARIABLE, find_unknown_variables, variables_by_name
+from engine.environment import FILE_VARIABLE, find_ignored_variables, variables_by_name
 from engine.errors import BadInputError
 from engine.settings import Settings
 from engine.store import check_address
@@ -71,6 +72,7 @@ def test_an_empty_variable_counts_as_not_set(name, write_file):
     assert Settings.from_environment(write_file(f"{name}=\n")) == Settings.from_environment({})
 
 
+@hypothesis_settings(deadline=None)
 @given(ALL_SETTINGS)
 def test_settings_equal_those_that_are_built_from_their_own_variables(settings):
     assert Settings.from_environment(settings.as_environment()) == settings
@@ -197,8 +199,8 @@ def test_a_child_process_in_another_folder_has_the_settings_of_its_parent(
     settings = replace(Settings.from_environment(), slots=3)
     monkeypatch.setenv("CHROMABENCH_SERVER_URL", "https://not.in.the.settings")
     monkeypatch.setenv("CHROMABENCH_SLOT", "4")
-    script = "import json, os; from engine.settings import Settings, unknown_variables; print(json"
-    script += ".dumps([Settings.from_environment().as_environment(), unknown_variables()]))"
+    script = "import json, os; from engine.settings import Settings, ignored_variables; print(json"
+    script += ".dumps([Settings.from_environment().as_environment(), ignored_variables()]))"
 
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -225,11 +227,20 @@ def test_an_unknown_variable_is_named_with_the_similar_one(write_file, name, sug
     file = write_file(f"COMPOSE_FILE=a\nCHROMABENCH_PICTURES=/a\n{name}=2\n")
     reason = "is ignored, because no setting has this name"
 
-    from_environment = find_unknown_variables({name: "2", "CHROMABENCH_REQUIRE_BROWSER": "1"}, None)
-    from_file = find_unknown_variables(file, None)
+    from_environment = find_ignored_variables({name: "2", "CHROMABENCH_REQUIRE_BROWSER": "1"}, None)
+    from_file = find_ignored_variables(file, None)
 
     assert from_environment == [f"{name} {reason}: {suggestion}"]
     assert from_file == [f"{name} in {file[FILE_VARIABLE]} {reason}: {suggestion}"]
+
+
+def test_the_name_of_the_file_in_the_file_itself_is_named(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text(f"{FILE_VARIABLE}=/a\n")
+
+    assert find_ignored_variables({}, file) == [
+        f"{FILE_VARIABLE} in {file} is ignored: set it in the environment."
+    ]
 
 
 def test_a_command_warns_once_about_an_unknown_variable_and_continues(
@@ -248,7 +259,7 @@ def test_a_command_warns_once_about_an_unknown_variable_and_continues(
     )
 
 
-def test_doctor_names_the_file_and_the_unknown_variables(
+def test_doctor_names_the_file_and_the_ignored_variables(
     own_variables, write_file, monkeypatch, capsys
 ):
     file = write_file("CHROMABENCH_SLOTS=2\n")[FILE_VARIABLE]
