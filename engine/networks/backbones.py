@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-import efficientnet_lite_pytorch
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch_fidelity import feature_extractor_inceptionv3 as inception_module
 from torchvision.models import ResNet
 
 from engine import weights
 from engine.config import RunConfig
+from engine.networks import efficientnet_lite
+from engine.networks.efficientnet_lite import EfficientNetLite
 from engine.settings import Settings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -38,15 +38,15 @@ def load_vgg19(path: Path | None) -> nn.Module:
     return _freeze(cast(nn.Sequential, network.features[:30]))
 
 
-def load_efficientnet_lite(name: str, path: Path) -> efficientnet_lite_pytorch.EfficientNet:
+def load_efficientnet_lite(name: str, path: Path) -> EfficientNetLite:
     """Builds EfficientNet-Lite0 or -Lite2, with 1,280 features before the classifier.
 
     Args:
         name: `efficientnet_lite0` or `efficientnet_lite2`.
         path: file of weights.
     """
-    network = efficientnet_lite_pytorch.EfficientNet.from_name(name.replace("_", "-"))
-    network.load_state_dict(_load_state_dict(path))
+    network = EfficientNetLite(name)
+    network.load_state_dict(efficientnet_lite.rename_weights(_load_state_dict(path)))
     return network.eval().requires_grad_(False)
 
 
@@ -99,13 +99,10 @@ class PerceptualFeatures(nn.Module):
         else:
             assert path is not None, f"{name} needs its weights"
             network = load_efficientnet_lite(name, path)
-            for block in network._blocks:
-                _fuse_norms(block)
+            network.fuse_norms()
             network.to(memory_format=torch.channels_last)
-            stages = network._blocks
-            stem = fuse_conv_bn_eval(network._conv_stem, network._bn0)
-            self.stem = nn.Sequential(stem, network._swish)
-            self.map_stages = _last_blocks_of_each_resolution(network)
+            self.stem, stages = network.stem, network.blocks
+            self.map_stages = network.last_of_resolution
             mean, std = (127 / 255,) * 3, (128 / 255,) * 3
         self.stages = nn.ModuleList(stages)
         self.mean = nn.Buffer(torch.tensor(mean).view(1, 3, 1, 1))
@@ -153,22 +150,3 @@ def _load_state_dict(path: Path) -> dict[str, Tensor]:
 
 def _freeze(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
-
-
-def _fuse_norms(block: nn.Module) -> None:
-    """Fuses the frozen norms of a block with the preceding convolutions, to save time."""
-    for convolution, norm in zip(
-        ("_expand_conv", "_depthwise_conv", "_project_conv"), ("_bn0", "_bn1", "_bn2"), strict=True
-    ):
-        if hasattr(block, convolution):
-            fused = fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm))
-            setattr(block, convolution, fused.requires_grad_(False))
-            setattr(block, norm, nn.Identity())
-
-
-def _last_blocks_of_each_resolution(
-    network: efficientnet_lite_pytorch.EfficientNet,
-) -> tuple[int, ...]:
-    strides = [int(block._depthwise_conv.stride[0]) for block in network._blocks]
-    last = len(strides) - 1
-    return (*(index - 1 for index in range(1, last + 1) if strides[index] == 2), last)
