@@ -51,6 +51,8 @@ class PackedPairs:
         pairs: the index, in the order of `pixels`.
         unusable: an error for each file that could not be packed.
         pixels: [N, px, px, C] bytes; `pairs` describes the channels.
+        renderer: the library, with its version, that rendered the pictures; None if the pictures
+            were decoded, or if an earlier version of this project packed them.
     """
 
     source_text: str
@@ -59,6 +61,32 @@ class PackedPairs:
     pairs: tuple[Pair, ...]
     unusable: tuple[Fault, ...]
     pixels: NDArray[np.uint8] = field(repr=False, compare=False)
+    renderer: str | None = None
+
+    def describe(self) -> dict[str, str]:
+        """Returns the entries of a run's environment with which `has_changed` compares later."""
+        fingerprint = {"data_fingerprint": self.fingerprint}
+        return fingerprint | ({"data_renderer": self.renderer} if self.renderer else {})
+
+    def has_changed(self, environment: Mapping[str, Any] | None) -> bool:
+        """Returns whether the pairs differ from those that a run used.
+
+        Args:
+            environment: the environment recorded when the run began; None if the run has not begun.
+        """
+        recorded = (environment or {}).get("data_fingerprint", self.fingerprint)
+        return bool(recorded != self.fingerprint)
+
+    def renderer_change(self, environment: Mapping[str, Any] | None) -> str:
+        """Returns the old and the new renderer in brackets, for messages; empty if not both known.
+
+        Args:
+            environment: the environment recorded when a run began; None if the run has not begun.
+        """
+        recorded = (environment or {}).get("data_renderer")
+        if None in (recorded, self.renderer) or recorded == self.renderer:
+            return ""
+        return f" (rendered with {recorded}, now with {self.renderer})"
 
     def require_unchanged(self, environment: Mapping[str, Any] | None) -> None:
         """Checks that the pairs are the same as when a run began.
@@ -69,11 +97,11 @@ class PackedPairs:
         Raises:
             EngineError: the pairs have changed since the run began.
         """
-        fingerprint = (environment or {}).get("data_fingerprint", self.fingerprint)
-        if fingerprint != self.fingerprint:
+        if self.has_changed(environment):
             raise EngineError(
-                f"The pictures of {self.source_text} have changed since the run began, so that new "
-                "numbers would not be comparable to its earlier ones. Start a new study."
+                f"The pictures of {self.source_text} have changed since the run began"
+                f"{self.renderer_change(environment)}, so that new numbers would not be comparable "
+                "to its earlier ones. Start a new study."
             )
 
     def positions(self, split: str, limit: int | None = None) -> list[int]:
@@ -170,6 +198,7 @@ def load_packed(source: Source, px: int, settings: Settings) -> PackedPairs:
             unusable=tuple(Fault(**fault) for fault in index["left_out"]),
             # Copy on write, because torch warns about read-only arrays.
             pixels=np.load(folder / "pixels.npy", mmap_mode="c"),
+            renderer=index.get("renderer"),
         )
         if packed.pixels.shape[:3] != (len(packed.pairs), px, px):
             raise ValueError(f"pixels of shape {packed.pixels.shape}")
@@ -331,6 +360,7 @@ def _write_index(
         "version": source.version,
         "px": px,
         "fingerprint": _fingerprint_pairs(pairs),
+        "renderer": source.renderer,
         "pairs": [asdict(pair) for pair in pairs],
         "left_out": [asdict(fault) for fault in unusable.values()],
     }

@@ -70,11 +70,11 @@ def prepare_data(recorder: Recorder, run: Run) -> PackedPairs:
     for fault in packed.unusable:
         print(f"left out: {fault.file}: {fault.detail}", flush=True)
     for other in recorder.store.runs.read_all(run.study_id):
-        fingerprint = (other.environment or {}).get("data_fingerprint", packed.fingerprint)
-        if fingerprint != packed.fingerprint:
+        if packed.has_changed(other.environment):
             raise EngineError(
                 f"the pictures of {source.title} have changed since run {other.id} of this study "
-                "began; their numbers could not be compared. Start a new study"
+                f"began{packed.renderer_change(other.environment)}; their numbers could not be "
+                "compared. Start a new study"
             )
     return packed
 
@@ -104,7 +104,7 @@ def resolve_config(
     n_steps = loop.steps_per_epoch(config.budget, n_train) * config.budget.epochs
     environment = {
         **execution.describe_environment(execution.choose_device(config.execution.device)),
-        "data_fingerprint": packed.fingerprint,
+        **packed.describe(),
         "ranks": group.size,
     }
     start_run = recorder.store.runs.start

@@ -67,6 +67,7 @@ class FolderSource:
 
     source_label = "sketch"
     is_side_by_side = False
+    renderer = None
 
     def __init__(
         self,

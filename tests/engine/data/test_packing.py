@@ -1,5 +1,7 @@
 import dataclasses
+import json
 import shutil
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ class Squares:
 
     text = text_without_options = title = slug = about = "squares"
     source_label, is_side_by_side, channels, version = "sketch", False, 4, "1"
+    renderer = "painter 0.5.0"
 
     def __init__(self, count=40, crashes_at=None, damaged=()):
         self.count, self.crashes_at, self.damaged = count, crashes_at, damaged
@@ -180,6 +183,59 @@ def test_other_pixels_have_another_fingerprint(settings):
     plain = packing.prepare(Squares(), 32, settings)
 
     assert packing.prepare(other, 32, settings).fingerprint != plain.fingerprint
+
+
+def test_an_error_about_changed_pictures_names_another_renderer(settings):
+    packed = packing.prepare(Squares(), 32, settings)
+    environment = packed.describe()
+    rendered_again = dataclasses.replace(packed, fingerprint="other", renderer="painter 0.6.1")
+
+    with pytest.raises(EngineError) as refusal:
+        rendered_again.require_unchanged(environment)
+
+    assert "since the run began (rendered with painter 0.5.0, now with painter 0.6.1), so" in str(
+        refusal.value
+    )
+
+
+def test_the_renderer_is_not_named_if_it_is_the_same_or_was_not_recorded(settings):
+    packed = packing.prepare(Squares(), 32, settings)
+    unknown_renderer = dataclasses.replace(packed, renderer=None)
+
+    texts = [
+        packed.renderer_change(packed.describe()),
+        packed.renderer_change(unknown_renderer.describe()),
+        packed.renderer_change(None),
+        unknown_renderer.renderer_change(packed.describe()),
+    ]
+
+    assert texts == ["", "", "", ""]
+
+
+def test_pairs_that_were_packed_without_the_renderer_are_used_as_they_are(settings):
+    packed = packing.prepare(Squares(), 32, settings)
+    index_file = packing.packed_dir(Squares(), 32, settings) / "index.json"
+    index = json.loads(index_file.read_text())
+    del index["renderer"]
+    index_file.write_text(json.dumps(index))
+
+    loaded = packing.prepare(Squares(), 32, settings)
+
+    assert loaded == dataclasses.replace(packed, renderer=None)
+    assert loaded.describe() == {"data_fingerprint": packed.fingerprint}
+
+
+def test_the_renderer_of_the_embedded_pairs_is_recorded_with_its_version(packed):
+    assert packed.renderer == f"resvg-py {metadata.version('resvg-py')}"
+
+
+def test_the_fingerprint_does_not_depend_on_the_renderer(settings):
+    other = Squares()
+    other.renderer, other.version = "painter 0.6.1", "2"
+
+    fingerprints = {packing.prepare(each, 32, settings).fingerprint for each in (Squares(), other)}
+
+    assert len(fingerprints) == 1
 
 
 def test_a_changed_folder_is_packed_again(tmp_path, settings):
