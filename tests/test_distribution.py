@@ -1,15 +1,22 @@
 """The files and texts of the distribution, checked without building it as `test_wheel.py` does."""
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path, PurePath
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from engine.settings import DISTRIBUTION, PROJECT_ROOT, read_version
 
 PYPROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
+# Imported, but no requirement: a part of kaleido's interface, and the reference of `bench metrics`.
+IMPORTED_WITHOUT = ("choreographer", "torchmetrics")
+REQUIREMENT_NAMES = {"PIL": "pillow", "mlflow": "mlflow-skinny"}
 # A requirement after `pip install` and its options, or with extras anywhere.
 INSTALL_ADVICE = re.compile(
     r"pip install (?:-{1,2}[\w-]+ )*[\"'`]*([A-Za-z][\w.-]*)|\b([a-z][\w.-]*)\[[a-z]+(?:,[a-z]+)*\]"
@@ -74,6 +81,51 @@ def test_every_folder_of_both_packages_with_modules_is_a_package():
 
 def is_package(folder):
     return (PROJECT_ROOT / folder / "__init__.py").is_file()
+
+
+def test_every_imported_library_is_a_requirement():
+    allowed = {canonicalize_name(name) for name in (*runtime_requirements(), *IMPORTED_WITHOUT)}
+
+    imported = {
+        canonicalize_name(REQUIREMENT_NAMES.get(name, name))
+        for path in tracked_files("engine", "dashboard")
+        if path.suffix == ".py"
+        for name in imported_packages((PROJECT_ROOT / path).read_text(encoding="utf-8"))
+    }
+
+    assert len(imported) > 20
+    assert imported - allowed == set()
+
+
+def imported_packages(code):
+    """The names of the packages that a module imports, without ours and the standard library."""
+    nodes = list(ast.walk(ast.parse(code)))
+    modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    names = {module.partition(".")[0] for module in modules}
+    return names - sys.stdlib_module_names - {"engine", "dashboard"}
+
+
+def runtime_requirements():
+    """The requirements of the app and of the extras for users, with their own extras."""
+    project = PYPROJECT["project"]
+    extras = [
+        line
+        for extra, lines in project["optional-dependencies"].items()
+        if extra not in ("dev", "docs")
+        for line in lines
+    ]
+    requirements = [Requirement(line) for line in (*project["dependencies"], *extras)]
+    return {each.name: each for each in requirements}
+
+
+def test_the_page_of_dependencies_lists_every_runtime_requirement_and_no_other():
+    page = (PROJECT_ROOT / "docs" / "dependencies.md").read_text()
+    rows = re.findall(r"^\| `([\w-]+)(?:\[\w+\])?` \|(.*)\|$", page, re.MULTILINE)
+
+    assert {name for name, _ in rows} == set(runtime_requirements())
+    for name, cells in rows:
+        assert re.fullmatch(r"[^|]+\| [\w.]+, \d{4}-\d{2} \|[^|]+\|[^|]+", cells), name
 
 
 def test_the_code_names_the_distribution_of_the_project_file():

@@ -13,13 +13,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from engine.errors import EngineError
 from engine.images import pillow
 from engine.images.faults import PictureFaultError
+
+try:
+    import simplejpeg
+except ImportError:  # without the extra `fast`, Pillow decodes every file
+    simplejpeg = None
 
 MAX_PIXELS = 64_000_000
 EXTENSIONS = frozenset(
@@ -174,10 +178,11 @@ def _to_upright_rgb(
         width, height = needed_size
         image.draft(None, (width * _MIN_DRAFT_FACTOR, height * _MIN_DRAFT_FACTOR))
     orientation = _orientation(image)
+    # simplejpeg is faster than Pillow, except for images that are scaled afterwards.
     if is_jpeg and size == needed_size and mode == "RGB" and orientation == 1:
-        # simplejpeg decodes the same pixels as Pillow in two thirds of the time, but is not faster
-        # for images that are scaled.
-        return DecodedImage(simplejpeg.decode_jpeg(content), size, tuple(notes))
+        pixels = _decode_intact_jpeg(content)
+        if pixels is not None:
+            return DecodedImage(pixels, size, tuple(notes))
     image.load()
     upright: Image.Image = image
     if orientation is None:
@@ -190,6 +195,21 @@ def _to_upright_rgb(
     is_high_bit_depth = mode.startswith(_HIGH_BIT_DEPTH_MODES)
     rgb = pillow.high_bit_depth_to_rgb(upright) if is_high_bit_depth else pillow.to_rgb(upright)
     return DecodedImage(rgb, size, tuple(notes))
+
+
+def _decode_intact_jpeg(content: bytes) -> NDArray[np.uint8] | None:
+    """Decodes a JPEG with simplejpeg -> [height, width, 3] bytes, equal to those of Pillow.
+
+    Returns None if simplejpeg is not installed or reports any damage. Pillow then decodes or
+    refuses the file, so that the result does not depend on simplejpeg.
+    """
+    if simplejpeg is None:
+        return None
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, strict=True)
+    except ValueError:
+        return None
+    return pixels
 
 
 def resize_square(image: Image.Image, px: int) -> NDArray[np.uint8]:

@@ -42,7 +42,7 @@ _BLOCK_NAMES = {
 
 
 class SamePaddingConv2d(nn.Conv2d):
-    """Convolves with TensorFlow's padding "SAME", whose odd pixel is on the right and at the bottom.
+    """Convolves with TensorFlow's padding "SAME": an odd pixel is on the right and at the bottom.
 
     A convolution with `padding=kernel // 2` would put the odd pixel on the left and at the top, and
     would thus move every map by a pixel when the stride is 2.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.images import decoding
 from engine.images.decoding import EXTENSIONS, load_image, resize_square
 from engine.images.faults import FAULT_KINDS, PictureFaultError
 from tests.support.malformed_files import encoded, malformed, photograph
@@ -106,6 +107,51 @@ def test_a_jpeg_of_the_needed_size_is_decoded_like_pillow(tmp_path, options):
     assert np.array_equal(picture.resize_square(64), expected)
     assert np.array_equal(np.asarray(picture.image), expected)
     assert np.array_equal(picture.resize_square(32), resize_square(picture.image, 32))
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "grey"])
+@pytest.mark.parametrize("size", [(64, 64), (33, 17), (1, 7)])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+def test_a_jpeg_has_the_same_pixels_without_simplejpeg(monkeypatch, subsampling, size, options):
+    is_grey = subsampling == "grey"
+    picture = photograph(*size).convert("L" if is_grey else "RGB")
+    content = encoded(picture, "JPEG", subsampling=0 if is_grey else subsampling, **options)
+
+    with_simplejpeg = np.asarray(decoding.decode(content, ".jpg", size).image)
+    monkeypatch.setattr(decoding, "simplejpeg", None)
+    without_simplejpeg = np.asarray(decoding.decode(content, ".jpg", size).image)
+
+    assert with_simplejpeg.shape == (size[1], size[0], 3)
+    assert np.array_equal(with_simplejpeg, without_simplejpeg)
+
+
+def test_a_damaged_jpeg_has_the_same_outcome_without_simplejpeg(monkeypatch):
+    def outcomes():
+        return [pixels_or_reason(content) for content in damaged_jpegs(300)]
+
+    with_simplejpeg = outcomes()
+    monkeypatch.setattr(decoding, "simplejpeg", None)
+    without_simplejpeg = outcomes()
+
+    assert with_simplejpeg == without_simplejpeg
+    assert {type(outcome) for outcome in with_simplejpeg} == {bytes, str}
+
+
+def damaged_jpegs(count):
+    """Yields JPEG files of 64 px with a changed byte, a missing part or an inserted part."""
+    chance = np.random.default_rng(7)
+    intact = encoded(photograph(64, 64), "JPEG")
+    for number in range(count):
+        start, stop = sorted(chance.integers(2, len(intact) - 2, 2))
+        parts = (bytes([chance.integers(256)]) + intact[start + 1 : stop], b"", chance.bytes(20))
+        yield intact[:start] + parts[number % 3] + intact[stop:]
+
+
+def pixels_or_reason(content):
+    try:
+        return decoding.decode(content, ".jpg", (64, 64)).resize_square(64).tobytes()
+    except PictureFaultError as refusal:
+        return str(refusal)
 
 
 @pytest.mark.parametrize(
