@@ -18,7 +18,7 @@ def build_lite2(path: Path, sha256: str, device: torch.device) -> Extractor:
     The features are the 1,280 spatial means of the last feature maps.
     """
     network = backbones.load_efficientnet_lite("efficientnet_lite2", path)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
 
     def extract(images: Tensor) -> tuple[Tensor, None]:
         resized = functional.interpolate(
