@@ -14,9 +14,10 @@ from packaging.utils import canonicalize_name
 from engine.settings import DISTRIBUTION, PROJECT_ROOT, read_version
 
 PYPROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
-# Imported, but no requirement: a part of kaleido's interface, and the reference of `bench metrics`.
-IMPORTED_WITHOUT = ("choreographer", "torchmetrics")
-REQUIREMENT_NAMES = {"PIL": "pillow", "mlflow": "mlflow-skinny"}
+# Imported, but no requirement: parts of the interfaces of kaleido and requests, which need these
+# packages, and the reference of `bench metrics`.
+IMPORTED_WITHOUT = ("choreographer", "urllib3", "torchmetrics")
+REQUIREMENT_NAMES = {"PIL": "pillow", "dotenv": "python-dotenv", "mlflow": "mlflow-skinny"}
 # A requirement after `pip install` and its options, or with extras anywhere.
 INSTALL_ADVICE = re.compile(
     r"pip install (?:-{1,2}[\w-]+ )*[\"'`]*([A-Za-z][\w.-]*)|\b([a-z][\w.-]*)\[[a-z]+(?:,[a-z]+)*\]"
