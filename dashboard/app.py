@@ -75,8 +75,9 @@ elif __name__ == "__main__":  # `python dashboard/app.py`, without a server
     startup.exit_with_error(startup.HOW_TO_START, 2)
 else:
     startup.check_installation()
-    startup.warn_about_ignored_variables()
+    startup.configure_log()
+    startup.log_ignored_variables()
     startup.warn_if_exposed()
-    startup.print_weights_hint()
+    startup.log_weights_hint()
     # `streamlit run` finds the application by this assignment.
     app = st.App(__file__, routes=ROUTES)

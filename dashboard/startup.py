@@ -4,15 +4,20 @@ Not here: the port and the arguments of `python -m dashboard` (`dashboard.__main
 """
 
 import ipaddress
+import logging
 import sys
 from typing import NoReturn
 
 from streamlit import config
+from streamlit import logger as streamlit_logger
 
 from engine import weights
 from engine.errors import EngineError
 from engine.settings import IS_CHECKOUT, Settings, ignored_variables
 from engine.store import Store
+from engine.system import logs
+
+logger = logging.getLogger(__name__)
 
 HOW_TO_START = "Start the dashboard with " + (
     "`streamlit run dashboard/app.py` or `python -m dashboard`."
@@ -34,8 +39,23 @@ def check_installation() -> None:
         exit_with_error(str(error), error.exit_code)
 
 
+def configure_log() -> None:
+    """Gives the records of Streamlit and of its server the format of all logs."""
+    logs.configure("dashboard")
+    # Streamlit gives each of its loggers, also those of later imports, a handler of its own.
+    streamlit_logger.setup_formatter = _use_handler_of_root
+    streamlit_logger.update_formatter()
+    # Pages request new data every second, and the addresses contain the key of the data routes.
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+
+
+def _use_handler_of_root(logger: logging.Logger) -> None:
+    logger.handlers = []
+    logger.propagate = True
+
+
 def warn_if_exposed() -> None:
-    """Writes to stderr what other machines can do with the dashboard if they can reach it."""
+    """Logs what other machines can do with the dashboard if they can reach it."""
     if not is_exposed():
         return
     address = _listening_address()
@@ -49,24 +69,26 @@ def warn_if_exposed() -> None:
     )
     if Settings.from_environment().data_roots is None:
         warning += " Pages read no folders, because CHROMABENCH_DATA_ROOTS is not set."
-    sys.stderr.write(f"{warning}\n")
+    logger.warning("%s", warning)
 
 
-def warn_about_ignored_variables() -> None:
-    """Writes to stderr which environment variables are ignored."""
+def log_ignored_variables() -> None:
+    """Logs which environment variables are ignored."""
     for sentence in ignored_variables():
-        sys.stderr.write(f"warning: {sentence}\n")
+        logger.warning("%s", sentence)
 
 
-def print_weights_hint() -> None:
-    """Writes to stderr how to get FID, at each start until its weights are on this machine."""
+def log_weights_hint() -> None:
+    """Logs how to get FID, at each start until its weights are on this machine."""
     settings = Settings.from_environment()
     if settings.fetch == "ask" and weights.find("inception", settings) is None:
         inception = weights.get_weights("inception")
-        sys.stderr.write(
-            f"FID is not recorded yet, because the {inception.label} weights "
-            f"({inception.size_text}) are not on this machine. Download them on the Launch page, "
-            f"or with `{weights.install_command(inception.name)}`.\n"
+        logger.info(
+            "FID is not recorded yet, because the %s weights (%s) are not on this machine. "
+            "Download them on the Launch page, or with `%s`.",
+            inception.label,
+            inception.size_text,
+            weights.install_command(inception.name),
         )
 
 

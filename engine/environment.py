@@ -36,6 +36,7 @@ MIN_SIMILARITY = 0.8  # of an unknown name to the suggested one; all names have 
 FetchMode: TypeAlias = Literal["auto", "ask", "never"]
 LauncherName: TypeAlias = Literal["local", "ray"]
 SupervisorPlace: TypeAlias = Literal["here", "elsewhere"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 Section: TypeAlias = Literal["storage", "weights", "security", "cluster", "mlflow"]
 
 
@@ -199,6 +200,13 @@ class Variables(BaseSettings):
         "CHROMABENCH_WEBHOOK",
         "storage",
         "Address that receives a JSON document when a study ends. See [pages](../dashboard.md).",
+    )
+    log_level: Annotated[LogLevel, _choice(LogLevel)] = _variable(
+        "CHROMABENCH_LOG_LEVEL",
+        "storage",
+        "Lowest level of the messages in all logs. See [logs](../jobs.md#logs).",
+        "`info`",
+        "info",
     )
     env_file: Annotated[Path | None, FILE] = _variable(
         FILE_VARIABLE,

@@ -17,6 +17,7 @@ import platformdirs
 from engine.environment import (
     FetchMode,
     LauncherName,
+    LogLevel,
     Variables,
     find_file,
     find_ignored_variables,
@@ -121,6 +122,7 @@ class Settings:
     server_token: str | None = field(default=None, repr=False)
     fetch: FetchMode = "ask"
     weights_url: str | None = None
+    log_level: LogLevel = "info"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -160,6 +162,7 @@ class Settings:
             server_token=variables.server_token,
             fetch=variables.fetch,
             weights_url=variables.weights_url,
+            log_level=variables.log_level,
         )
 
     def as_environment(self) -> dict[str, str]:

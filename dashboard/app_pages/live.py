@@ -10,12 +10,12 @@ from dashboard.components.live_chart.live_chart import live_chart
 from dashboard.components.live_chart.view_controls import view_controls
 from dashboard.components.pickers import pick_runs, pick_study
 from dashboard.components.runs.run_cards import run_cards
+from dashboard.components.runs.run_log import show_log
 from dashboard.components.runs.status import study_progress, tab_title
 from dashboard.queries import curves, gallery_images, studies
 from engine.metrics.catalog import CATALOG
 
 REFRESH_S = 1.0
-LOG_REFRESH_S = 2.0
 MAX_SAMPLES = 2
 
 st.title("Live", anchor=False)
@@ -71,10 +71,4 @@ with st.expander("Logs", icon=":material/terminal:", on_change="rerun", key="log
         logged_run = st.selectbox(
             "Run", list(names), format_func=lambda run_id: names[run_id], key=f"log_{study.id}"
         )
-
-        def refresh_log() -> None:
-            """Shows the last lines of the log."""
-            log = studies.log_tail(logged_run) or "The log is empty."
-            st.code(log, language=None, height=320)
-
-        st.fragment(refresh_log, run_every=LOG_REFRESH_S if is_live else None)()
+        show_log(logged_run, is_live=is_live)

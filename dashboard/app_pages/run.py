@@ -12,6 +12,7 @@ from dashboard.components.pickers import pick_run
 from dashboard.components.runs import run_sections as sections
 from dashboard.components.runs.annotations import edit_run
 from dashboard.components.runs.run_cards import run_card
+from dashboard.components.runs.run_log import show_log
 from dashboard.components.runs.status import tab_title
 from dashboard.queries import curves, gallery_images, studies
 
@@ -52,8 +53,8 @@ st.fragment(refresh_card, run_every=refresh_s)()
 metric = choose_curve("run_curve", list_width=260)
 st.fragment(refresh_chart, run_every=refresh_s)()
 
-samples_tab, evaluation, settings, history, environment, note = st.tabs(
-    ["Samples", "Evaluation", "Settings", "History", "Environment", "Note"]
+samples_tab, evaluation, settings, history, log, environment, note = st.tabs(
+    ["Samples", "Evaluation", "Settings", "History", "Log", "Environment", "Note"]
 )
 with samples_tab:
     samples = studies.samples([first_run.id])
@@ -69,6 +70,8 @@ with settings:
     sections.show_settings(first_run)
 with history:
     sections.show_history(first_run)
+with log:
+    show_log(first_run.id, is_live=not first_run.is_over)
 with environment:
     sections.show_environment(first_run)
 with note:

@@ -17,8 +17,10 @@ from engine.report import comparison as report_comparison
 from engine.report.cases import CaseKind, Cases, load_cases
 from engine.report.export import bundle, writer
 from engine.store import run_files, utc_now
-from engine.system import disk
-from engine.system.files import load_tail
+from engine.system import disk, logs
+from engine.system.files import LOG_TAIL_LINES, load_tail
+
+MAX_SEARCHED_LINES = 20_000  # for warnings, from the end of a log
 
 
 @dataclass(frozen=True)
@@ -239,9 +241,13 @@ def export_zip(study_id: int) -> bytes:
     return writer.export_zip(access.store(), access.settings(), study_id)
 
 
-def log_tail(run_id: int) -> str:
-    """Returns the last lines of a run's log."""
-    return load_tail(run_files.log_path(run_id, access.settings()))
+def log_tail(run_id: int, *, warnings_only: bool = False) -> str:
+    """Returns the last lines of a run's log, or the last of its warnings and errors."""
+    path = run_files.log_path(run_id, access.settings())
+    if not warnings_only:
+        return load_tail(path)
+    warnings = logs.select_warnings(load_tail(path, MAX_SEARCHED_LINES))
+    return "\n".join(warnings.splitlines()[-LOG_TAIL_LINES:])
 
 
 def _progress(run: Run) -> float:

@@ -1,5 +1,6 @@
 """The periodic tasks of a supervisor: webhook, MLflow uploader and automatic retries."""
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from engine.records.runs import Job
 from engine.settings import Settings
 from engine.store import Store, utc_now
 from engine.tracking import export_requests
+
+logger = logging.getLogger(__name__)
 
 NOTIFY_EVERY_S = 5.0
 # A study that ended longer ago, while no supervisor was running, is not posted any more.
@@ -77,7 +80,7 @@ class UploaderStarter:
             export_requests.ensure_uploader(self._settings)
         except (EngineError, OSError) as error:
             if str(error) != self._last_error:
-                print(f"nothing is sent to MLflow: {error}", flush=True)
+                logger.warning("nothing is sent to MLflow: %s", error)
             self._last_error = str(error)
 
 
@@ -95,5 +98,6 @@ class CrashRetries:
             crashed_at = self._crashed_at.setdefault(run_id, time.monotonic())
             if time.monotonic() - crashed_at >= RETRY_AFTER_S:
                 self._store.jobs.retry_crashed(run_id)
+                logger.info("run %d is queued again after its crash", run_id)
                 del self._crashed_at[run_id]
         return bool(run_ids)

@@ -1,19 +1,22 @@
 """Ends jobs whose process has ended or was lost, and records the reason."""
 
+import logging
+import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from engine.jobs import spawn
+from engine.jobs import spawn, worker_command
 from engine.records.runs import Job, RunState
 from engine.settings import Settings
 from engine.store import LostJobError, Store
+from engine.system import logs
 from engine.system.processes import ProcessId
 
 # The role in `Job.process` until a worker starts: `Job.process` then holds the supervisor's id.
 CLAIMING = "claiming"
-SIGKILLED = -9
+SIGKILLED = -signal.SIGKILL
 LOST_AFTER_S = 300.0
 
 
@@ -52,22 +55,29 @@ class Heartbeats:
 
 def reap(
     store: Store,
+    settings: Settings,
     now: datetime,
     returncodes: Mapping[str, int | None] | None = None,
     heartbeat_ages_s: Mapping[str, float] | None = None,
-) -> None:
+) -> list[Job]:
     """Ends the jobs whose process has ended or was lost, and records the reason.
 
-    A job whose worker has not started is queued again.
+    The reason is also the last line of the job's log, in which a killed process wrote no end. A job
+    whose worker has not started is queued again.
 
     Args:
         store: the store with the jobs.
+        settings: the settings of the installation.
         now: the time of the end.
         returncodes: token -> return code of the job's process; None while the process runs. The
             process of a job in this mapping is not checked in any other way.
         heartbeat_ages_s: token -> seconds for which the heartbeat of a job on another host has not
             changed, see `Heartbeats`.
+
+    Returns:
+        The jobs that were ended.
     """
+    ended = []
     returncodes, heartbeat_ages_s = returncodes or {}, heartbeat_ages_s or {}
     for job in store.jobs.read_all(RunState.RUNNING, RunState.STOPPING):
         token = str(job.token)
@@ -86,6 +96,17 @@ def reap(
                 was_signalled = returncode is None or returncode < 0
                 reason = _crash_reason(job, returncode)
                 store.jobs.finish(job, RunState.CRASHED, reason, now, may_retry=was_signalled)
+                ended.append(store.jobs.read(job.id))
+    for job in ended:
+        log_end(job, settings)
+    return ended
+
+
+def log_end(job: Job, settings: Settings) -> None:
+    """Appends the state and the reason of an ended job to the log of its process."""
+    level = logging.INFO if job.state == RunState.STOPPED else logging.ERROR
+    log, subject = worker_command.job_log_path(job, settings), worker_command.log_subject(job)
+    logs.append(log, level, subject, f"{job.state}: {job.reason}")
 
 
 def reap_if_unsupervised(store: Store, settings: Settings, now: datetime) -> None:
@@ -96,7 +117,7 @@ def reap_if_unsupervised(store: Store, settings: Settings, now: datetime) -> Non
     unfinished = store.jobs.read_all(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
     if not (unfinished or store.runs.read_retrying()) or spawn.is_supervisor_running(settings):
         return
-    reap(store, now)
+    reap(store, settings, now)
     spawn.ensure_supervisor(settings)
 
 
@@ -133,7 +154,15 @@ def _crash_reason(job: Job, returncode: int | None) -> str:
     if is_submitted(job):
         return "the cluster ended the job before it started; see its log"
     if returncode == SIGKILLED:
-        return "killed by the system, probably out of memory"
+        return "killed by the system (signal 9, SIGKILL), probably out of memory"
     if returncode < 0:
-        return f"its process was ended by signal {-returncode}"
+        return f"its process was ended by signal {-returncode}{_signal_name(-returncode)}"
     return f"its process ended with code {returncode}; see the log"
+
+
+def _signal_name(number: int) -> str:
+    """Returns the name of a signal in brackets; empty if the signal has no name."""
+    try:
+        return f" ({signal.Signals(number).name})"
+    except ValueError:  # for example a real-time signal
+        return ""

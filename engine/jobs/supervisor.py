@@ -5,6 +5,7 @@ the next request of a user starts it again. Workers are detached: they survive t
 supervisor, and the next supervisor manages them.
 """
 
+import logging
 import math
 import os
 import signal
@@ -16,7 +17,7 @@ from contextlib import suppress
 from filelock import Timeout
 
 from engine.errors import EngineError, StoreError
-from engine.jobs import installation, reaping, spawn
+from engine.jobs import installation, reaping, spawn, worker_command
 from engine.jobs.launchers import select
 from engine.jobs.launchers.interface import LauncherUnavailableError, Status
 from engine.jobs.periodic import CrashRetries, UploaderStarter, WebhookNotifier
@@ -26,6 +27,8 @@ from engine.settings import Settings
 from engine.store import DatabaseReplacedError, LostJobError, Store, WorkerSlot, utc_now
 from engine.system import gpus, processes
 from engine.system.processes import ProcessId
+
+logger = logging.getLogger(__name__)
 
 TICK_EVERY_S = 0.3
 EXIT_WHEN_IDLE_S = 60.0
@@ -70,8 +73,11 @@ def supervise(settings: Settings, drain: bool = False, keep_alive: bool = False)
             if should_exit.is_set() or not store.jobs.read_all(RunState.QUEUED):
                 return True
     except DatabaseReplacedError as error:
-        print(error, flush=True)
+        logger.error("%s", error)
         return True
+    except OSError:
+        logger.exception("the supervisor ends")  # the command line reports it without a traceback
+        raise
     finally:
         store.close()
 
@@ -109,6 +115,7 @@ class Supervisor:
 
     def run(self, exit_when_idle_s: float) -> None:
         """Calls `tick` until there has been no work for some seconds, or until a signal."""
+        logger.info("started, with room for %d training runs", self.slots["train"])
         busy_at = time.monotonic()
         while not self.should_exit.is_set():
             try:
@@ -119,15 +126,17 @@ class Supervisor:
             except StoreError as error:
                 # The retries inside the store are exhausted. No heartbeats could be read for a
                 # while, so an old heartbeat does not prove that its process is lost.
-                print(error, flush=True)
+                logger.warning("%s", error)
                 self.heartbeats.clear()
                 is_busy = True
             if is_busy:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at >= exit_when_idle_s:
                 self.uploader.ensure_uploader()
+                logger.info("exits, because there is no work")
                 return
             self.should_exit.wait(TICK_EVERY_S)
+        logger.info("exits after a signal; its workers continue")
 
     def tick(self) -> bool:
         """Does what is due; returns whether a job is active, was started or is to be retried."""
@@ -161,7 +170,10 @@ class Supervisor:
         heartbeat_ages_s = {
             str(job.token): self.heartbeats.seconds_unchanged(job) for job in active
         }
-        reaping.reap(self.store, utc_now(), returncodes, heartbeat_ages_s)
+        ended = reaping.reap(self.store, self.settings, utc_now(), returncodes, heartbeat_ages_s)
+        for job in ended:
+            subject = worker_command.log_subject(job)
+            logger.warning("%s, %s: %s", subject, job.state, job.reason)
         for launcher in self.launchers.values():
             launcher.forget_ended(set(statuses))
 
@@ -185,6 +197,8 @@ class Supervisor:
         for job, reason in list(self._unstarted.items()):
             with suppress(LostJobError):
                 self.store.jobs.finish(job, RunState.FAILED, reason, utc_now())
+                logger.error("%s, failed: %s", worker_command.log_subject(job), reason)
+                reaping.log_end(self.store.jobs.read(job.id), self.settings)
             del self._unstarted[job]
 
     def pass_on_stops(self, active: Sequence[Job]) -> None:
@@ -199,6 +213,7 @@ class Supervisor:
                 continue  # the id of the worker is not stored yet
             launcher = self.launchers[job.kind]
             if job.process not in self._stop_sent_at:
+                logger.info("%s is to stop", worker_command.log_subject(job))
                 launcher.stop(job, by_force=False)
                 self._stop_sent_at[job.process] = time.monotonic()
             waited_s = time.monotonic() - self._stop_sent_at[job.process]
@@ -249,11 +264,13 @@ class Supervisor:
         try:
             process = self.launchers[job.kind].submit(job, visible_gpus)
         except LauncherUnavailableError as error:
-            print(f"{error}; it stays in the queue", flush=True)
+            logger.warning("%s; it stays in the queue", error)
             self.store.jobs.release(job, utc_now())
             return
         except EngineError as error:
             self._unstarted[job] = str(error)
             return
+        subject = worker_command.log_subject(job)
+        logger.info("started attempt %d of %s", job.attempt, subject)
         with suppress(LostJobError):  # the job has already ended
             self.store.jobs.set_process(job, process, utc_now())

@@ -3,6 +3,7 @@
 The message is JSON; its key `text` holds a sentence, which chat services display.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from engine.records.runs import Run, Study
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
 RETRIES = Retry(
@@ -47,7 +50,7 @@ def build_message(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def post(url: str, message: Mapping[str, Any], retries: Retry = RETRIES) -> bool:
-    """Posts a message; logs an error if all attempts fail.
+    """Posts a message; logs a warning if all attempts fail.
 
     Args:
         url: the address of the webhook.
@@ -68,7 +71,7 @@ def post(url: str, message: Mapping[str, Any], retries: Retry = RETRIES) -> bool
         reason = f"{response.status_code} {response.reason}"
     except requests.RequestException as error:
         reason = _reason(error)
-    print(f"could not post the end of study {message['study']}: {reason}", flush=True)
+    logger.warning("could not post the end of study %s: %s", message["study"], reason)
     return False
 
 

@@ -39,11 +39,18 @@ def start_worker(job: Job, settings: Settings, gpus: str | None) -> subprocess.P
 
 def build_command(job: Job, settings: Settings) -> list[str]:
     """Builds the command of the process that works on a claimed job."""
+    worker = ["engine.workers", log_subject(job)]
     torchrun: list[str] = []
     if job.kind == "train" and settings.ranks > 1:
         torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={settings.ranks}"]
-        torchrun += ["-m"]
-    return [sys.executable, "-m", *torchrun, WORKER_MODULES[job.kind], str(job.id), str(job.token)]
+        torchrun = [*worker, *torchrun, "-m"]
+    module = WORKER_MODULES[job.kind]
+    return [sys.executable, "-m", *torchrun, *worker, module, str(job.id), str(job.token)]
+
+
+def log_subject(job: Job) -> str:
+    """Returns the subject of a job in each line of its log."""
+    return f"job {job.id}" if job.run_id is None else f"run {job.run_id}, job {job.id}"
 
 
 def job_log_path(job: Job, settings: Settings) -> Path:

@@ -1,10 +1,10 @@
 """Runs the model server as a process, until it receives a signal or was idle for too long."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +19,12 @@ from engine.serve.service import ModelService
 from engine.settings import Settings
 from engine.system.processes import ProcessId
 
+logger = logging.getLogger(__name__)
+
 START_POLL_S, IDLE_POLL_S = 0.02, 1.0
 SHUTDOWN_TIMEOUT_S = 10
+# Pages and monitoring request these paths every few seconds.
+UNLOGGED_PATHS = ("/healthz", "/readyz", "/metrics")
 
 
 @dataclass(frozen=True)
@@ -60,18 +64,18 @@ def serve(service: ModelService, settings: Settings, options: ServerOptions) -> 
             label = (
                 "no model yet" if model is None else f"run {model.run.id}, {model.run.config.label}"
             )
-            sys.stderr.write(f"Serving {label}, at {url}; API documentation: {url}/docs\n")
-            sys.stderr.flush()
+            logger.info("Serving %s, at %s; API documentation: %s/docs", label, url, url)
 
         app = build_app(service, settings.server_token, options.host)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                log_level="warning",
+                log_config=None,
                 timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
                 server_header=False,
             )
         )
+        logging.getLogger("uvicorn.access").addFilter(_is_logged_request)
         # Uvicorn raises the signal again after its shutdown: without this handler the process
         # would end before it deletes the address file.
         signal.signal(signal.SIGTERM, lambda *_: None)
@@ -112,6 +116,12 @@ async def _run(
     watching.cancel()
     if watching.done() and not watching.cancelled():
         watching.result()  # raises the error that stopped the server, if there was one
+
+
+def _is_logged_request(record: logging.LogRecord) -> bool:
+    """Returns whether Uvicorn's record of a request is logged; health checks are not."""
+    assert isinstance(record.args, tuple), "client, method, path, version, status"
+    return str(record.args[2]).partition("?")[0] not in UNLOGGED_PATHS
 
 
 def _open_socket(options: ServerOptions) -> socket.socket:

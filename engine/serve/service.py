@@ -1,8 +1,8 @@
 """Holds what all requests to the model server share: models, the default model, and limits."""
 
 import asyncio
+import logging
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +18,8 @@ from engine.serve.prometheus import ServerMetrics
 from engine.serve.ranking import best_candidate
 from engine.settings import Settings
 from engine.store import Store
+
+logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 5.0
 N_IMAGE_THREADS = 4
@@ -100,6 +102,7 @@ class ModelService:
         model, previous = self.model_cache.get(run_id), self.default_model
         if previous is not None and model.checkpoint != previous.checkpoint:
             self.metrics.swaps.inc()
+            logger.info("the default model is now that of run %d", run_id)
         self.default_model = model
 
     async def poll_default(self) -> None:
@@ -114,8 +117,9 @@ class ModelService:
                     await asyncio.to_thread(self.reload_default)
                 except EngineError as error:
                     self.unavailable_reason = str(error)
+                    logger.warning("no new model: %s", error)
                 except Exception:  # keep polling after an unexpected error
-                    traceback.print_exc()
+                    logger.exception("no new model")
 
     async def get_model(self, run_id: int | None) -> Model:
         """Returns the model of a run, or the default model.

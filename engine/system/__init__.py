@@ -2,6 +2,7 @@
 
 Modules:
     files: atomic writes, locks, log tails.
+    logs: configures logging.
     disk: sizes of files, and free space.
     processes: process identities, detached starts, CPU cores.
     gpus: GPUs of this machine, found without torch.

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from engine.errors import EngineError
 
 LOG_TAIL_LINES = 60
+LOG_TAIL_BYTES = 2**20  # a longer log is not read as a whole
 PARTIAL_SUFFIX = ".partial"
 
 
@@ -120,7 +121,15 @@ def is_locked(lock: FileLock) -> bool:
 
 
 def load_tail(path: Path, n_lines: int = LOG_TAIL_LINES) -> str:
-    """Loads the last lines of a log file; returns an empty string if the file does not exist."""
+    """Loads the last lines of a log file; returns an empty string if the file does not exist.
+
+    Only the last `LOG_TAIL_BYTES` of the file are read, so there may be fewer lines.
+    """
     if not path.is_file():
         return ""
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-n_lines:])
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES)
+        file.seek(start)
+        text = file.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
+    lines = text.splitlines()[1 if start else 0 :]  # the first line may be incomplete
+    return "\n".join(lines[-n_lines:])

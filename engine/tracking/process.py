@@ -4,6 +4,7 @@ One uploader process runs per artifacts folder. If a server does not answer, the
 after a growing delay; training is not affected.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -16,9 +17,12 @@ from filelock import Timeout
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.store import DatabaseReplacedError, Store
+from engine.system import logs
 from engine.tracking import export_requests, mlflow_format
 from engine.tracking.export_requests import ExportRequest
 from engine.tracking.uploader import UPLOAD_ERRORS, Uploader
+
+logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 2.0
 MIN_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 2.0, 60.0
@@ -77,7 +81,7 @@ class UploadLoop:
             self.schedule_retry(request, error)
             return False
         if self.retry_delays_s.pop(key, None) is not None:
-            print(f"{request.uri} accepts uploads again", flush=True)
+            logger.info("%s accepts uploads again", request.uri)
         return True
 
     def schedule_retry(self, request: ExportRequest, error: Exception) -> None:
@@ -85,7 +89,7 @@ class UploadLoop:
         key = str(request.path)
         reason = mlflow_format.first_line(error)
         if key not in self.retry_delays_s:
-            print(f"{request.uri} does not accept study {request.study_id}: {reason}", flush=True)
+            logger.warning("%s does not accept study %d: %s", request.uri, request.study_id, reason)
         delay_s = 2 * self.retry_delays_s.get(key, MIN_RETRY_DELAY_S / 2)
         self.retry_delays_s[key] = min(delay_s, MAX_RETRY_DELAY_S)
         self.retry_at[key] = time.monotonic() + self.retry_delays_s[key]
@@ -112,9 +116,10 @@ def main() -> int:
     except Timeout:
         return 0
     except DatabaseReplacedError as error:
-        print(error, flush=True)
+        logger.error("%s", error)
     return 0
 
 
 if __name__ == "__main__":
+    logs.configure("MLflow uploader")
     sys.exit(main())

@@ -1,9 +1,10 @@
-"""Trains as a rank above 0, which computes its share of every step and writes nothing.
+"""Trains as a rank above 0, which computes its share of every step and stores nothing.
 
-`torchrun` starts all ranks as `python -m engine.workers.train JOB TOKEN`. Only rank 0 writes to the
-database and the artifacts folder.
+`torchrun` starts all ranks with the same command. Only rank 0 writes to the database and
+the artifacts folder, except for the log.
 """
 
+import logging
 import signal
 
 from engine.config import RunConfig
@@ -11,17 +12,22 @@ from engine.data import batches, packing
 from engine.data.sources.registry import parse_source
 from engine.networks import backbones
 from engine.settings import Settings
+from engine.system import logs
 from engine.training import checkpoint, execution, loop
 from engine.training.distributed import ProcessGroup
 from engine.training.state import build_state
+
+logger = logging.getLogger(__name__)
 
 
 def main() -> int:
     """Runs a rank above 0 until rank 0 stops; returns the exit status."""
     # Rank 0 receives the stop request and stops all ranks at the same step.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logs.adopt_loggers()
     settings = Settings.from_environment()
     group = ProcessGroup.join()
+    logger.info("computes a share of each step, with %d other ranks", group.size - 1)
     try:
         run_setup = group.broadcast_setup()
         if run_setup:

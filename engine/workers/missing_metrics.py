@@ -1,10 +1,11 @@
 """Computes the metrics that the stored evaluations of a study lack because weights were missing.
 
-The supervisor starts this module as `python -m engine.workers.missing_metrics JOB TOKEN`. The
-metrics are computed from the stored fakes of each checkpoint, and are stored checkpoint by
-checkpoint. A repeated job therefore continues where a stopped or killed one ended.
+The supervisor starts this module through `engine.workers`, with the arguments JOB TOKEN. The
+metrics are computed from the stored fakes of each checkpoint, and are stored checkpoint by checkpoint. A
+repeated job therefore continues where a stopped or killed one ended.
 """
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +43,8 @@ from engine.training import execution
 from engine.workers import worker_process
 from engine.workers.worker_process import End, Progress, ShouldStop
 
+logger = logging.getLogger(__name__)
+
 PROGRESS_EVERY_S = 0.5
 
 
@@ -76,7 +79,7 @@ def compute_missing_metrics(
                 raise
             except EngineError as error:
                 reasons.append(f"run {incomplete.run_id}, epoch {incomplete.epoch}: {error}")
-                print(reasons[-1], flush=True)
+                logger.warning("%s", reasons[-1])
     finally:
         export_requests.renew_requests(settings, study_id)
     if reasons:
@@ -161,7 +164,7 @@ class _StudyCompletion:
             lambda done: progress.update(done, len(self.pairs)),
         )
         self._store(completed)
-        print(f"run {run.id}, epoch {incomplete.epoch}: {_values_text(completed)}", flush=True)
+        logger.info("run %d, epoch %d: %s", run.id, incomplete.epoch, _values_text(completed))
 
     def _store(self, completed: Sequence[Evaluation]) -> None:
         worker_process.retry_until_written(

@@ -4,6 +4,7 @@ Metric points wait in memory while the database is unavailable. If a checkpoint 
 training continues until the next checkpoint. The notes of the attempt contain such failures.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -24,6 +25,8 @@ from engine.training import checkpoint
 from engine.training.loop import StepsDone
 from engine.training.state import TrainingState
 from engine.workers.worker_process import Progress, ShouldStop, StoppedError, retry_until_written
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -72,13 +75,13 @@ class Recorder:
             raise StoppedError(where)
 
     def add_note(self, note: str) -> None:
-        """Appends a note for users to the attempt, and prints it."""
-        print(note, flush=True)
+        """Appends a note for users to the attempt, and logs it as a warning."""
+        logger.warning("%s", note)
         self.write(lambda: self.store.runs.add_note(self.job, note, utc_now()))
 
     def set_phase(self, phase: str) -> None:
-        """Prints the run's phase and stores it, if the database is available."""
-        print(phase, flush=True)
+        """Logs the run's phase and stores it, if the database is available."""
+        logger.info("%s", phase)
         self._store_phase(phase)
 
     def track_progress(self, phase: str, n_items: int, unit: str = "") -> Callable[[int], None]:
@@ -106,7 +109,7 @@ class Recorder:
         try:
             self.store.runs.set_phase(self.job, phase, utc_now())
         except DatabaseUnavailableError as error:
-            print(f"the phase was not stored: {error}", flush=True)
+            logger.warning("the phase was not stored: %s", error)
 
     def add_steps(self, event: StepsDone) -> None:
         """Records the losses of steps, and the run's progress.
@@ -139,7 +142,7 @@ class Recorder:
         except DatabaseUnavailableError as error:
             if not self._pending_since:
                 self._pending_since = time.monotonic()
-                print(f"metric points wait in memory: {error}", flush=True)
+                logger.warning("metric points wait in memory: %s", error)
 
     def require_points(self, epoch: int, step: int, points: Sequence[MetricPoint]) -> None:
         """Records metric points and all pending points; retries until the database accepts them.
@@ -242,6 +245,7 @@ class Recorder:
             self.add_note(f"the checkpoint of step {state.step} could not be written ({reason})")
             return False
         self._n_failures = 0
+        logger.debug("wrote %s, %d bytes", path.name, n_bytes)
         record = Checkpoint(
             *(self.run_id, state.epoch, state.step, is_epoch_end),
             *(self.settings.relative(path), sha256, n_bytes),
@@ -305,7 +309,7 @@ class Recorder:
         if errors:
             self.add_note(f"continued from step {state.step}, the newest readable checkpoint")
         elif state.step:
-            print(f"continuing after step {state.step}", flush=True)
+            logger.info("continuing after step %d", state.step)
         rewind = self.store.runs.rewind
         self._delete_files(self.write(lambda: rewind(self.job, state.epoch, state.step, utc_now())))
         if state.step:

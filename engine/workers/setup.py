@@ -1,5 +1,6 @@
 """Prepares a training run: downloads its weights, packs its data and resolves its config."""
 
+import logging
 from pathlib import Path
 
 from engine import weights
@@ -17,6 +18,8 @@ from engine.training import execution, loop
 from engine.training.distributed import ProcessGroup
 from engine.weights import download
 from engine.workers.recorder import Recorder
+
+logger = logging.getLogger(__name__)
 
 
 def fetch_weights(recorder: Recorder, config: RunConfig) -> None:
@@ -64,11 +67,11 @@ def prepare_data(recorder: Recorder, run: Run) -> PackedPairs:
     settings, px = recorder.settings, run.config.budget.px
     source = parse_source(run.config.data, settings)
     if change := summary.change_since_scan(source, settings):
-        print(change, flush=True)
+        logger.warning("%s", change)
     on_progress = recorder.track_progress("packing", len(source.names()))
     packed = packing.prepare(source, px, settings, lambda done, _total: on_progress(done))
     for fault in packed.unusable:
-        print(f"left out: {fault.file}: {fault.detail}", flush=True)
+        logger.warning("left out: %s: %s", fault.file, fault.detail)
     for other in recorder.store.runs.read_all(run.study_id):
         if packed.has_changed(other.environment):
             raise EngineError(
@@ -109,7 +112,7 @@ def resolve_config(
     }
     start_run = recorder.store.runs.start
     recorder.write(lambda: start_run(recorder.job, config, n_steps, environment, utc_now()))
-    print(f"run {run.id}: {config.model_dump_json()}", flush=True)
+    logger.info("resolved config: %s", config.model_dump_json())
     return config
 
 

@@ -1,11 +1,12 @@
 """Measures training speed and memory of some workloads on this machine.
 
-The supervisor starts this module as `python -m engine.workers.speed_probe JOB TOKEN` while no other
-job runs. The subject of the job is a JSON list of run configs, one for each workload. The probe
-makes real training steps on random images.
+The supervisor starts this module through `engine.workers`, with the arguments JOB TOKEN, while no
+other job runs. The subject of the job is a JSON list of run configs, one for each workload. The
+probe makes real training steps on random images.
 """
 
 import json
+import logging
 import sys
 import time
 
@@ -30,6 +31,8 @@ from engine.training.step import TrainingStep
 from engine.workers import worker_process
 from engine.workers.worker_process import End, ShouldStop, StoppedError
 
+logger = logging.getLogger(__name__)
+
 WARM_UP_STEPS = 2  # not measured, because they fill caches and compile kernels
 MIN_SECONDS, MIN_STEPS = 3.0, 3  # the measurement ends when both are reached
 N_TRAIN = 1000  # to resolve the config; does not affect the speed of a step
@@ -45,7 +48,7 @@ def probe(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
         result = Probe(host_id(), workload_key(config), speed, memory_mb, utc_now())
         store.machines.add_probe(job, result, utc_now())
         store.jobs.set_progress(job, number / len(configs), utc_now())
-        print(f"{result.work}: {speed:.1f} pictures/s, {memory_mb:.0f} MB", flush=True)
+        logger.info("%s: %.1f pictures/s, %.0f MB", result.work, speed, memory_mb)
     return RunState.DONE, None
 
 

@@ -1,6 +1,6 @@
 """Scans one source: measures its pairs and renders the examples of its summary. Loads no torch.
 
-The supervisor starts this module as `python -m engine.workers.survey JOB TOKEN`.
+The supervisor starts this module through `engine.workers`, with the arguments JOB TOKEN.
 """
 
 import sys

@@ -1,12 +1,12 @@
 """Trains and evaluates one run: iterates the training loop and records its events.
 
-The supervisor starts it as `python -m engine.workers.train JOB TOKEN`.
+The supervisor starts it through `engine.workers`, with the arguments JOB TOKEN.
 """
 
+import logging
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -31,6 +31,8 @@ from engine.workers import follower, setup, worker_process
 from engine.workers.recorder import Recorder
 from engine.workers.worker_process import End, ShouldStop, StoppedError
 
+logger = logging.getLogger(__name__)
+
 SAVE_EVERY_S = 600.0  # between two checkpoints within an epoch
 N_SAMPLES = 8
 # torchrun sends SIGTERM to all ranks within this time after one of them has ended.
@@ -52,7 +54,6 @@ def main(arguments: Sequence[str]) -> int:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and state != RunState.DONE:
         # The other ranks may still wait for this rank. Exit with status 1, so that torchrun ends
         # them, and skip the normal shutdown, during which NCCL would wait for the other ranks.
-        sys.stdout.flush()
         os._exit(1)
     return 0
 
@@ -66,7 +67,7 @@ def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
         group.close()
         return end
     except torch.OutOfMemoryError:
-        traceback.print_exc()
+        logger.exception("the training ends")
         batch = training_job.run_record.config.budget.batch
         hint = f"try {batch // 2}" if batch > 1 else "try smaller pictures"
         return RunState.FAILED, f"out of GPU memory at batch {batch}; {hint}"
@@ -75,7 +76,7 @@ def train(store: Store, settings: Settings, job: Job, should_stop: ShouldStop) -
         # SIGTERM to this process.
         if group.size == 1 or not _wait_until(should_stop, PEER_EXIT_GRACE_S):
             raise
-        traceback.print_exc()
+        logger.exception("the training ends")
         return RunState.CRASHED, "another process of the run was killed"
     finally:
         group.stop_followers()
@@ -247,7 +248,7 @@ class TrainingJob:
         records = self.store.checkpoints.read(self.run_id)
         best = _best_epoch(evaluations, records, budget)
         if best is None and state.epoch == budget.epochs:
-            print(f"no epoch has a {budget.choose_by}: the last is taken", flush=True)
+            logger.warning("no epoch has a %s: the last is taken", budget.choose_by)
             best = state.epoch
         if best is not None:
             self.mark_best(best)

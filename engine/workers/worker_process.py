@@ -5,11 +5,11 @@ checks the token. A process whose token is stale exits without a write.
 """
 
 import errno
+import logging
 import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TypeVar
@@ -18,7 +18,10 @@ from engine.errors import DatabaseUnavailableError, DivergedError, EngineError, 
 from engine.records.runs import Job, RunState
 from engine.settings import Settings
 from engine.store import DatabaseReplacedError, LostJobError, Store, utc_now
+from engine.system import logs
 from engine.system.processes import ProcessId
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -80,6 +83,7 @@ def run(arguments: Sequence[str], work: Work) -> RunState | None:
         The final state of the job; None if the job belongs to another attempt, or if the database
         was replaced.
     """
+    logs.adopt_loggers()  # of the modules that the work has imported
     stop = threading.Event()
 
     def request_stop(_number: int, _frame: FrameType | None) -> None:
@@ -99,7 +103,7 @@ def run(arguments: Sequence[str], work: Work) -> RunState | None:
         process = str(ProcessId.of(os.getpid()))
         retry_until_written(lambda: store.jobs.set_process(job, process, utc_now()))
     except (LostJobError, DatabaseReplacedError) as error:
-        print(error, flush=True)
+        logger.error("%s", error)
         return None
     threading.Thread(target=heartbeat_loop, args=(store, job, stop), daemon=True).start()
     return run_job(store, settings, job, stop.is_set, work)
@@ -107,7 +111,7 @@ def run(arguments: Sequence[str], work: Work) -> RunState | None:
 
 def _wait_after_error(error: StoreError) -> None:
     """Waits before a failed read is tried again."""
-    print(f"waiting for the database: {error}", flush=True)
+    logger.warning("waiting for the database: %s", error)
     time.sleep(RETRY_EVERY_S)
 
 
@@ -131,12 +135,12 @@ def retry_until_written(write: Callable[[], T], poll: Callable[[], None] = lambd
             result = write()
             if failed_at is not None:
                 outage_s = time.monotonic() - failed_at
-                print(f"the database accepted the write after {outage_s:.0f} s", flush=True)
+                logger.info("the database accepted the write after %.0f s", outage_s)
             return result
         except DatabaseUnavailableError as error:
             if failed_at is None:
                 failed_at = time.monotonic()
-                print(f"waiting for the database: {error}", flush=True)
+                logger.warning("waiting for the database: %s", error)
             poll()
             time.sleep(RETRY_EVERY_S)
 
@@ -149,21 +153,27 @@ def run_job(
     Returns:
         The final state of the job; None if the job was lost before its end.
     """
-    subject = f"run {job.run_id}" if job.run_id is not None else f"job {job.id}"
     state = None
     try:
         state, reason = _do_work(store, settings, job, should_stop, work)
         may_retry = state == RunState.CRASHED
-        print(f"{subject} {state}" + (f": {reason}" if reason else ""), flush=True)
+        log_end(state, reason)
         final_state = state
         retry_until_written(
             lambda: store.jobs.finish(job, final_state, reason, utc_now(), may_retry)
         )
     except LostJobError:
-        print(f"{subject} belongs to another attempt, or was ended; leaving", flush=True)
+        logger.warning("the job belongs to another attempt, or was ended; the process exits")
     except DatabaseReplacedError as error:
-        print(f"{subject} ends here: {error}", flush=True)
+        logger.error("the process exits: %s", error)
     return state
+
+
+def log_end(state: RunState, reason: str | None) -> None:
+    """Logs the final state of a job and its reason, as the last line of an attempt."""
+    is_expected = state in (RunState.DONE, RunState.STOPPED)
+    level = logging.INFO if is_expected else logging.ERROR
+    logger.log(level, "%s", f"{state}: {reason}" if reason else state)
 
 
 def _do_work(
@@ -184,7 +194,7 @@ def _do_work(
     except EngineError as error:
         return RunState.FAILED, str(error)
     except Exception as error:  # the boundary of a job: the traceback is logged
-        traceback.print_exc()
+        logger.exception("the work ends")
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return RunState.FAILED, f"the disk of {settings.artifacts} is full; make room, resume"
         return RunState.FAILED, f"{type(error).__name__}: {error}"
@@ -210,5 +220,5 @@ def heartbeat_loop(store: Store, job: Job, stop: threading.Event) -> None:
             return
         except Exception as error:  # the boundary of a thread: the next heartbeat may succeed
             if was_written:
-                print(f"no heartbeat for now: {error}", flush=True)
+                logger.warning("no heartbeat for now: %s", error)
             was_written = False

@@ -176,20 +176,20 @@ def test_a_server_other_than_streamlits_counts_as_exposed(monkeypatch):
 
 @pytest.mark.parametrize(("roots", "is_told"), [("", True), (":", False), ("/data", False)])
 def test_an_exposed_server_warns_and_tells_if_pages_read_no_folders(
-    started_by_streamlit, monkeypatch, capsys, roots, is_told
+    started_by_streamlit, monkeypatch, caplog, roots, is_told
 ):
     monkeypatch.setenv("CHROMABENCH_DATA_ROOTS", roots)
 
     with patch_config_options({"server.address": "0.0.0.0", "server.port": 8501}):
         startup.warn_if_exposed()
 
-    warning = capsys.readouterr().err
+    (warning,) = caplog.messages
     assert warning.startswith("The dashboard listens on 0.0.0.0, port 8501. Anyone who can reach")
     assert ("Pages read no folders" in warning) == is_told
 
 
-def test_a_server_on_loopback_starts_without_a_warning(started_by_streamlit, capsys):
+def test_a_server_on_loopback_starts_without_a_warning(started_by_streamlit, caplog):
     with patch_config_options({"server.address": "127.0.0.1"}):
         startup.warn_if_exposed()
 
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []

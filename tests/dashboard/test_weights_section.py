@@ -130,22 +130,25 @@ def test_weights_that_a_setting_names_can_be_downloaded_where_they_are_missing(e
 
 @pytest.mark.parametrize(("fetch", "has_file"), [("ask", True), ("never", False), ("auto", False)])
 def test_the_start_of_the_dashboard_says_nothing_about_fid(
-    app_settings, monkeypatch, capsys, fetch, has_file
+    app_settings, monkeypatch, caplog, fetch, has_file
 ):
+    caplog.set_level("INFO")
     monkeypatch.setenv("CHROMABENCH_FETCH", fetch)
     app_settings.weights_dir.mkdir()
     if has_file:
         (app_settings.weights_dir / weights.CATALOG["inception"].file).touch()
 
-    startup.print_weights_hint()
+    startup.log_weights_hint()
 
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
 
 
-def test_the_start_of_the_dashboard_says_in_one_line_how_to_get_fid(app_settings, capsys):
-    startup.print_weights_hint()
+def test_the_start_of_the_dashboard_says_in_one_line_how_to_get_fid(app_settings, caplog):
+    caplog.set_level("INFO")
 
-    line = capsys.readouterr().err
+    startup.log_weights_hint()
+
+    (line,) = caplog.messages
     assert line.startswith("FID is not recorded yet")
     assert "Launch page" in line
     assert "weights fetch inception" in line

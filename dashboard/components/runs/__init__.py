@@ -6,6 +6,7 @@ Modules:
     study_card: the card of a study.
     study_filters: the search and the filters of the Overview page.
     run_sections: sections of the Run page.
+    run_log: the last lines of a run's log.
     action_menu: menus of actions, with confirmations.
     annotations: forms for names, notes and tags.
 

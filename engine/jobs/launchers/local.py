@@ -2,6 +2,8 @@
 
 import subprocess
 
+import psutil
+
 from engine.errors import EngineError
 from engine.jobs import worker_command
 from engine.jobs.launchers.interface import Status
@@ -31,7 +33,12 @@ class LocalLauncher:
                 reason = f"its process could not be started ({error.strerror})"
                 raise EngineError(reason) from error
             self._children[str(job.token)] = child
-        return str(ProcessId.of(child.pid))
+        try:
+            return str(ProcessId.of(child.pid))
+        except (psutil.Error, OSError) as error:
+            # A process without an identity cannot be managed. Usually it has ended already.
+            child.kill()
+            raise EngineError(f"its process ended at once (exit status {child.wait()})") from error
 
     def poll(self, job: Job) -> Status:
         """Returns the status of a child; "unknown" for a child of another supervisor."""

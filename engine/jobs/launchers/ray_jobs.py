@@ -5,6 +5,7 @@ same paths, and a connection to the database. Ray only starts and stops processe
 holds the state of a job.
 """
 
+import logging
 import math
 import os
 import shlex
@@ -21,8 +22,11 @@ from engine.jobs import worker_command
 from engine.jobs.launchers.interface import LauncherUnavailableError, Status
 from engine.records.runs import Job
 from engine.settings import Settings
-from engine.system import child_environment
+from engine.system import child_environment, logs
 from engine.system.processes import ProcessId
+
+logger = logging.getLogger(__name__)
+logs.adopt_loggers()  # the import of Ray has added a handler
 
 POLL_EVERY_S = 1.0
 READY_EVERY_S = 5.0
@@ -32,7 +36,7 @@ CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 3.0, 10.0
 PASSED_VARIABLES = (
     *("CHROMABENCH_DATABASE_URL", "CHROMABENCH_ARTIFACTS", "CHROMABENCH_RANKS"),
     *("CHROMABENCH_SLOTS", "CHROMABENCH_FETCH", "CHROMABENCH_WEIGHTS_URL", "CHROMABENCH_ENV_FILE"),
-    *("GOMP_SPINCOUNT", "PYTHONPATH", "TORCH_HOME"),
+    *("CHROMABENCH_LOG_LEVEL", "GOMP_SPINCOUNT", "PYTHONPATH", "TORCH_HOME"),
 )
 CLIENT_ERRORS = (RuntimeError, OSError, RayError)
 # Status of a job whose machine was lost, or that is missing after a restart of the cluster.
@@ -139,14 +143,14 @@ class RayLauncher:
     def _mark_unreachable(self, error: Exception) -> Status:
         if not self._is_unreachable:
             address = self.settings.ray_address
-            print(f"the Ray cluster at {address} does not answer: {error}", flush=True)
+            logger.warning("the Ray cluster at %s does not answer: %s", address, error)
             self._is_unreachable = True
         self._ready = (time.monotonic(), False)
         return "unknown"
 
     def _mark_reachable(self) -> None:
         if self._is_unreachable:
-            print(f"the Ray cluster at {self.settings.ray_address} answers again", flush=True)
+            logger.info("the Ray cluster at %s answers again", self.settings.ray_address)
             self._is_unreachable = False
 
     def stop(self, job: Job, by_force: bool) -> None:

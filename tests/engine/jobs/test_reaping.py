@@ -32,10 +32,10 @@ def ended_process():
     return process
 
 
-def test_a_run_whose_process_has_ended_is_crashed(store, ended_process):
+def test_a_run_whose_process_has_ended_is_crashed(store, settings, ended_process):
     claim(store, ended_process)
 
-    reaping.reap(store, NOW)
+    reaping.reap(store, settings, NOW)
 
     assert store.runs.read(1).state == RunState.CRASHED
     assert "its process disappeared" in store.runs.read(1).reason
@@ -45,51 +45,53 @@ def test_a_run_whose_process_has_ended_is_crashed(store, ended_process):
     ("returncode", "reason"),
     [(-9, "probably out of memory"), (-11, "ended by signal 11"), (3, "ended with code 3")],
 )
-def test_the_reason_tells_how_the_process_ended(store, ended_process, returncode, reason):
+def test_the_reason_tells_how_the_process_ended(store, settings, ended_process, returncode, reason):
     job = claim(store, ended_process)
 
-    reaping.reap(store, NOW, {job.token: returncode})
+    reaping.reap(store, settings, NOW, {job.token: returncode})
 
     assert reason in store.runs.read(1).reason
 
 
-def test_an_ended_child_is_reaped_once_its_parent_knows_the_return_code(store, ended_process):
+def test_an_ended_child_is_reaped_once_its_parent_knows_the_return_code(
+    store, settings, ended_process
+):
     job = claim(store, ended_process)
 
-    reaping.reap(store, NOW, {job.token: None})
+    reaping.reap(store, settings, NOW, {job.token: None})
     assert store.runs.read(1).state == RunState.RUNNING
 
-    reaping.reap(store, NOW, {job.token: -9})
+    reaping.reap(store, settings, NOW, {job.token: -9})
     assert "probably out of memory" in store.runs.read(1).reason
 
 
-def test_a_run_that_ends_after_a_stop_request_is_stopped(store, ended_process):
+def test_a_run_that_ends_after_a_stop_request_is_stopped(store, settings, ended_process):
     claim(store, ended_process)
     store.jobs.request_run_stop(1, NOW)
 
-    reaping.reap(store, NOW)
+    reaping.reap(store, settings, NOW)
 
     assert store.runs.read(1).state == RunState.STOPPED
 
 
-def test_the_run_of_a_living_process_is_not_reaped(store):
+def test_the_run_of_a_living_process_is_not_reaped(store, settings):
     child = subprocess.Popen(SLEEP)
     claim(store, ProcessId.of(child.pid))
 
-    reaping.reap(store, NOW + timedelta(days=1))
+    reaping.reap(store, settings, NOW + timedelta(days=1))
 
     assert store.runs.read(1).state == RunState.RUNNING
     child.kill()
     child.wait()
 
 
-def test_a_process_on_another_host_is_judged_by_its_heartbeat_alone(store):
+def test_a_process_on_another_host_is_judged_by_its_heartbeat_alone(store, settings):
     job = claim(store, "another-host/boot/1/1")
 
-    reaping.reap(store, NOW + timedelta(days=1), heartbeat_ages_s={job.token: 240.0})
+    reaping.reap(store, settings, NOW + timedelta(days=1), heartbeat_ages_s={job.token: 240.0})
     assert store.runs.read(1).state == RunState.RUNNING
 
-    reaping.reap(store, NOW, heartbeat_ages_s={job.token: 301.0})
+    reaping.reap(store, settings, NOW, heartbeat_ages_s={job.token: 301.0})
     assert store.runs.read(1).state == RunState.CRASHED
 
 
@@ -123,33 +125,33 @@ def test_a_stop_request_just_before_the_end_of_a_job_is_obeyed(store, end):
     assert run.reason.startswith("stopped by the user")
 
 
-def test_the_run_of_a_zombie_is_crashed(store):
+def test_the_run_of_a_zombie_is_crashed(store, settings):
     child = subprocess.Popen([sys.executable, "-c", ""])
     process = ProcessId.of(child.pid)
     wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
     claim(store, process)
 
-    reaping.reap(store, NOW)
+    reaping.reap(store, settings, NOW)
 
     assert store.runs.read(1).state == RunState.CRASHED
     child.wait()
 
 
-def test_a_run_whose_pid_was_reused_is_crashed(store):
+def test_a_run_whose_pid_was_reused_is_crashed(store, settings):
     process = ProcessId.of(os.getpid())
     claim(store, replace(process, start=process.start - 1))
 
-    reaping.reap(store, NOW)
+    reaping.reap(store, settings, NOW)
 
     assert store.runs.read(1).state == RunState.CRASHED
 
 
 def test_a_claim_is_queued_again_if_its_supervisor_died_before_the_worker_started(
-    store, ended_process
+    store, settings, ended_process
 ):
     job = claim(store, replace(ended_process, role=reaping.CLAIMING))
 
-    reaping.reap(store, NOW)
+    reaping.reap(store, settings, NOW)
 
     assert store.runs.read(1).state == RunState.QUEUED
     second = store.jobs.claim(NOW)
@@ -158,10 +160,10 @@ def test_a_claim_is_queued_again_if_its_supervisor_died_before_the_worker_starte
     assert states == [RunState.CRASHED, None]
 
 
-def test_a_claim_of_a_living_supervisor_never_expires(store):
+def test_a_claim_of_a_living_supervisor_never_expires(store, settings):
     claim(store, ProcessId.of(os.getpid(), reaping.CLAIMING))
 
-    reaping.reap(store, NOW + timedelta(days=1))
+    reaping.reap(store, settings, NOW + timedelta(days=1))
 
     assert store.runs.read(1).state == RunState.RUNNING
 

@@ -208,7 +208,7 @@ def test_the_second_stop_request_kills_at_once(queue, settings, started, monkeyp
     assert signals == ["terminate", "kill"]
 
 
-def test_a_supervisor_exits_when_its_database_is_deleted(settings, store, monkeypatch, capsys):
+def test_a_supervisor_exits_when_its_database_is_deleted(settings, store, monkeypatch, caplog):
     store.studies.add("key", "a", [tiny_config()], NOW)
     settings.artifacts.mkdir()
     monkeypatch.setattr(supervisor.signal, "signal", lambda *_: None)
@@ -222,7 +222,7 @@ def test_a_supervisor_exits_when_its_database_is_deleted(settings, store, monkey
     monkeypatch.setattr(worker_command, "start_worker", lambda *_: RunningChild())
 
     assert supervisor.supervise(settings)
-    assert capsys.readouterr().out.count("was deleted or replaced") == 1
+    assert caplog.text.count("was deleted or replaced") == 1
 
 
 def test_each_run_gets_as_many_gpus_as_it_has_ranks(queue, settings, started, monkeypatch):

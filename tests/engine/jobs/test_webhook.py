@@ -52,37 +52,37 @@ def test_a_failed_post_is_repeated(ended, listener):
     assert len(messages) == 3
 
 
-def test_a_refusal_that_another_attempt_cannot_change_is_logged_at_once(ended, listener, capsys):
+def test_a_refusal_that_another_attempt_cannot_change_is_logged_at_once(ended, listener, caplog):
     address, messages, statuses = listener
     statuses += [404]
 
     assert not webhook.post(address, webhook.build_message(*ended), AT_ONCE)
 
     assert len(messages) == 1
-    assert "could not post the end of study 1: 404 Not Found" in capsys.readouterr().out
+    assert "could not post the end of study 1: 404 Not Found" in caplog.text
 
 
-def test_a_webhook_that_never_answers_is_logged(ended, capsys):
+def test_a_webhook_that_never_answers_is_logged(ended, caplog):
     is_posted = webhook.post("http://127.0.0.1:1/a-secret", webhook.build_message(*ended), AT_ONCE)
 
-    output = capsys.readouterr().out
+    output = caplog.text
     assert not is_posted
     assert "could not post the end of study 1" in output
     assert "Connection refused" in output
     assert "secret" not in output
 
 
-def test_a_webhook_that_answers_each_attempt_with_an_error_is_logged(ended, listener, capsys):
+def test_a_webhook_that_answers_each_attempt_with_an_error_is_logged(ended, listener, caplog):
     address, messages, statuses = listener
     statuses += [503] * 4
 
     assert not webhook.post(address, webhook.build_message(*ended), AT_ONCE)
 
     assert len(messages) == 4
-    assert "could not post the end of study 1: 503" in capsys.readouterr().out
+    assert "could not post the end of study 1: 503" in caplog.text
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:notaport/", "http://["])
-def test_an_invalid_address_is_logged(ended, capsys, address):
+def test_an_invalid_address_is_logged(ended, caplog, address):
     assert not webhook.post(address, webhook.build_message(*ended), AT_ONCE)
-    assert "could not post the end of study 1" in capsys.readouterr().out
+    assert "could not post the end of study 1" in caplog.text

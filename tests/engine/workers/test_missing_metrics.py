@@ -131,7 +131,7 @@ def test_a_second_job_completes_what_a_killed_one_left(trained_copy, tiny_settin
         env=child_environment.build_child_environment(tiny_settings),
         check=False,
     )
-    reaping.reap(trained_copy, NOW, {str(job.token): killed.returncode})
+    reaping.reap(trained_copy, tiny_settings, NOW, {str(job.token): killed.returncode})
 
     assert trained_copy.jobs.read(job.id).state == RunState.CRASHED
     assert n_incomplete(trained_copy, tiny_settings) == n_before - 1

@@ -354,7 +354,7 @@ def test_no_metric_point_is_lost_while_the_database_is_locked(tiny_settings, mon
 
 
 def test_an_attempt_ends_with_a_message_if_its_database_is_deleted(
-    store, tiny_settings, monkeypatch, capsys
+    store, tiny_settings, monkeypatch, caplog
 ):
     store.studies.add("one", "a", [tiny_config(epochs=50)], NOW)
     path = database_path(tiny_settings.database_url)
@@ -370,7 +370,7 @@ def test_an_attempt_ends_with_a_message_if_its_database_is_deleted(
 
     run_training_job(store, tiny_settings, job, delete_database)
 
-    assert "was deleted or replaced while it was in use" in capsys.readouterr().out
+    assert "was deleted or replaced while it was in use" in caplog.text
 
 
 @pytest.mark.slow

@@ -172,7 +172,7 @@ def test_a_run_ends_done_and_its_log_can_be_loaded(ended, installation):
     (job,) = (job for job in installation.store.jobs.read_all(RunState.DONE) if job.run_id)
 
     assert ended.state == RunState.DONE
-    assert "run 1 done" in load_tail(job_log_path(job, installation.settings))
+    assert load_tail(job_log_path(job, installation.settings)).endswith(" run 1, job 1: done")
 
 
 def test_an_attempt_that_is_submitted_twice_starts_once(
@@ -190,7 +190,7 @@ def test_an_attempt_that_is_submitted_twice_starts_once(
     wait_for(lambda: launcher.poll(job) not in ("alive", "unknown"))
     assert launcher.poll(job) == 0
     assert store.jobs.read(job.id).state == RunState.DONE
-    assert load_tail(job_log_path(job, settings)).count(f"job {job.id} done") == 1
+    assert load_tail(job_log_path(job, settings)).count(f"job {job.id}: done") == 1
     launcher.forget_ended(set())
 
 

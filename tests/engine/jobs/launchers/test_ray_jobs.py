@@ -59,7 +59,7 @@ def test_usable_settings_of_a_cluster_are_accepted(settings, monkeypatch):
     )
 
 
-def test_jobs_stay_in_the_queue_while_the_cluster_does_not_answer(unreachable, store, capsys):
+def test_jobs_stay_in_the_queue_while_the_cluster_does_not_answer(unreachable, store, caplog):
     launcher = ray_jobs.RayLauncher(unreachable)
     store.studies.add("key", "a", [tiny_config()], utc_now())
     job = store.jobs.claim(utc_now())
@@ -69,7 +69,7 @@ def test_jobs_stay_in_the_queue_while_the_cluster_does_not_answer(unreachable, s
     launcher.stop(job, by_force=False)
     with pytest.raises(LauncherUnavailableError, match="did not take run 1"):
         launcher.submit(job, None)
-    assert capsys.readouterr().out.count("does not answer") == 1
+    assert caplog.text.count("does not answer") == 1
 
 
 def test_the_doctor_reports_a_cluster_that_does_not_answer(unreachable, store):
@@ -84,9 +84,9 @@ def test_a_job_that_the_cluster_lost_before_it_started_is_queued_again(unreachab
     job = store.jobs.claim(utc_now())
     store.jobs.set_process(job, "elsewhere/chromabench-x", utc_now())
 
-    reaping.reap(store, utc_now(), {str(job.token): None})
+    reaping.reap(store, unreachable, utc_now(), {str(job.token): None})
     assert store.runs.read(1).state == RunState.RUNNING  # it waits in the cluster
-    reaping.reap(store, utc_now(), {str(job.token): ray_jobs.LOST})
+    reaping.reap(store, unreachable, utc_now(), {str(job.token): ray_jobs.LOST})
     assert store.runs.read(1).state == RunState.QUEUED
 
 
@@ -95,7 +95,7 @@ def test_a_job_that_failed_in_the_cluster_before_it_started_is_crashed(unreachab
     job = store.jobs.claim(utc_now())
     store.jobs.set_process(job, "elsewhere/chromabench-x", utc_now())
 
-    reaping.reap(store, utc_now(), {str(job.token): 1})
+    reaping.reap(store, unreachable, utc_now(), {str(job.token): 1})
     assert store.runs.read(1).reason == "the cluster ended the job before it started; see its log"
 
 
@@ -104,7 +104,9 @@ def test_a_submitted_job_without_heartbeats_is_lost(unreachable, store):
     job = store.jobs.claim(utc_now())
     store.jobs.set_process(job, "elsewhere/chromabench-x", utc_now())
 
-    reaping.reap(store, utc_now(), heartbeat_ages_s={str(job.token): reaping.LOST_AFTER_S + 1})
+    reaping.reap(
+        store, unreachable, utc_now(), heartbeat_ages_s={str(job.token): reaping.LOST_AFTER_S + 1}
+    )
     assert store.runs.read(1).state == RunState.CRASHED
 
 
