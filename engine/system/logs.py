@@ -166,19 +166,19 @@ class _RepeatFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        # (logger, message) -> (begin of the period, number of records in it)
-        self._counts: dict[tuple[str, str], tuple[float, int]] = {}
+        # (logger, message, arguments) -> (begin of the period, number of records in it)
+        self._counts: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        key = (record.name, record.getMessage())
+        key = (record.name, str(record.msg), str(record.args))
         began_at, count = self._counts.get(key, (record.created, 0))
         if record.created - began_at < REPEAT_PERIOD_S:
             self._counts[key] = (began_at, count + 1)
             return count < MAX_REPEATS
         if count > MAX_REPEATS:
-            record.msg, record.args = f"{key[1]} ({count - MAX_REPEATS} more were dropped)", ()
+            record.msg = f"{record.msg} ({count - MAX_REPEATS} more were dropped)"
         if len(self._counts) >= MAX_COUNTED_MESSAGES:
             self._counts.clear()
         self._counts[key] = (record.created, 1)
@@ -220,8 +220,8 @@ def _log_uncaught_error(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
     """Logs the traceback of an error that ends the process, and then the reason as last line."""
-    logger.critical("the process ends", exc_info=(kind, error, trace))
-    logger.critical("ended by %s: %s", kind.__name__, error)
+    logger.error("the process ends", exc_info=(kind, error, trace))
+    logger.error("ended by %s: %s", kind.__name__, error)
 
 
 def _log_uncaught_error_of_thread(arguments: threading.ExceptHookArgs) -> None:

@@ -1,8 +1,8 @@
 """Computes the metrics that the stored evaluations of a study lack because weights were missing.
 
 The supervisor starts this module through `engine.workers`, with the arguments JOB TOKEN. The
-metrics are computed from the stored fakes of each checkpoint, and are stored checkpoint by checkpoint. A
-repeated job therefore continues where a stopped or killed one ended.
+metrics are computed from the stored fakes of each checkpoint, and are stored checkpoint by
+checkpoint. A repeated job therefore continues where a stopped or killed one ended.
 """
 
 import logging

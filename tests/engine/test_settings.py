@@ -85,11 +85,12 @@ def test_downloads_of_weights_are_made_refused_or_left_to_the_user(fetch):
     ("variable", "value", "sentence"),
     [
         ("CHROMABENCH_FETCH", "always", "is auto, ask or never, not 'always'"),
+        ("CHROMABENCH_LOG_LEVEL", "INFO", "is debug, info, warning or error, not 'INFO'"),
         ("CHROMABENCH_WEIGHTS_URL", "ftp://mirror.example", "must be an http:// or https://"),
         ("CHROMABENCH_WEIGHTS_URL", "https://me:secret@mirror.example", "~/.netrc instead"),
     ],
 )
-def test_an_invalid_variable_of_downloads_is_one_sentence(variable, value, sentence):
+def test_an_invalid_variable_is_one_sentence(variable, value, sentence):
     with pytest.raises(BadInputError, match=sentence) as refusal:
         Settings.from_environment({variable: value})
 

@@ -32,13 +32,14 @@ class LocalLauncher:
             except OSError as error:
                 reason = f"its process could not be started ({error.strerror})"
                 raise EngineError(reason) from error
-            self._children[str(job.token)] = child
         try:
-            return str(ProcessId.of(child.pid))
+            process = ProcessId.of(child.pid)
         except (psutil.Error, OSError) as error:
             # A process without an identity cannot be managed. Usually it has ended already.
             child.kill()
             raise EngineError(f"its process ended at once (exit status {child.wait()})") from error
+        self._children[str(job.token)] = child
+        return str(process)
 
     def poll(self, job: Job) -> Status:
         """Returns the status of a child; "unknown" for a child of another supervisor."""
