@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
+from engine.errors import BadInputError
 from engine.jobs import spawn, worker_command
 from engine.records.runs import Job, RunState
 from engine.settings import Settings
@@ -59,7 +60,7 @@ def reap(
     now: datetime,
     returncodes: Mapping[str, int | None] | None = None,
     heartbeat_ages_s: Mapping[str, float] | None = None,
-) -> list[Job]:
+) -> None:
     """Ends the jobs whose process has ended or was lost, and records the reason.
 
     The reason is also the last line of the job's log, in which a killed process wrote no end. A job
@@ -73,11 +74,7 @@ def reap(
             process of a job in this mapping is not checked in any other way.
         heartbeat_ages_s: token -> seconds for which the heartbeat of a job on another host has not
             changed, see `Heartbeats`.
-
-    Returns:
-        The jobs that were ended.
     """
-    ended = []
     returncodes, heartbeat_ages_s = returncodes or {}, heartbeat_ages_s or {}
     for job in store.jobs.read_all(RunState.RUNNING, RunState.STOPPING):
         token = str(job.token)
@@ -88,18 +85,15 @@ def reap(
             continue
         process = process_of(job)
         is_claim = returncode is None and process is not None and process.role == CLAIMING
-        # The worker may have ended the job itself since the list was read.
-        with suppress(LostJobError):
+        # The worker may have ended the job itself since the list was read, and a user deleted it.
+        with suppress(LostJobError, BadInputError):
             if is_claim or (returncode == SIGKILLED and is_submitted(job)):
                 store.jobs.release(job, now)  # no worker has started
             else:
                 was_signalled = returncode is None or returncode < 0
                 reason = _crash_reason(job, returncode)
                 store.jobs.finish(job, RunState.CRASHED, reason, now, may_retry=was_signalled)
-                ended.append(store.jobs.read(job.id))
-    for job in ended:
-        log_end(job, settings)
-    return ended
+                log_end(store.jobs.read(job.id), settings)
 
 
 def log_end(job: Job, settings: Settings) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from filelock import Timeout
 
-from engine.errors import EngineError, StoreError
+from engine.errors import BadInputError, EngineError, StoreError
 from engine.jobs import installation, reaping, spawn, worker_command
 from engine.jobs.launchers import select
 from engine.jobs.launchers.interface import LauncherUnavailableError, Status
@@ -109,13 +109,14 @@ class Supervisor:
         self.notifier = WebhookNotifier(store, settings.webhook)
         self.uploader = UploaderStarter(store, settings)
         self.retries = CrashRetries(store)
+        self._active_ids: set[int] = set()  # of the jobs at the last tick
         self._unstarted: dict[Job, str] = {}  # job -> why its process could not be started
         self._heartbeat_sent_at: dict[str, float] = {}  # token of a submitted job -> time
         self._stop_sent_at: dict[str, float] = {}  # process -> time of the first stop signal
 
     def run(self, exit_when_idle_s: float) -> None:
         """Calls `tick` until there has been no work for some seconds, or until a signal."""
-        logger.info("started, with room for %d training runs", self.slots["train"])
+        logger.info("started; training slots: %d", self.slots["train"])
         busy_at = time.monotonic()
         while not self.should_exit.is_set():
             try:
@@ -144,6 +145,7 @@ class Supervisor:
         self.fail_unstarted()
         has_retries = self.retries.run()
         active = self.store.jobs.read_all(*ACTIVE_STATES)
+        self.log_ends(active)
         self.pass_on_stops(active)
         # Read the active jobs for each kind: a job that was just claimed may block the next kind.
         n_started = sum(
@@ -170,12 +172,21 @@ class Supervisor:
         heartbeat_ages_s = {
             str(job.token): self.heartbeats.seconds_unchanged(job) for job in active
         }
-        ended = reaping.reap(self.store, self.settings, utc_now(), returncodes, heartbeat_ages_s)
-        for job in ended:
-            subject = worker_command.log_subject(job)
-            logger.warning("%s, %s: %s", subject, job.state, job.reason)
+        reaping.reap(self.store, self.settings, utc_now(), returncodes, heartbeat_ages_s)
         for launcher in self.launchers.values():
             launcher.forget_ended(set(statuses))
+
+    def log_ends(self, active: Sequence[Job]) -> None:
+        """Logs how the jobs have ended that were active at the last tick."""
+        active_ids = {job.id for job in active}
+        ended_ids, self._active_ids = self._active_ids - active_ids, active_ids
+        for job_id in sorted(ended_ids):
+            with suppress(BadInputError):  # the run was deleted
+                job = self.store.jobs.read(job_id)
+                is_expected = job.state in (RunState.DONE, RunState.STOPPED, RunState.QUEUED)
+                end = f"{job.state}: {job.reason}" if job.reason else job.state
+                level = logging.INFO if is_expected else logging.WARNING
+                logger.log(level, "%s is %s", worker_command.log_subject(job), end)
 
     def send_heartbeats(self, submitted: Sequence[Job], statuses: Mapping[str, Status]) -> None:
         """Writes heartbeats for submitted jobs, whose workers have not started yet."""
@@ -195,9 +206,8 @@ class Supervisor:
     def fail_unstarted(self) -> None:
         """Ends the jobs whose process could not be started."""
         for job, reason in list(self._unstarted.items()):
-            with suppress(LostJobError):
+            with suppress(LostJobError, BadInputError):
                 self.store.jobs.finish(job, RunState.FAILED, reason, utc_now())
-                logger.error("%s, failed: %s", worker_command.log_subject(job), reason)
                 reaping.log_end(self.store.jobs.read(job.id), self.settings)
             del self._unstarted[job]
 

@@ -369,6 +369,20 @@ def test_the_run_page_shows_settings_attempts_metrics_and_environment(finished):
     assert "**Attempt 1**: done" in texts(app)
 
 
+def test_the_run_page_shows_the_log_or_only_its_warnings(finished, app_settings):
+    head = "2026-01-02T03:04:05.678Z"
+    lines = [f"{head} INFO    run 1: training", f"{head} ERROR   run 1: failed", "Fatal error"]
+    app_settings.run_dir(1).mkdir(parents=True, exist_ok=True)
+    (app_settings.run_dir(1) / "run.log").write_text("\n".join(lines))
+    app = open_page("run", run=1)
+
+    everything = app.code[0].value
+    app.selectbox("log_lines_1").select("Warnings and errors").run()
+
+    assert everything == "\n".join(lines)
+    assert app.code[0].value == "\n".join(lines[1:])
+
+
 def test_the_settings_of_two_runs_are_compared(finished):
     app = open_page("run", run=2, **{"with": "run 1: standard, seed 0, study 1"})
 

@@ -21,29 +21,34 @@ from engine.serve import client, discovery, model_cache, pipeline
 from engine.settings import PROJECT_ROOT
 from engine.system.child_environment import build_child_environment
 from engine.system.files import load_tail
+from engine.system.logs import HEAD
 from tests.support.runs import wait_for
 from tests.support.uploads import as_file, as_picture, drawing
 
 GIB, MIB = 2**30, 2**20
 
 
+def log_path(settings):
+    return settings.artifacts / "test-server.log"
+
+
 @contextmanager
 def server(settings, *options, **variables):
     """Runs a server on a free port; yields its address and process."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "engine", "serve", "--port", "0", "--device", "cpu", *options],
-        cwd=PROJECT_ROOT,
-        env={**build_child_environment(settings), **variables},
-        stderr=subprocess.PIPE,
-    )
+    with log_path(settings).open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "engine", "serve", "--port", "0", "--device", "cpu", *options],
+            cwd=PROJECT_ROOT,
+            env={**build_child_environment(settings), **variables},
+            stderr=log,
+        )
     try:
         address = wait_for(lambda: child.poll() is not None or discovery.load_address(settings))
-        assert child.poll() is None, child.stderr.read().decode()
+        assert child.poll() is None, log_path(settings).read_text()
         yield address.url, child
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait(timeout=60)
-        child.stderr.close()
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,21 @@ def post(url, picture, **query):
         params=query,
         timeout=60,
     )
+
+
+@pytest.mark.slow
+def test_requests_are_logged_and_health_checks_are_not(trained, running):
+    url, _ = running
+
+    for path in ("healthz", "readyz", "metrics", "api/v1/models"):
+        requests.get(f"{url}/{path}", timeout=10)
+
+    log = log_path(trained.settings)
+    wait_for(lambda: "GET /api/v1/models HTTP/1.1" in log.read_text())
+    lines = log.read_text().splitlines()
+    assert all(HEAD.sub("", line).startswith("model server: ") for line in lines)
+    assert sum("Serving run" in line for line in lines) == 1
+    assert not any(path in line for line in lines for path in ("healthz", "readyz", "/metrics"))
 
 
 @pytest.mark.slow

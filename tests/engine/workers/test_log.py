@@ -20,7 +20,12 @@ def end(store, settings, monkeypatch):
         monkeypatch.setenv("ENDING", ending)
         store.studies.add("key", "a", [tiny_config()], NOW)
         one = supervisor.Supervisor(store, settings, threading.Event())
-        wait_for(lambda: one.tick() and store.runs.read(1).is_over)
+
+        def tick():
+            one.tick()
+            return store.runs.read(1).is_over
+
+        wait_for(tick)
         return store.runs.read(1), run_files.log_path(1, settings).read_text().splitlines()
 
     return run
