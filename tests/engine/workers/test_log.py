@@ -20,12 +20,10 @@ def end(store, settings, monkeypatch):
         monkeypatch.setenv("ENDING", ending)
         store.studies.add("key", "a", [tiny_config()], NOW)
         one = supervisor.Supervisor(store, settings, threading.Event())
-
-        def tick():
-            one.tick()
-            return store.runs.read(1).is_over
-
-        wait_for(tick)
+        one.tick()
+        (job,) = store.jobs.read_all(RunState.RUNNING)
+        wait_for(lambda: isinstance(one.launchers["train"].poll(job), int))
+        one.tick()
         return store.runs.read(1), run_files.log_path(1, settings).read_text().splitlines()
 
     return run
