@@ -27,7 +27,7 @@ from engine.errors import BadInputError
 from engine.settings import Settings
 
 STDOUT, STDERR = 1, 2  # file descriptors
-OWN_PACKAGES = ("engine", "dashboard")
+OWN_PACKAGES = ("engine", "dashboard", "__main__")  # workers are main programs
 # A message of these loggers begins with its source already, or has none.
 UNNAMED_LOGGERS = ("py.warnings", "stdout", "stderr")
 # An identical warning is written this many times in each period; the others are counted.
@@ -80,7 +80,7 @@ def adopt_loggers() -> None:
         if not isinstance(other, logging.Logger):
             continue
         for handler in list(other.handlers):
-            if isinstance(handler, logging.StreamHandler) and handler.stream in streams:
+            if getattr(handler, "stream", None) in streams:  # torch has a class of its own
                 other.removeHandler(handler)
                 other.propagate = True
 

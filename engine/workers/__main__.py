@@ -11,6 +11,8 @@ import sys
 
 from engine.system import logs
 
+TORCHRUN = "torch.distributed.run"
+
 
 def main() -> None:
     """Configures the log of this process and runs a module as the main program."""
@@ -20,7 +22,13 @@ def main() -> None:
     importlib.import_module(module.rpartition(".")[0])  # for torchrun, this imports torch
     logs.adopt_loggers()
     sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except Exception as error:
+        # torchrun has logged which rank failed, and the traceback would hide the reason above it.
+        if module == TORCHRUN and type(error).__name__ == "ChildFailedError":
+            sys.exit(1)
+        raise
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The format of logs: each test configures logging in a process of its own."""
 
 import logging
+import re
 import subprocess
 import sys
 
@@ -21,6 +22,12 @@ logs.configure("dashboard")
 uvicorn.Config(app=None)  # adds handlers to its loggers
 logs.adopt_loggers()
 logging.getLogger("uvicorn.error").info("started")
+"""
+TORCH = """
+logs.configure("dashboard")
+import torch
+logs.adopt_loggers()
+logging.getLogger("torch.distributed.elastic").warning("rank 1 failed")
 """
 STREAMLIT = """
 import streamlit
@@ -138,13 +145,17 @@ def test_lines_of_processes_that_share_a_log_are_never_mixed(settings, tmp_path)
     assert len(lines) == 800
 
 
-@pytest.mark.parametrize(("program", "count"), [(UVICORN, 1), (STREAMLIT, 2)])
-def test_records_of_servers_are_logged_once_in_the_same_format(log_of, program, count):
+@pytest.mark.parametrize(
+    ("program", "count"),
+    [(UVICORN, 1), (TORCH, 1), (STREAMLIT, 2)],
+    ids=["uvicorn", "torch", "streamlit"],
+)
+def test_records_of_libraries_are_logged_once_in_the_same_format(log_of, program, count):
     log = log_of(program)
 
     assert len(log) == count
     assert all(HEAD.match(line) for line in log)
-    assert all(line.startswith("dashboard: ") for line in messages(log))
+    assert all(re.match("dashboard: [a-z]+: [a-z]", line) for line in messages(log))
 
 
 def test_a_repeated_warning_is_dropped_and_counted():
