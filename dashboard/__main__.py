@@ -58,6 +58,7 @@ def main() -> NoReturn:
     if not args.headless and _has_screen():
         address = f"http://{'127.0.0.1' if args.address == '0.0.0.0' else args.address}:{port}"
         threading.Thread(target=_open_when_ready, args=(address,), daemon=True).start()
+    startup.configure_log()
     options = ["--server.port", str(port), "--server.address", args.address]
     sys.argv = ["streamlit", "run", str(FOLDER / "app.py"), *options]
     sys.exit(streamlit_cli.main())

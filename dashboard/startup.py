@@ -46,7 +46,8 @@ def configure_log() -> None:
     streamlit_logger.setup_formatter = _use_handler_of_root
     streamlit_logger.update_formatter()
     # Pages request new data every second, and the addresses contain the key of the data routes.
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    for name in ("uvicorn.access", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _use_handler_of_root(logger: logging.Logger) -> None:

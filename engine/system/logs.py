@@ -154,7 +154,8 @@ class _StderrHandler(logging.Handler):
         except Exception:  # arguments that do not fit their message: logging reports the place
             self.handleError(record)
         else:
-            _write(STDERR, text)
+            if text:  # nothing is left of an empty line
+                _write(STDERR, text)
 
 
 class _RepeatFilter(logging.Filter):

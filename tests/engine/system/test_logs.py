@@ -67,7 +67,7 @@ def messages(log):
         ("logging.getLogger('engine.data').info('packing')", "INFO", "packing"),
         ("logging.getLogger('torch.cuda').warning('slow')", "WARNING", "torch: slow"),
         ("warnings.warn_explicit('old', FutureWarning, 'a.py', 7)", "WARNING", "a.py:7: Futur"),
-        ("print('loaded', 'weights')", "INFO", "loaded weights"),
+        ("print('loaded', 'weights', end='\\n\\n')", "INFO", "loaded weights"),
         ("sys.stderr.write('\\r10 %\\r20 %'); sys.stderr.write('\\r30 %\\n')", "WARNING", "30 %"),
         ("sys.stderr.write('error: There is no run 7.\\n')", "ERROR", "error: There is no run 7."),
     ],
