@@ -22,6 +22,8 @@ def show_log(run_id: int, *, is_live: bool) -> None:
         """Shows the lines that the log has now."""
         text = studies.log_tail(run_id, warnings_only=shown == WARNINGS)
         nothing = "The log has no warnings." if shown == WARNINGS else "The log is empty."
-        st.code(text or nothing, language=None, height=HEIGHT_PX)
+        # A container scrolls to the newest line; a block of code of fixed height would not.
+        with st.container(height=HEIGHT_PX, autoscroll=True, border=False):
+            st.code(text or nothing, language=None, wrap_lines=True)
 
     st.fragment(refresh, run_every=REFRESH_S if is_live else None)()

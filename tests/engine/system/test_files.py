@@ -1,6 +1,6 @@
 import pytest
 
-from engine.system.files import load_tail, replacing
+from engine.system.files import LOG_TAIL_BYTES, load_tail, replacing
 
 
 def test_a_file_is_replaced_when_the_block_ends_without_an_error(tmp_path):
@@ -38,3 +38,13 @@ def test_the_tail_of_a_log_is_its_last_lines_and_of_no_log_empty(tmp_path):
     log.write_text("one\ntwo\nthree\n")
 
     assert load_tail(log, 2) == "two\nthree"
+
+
+def test_only_complete_lines_at_the_end_of_a_long_log_are_loaded(tmp_path):
+    log, line = tmp_path / "run.log", "a line of 22 bytes: é"
+    log.write_text(f"{line}\n" * (2 * LOG_TAIL_BYTES // 22))
+
+    lines = load_tail(log, 10**6).splitlines()
+
+    assert set(lines) == {line}
+    assert len(lines) * 23 <= LOG_TAIL_BYTES
