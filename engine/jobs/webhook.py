@@ -15,6 +15,8 @@ from urllib3.util import Retry
 from engine.records.runs import Run, Study
 
 logger = logging.getLogger(__name__)
+# urllib3 logs the path of each repeated request, and the path of a webhook is often its secret.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 TIMEOUT_S = 10.0
 RETRIES = Retry(
