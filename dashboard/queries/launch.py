@@ -1,6 +1,5 @@
 """Reads data for the Launch page: the plan of a new study and settings of existing studies."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from engine.weights import download_state
 from engine.weights.download_state import DownloadState
 
 MAX_RECENT_RUNS = 200  # earlier runs that are read to estimate the speed of new runs
+MAX_RECENT_ATTEMPTS = 20  # earlier attempts that are read to find the hosts of the queue
 
 
 @dataclass(frozen=True)
@@ -209,15 +209,21 @@ def plan(
 
 
 def measured_speeds() -> dict[str, MeasuredSpeed]:
-    """Maps each workload to its speed on this machine, from a run or else from a speed probe."""
-    probes = access.store().machines.read_probes(processes.host_id())
+    """Maps each workload to its speed where the queue runs, from a run or else from a speed probe.
+
+    The queue runs on this host, or on the hosts that have claimed the newest jobs if another
+    container or machine runs the supervisor.
+    """
+    machines = access.store().machines
+    hosts = {processes.host_id()}
+    if access.settings().is_supervised_elsewhere:
+        hosts = machines.read_queue_hosts(MAX_RECENT_ATTEMPTS)
     speeds = {
         workload: MeasuredSpeed(probe.images_per_second, probe.memory_mb)
-        for workload, probe in probes.items()
+        for workload, probe in machines.read_probes(hosts).items()
     }
-    this_host = (None, platform.node())
-    for cost in access.store().machines.read_costs(MAX_RECENT_RUNS):
-        if cost.host in this_host:
+    for cost in machines.read_costs(MAX_RECENT_RUNS):
+        if cost.host is None or cost.host in hosts:
             speeds[workload_key(cost.config)] = MeasuredSpeed(
                 cost.images_per_second, cost.memory_mb
             )

@@ -1,7 +1,7 @@
 """Estimates the time, memory and disk space of a study before it starts.
 
-The time is computed from speeds that were measured on this machine. Without a measurement, the time
-is a rough guess from the speed of a reference machine.
+The time is computed from speeds that were measured where the queue runs. Without a measurement, the
+time is a rough guess from the speed of a reference machine.
 """
 
 import itertools
@@ -32,7 +32,7 @@ class Estimate:
 
     Attributes:
         seconds: duration of all runs one after the other.
-        is_measured: whether the speed of every run was measured on this machine.
+        is_measured: whether the speed of every run was measured where the queue runs.
         disk_bytes: bytes of all checkpoints, and of the pairs that are not packed yet.
         memory_mb: memory of the run that needs the most, in MiB; None if none was measured.
     """
@@ -50,7 +50,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class MeasuredSpeed:
-    """Speed and memory of one workload, measured on this machine; memory in MiB."""
+    """Speed and memory of one workload, measured where the queue runs; memory in MiB."""
 
     images_per_second: float
     memory_mb: float | None

@@ -81,7 +81,15 @@ class Alert:
 
 @dataclass(frozen=True)
 class Probe:
-    """The measured training speed and memory of one host for one workload."""
+    """The measured training speed and memory of one host for one workload.
+
+    Attributes:
+        host: the host that ran the speed probe, as in `Job.host`.
+        work: the workload, see `estimates.workload_key`.
+        images_per_second: the training speed.
+        memory_mb: the memory of the process or of the GPU, in MiB.
+        measured_at: the time of the measurement.
+    """
 
     host: str
     work: str
@@ -92,9 +100,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Cost:
-    """The measured speed and memory of a run on the host of its first attempt.
+    """The measured speed and memory of a run.
 
     Attributes:
+        host: the host that claimed the newest attempt, as in `Job.host`; None if not recorded.
         memory_mb: the peak memory; None if it was not measured.
     """
 

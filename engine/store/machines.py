@@ -1,5 +1,6 @@
 """Measured speed and memory of machines, and the installation id."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from engine.records.curves import Cost, Probe
 from engine.records.runs import Job
 from engine.store import rows
 from engine.store.database import Database
-from engine.store.schema import installation, metric_summaries, probes, runs
+from engine.store.schema import attempts, installation, metric_summaries, probes, runs
 
 
 class Machines:
@@ -24,22 +25,35 @@ class Machines:
         (row,) = self._database.rows(sa.select(installation.c.id))
         return str(row["id"])
 
-    def read_probes(self, host: str) -> dict[str, Probe]:
-        """Returns workload -> the newest speed probe of a host."""
-        probe_rows = self._database.rows(sa.select(probes).where(probes.c.host == host))
-        return {row["work"]: rows.probe(row) for row in probe_rows}
+    def read_queue_hosts(self, limit: int) -> set[str]:
+        """Returns the hosts that have claimed the newest jobs.
+
+        Args:
+            limit: the maximum number of attempts to look at.
+        """
+        newest = sa.select(attempts.c.host).order_by(-attempts.c.id).limit(limit)
+        return {row["host"] for row in self._database.rows(newest) if row["host"] is not None}
+
+    def read_probes(self, hosts: Collection[str]) -> dict[str, Probe]:
+        """Returns workload -> the newest speed probe of any of the hosts."""
+        query = sa.select(probes).where(probes.c.host.in_(hosts)).order_by(probes.c.measured_at)
+        return {row["work"]: rows.probe(row) for row in self._database.rows(query)}
 
     def read_costs(self, limit: int) -> list[Cost]:
         """Returns the measured speed and memory of the newest runs, oldest first.
+
+        The host of a run is the host that claimed its newest attempt.
 
         Args:
             limit: the maximum number of runs.
         """
         speed, memory = (metric_summaries.alias() for _ in range(2))
+        newest_attempt = sa.select(attempts.c.host).where(attempts.c.run_id == runs.c.id)
+        newest_attempt = newest_attempt.order_by(-attempts.c.id).limit(1)
         query = (
             sa.select(
                 runs.c.config,
-                runs.c.environment,
+                newest_attempt.scalar_subquery().label("host"),
                 speed.c.last.label("speed"),
                 memory.c.last.label("memory"),
             )
@@ -52,7 +66,7 @@ class Machines:
         return [
             Cost(
                 RunConfig.model_validate(row["config"]),
-                (row["environment"] or {}).get("host"),
+                row["host"],
                 row["speed"],
                 row["memory"],
             )

@@ -53,7 +53,7 @@ def _facts(plan: Plan) -> dict[str, str]:
 
 
 def offer_probe(plan: Plan) -> None:
-    """Offers to measure the training speed if it has not been measured on this machine."""
+    """Offers to measure the training speed if it has not been measured where the queue runs."""
     if plan.estimate.is_measured:
         return
     job = launch.newest_probe(plan.configs)

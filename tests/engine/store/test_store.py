@@ -374,8 +374,12 @@ def test_measured_costs_are_read_with_the_config_of_their_run(store, job):
     assert store.machines.read_costs(10) == []
     store.curves.add_points(job, 1, 1, [point(1, 1, 140.0, "images_per_second")], NOW)
     assert store.machines.read_costs(10) == [Cost(tiny_config(), None, 140.0, None)]
-    store.runs.start(job, tiny_config(), 8, {"host": "here"}, NOW)
     store.curves.add_points(job, 1, 1, [point(1, 1, 900.0, "peak_memory_mb")], NOW)
+    assert store.machines.read_costs(10) == [Cost(tiny_config(), None, 140.0, 900.0)]
+
+    store.jobs.finish(job, RunState.CRASHED, "killed", NOW)
+    store.jobs.requeue(1)
+    store.jobs.claim(NOW, "train", WorkerSlot("here", "0"))
     assert store.machines.read_costs(10) == [Cost(tiny_config(), "here", 140.0, 900.0)]
 
 
@@ -451,8 +455,28 @@ def test_a_probe_replaces_the_older_one(store, study):
     for speed in (10.0, 20.0):
         store.machines.add_probe(held, Probe("here", "unet 64 px", speed, 500.0, NOW), NOW)
 
-    assert store.machines.read_probes("here")["unet 64 px"].images_per_second == 20.0
-    assert store.machines.read_probes("elsewhere") == {}
+    assert store.machines.read_probes(["here"])["unet 64 px"].images_per_second == 20.0
+    assert store.machines.read_probes(["elsewhere"]) == {}
+
+
+def test_the_newest_probe_of_several_hosts_is_read(store):
+    store.jobs.add("probe", "[]", NOW)
+    held = store.jobs.claim(NOW, "probe")
+    for host, speed, minutes in (("a", 10.0, 2), ("b", 20.0, 3), ("c", 30.0, 1)):
+        at = NOW + timedelta(minutes=minutes)
+        store.machines.add_probe(held, Probe(host, "unet 64 px", speed, 500.0, at), NOW)
+
+    newest = store.machines.read_probes({"a", "b", "c"})
+
+    assert newest["unet 64 px"].host == "b"
+
+
+def test_the_hosts_of_the_queue_are_those_of_the_newest_attempts(store):
+    for host in ("old", "new", "newer", None):
+        store.jobs.add("check", f"source {host}", NOW)
+        store.jobs.claim(NOW, "check", WorkerSlot(host, "0" if host else None))
+
+    assert store.machines.read_queue_hosts(3) == {"new", "newer"}
 
 
 def test_names_notes_and_tags_are_stored(store, study):

@@ -27,7 +27,7 @@ def test_a_probe_stores_speed_and_memory(store, tiny_settings, monkeypatch, chan
 
     assert speed_probe.probe(store, tiny_settings, job, lambda: False) == (RunState.DONE, None)
 
-    probes = store.machines.read_probes(processes.host_id())
+    probes = store.machines.read_probes([processes.host_id()])
     assert set(probes) == {estimates.workload_key(config) for config in configs}
     for probe in probes.values():
         assert 0 < probe.images_per_second < 1e6
