@@ -10,7 +10,7 @@ from dashboard.queries import access, launch, sources
 from engine import annotations
 from engine.config import RunConfig
 from engine.data.sources import exclusions
-from engine.jobs import lifecycle, planning
+from engine.jobs import lifecycle, planning, reaping
 from engine.presets import DEFAULT_CONFIGURATIONS
 from engine.records.runs import RunState, Study
 from engine.serve import client
@@ -42,8 +42,13 @@ def start_demo(form_key: str) -> int:
 
 
 def measure_speed(configs: Sequence[RunConfig]) -> None:
-    """Queues a job that measures the training speed of configs on this machine."""
+    """Queues a job that measures the training speed of configs."""
     lifecycle.submit_probe(access.store(), access.settings(), configs, utc_now())
+
+
+def continue_queue() -> None:
+    """Ends jobs whose process was lost, and starts a supervisor for unfinished jobs."""
+    reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
 
 
 def edit_study(study_id: int, name: str, note: str, tags: Sequence[str]) -> None:

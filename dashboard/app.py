@@ -16,6 +16,7 @@ if PROJECT not in sys.path:
     sys.path.append(PROJECT)
 
 from dashboard import startup
+from dashboard.components.queue_banner import queue_banner
 from dashboard.routes import ROUTES
 from engine.system import extras
 
@@ -66,7 +67,9 @@ def show_page() -> None:
         )
         for name, icon, purpose in PAGES
     ]
-    st.navigation(pages).run()
+    page = st.navigation(pages)
+    queue_banner()
+    page.run()
 
 
 if get_script_run_ctx(suppress_warning=True) is not None:

@@ -9,6 +9,7 @@ from dashboard.components.gallery.gallery import GalleryState, gallery, samples_
 from dashboard.components.live_chart.live_chart import live_chart
 from dashboard.components.live_chart.view_controls import view_controls
 from dashboard.components.pickers import pick_runs, pick_study
+from dashboard.components.queue_banner import watch_queue
 from dashboard.components.runs.run_cards import run_cards
 from dashboard.components.runs.run_log import show_log
 from dashboard.components.runs.status import study_progress, tab_title
@@ -33,6 +34,7 @@ is_live = not (was_over or is_paused)
 
 def refresh() -> None:
     """Draws everything that changes during training; the chart fetches its points itself."""
+    watch_queue()
     members = studies.runs(study.id)
     runs = [run for run in members if run.id in selected_ids]
     is_over = all(run.is_over for run in members)

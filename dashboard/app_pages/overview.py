@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from dashboard.components.empty_states import empty_state, no_studies
+from dashboard.components.queue_banner import watch_queue
 from dashboard.components.runs.study_card import StudyCardData, study_card
 from dashboard.components.runs.study_filters import STATE_GROUPS, study_filters
 from dashboard.queries import curves, studies
@@ -63,6 +64,7 @@ def show_cards(cards: Sequence[StudyCard]) -> None:
 
 def refresh() -> None:
     """Draws the counts and the studies, newest first."""
+    watch_queue()
     cards = unused_cards.pop() if unused_cards else studies.study_cards()
     visible = [card for card in cards if filters.is_visible(card)]
     show_counts(visible)

@@ -9,6 +9,7 @@ from dashboard.components.gallery.gallery import GalleryState, gallery, samples_
 from dashboard.components.live_chart.live_chart import ChartView, live_chart
 from dashboard.components.live_chart.view_controls import choose_curve
 from dashboard.components.pickers import pick_run
+from dashboard.components.queue_banner import watch_queue
 from dashboard.components.runs import run_sections as sections
 from dashboard.components.runs.annotations import edit_run
 from dashboard.components.runs.run_cards import run_card
@@ -28,6 +29,7 @@ refresh_s = None if first_run.is_over else REFRESH_S
 
 def refresh_card() -> None:
     """Draws the state of the run; redraws the page when the run ends or starts again."""
+    watch_queue()
     run = studies.run(first_run.id)
     run_card(run, curves.snapshot([run], [run], datetime.now(UTC)))
     if run.is_over != first_run.is_over:

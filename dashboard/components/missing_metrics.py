@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard import actions
 from dashboard.components.escape import escape_markdown
+from dashboard.components.queue_banner import watch_queue
 from dashboard.components.runs.action_menu import perform
 from dashboard.queries.missing_metrics import MissingMetricsStatus, missing_metrics_status
 from engine import weights
@@ -51,6 +52,7 @@ def _offer(study_id: int, status: MissingMetricsStatus) -> None:
 
 def _show_progress(study_id: int) -> None:
     """Shows the progress of the job; redraws the page, with its table, when the job has ended."""
+    watch_queue()
     status = missing_metrics_status(study_id)
     job = status.active_job
     if job is None:

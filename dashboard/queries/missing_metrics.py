@@ -9,11 +9,10 @@ import streamlit as st
 
 from dashboard.queries import access, studies
 from engine import weights
-from engine.jobs import missing_metrics, reaping
+from engine.jobs import missing_metrics
 from engine.jobs.missing_metrics import MissingMetrics
 from engine.metrics.catalog import CATALOG
 from engine.records.runs import Job
-from engine.store import utc_now
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,8 @@ class MissingMetricsStatus:
 
 
 def missing_metrics_status(study_id: int) -> MissingMetricsStatus:
-    """Reads the status of a study, after ending jobs whose process was lost."""
+    """Reads the status of a study."""
     store, settings = access.store(), access.settings()
-    reaping.reap_if_unsupervised(store, settings, utc_now())
     newest_job = store.jobs.read_newest("evaluate", str(study_id))
     version = studies.comparison_version(store.runs.read_all(study_id))
     missing = _find_missing_metrics(access.database_id(), study_id, version)

@@ -16,9 +16,7 @@ from engine.data.sources.registry import parse_source
 from engine.data.survey import summary, survey
 from engine.errors import BadInputError
 from engine.images.faults import Fault, PictureFaultError
-from engine.jobs import reaping
 from engine.records.runs import Job
-from engine.store import utc_now
 
 FULL_SIZE_PX = 512
 
@@ -96,8 +94,7 @@ def allowed_source(text: str) -> Source:
 
 
 def newest_scan(source: str) -> Job | None:
-    """Returns the newest scan job of a source, after ending jobs whose process was lost."""
-    reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
+    """Returns the newest scan job of a source; None if there is none."""
     return access.store().jobs.read_newest("check", source)
 
 
@@ -107,10 +104,17 @@ def known_sources() -> dict[str, str]:
     return {openmoji.text: openmoji.about, **summary.scanned_titles(access.settings())}
 
 
-def example_file(source: Source, name: str) -> str | None:
-    """Returns the file of an example picture; None if the pair can no longer be read."""
+def example_picture(source: Source, name: str) -> str | bytes | None:
+    """Returns an example picture; None if the pair can no longer be read.
+
+    Returns:
+        The path of the stored file, or the content if the artifacts folder cannot be written.
+    """
     try:
-        return str(summary.render_example(source, access.settings(), name))
+        try:
+            return str(summary.render_example(source, access.settings(), name))
+        except OSError:
+            return summary.draw_example(source, name)
     except PictureFaultError:
         return None
 

@@ -7,7 +7,6 @@ import streamlit as st
 
 from dashboard.queries import access
 from engine.config import REPORTED_SPLIT
-from engine.jobs import reaping
 from engine.metrics.catalog import CURVE_METRICS, LEADER_METRICS
 from engine.records.comparison import Comparison, RunStability
 from engine.records.curves import MetricSummary
@@ -16,7 +15,7 @@ from engine.report import charts
 from engine.report import comparison as report_comparison
 from engine.report.cases import CaseKind, Cases, load_cases
 from engine.report.export import bundle, writer
-from engine.store import run_files, utc_now
+from engine.store import run_files
 from engine.system import disk, logs
 from engine.system.files import LOG_TAIL_LINES, load_tail
 
@@ -78,14 +77,12 @@ def study(study_id: int) -> Study:
 
 
 def runs(study_id: int) -> list[Run]:
-    """Returns the runs of a study, after ending runs whose process was lost."""
-    reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
+    """Returns the runs of a study."""
     return access.store().runs.read_all(study_id)
 
 
 def run(run_id: int) -> Run:
     """Returns a run; raises `EngineError` if it does not exist."""
-    reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
     return access.store().runs.read(run_id)
 
 
@@ -129,7 +126,6 @@ def disk_used(run_ids: tuple[int, ...]) -> int:
 
 def study_cards() -> list[StudyCard]:
     """Returns all studies with their runs, newest first, including archived studies."""
-    reaping.reap_if_unsupervised(access.store(), access.settings(), utc_now())
     members: dict[int, list[Run]] = {}
     for run in access.store().runs.read_all():
         members.setdefault(run.study_id, []).append(run)

@@ -11,7 +11,7 @@ from engine import annotations
 from engine.cli import fetching, output
 from engine.cli.inputs import confirm, open_existing, stderr
 from engine.cli.studies import start
-from engine.errors import BadInputError
+from engine.errors import BadInputError, EngineError
 from engine.jobs import lifecycle, missing_metrics, planning, reaping
 from engine.overrides import parse_settings
 from engine.records.runs import Run, RunState
@@ -31,7 +31,11 @@ def list_runs(args: argparse.Namespace, settings: Settings) -> int:
     runs: list[Run] = []
     if args.study is not None or not is_absent(settings.database_url):
         store = open_existing(settings)
-        reaping.reap_if_unsupervised(store, settings, utc_now())
+        try:
+            reaping.reap_if_unsupervised(store, settings, utc_now())
+        except EngineError as error:
+            warning = f"warning: queued jobs do not run. {error}"
+            stderr.print(warning, markup=False, highlight=False, soft_wrap=True)
         if args.study is not None:
             store.studies.read(args.study)
         archived = {study.id for study in store.studies.read_all() if study.archived_at}

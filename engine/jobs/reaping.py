@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from engine.errors import BadInputError
-from engine.jobs import spawn, worker_command
+from engine.jobs import installation, spawn, worker_command
 from engine.records.runs import Job, RunState
 from engine.settings import Settings
 from engine.store import LostJobError, Store
@@ -107,11 +106,19 @@ def reap_if_unsupervised(store: Store, settings: Settings, now: datetime) -> Non
     """Reaps jobs and starts a supervisor, if there are unfinished jobs and no supervisor runs.
 
     Pages and commands that show runs call this function, so that runs continue after a reboot.
+
+    Raises:
+        EngineError: jobs are unfinished, but no supervisor can run them: the artifacts folder
+            cannot be written or belongs to another database, or `ensure_supervisor` failed.
     """
     unfinished = store.jobs.read_all(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
     if not (unfinished or store.runs.read_retrying()) or spawn.is_supervisor_running(settings):
         return
     reap(store, settings, now)
+    if settings.is_supervised_elsewhere:
+        return
+    # A supervisor makes this check too, but only its log shows the error.
+    installation.claim_artifacts(store, settings)
     spawn.ensure_supervisor(settings)
 
 

@@ -1,9 +1,11 @@
 """The Data page, and the choice of a data source on the Launch page."""
 
+import shutil
+
 import pytest
 
 from engine.data.sources.registry import parse_source
-from engine.data.survey.survey import load_survey
+from engine.data.survey.survey import load_survey, survey_dir
 from engine.records.runs import RunState
 from engine.workers import survey, worker_process
 from tests.support.image_files import write_photographs
@@ -47,6 +49,20 @@ def test_a_new_folder_offers_a_scan_and_then_shows_its_results(empty, app_settin
     assert metrics_of(app)["Errors"] == "1"
     assert [tab.label for tab in app.tabs] == ["Pictures", "Statistics", "Faults (1)"]
     assert "the file has 0 bytes" in str(app.dataframe[-1].value)
+
+
+def test_examples_are_shown_although_they_cannot_be_stored(empty, app_settings, photographs):
+    text = f"photos:{photographs}"
+    press(open_page("data", source=text), "Scan")
+    run_scan(empty, app_settings)
+    examples = survey_dir(parse_source(text, app_settings), app_settings) / "examples"
+    shutil.rmtree(examples)
+    examples.write_bytes(b"")  # a file, so that no folder can be made
+
+    app = open_page("data", source=text)
+
+    assert not app.exception
+    assert len(app.get("image")) > 3
 
 
 def test_a_scan_is_queued_only_once(empty, photographs):

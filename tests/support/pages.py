@@ -10,6 +10,7 @@ from engine.records.runs import Checkpoint, CheckpointEvaluation, Evaluation, Ru
 from engine.settings import PROJECT_ROOT
 from tests.support.runs import NOW, tiny_config
 
+PAGES = ("overview", "data", "launch", "live", "run", "gallery", "compare", "colorize")
 APP = str(PROJECT_ROOT / "dashboard" / "app.py")
 
 

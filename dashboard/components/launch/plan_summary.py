@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import actions
 from dashboard.components.escape import escape_markdown
+from dashboard.components.queue_banner import watch_queue
 from dashboard.components.runs.action_menu import perform
 from dashboard.components.runs.status import format_duration
 from dashboard.queries import launch
@@ -73,6 +74,7 @@ def offer_probe(plan: Plan) -> None:
 
 def _show_probe(plan: Plan) -> None:
     """Shows the progress of the speed probe; redraws the page when the probe has ended."""
+    watch_queue()
     job = launch.newest_probe(plan.configs)
     if job is None or job.state.is_finished():
         st.rerun()

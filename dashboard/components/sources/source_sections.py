@@ -10,7 +10,8 @@ from dashboard import actions
 from dashboard.components.empty_states import empty_state
 from dashboard.components.escape import escape_markdown
 from dashboard.components.pickers import choice
-from dashboard.queries.sources import SourceStatus, example_file, full_size_pair, newest_scan
+from dashboard.components.queue_banner import watch_queue
+from dashboard.queries.sources import SourceStatus, example_picture, full_size_pair, newest_scan
 from engine.errors import EngineError
 from engine.images.faults import FAULT_KINDS, SEVERITIES, Fault
 from engine.records.runs import RunState
@@ -45,6 +46,7 @@ def show_scan(status: SourceStatus) -> None:
     """Shows the progress of a scan; redraws the page when the scan has ended."""
 
     def refresh() -> None:
+        watch_queue()
         job = newest_scan(status.source.text)
         if job is None or job.state.is_finished():
             st.rerun()
@@ -93,11 +95,11 @@ def show_pictures(status: SourceStatus) -> None:
 
 
 def _example(status: SourceStatus, name: str) -> None:
-    path = example_file(status.source, name)
-    if path is None:
+    picture = example_picture(status.source, name)
+    if picture is None:
         st.caption(f"{escape_markdown(name)}: the file was deleted or has changed.")
         return
-    st.image(path, width="stretch", alt=f"{status.source.source_label} and target of {name}")
+    st.image(picture, width="stretch", alt=f"{status.source.source_label} and target of {name}")
     label = name if len(name) <= MAX_NAME_LENGTH else f"…{name[1 - MAX_NAME_LENGTH :]}"
     if st.button(escape_markdown(label), type="tertiary", key=f"open_{name}", help="Enlarge"):
         _show_pair(status, name)

@@ -1,6 +1,7 @@
 """Loads the stored statistics, renders the example pairs, and checks if a survey is outdated."""
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -119,17 +120,30 @@ def render_example(source: Source, settings: Settings, name: str) -> Path:
 
     Raises:
         PictureFaultError: the pair can no longer be read, or the source has changed since the scan.
+        OSError: the file cannot be written.
     """
     folder = survey_dir(source, settings)
     if not (folder / "survey.json").is_file():
         raise PictureFaultError("unreadable", "the folder has changed since it was scanned")
     path = folder / "examples" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jpg"
     if not path.is_file():
-        halves = split_channels(source.load_pair(name, DECODE_PX).render(EXAMPLE_PX))
-        image = Image.fromarray(np.concatenate(halves, axis=1))
+        content = draw_example(source, name)
         with replacing(path) as file:
-            image.save(file, "JPEG", quality=EXAMPLE_JPEG_QUALITY)
+            file.write(content)
     return path
+
+
+def draw_example(source: Source, name: str) -> bytes:
+    """Returns a JPEG file with both halves of a pair.
+
+    Raises:
+        PictureFaultError: the pair can no longer be read.
+    """
+    halves = split_channels(source.load_pair(name, DECODE_PX).render(EXAMPLE_PX))
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.concatenate(halves, axis=1))
+    image.save(buffer, "JPEG", quality=EXAMPLE_JPEG_QUALITY)
+    return buffer.getvalue()
 
 
 def _load_summary(folder: Path) -> dict[str, Any] | None:

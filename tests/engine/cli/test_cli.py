@@ -8,7 +8,9 @@ from engine.cli.main import main
 from engine.jobs import spawn
 from engine.report.export import png
 from engine.settings import PROJECT_ROOT, read_version
-from tests.support.runs import NOW, tiny_config
+from tests.support.runs import NOW, kill_processes_of, tiny_config
+
+ensure_supervisor = spawn.ensure_supervisor  # before the fixture replaces it
 
 
 @pytest.fixture
@@ -17,6 +19,14 @@ def places(settings, monkeypatch):
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(settings.artifacts))
     monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
     return settings
+
+
+@pytest.fixture
+def with_supervisors(places, monkeypatch):
+    """Commands can start supervisors, which are killed later."""
+    monkeypatch.setattr(spawn, "ensure_supervisor", ensure_supervisor)
+    yield places
+    kill_processes_of(places)
 
 
 STUDY = ["study", "--data", "openmoji", "--budget", "smoke"]
@@ -150,6 +160,37 @@ def test_runs_prints_the_documented_json_keys(places, store, capsys):
     assert set(run) >= {"id", "study", "epoch", "epochs"}
 
 
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({}, "The artifacts folder"),
+        (
+            {
+                "CHROMABENCH_LAUNCHER": "ray",
+                "CHROMABENCH_RAY_ADDRESS": "http://cluster.invalid:8265",
+                "RAY_AUTH_MODE": "disabled",
+            },
+            "The Ray cluster at http://cluster.invalid:8265",
+        ),
+    ],
+)
+def test_runs_lists_runs_with_one_warning_if_no_supervisor_can_start(
+    with_supervisors, store, capsys, monkeypatch, variables, reason
+):
+    store.studies.add("key", "a", [tiny_config("gan")], NOW)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with_supervisors.artifacts.mkdir(mode=0o755 if variables else 0o555)
+
+    status = main(["runs"])
+
+    captured = capsys.readouterr()
+    assert status == 0
+    assert "queued" in captured.out
+    assert captured.err.startswith(f"warning: queued jobs do not run. {reason}")
+    assert captured.err.count("\n") == 1
+
+
 def test_cancel_stops_a_queued_run(places, store, capsys):
     store.studies.add("key", "a", [tiny_config()], NOW)
 
@@ -213,10 +254,10 @@ def test_doctor_reports_what_is_broken(places, capsys):
     assert "cannot be written" in " ".join(capsys.readouterr().out.split())
 
 
-def test_listing_runs_and_studies_never_loads_torch(places):
+def test_listing_runs_and_studies_loads_neither_torch_nor_jinja(places):
     program = (
         "import sys; from engine.cli.main import main; main(['runs']); main(['data', 'list']);"
-        "sys.exit('torch' in sys.modules)"
+        "sys.exit(bool({'torch', 'jinja2'} & set(sys.modules)))"
     )
 
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True)
