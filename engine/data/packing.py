@@ -172,8 +172,8 @@ def prepare(
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{folder}.lock"):
+                delete_unfinished_folders(folder)
                 if not is_packed(source, px, settings):
-                    delete_unfinished_folders(folder)
                     _require_room(source, px, settings)
                     _pack(source, px, settings, on_progress)
         except OSError as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
+from engine.errors import BadInputError
 from engine.jobs import installation, spawn, worker_command
 from engine.records.runs import Job, RunState
 from engine.settings import Settings

@@ -15,7 +15,7 @@ from engine.records.runs import Checkpoint, Run, RunState
 from engine.settings import Settings
 from engine.store import Store, run_files
 from engine.system import disk
-from engine.system.files import PARTIAL_SUFFIX
+from engine.system.files import PARTIAL_SUFFIX, delete_leftover, is_leftover
 from engine.training import checkpoint
 
 # Name of a part -> the files that belong to it, as help text.
@@ -129,7 +129,10 @@ def prune(store: Store, settings: Settings, prunable: Sequence[Prunable]) -> int
             continue
         if item.sample is not None and not store.runs.delete_sample(*item.sample):
             continue
-        n_freed += disk.usage_of(item.path)
+        n_bytes = disk.usage_of(item.path)
+        if item.path.suffix == PARTIAL_SUFFIX and not delete_leftover(item.path):
+            continue
+        n_freed += n_bytes
         if item.path.is_dir():
             shutil.rmtree(item.path)
         else:
@@ -175,12 +178,11 @@ def _find_leftovers(store: Store, settings: Settings) -> list[Prunable]:
             leftovers.append(folder)
         elif run is not None and run.is_over:
             recorded = {file.path for file in run_files.recorded_files(store, [run.id])}
-            leftovers += [
-                path
-                for path, _ in disk.iterate_files(folder)
-                if path.suffix == PARTIAL_SUFFIX
-                or (path.parent != folder and settings.relative(path) not in recorded)
-            ]
+            for path, _ in disk.iterate_files(folder):
+                is_recorded = path.parent == folder or settings.relative(path) in recorded
+                # The command `evaluate` may be writing a file of a run that has ended.
+                if is_leftover(path) if path.suffix == PARTIAL_SUFFIX else not is_recorded:
+                    leftovers.append(path)
     return [Prunable("leftovers", path, disk.usage_of(path)) for path in leftovers]
 
 

@@ -20,7 +20,7 @@ from engine.records.runs import Checkpoint, Job, Sample
 from engine.report import alerts
 from engine.settings import PROGRAM, Settings
 from engine.store import Store, utc_now
-from engine.system.files import delete_partial_files
+from engine.system.files import delete_leftovers
 from engine.training import checkpoint
 from engine.training.loop import StepsDone
 from engine.training.state import TrainingState
@@ -60,7 +60,7 @@ class Recorder:
     def prepare(self) -> None:
         """Makes the run's folder and deletes the half-written files of a killed attempt."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        delete_partial_files(self.folder)
+        delete_leftovers(self.folder)
 
     def write(self, write: Callable[[], T]) -> T:
         """Retries a write until the database accepts it; raises `StoppedError` on a stop request.

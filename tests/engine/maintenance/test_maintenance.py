@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.cli import inputs
@@ -22,6 +23,7 @@ from engine.records.runs import RunState
 from engine.store import Store, database_path, run_files
 from engine.store.migrations import revisions
 from engine.system import disk
+from engine.system.files import replacing_array
 from engine.system.processes import ProcessId
 from engine.training import checkpoint
 from tests.support.old_databases import add_revision
@@ -294,6 +296,20 @@ def test_files_of_a_run_that_was_queued_after_the_search_are_not_pruned(copied, 
         for saved in copied.checkpoints.read(run_id):
             state = checkpoint.load_from_record(installation.artifacts, saved)
             assert set(pruning.OPTIMISERS) <= state.keys()
+
+
+def test_a_file_that_a_command_is_writing_is_not_pruned(copied, installation):
+    path = installation.run_dir(1) / "predictions" / "test-00002.npy"
+
+    with replacing_array(path, (2, 3), np.uint8) as array:
+        (partial,) = path.parent.glob("*.partial")
+        at_search = pruning.find_prunable(copied, installation, ("leftovers",), None)
+        old_search = [pruning.Prunable("leftovers", partial, 6)]
+        assert pruning.prune(copied, installation, old_search) == 0
+        array[:] = 7
+
+    assert partial not in [item.path for item in at_search]
+    assert np.load(path).tolist() == [[7, 7, 7]] * 2
 
 
 def test_two_databases_do_not_share_an_artifacts_folder(
