@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -91,6 +92,7 @@ def training_curves(runs: Sequence[Run], curves: Curves, names: Sequence[str]) -
     """Draws one panel per training curve and one line per configuration.
 
     A line is the mean over seeds; its band reaches from the lowest to the highest value over seeds.
+    Both end where the shortest line ends.
     """
     shown = [name for name in names if any((run.id, name) in curves for run in runs)]
     figure, places = _panels([CATALOG[name].label for name in shown])
@@ -105,12 +107,12 @@ def training_curves(runs: Sequence[Run], curves: Curves, names: Sequence[str]) -
             if not lines:
                 continue
             colour = theme.colour(configuration)
+            x, columns = align_lines(lines)
             if len(lines) > 1:
-                _add_band(figure, lines, colour, place)
-            x, y = _mean_line(lines)
+                _add_band(figure, x, columns, colour, place)
             figure.add_scatter(
                 x=x,
-                y=y,
+                y=[sum(values) / len(values) for values in columns],
                 mode="lines+markers" if len(x) < 12 else "lines",
                 line={"color": colour, "width": 2},
                 name=configuration,
@@ -228,14 +230,12 @@ def _panels(titles: Sequence[str]) -> tuple[go.Figure, list[tuple[int, int]]]:
 
 def _add_band(
     figure: go.Figure,
-    lines: Sequence[Sequence[tuple[float, float]]],
+    x: Sequence[float],
+    columns: Sequence[Sequence[float]],
     colour: str,
     place: tuple[int, int],
 ) -> None:
-    """Adds a band of the range over seeds, up to the end of the shortest line."""
-    length = min(len(line) for line in lines)
-    x = [lines[0][index][0] for index in range(length)]
-    columns = [[line[index][1] for line in lines] for index in range(length)]
+    """Adds a band of the range over seeds; `columns` has the values of all seeds per position."""
     figure.add_scatter(
         x=[*x, *reversed(x)],
         y=[*(max(values) for values in columns), *(min(values) for values in reversed(columns))],
@@ -250,13 +250,28 @@ def _add_band(
     )
 
 
-def _mean_line(
+def align_lines(
     lines: Sequence[Sequence[tuple[float, float]]],
-) -> tuple[list[float], list[float]]:
-    """Computes the mean over seeds, up to the end of the shortest line -> (x, y)."""
-    length = min(len(line) for line in lines)
-    x = [lines[0][index][0] for index in range(length)]
-    return x, [sum(line[index][1] for line in lines) / len(lines) for index in range(length)]
+) -> tuple[list[float], list[tuple[float, ...]]]:
+    """Aligns lines at the positions of all points that lie inside every line.
+
+    Between two points, a line is interpolated linearly: seeds may have recorded their points at
+    different steps, for example after a resume or with another `record_every`.
+
+    Args:
+        lines: at least one line; each has at least one point (position, value), in order.
+
+    Returns:
+        The positions, from the latest start to the earliest end of the lines; and for each position
+        the value of each line.
+    """
+    start, end = max(line[0][0] for line in lines), min(line[-1][0] for line in lines)
+    x = sorted({position for line in lines for position, _ in line if start <= position <= end})
+    rows = []
+    for line in lines:
+        positions, values = zip(*line, strict=True)
+        rows.append(np.interp(x, positions, values).tolist())
+    return x, list(zip(*rows, strict=True))
 
 
 def _by_epoch(run: Run, curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

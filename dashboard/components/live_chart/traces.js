@@ -104,22 +104,30 @@ export function bandTraces(chart, view) {
   })
 }
 
-// Aligns runs of different strides at the coarsest stride. Returns the parts in order; each part is
-// {x: [], y: []} with one position and one value per run.
+// Aligns runs at the parts of the coarsest stride. Between two parts with a value, a run is
+// interpolated linearly, because runs may record their points at different steps. Returns the parts
+// in order; each part is {x: [], y: []} with one position and one value per run that reaches it.
 function alignSeeds(chart, members, view) {
   const coarsest = Math.max(...members.map((series) => chart.lines.get(series.id).stride))
-  const parts = new Map()
-  for (const series of members) {
-    for (const [part, { x, y }] of coarseParts(chart.lines.get(series.id), series, view, coarsest)) {
-      if (!parts.has(part)) parts.set(part, { x: [], y: [] })
-      parts.get(part).x.push(mean(x))
-      parts.get(part).y.push(mean(y))
-    }
+  const lines = members.map((series) => coarseParts(chart.lines.get(series.id), series, view, coarsest))
+  const numbers = [...new Set(lines.flat().map(({ part }) => part))].sort((one, other) => one - other)
+  const parts = numbers.map(() => ({ x: [], y: [] }))
+  for (const line of lines) {
+    let next = 0
+    numbers.forEach((number, index) => {
+      while (next < line.length && line[next].part < number) next += 1
+      const after = line[next]
+      const before = after?.part === number ? after : line[next - 1]
+      if (!after || !before) return
+      const share = after.part === before.part ? 0 : (number - before.part) / (after.part - before.part)
+      parts[index].x.push(before.x + (after.x - before.x) * share)
+      parts[index].y.push(before.y + (after.y - before.y) * share)
+    })
   }
-  return [...parts].sort(([one], [other]) => one - other).map(([, values]) => values)
+  return parts
 }
 
-// Groups the buckets of one run by the parts of a coarser stride.
+// Returns {part, x, y} of the buckets of one run, with means over the parts of a coarser stride.
 function coarseParts(line, series, view, stride) {
   const { xs, ys } = coordinates(line, series, view)
   const parts = new Map()
@@ -130,7 +138,7 @@ function coarseParts(line, series, view, stride) {
     parts.get(part).x.push(xs[index])
     parts.get(part).y.push(ys[index])
   })
-  return parts
+  return [...parts].map(([part, { x, y }]) => ({ part, x: mean(x), y: mean(y) }))
 }
 
 function meanTrace(parts, series, name) {

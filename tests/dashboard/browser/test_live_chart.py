@@ -271,3 +271,24 @@ def test_seeds_are_drawn_as_a_band(app, page):
     assert middle[1] == pytest.approx([expected.mean] * 3)
     assert low[1] == pytest.approx([expected.low] * 3)
     assert high[1] == pytest.approx([expected.high] * 3)
+
+
+def test_seeds_that_record_different_steps_are_aligned_by_step(app, page):
+    """Both seeds have the same value at each step, so the mean is this value everywhere."""
+    configs = [tiny_config(seed=seed, epochs=3) for seed in range(2)]
+    store, steps_of_seeds = app.store, (range(1, 13), (1, 6, 7, 12))
+    study, _ = store.studies.add("strides", "strides", configs, NOW)
+    for steps in steps_of_seeds:
+        job = store.jobs.claim(NOW)
+        store.runs.start(job, store.runs.read(job.run_id).config, 24, {}, NOW)
+        points = [MetricPoint(job.run_id, step, 1, "l1", 10.0 * step) for step in steps]
+        store.curves.add_points(job, 1, 12, points, NOW)
+        store.jobs.finish(job, RunState.STOPPED, None, NOW)
+
+    page.goto(f"{app.address}/live?study={study.id}&by=configuration&smoothing=0")
+    wait_for(lambda: drawn_points(page) == 12 + 4)
+    lines = json.loads(page.evaluate(DRAWN))[2]
+
+    for _, x, y in lines:
+        assert x == pytest.approx(range(1, 13))
+        assert y == pytest.approx([10.0 * step for step in range(1, 13)])
