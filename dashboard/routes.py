@@ -77,7 +77,7 @@ def _curve(request: Request) -> Response:
 
 
 def _sample(request: Request) -> Response:
-    """Sends a sample file; browsers cache the file, because its URL has the id of its record."""
+    """Sends a sample file; browsers cache the file, because its URL has a version."""
     path = gallery_images.sample_file(request.path_params["run"], request.path_params["name"])
     return FileResponse(path, headers=CACHE_FOREVER)
 

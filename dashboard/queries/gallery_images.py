@@ -1,5 +1,6 @@
 """Reads pictures for the Gallery page: samples by epoch and evaluated pictures by score."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 from dashboard.queries import access, studies
 from engine.errors import EngineError
 from engine.images.grids import GUTTER_PX
-from engine.records.runs import Run, Sample
+from engine.records.runs import Run, Sample, Study
 from engine.report import gallery
 
 MAX_STRIP_PICTURES = 48
@@ -49,6 +50,16 @@ def _ranked_pictures(
 ) -> tuple[tuple[str, ...], dict[int, dict[str, float | None]]]:
     """Caches the ranking by the chosen checkpoints; Streamlit does not hash `_runs`."""
     return gallery.read_image_order(access.store(), _runs, metric, best_first)
+
+
+def address_version(record: Study | Run) -> str:
+    """Returns a part of the addresses of pictures of a study or run, which browsers keep for good.
+
+    Ids repeat after the restore of another database. The version differs, because it depends on the
+    database file and on the time when the study or run was created.
+    """
+    text = f"{access.database_id()} {record.created_at.isoformat()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def strip(study_id: int, of: str, names: Sequence[str], version: str) -> bytes:

@@ -146,13 +146,18 @@ def samples_content(
         return None
     by_run = {run.id: [sample for sample in samples if sample.run_id == run.id] for run in runs}
     first = samples[0]
+    versions = {run.id: gallery_images.address_version(run) for run in runs}
+
+    def url(sample: Sample, part: str) -> str:
+        name = Path(str(getattr(sample, part))).name
+        path = routes.route_url(f"sample/{sample.run_id}/{name}")
+        return f"{path}?v={versions[sample.run_id]}-{sample.id}"
+
     columns = [
-        _pair_column("source", source_label(study.data), "input", _sample_url(first, "source")),
-        _pair_column("target", "target", "ground truth", _sample_url(first, "target")),
+        _pair_column("source", source_label(study.data), "input", url(first, "source")),
+        _pair_column("target", "target", "ground truth", url(first, "target")),
         *(
-            _run_column(
-                run, [[sample.epoch, _sample_url(sample, "fake")] for sample in by_run[run.id]]
-            )
+            _run_column(run, [[sample.epoch, url(sample, "fake")] for sample in by_run[run.id]])
             for run in runs
         ),
     ]
@@ -172,7 +177,11 @@ def require_pictures(study: Study, names: Sequence[str]) -> None:
 
 
 def _pairs_version(study: Study) -> str:
-    return f"{study.budget.px}"
+    return f"{gallery_images.address_version(study)}-{study.budget.px}"
+
+
+def _fakes_version(run: Run) -> str:
+    return f"{gallery_images.address_version(run)}-{run.best_epoch}-{run.attempt}"
 
 
 def evaluation_content(
@@ -215,20 +224,13 @@ def evaluation_content(
         _pair_column("target", "target", "ground truth", strip_url("target", version)),
         *(
             {
-                **_run_column(
-                    run, [[0, strip_url(str(run.id), f"{run.best_epoch}-{run.attempt}")]]
-                ),
+                **_run_column(run, [[0, strip_url(str(run.id), _fakes_version(run))]]),
                 "detail": f"chosen epoch {run.best_epoch}",
             }
             for run in runs
         ),
     ]
     return GalleryContent(rows, columns)
-
-
-def _sample_url(sample: Sample, part: str) -> str:
-    name = Path(str(getattr(sample, part))).name
-    return f"{routes.route_url(f'sample/{sample.run_id}/{name}')}?v={sample.id}"
 
 
 def _pair_column(key: str, label: str, detail: str, url: str) -> dict[str, Any]:
