@@ -5,7 +5,6 @@ from collections.abc import Callable
 import streamlit as st
 
 from dashboard.components import comparison_sections as sections
-from dashboard.components.empty_states import empty_state
 from dashboard.components.missing_metrics import show_missing_metrics
 from dashboard.components.pickers import pick_study
 from dashboard.components.runs.status import tab_title
@@ -21,10 +20,7 @@ with st.skeleton(height=320):
     comparison, runs = studies.comparison(study.id), studies.runs(study.id)
 st.set_page_config(page_title=tab_title(study, runs, "Compare"))
 
-if comparison.is_empty:
-    empty_state("The table fills as runs end and are evaluated on the test split.")
-else:
-    sections.show_findings(comparison)
+sections.show_findings(comparison, runs)
 show_missing_metrics(study.id)
 sections.show_table(comparison)
 

@@ -3,6 +3,8 @@
 Modules:
     pickers: choices of studies, runs and options that are part of the URL.
     empty_states: messages for pages without content.
+    queue_banner: the banner of all pages while queued jobs cannot run.
+    configuration_label: names of configurations with a dot in their colour.
     escape: escapes user text for Markdown.
     comparison_sections: sections of the Compare page.
     missing_metrics: the line of the Compare page about metrics that were not computed.

@@ -5,11 +5,11 @@ import time
 import streamlit as st
 
 from dashboard import actions
+from dashboard.components.configuration_label import configuration_label
 from dashboard.components.escape import escape_markdown
 from dashboard.components.swipe.swipe import swipe
 from dashboard.queries import colorize
 from engine.errors import EngineError
-from engine.report import theme
 from engine.serve.ranking import Candidate
 
 STATUS_REFRESH_S = 1.0
@@ -89,8 +89,7 @@ def show_result(
         model: the model to use.
     """
     run = model.run
-    dot = f"<span style='color:{theme.colour(run.configuration)}'>●</span>"
-    st.html(f"{dot} <strong>{run.configuration}</strong>, seed {run.seed} · run {run.id}")
+    configuration_label(run.configuration, f", seed {run.seed} · run {run.id}")
     as_is = st.session_state.get(f"as_is_{run.id}", False)
     try:
         with st.spinner("Colorizing"):

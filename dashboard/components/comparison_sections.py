@@ -21,23 +21,27 @@ from engine.records.runs import Run, Study
 from engine.report import charts, html_report, tables
 from engine.report.cases import CaseKind
 from engine.report.export import bundle
-from engine.report.findings import build_findings
+from engine.report.findings import build_findings, missing_findings_sentence
 
 MIN_PICTURES, MAX_PICTURES, DEFAULT_PICTURES = 4, 16, 8
 CASE_KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
 ALL_CONFIGURATIONS = "all configurations"
 
 
-def show_findings(comparison: Comparison) -> None:
+def show_findings(comparison: Comparison, runs: Sequence[Run]) -> None:
     """Shows a summary and the findings as sentences, in the HTML of the exported report."""
-    st.caption(html_report.summary_sentence(comparison))
-    findings = html_report.findings_html(build_findings(comparison))
-    st.html(f"<style>{tables.CSS}</style>{findings}")
+    if not comparison.is_empty:
+        st.caption(html_report.summary_sentence(comparison))
+        st.html(html_report.findings_html(build_findings(comparison), runs))
+    elif all(run.is_over for run in runs):
+        empty_state(missing_findings_sentence(runs))
+    else:
+        empty_state("The table fills as runs end and are evaluated on the test split.")
 
 
 def show_table(comparison: Comparison) -> None:
     """Shows the comparison table, in the HTML of the exported report."""
-    st.html(f"<style>{tables.CSS}</style>{tables.to_html(comparison)}")
+    st.html(tables.to_html(comparison))
     for note in comparison.notes:
         st.caption(note)
 

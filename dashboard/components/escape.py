@@ -12,3 +12,8 @@ def escape_markdown(text: str) -> str:
     The list markers `-`, `+` and `1.` are not escaped.
     """
     return _MARKUP.sub(r"\\\1", text)
+
+
+def escape_badge(text: str) -> str:
+    """Escapes inline Markdown for `st.badge`, which escapes square brackets itself."""
+    return escape_markdown(text).replace("\\[", "[").replace("\\]", "]")

@@ -1,6 +1,6 @@
 """Records of studies, runs, jobs and evaluations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -102,6 +102,15 @@ class Run:
     def is_over(self) -> bool:
         """Whether the run has ended and will not be retried automatically."""
         return self.state.is_finished() and not self.will_retry
+
+
+def comparable_configs(runs: Sequence[Run]) -> list[RunConfig]:
+    """Returns the config of each run: resolved if all runs have started, else as requested.
+
+    A setting `auto` of a run that has not started would differ from every resolved value.
+    """
+    resolved = [run.resolved for run in runs if run.resolved is not None]
+    return resolved if len(resolved) == len(runs) else [run.config for run in runs]
 
 
 @dataclass(frozen=True)

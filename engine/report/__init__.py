@@ -8,6 +8,7 @@ Modules:
     alerts: warnings about loss curves.
     tables: the comparison as CSV, Markdown and HTML.
     html_report: the report page of a study.
+    rendering: renders the Jinja templates of HTML pages and pictures.
     charts: figures of curves and metrics.
     data_charts: figures of a source.
     sparkline: curves as a small SVG.

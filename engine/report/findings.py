@@ -5,12 +5,14 @@ colourfulness gaps are not tested: a finding states them if they exceed `MIN_SLO
 `MIN_COLOUR_GAP`. Names of configurations and commands are in backticks.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from engine.metrics.catalog import CATALOG, FINDING_METRICS, KERNEL_METRICS
 from engine.records.comparison import Comparison, Contrast, Row
+from engine.records.runs import Run, RunState
 from engine.report.comparison import NOT_EVALUATED, TRAINED_AGAINST
 
 Kind = Literal["difference", "same", "colour", "cost", "caution"]
@@ -41,6 +43,17 @@ def build_findings(comparison: Comparison) -> list[Finding]:
     for limits in (_seed_limits, _discriminator_limits, _metric_limits):
         findings += [Finding("caution", text) for text in limits(comparison)]
     return findings
+
+
+def missing_findings_sentence(runs: Sequence[Run]) -> str:
+    """Tells why there are no findings about the runs of a study."""
+    if not any(run.is_over for run in runs):
+        return "No run has ended yet."
+    if any(run.state == RunState.DONE for run in runs):
+        return "There are no findings."
+    counts = Counter(run.state for run in runs)
+    states = ", ".join(f"{counts[state]} {state}" for state in RunState if state in counts)
+    return f"No run is done: {states}."
 
 
 def _differences(comparison: Comparison) -> Iterator[Finding]:

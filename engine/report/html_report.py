@@ -4,7 +4,6 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,16 @@ from plotly.offline import get_plotlyjs
 
 from engine.overrides import flat_settings
 from engine.records.comparison import Comparison
-from engine.records.runs import Run, Study
+from engine.records.runs import Run, comparable_configs
 from engine.report import tables
-from engine.report.findings import Finding
+from engine.report.findings import Finding, missing_findings_sentence
+from engine.report.rendering import render
 from engine.settings import PROGRAM
 
-PAGE_CSS = (Path(__file__).parent / "html_report.css").read_text(encoding="utf-8")
+TEMPLATES = Path(__file__).parent / "templates"
 KIND_SIGNS = {"difference": "≠", "same": "=", "colour": "◑", "cost": "◷", "caution": "!"}
 PLOTLY_CONFIG = {"displaylogo": False, "responsive": True}
+DEFAULT_HEIGHT_PX = 320  # of a figure
 # Data source -> the attribution that its licence requires of shared pictures (NOTICE).
 ATTRIBUTIONS = {
     "openmoji": "Drawings: OpenMoji (https://openmoji.org), licensed under CC BY-SA 4.0 "
@@ -41,6 +42,11 @@ class ReportImage:
     title: str
     caption: str
     png: bytes
+
+    @property
+    def address(self) -> str:
+        """The content of the file as the address of an HTML image."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True)
@@ -76,45 +82,56 @@ def build_report(
         images: the images.
         environment: name -> value of the machine or a version; entries with None are left out.
     """
-    study = comparison.study
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(study.name)}: report</title>
-<style>{PAGE_CSS}{tables.CSS}</style>
-<script>{get_plotlyjs()}</script></head><body><main>
-<header><h1>{escape(study.name)}</h1>
-<p>{tables.inline_code_html(summary_sentence(comparison))}</p></header>
-{_section("Configurations", configurations_html(runs))}
-{_section("Findings", findings_html(findings))}
-{_section("Comparison", tables.to_html(comparison) + _notes(comparison.notes))}
-{_section("Pictures", "".join(_image_html(image) for image in images) + _attribution(study))}
-{_section("Figures", "".join(_figures_html(group) for group in figures))}
-{_section("Environment", _definition_list(environment))}
-{_section("How to repeat this study", _instructions())}
-</main></body></html>
-"""
-
-
-def findings_html(findings: Sequence[Finding]) -> str:
-    """Formats the findings as an HTML list; text in backticks is code."""
-    items = "".join(
-        f'<li class="cb-{finding.kind}"><span>{KIND_SIGNS[finding.kind]}</span>'
-        f"<div>{tables.inline_code_html(finding.text)}</div></li>"
-        for finding in findings
+    differences = configuration_differences(runs)
+    return render(
+        TEMPLATES / "report.html.jinja",
+        study=comparison.study,
+        summary=summary_sentence(comparison),
+        plotly_js=get_plotlyjs(),
+        configurations=list(next(iter(differences.values()), {})),
+        differences=differences,
+        findings=findings,
+        signs=KIND_SIGNS,
+        missing=missing_findings_sentence(runs),
+        groups=tables.html_tables(comparison),
+        with_style=False,
+        notes=comparison.notes,
+        images=images,
+        attribution=ATTRIBUTIONS.get(comparison.study.data),
+        figure_groups=[_figure_group(group) for group in figures],
+        environment={name: value for name, value in environment.items() if value is not None},
+        program=PROGRAM,
     )
-    return f'<ul class="cb-findings">{items}</ul>' if items else "<p>No run has ended yet.</p>"
+
+
+def findings_html(findings: Sequence[Finding], runs: Sequence[Run]) -> str:
+    """Formats the findings as an HTML list; the style sheet is included.
+
+    Args:
+        findings: the findings; text in backticks is code.
+        runs: all runs of the study, to tell why there are no findings.
+    """
+    return render(
+        TEMPLATES / "findings.html.jinja",
+        findings=findings,
+        signs=KIND_SIGNS,
+        missing=missing_findings_sentence(runs),
+        with_style=True,
+    )
 
 
 def configuration_differences(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
     """Returns setting -> configuration -> value, for settings that differ.
 
-    The settings of a configuration are read from its first run.
+    The settings of a configuration are those of its first run that has started, or of its first run
+    if none has.
     """
     first_runs: dict[str, Run] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.resolved is None):
         first_runs.setdefault(run.configuration, run)
-    settings = {name: flat_settings(run.resolved or run.config) for name, run in first_runs.items()}
+    names = list(dict.fromkeys(run.configuration for run in runs))
+    configs = comparable_configs([first_runs[name] for name in names])
+    settings = {name: flat_settings(config) for name, config in zip(names, configs, strict=True)}
     keys = dict.fromkeys(key for values in settings.values() for key in values)
     rows = {
         key: {name: _setting_text(values[key]) for name, values in settings.items()}
@@ -122,24 +139,6 @@ def configuration_differences(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
         if key not in ("configuration", "seed")
     }
     return {key: row for key, row in rows.items() if len(set(row.values())) > 1}
-
-
-def configurations_html(runs: Sequence[Run]) -> str:
-    """Formats the settings that differ between configurations as an HTML table."""
-    rows = configuration_differences(runs)
-    if not rows:
-        return "<p>The study has one configuration only.</p>"
-    names = list(next(iter(rows.values())))
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(
-        f"<tr><th>{escape(key)}</th>{''.join(f'<td>{escape(row[name])}</td>' for name in names)}"
-        "</tr>"
-        for key, row in rows.items()
-    )
-    return (
-        f'<div class="cb-group"><div class="cb-scroll"><table><thead><tr><th></th>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div></div><p>All other settings are equal.</p>"
-    )
 
 
 def summary_sentence(comparison: Comparison) -> str:
@@ -162,64 +161,12 @@ def _setting_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def _subsection(title: str, body: str) -> str:
-    return f"<h3>{escape(title)}</h3>{body}"
-
-
-def _figures_html(group: FigureGroup) -> str:
-    places = "".join(
-        f'<div id="{escape(name)}" style="height:{figure.layout.height or 320}px"></div>'
-        for name, figure in group.figures.items()
-    )
-    scripts = "".join(
-        f"<script>Plotly.newPlot({json.dumps(name)}, ...{_plotly_arguments(figure)})</script>"
-        for name, figure in group.figures.items()
-    )
-    caption = f"<p>{tables.inline_code_html(group.caption)}</p>"
-    return _subsection(group.title, f'{caption}<div class="cb-figures">{places}</div>{scripts}')
-
-
-def _plotly_arguments(figure: go.Figure) -> str:
-    """Formats data, layout and options as JSON without `<`, so that no tag can end the script."""
-    document = json.loads(figure.to_json())
-    arguments = json.dumps([document["data"], document["layout"], PLOTLY_CONFIG])
-    return arguments.replace("<", "\\u003c")
-
-
-def _image_html(image: ReportImage) -> str:
-    data = base64.b64encode(image.png).decode()
-    return _subsection(
-        image.title,
-        f"<p>{tables.inline_code_html(image.caption)}</p>"
-        f'<img alt="{escape(image.title)}" src="data:image/png;base64,{data}">',
-    )
-
-
-def _attribution(study: Study) -> str:
-    return _notes([ATTRIBUTIONS[study.data]] if study.data in ATTRIBUTIONS else [])
-
-
-def _definition_list(values: Mapping[str, Any]) -> str:
-    items = "".join(
-        f"<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>"
-        for key, value in values.items()
-        if value is not None
-    )
-    return f"<dl>{items}</dl>" if items else "<p>Not recorded, because no run has started.</p>"
-
-
-def _instructions() -> str:
-    return (
-        "<p>In the folder of this export, run:</p>"
-        f"<pre>{PROGRAM} study --from results.json --wait</pre>"
-        "<p>The command trains the same configurations with the same budget and seeds. With the "
-        "same machine and versions the numbers are equal; otherwise they may differ slightly.</p>"
-    )
-
-
-def _notes(notes: Sequence[str]) -> str:
-    return "".join(f'<p class="cb-note">{tables.inline_code_html(note)}</p>' for note in notes)
+def _figure_group(group: FigureGroup) -> dict[str, object]:
+    """Returns a group as the template expects it, with the arguments of `Plotly.newPlot`."""
+    drawn = []
+    for name, figure in group.figures.items():
+        document = json.loads(figure.to_json())
+        arguments = [document["data"], document["layout"], PLOTLY_CONFIG]
+        height = figure.layout.height or DEFAULT_HEIGHT_PX
+        drawn.append({"name": name, "height": height, "arguments": arguments})
+    return {"title": group.title, "caption": group.caption, "figures": drawn}

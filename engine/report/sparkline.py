@@ -1,8 +1,11 @@
 """Draws a few curves as a small SVG without axes, for lists. Torch-free."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from pathlib import Path
 
+from engine.report.rendering import render
+
+TEMPLATE = Path(__file__).parent / "templates" / "sparkline.svg.jinja"
 WIDTH, HEIGHT, MARGIN = 220, 56, 5
 
 
@@ -21,25 +24,16 @@ def sparkline(lines: Mapping[str, Sequence[tuple[str, Sequence[float]]]], descri
     span = (high - low) or 1.0
     longest = max(len(line) for _, line in drawn)
     step = (WIDTH - 2 * MARGIN) / max(1, longest - 1)
-    parts = []
+    drawn_lines = []
     for colour, line in drawn:
         points = [
             (
-                MARGIN + index * step,
-                HEIGHT - MARGIN - (value - low) / span * (HEIGHT - 2 * MARGIN),
+                f"{MARGIN + index * step:.1f}",
+                f"{HEIGHT - MARGIN - (value - low) / span * (HEIGHT - 2 * MARGIN):.1f}",
             )
             for index, value in enumerate(line)
         ]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        if len(points) > 1:
-            parts.append(
-                f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" '
-                'stroke-linejoin="round" stroke-linecap="round"/>'
-            )
-        x, y = points[-1]
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="{colour}"/>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" '
-        f'height="{HEIGHT}" role="img" aria-label="{escape(description)}">'
-        f"{''.join(parts)}</svg>"
-    )
+        path = " ".join(f"{x},{y}" for x, y in points) if len(points) > 1 else ""
+        end_x, end_y = points[-1]
+        drawn_lines.append({"colour": colour, "path": path, "end_x": end_x, "end_y": end_y})
+    return render(TEMPLATE, lines=drawn_lines, description=description, width=WIDTH, height=HEIGHT)

@@ -6,15 +6,15 @@ The Compare page and the exported report contain the same HTML, so that their nu
 import csv
 import io
 import json
-import re
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config import REPORTED_SPLIT
 from engine.metrics.catalog import CATALOG, GROUP_TITLES, Group, Metric
 from engine.records.comparison import Cell, Comparison, Row
 from engine.report import theme
+from engine.report.rendering import render
 
 TABLE_GROUPS: tuple[Group, ...] = ("distance", "pixel", "colour", "adversary", "cost")
 # Metric -> the different name under which study 1 published the metric.
@@ -23,7 +23,7 @@ STUDY_1_NAMES = {
     "d_fake_accuracy": "fake_accuracy",
     "d_accuracy": "overall_accuracy",
 }
-CSS = (Path(__file__).parent / "tables.css").read_text(encoding="utf-8")
+TEMPLATE = Path(__file__).parent / "templates" / "tables.html.jinja"
 CSV_SUFFIXES = ("", "_low", "_high", "_rank", "_last", "_n_pictures", "_missing", "_mark")
 HIDDEN_IN_PROTOCOL = ("data_fingerprint",)  # hidden, because the protocol also names the data
 
@@ -150,11 +150,6 @@ def with_any_value(comparison: Comparison, names: Sequence[str]) -> list[str]:
     ]
 
 
-def inline_code_html(text: str) -> str:
-    """Escapes plain text as HTML, and marks the text in backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
-
-
 def to_markdown(comparison: Comparison) -> str:
     """Formats a Markdown table per group, without empty columns."""
     tables = []
@@ -171,78 +166,125 @@ def to_markdown(comparison: Comparison) -> str:
     return "\n\n".join(tables) + "\n"
 
 
+@dataclass(frozen=True)
+class HtmlHead:
+    """The head of a column, as the template shows it."""
+
+    label: str
+    details: str
+    description: str
+
+
+@dataclass(frozen=True)
+class HtmlCell:
+    """A cell, as the template shows it; without a value, only the tooltip gives the reason."""
+
+    tooltip: str
+    style: str = ""
+    value: str | None = None
+    half_width: str = ""
+    seeds: str = ""
+    rank: str = ""
+    is_first: bool = False
+    last: str = ""
+
+
+@dataclass(frozen=True)
+class HtmlSeed:
+    """The values of one seed, which are hidden until the user opens them."""
+
+    number: int
+    epoch: int
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class HtmlRow:
+    """The row of a configuration; `seeds` is empty if no metric has several seeds."""
+
+    configuration: str
+    colour: str
+    caption: str
+    cells: list[HtmlCell]
+    seeds: list[HtmlSeed]
+
+
+@dataclass(frozen=True)
+class HtmlTable:
+    """The table of a group of metrics, with (metrics, reason) for missing values."""
+
+    title: str
+    heads: list[HtmlHead]
+    rows: list[HtmlRow]
+    notes: list[tuple[str, str]]
+
+
 def to_html(comparison: Comparison) -> str:
-    """Formats an HTML table per group, with protocols as tooltips and foldable rows per seed."""
-    return "\n".join(_group_html(comparison, group) for group in TABLE_GROUPS)
+    """Formats an HTML table per group, with protocols as tooltips and foldable rows per seed.
+
+    The style sheet is included.
+    """
+    return render(TEMPLATE, groups=html_tables(comparison), with_style=True)
 
 
-def _group_html(comparison: Comparison, group: Group) -> str:
+def html_tables(comparison: Comparison) -> list[HtmlTable]:
+    """Returns the variable `groups` of the template `tables.html.jinja`."""
+    return [_table(comparison, group) for group in TABLE_GROUPS]
+
+
+def _table(comparison: Comparison, group: Group) -> HtmlTable:
     names = shown_metrics(comparison, group)
-    notes = "".join(
-        f"<li><b>{escape(labels)}</b>: {inline_code_html(reason)}.</li>"
-        for labels, reason in grouped_reasons(comparison, names)
-    )
-    names = with_any_value(comparison, names)
-    heads = "".join(_head_html(name, comparison) for name in names)
-    bodies = "".join(_row_html(comparison, row, names) for row in comparison.rows)
-    return (
-        f'<section class="cb-group"><h4>{escape(GROUP_TITLES[group])}</h4><div class="cb-scroll">'
-        f'<table><thead><tr><th scope="col">configuration</th>{heads}</tr></thead>{bodies}</table>'
-        f"</div>{f'<ul>{notes}</ul>' if notes else ''}</section>"
+    columns = with_any_value(comparison, names)
+    return HtmlTable(
+        title=GROUP_TITLES[group],
+        heads=[_head(name, comparison) for name in columns],
+        rows=[_row(comparison, row, columns) for row in comparison.rows],
+        notes=grouped_reasons(comparison, names),
     )
 
 
-def _head_html(name: str, comparison: Comparison) -> str:
+def _head(name: str, comparison: Comparison) -> HtmlHead:
     metric = CATALOG[name]
     details = [metric.unit] if metric.unit else []
     if reference := _target_value(metric, comparison):
         details.append(f"targets {reference}")
-    small = f" <small>{escape(', '.join(details))}</small>" if details else ""
-    label = f"{escape(metric.label)} {metric.arrow}{small}"
-    return f'<th scope="col" title="{escape(metric.description)}">{label}</th>'
+    return HtmlHead(f"{metric.label} {metric.arrow}", ", ".join(details), metric.description)
 
 
-def _row_html(comparison: Comparison, row: Row, names: Sequence[str]) -> str:
-    """Formats a configuration's row, followed by a hidden row per seed if there are several."""
-    epochs = chosen_epochs(row)
-    has_seed_rows = any(len(row.cells[name].by_seed) > 1 for name in names)
-    dot = f'<i style="background:{theme.colour(row.configuration)}"></i>'
-    label = f"{dot}{escape(row.configuration)}<small>{row_caption(row)}</small>"
-    if has_seed_rows:
-        tip = "show each seed"
-        label = f'<label title="{tip}"><input type="checkbox" aria-label="{tip}">{label}</label>'
-    cells = "".join(_cell_html(comparison, row, name) for name in names)
-    seed_rows = "".join(
-        f'<tr class="cb-seed"><th scope="row">seed {seed}<small>epoch {epoch}</small></th>'
-        + "".join(_seed_html(name, row.cells[name], seed) for name in names)
-        + "</tr>"
-        for seed, epoch in (epochs.items() if has_seed_rows else ())
+def _row(comparison: Comparison, row: Row, names: Sequence[str]) -> HtmlRow:
+    has_seeds = any(len(row.cells[name].by_seed) > 1 for name in names)
+    return HtmlRow(
+        configuration=row.configuration,
+        colour=theme.colour(row.configuration),
+        caption=row_caption(row),
+        cells=[_cell(comparison, row, name) for name in names],
+        seeds=[
+            HtmlSeed(
+                seed,
+                epoch,
+                [CATALOG[name].format(row.cells[name].by_seed.get(seed)) for name in names],
+            )
+            for seed, epoch in (chosen_epochs(row).items() if has_seeds else ())
+        ],
     )
-    return f'<tbody><tr><th scope="row">{label}</th>{cells}</tr>{seed_rows}</tbody>'
 
 
-def _cell_html(comparison: Comparison, row: Row, name: str) -> str:
+def _cell(comparison: Comparison, row: Row, name: str) -> HtmlCell:
     metric, cell = CATALOG[name], row.cells[name]
     if cell.value is None:
-        return f'<td class="cb-none" title="{escape(cell.missing or "")}">—</td>'
-    parts = [f"<b>{metric.format(cell.value)}</b>"]
-    if cell.half_width is not None:
-        parts.append(f"<small>± {metric.format(cell.half_width)}</small>")
-    if cell.n_seeds < row.seeds:
-        parts.append(f"<small>{cell.n_seeds} of {row.seeds} seeds</small>")
-    if label := rank_label(comparison, name, cell):
-        rank_class = "cb-first" if label == "#1" else ""
-        parts.append(f'<span class="cb-rank {rank_class}">{label}</span>')
-    if cell.last is not None and metric.format(cell.last) != metric.format(cell.value):
-        parts.append(f'<small class="cb-last">last {metric.format(cell.last)}</small>')
-    cell_class = ' class="cb-grey"' if cell.incomparable else ""
-    tooltip = escape(_tooltip(metric, cell))
-    title = f' title="{tooltip}"' if tooltip else ""
-    return f"<td{cell_class}{title}>{' '.join(parts)}</td>"
-
-
-def _seed_html(name: str, cell: Cell, seed: int) -> str:
-    return f"<td>{CATALOG[name].format(cell.by_seed.get(seed))}</td>"
+        return HtmlCell(cell.missing or "", "cb-none")
+    value, rank = metric.format(cell.value), rank_label(comparison, name, cell)
+    last = "" if cell.last is None else metric.format(cell.last)
+    return HtmlCell(
+        tooltip=_tooltip(metric, cell),
+        style="cb-grey" if cell.incomparable else "",
+        value=value,
+        half_width="" if cell.half_width is None else metric.format(cell.half_width),
+        seeds=f"{cell.n_seeds} of {row.seeds} seeds" if cell.n_seeds < row.seeds else "",
+        rank=rank,
+        is_first=rank == "#1",
+        last=last if last != value else "",
+    )
 
 
 def _tooltip(metric: Metric, cell: Cell) -> str:

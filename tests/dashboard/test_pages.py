@@ -4,27 +4,33 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import streamlit as st
+import yaml
 
 from dashboard.components.escape import escape_markdown
+from dashboard.components.gallery import gallery
+from dashboard.queries import launch
 from engine.config import RunConfig
 from engine.jobs import estimates
+from engine.jobs.estimates import MeasuredSpeed
 from engine.overrides import apply_settings
-from engine.records.curves import Alert, Probe
+from engine.records.curves import Alert, MetricPoint, Probe
 from engine.records.runs import RunState
 from engine.settings import PROJECT_ROOT
+from engine.store import WorkerSlot, database_path
 from engine.system import processes
 from engine.system.processes import ProcessId
-from tests.support.pages import open_page, texts
+from tests.support.pages import PAGES, open_page, texts
 from tests.support.runs import NOW, tiny_config
 
 ROW = {
     **{"adversarial": 1.0, "l1": 100.0, "perceptual": 0.0, "total_variation": 0.0},
     **{"lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5, "beta2": 0.999},
 }
-PAGES = ("overview", "data", "launch", "live", "run", "gallery", "compare", "colorize")
 STORES = ("empty", "queued", "running", "finished", "failed")
 
 
@@ -214,6 +220,42 @@ def test_a_measured_speed_replaces_the_rough_estimate(empty):
     assert "about 750 MB per run" in summary
 
 
+@pytest.fixture
+def supervisor_host(empty, monkeypatch):
+    """The supervisor's host name in compose.yaml; the app has the settings of the dashboard."""
+    services = yaml.safe_load((PROJECT_ROOT / "compose.yaml").read_text())["services"]
+    value = services["dashboard"]["environment"]["CHROMABENCH_SUPERVISOR"]
+    monkeypatch.setenv("CHROMABENCH_SUPERVISOR", value)
+    return services["supervisor"]["hostname"]
+
+
+def test_the_speed_measured_by_the_supervisor_of_compose_replaces_the_rough_estimate(
+    empty, supervisor_host
+):
+    app = open_page("launch")
+    next(button for button in app.button if button.label == "Measure speed").click().run()
+    job = empty.jobs.claim(NOW, "probe", WorkerSlot(supervisor_host, "0"))
+    configs = [RunConfig.model_validate(values) for values in json.loads(job.subject)]
+    for workload in {estimates.workload_key(config) for config in configs}:
+        probe = Probe(supervisor_host, workload, 100.0, 750.0, NOW)
+        empty.machines.add_probe(job, probe, NOW)
+    empty.jobs.finish(job, RunState.DONE, None, NOW)
+
+    assert "(measured)" in str(open_page("launch").table[0].value)
+
+
+def test_the_speed_of_runs_in_the_supervisor_of_compose_is_a_measured_speed(empty, supervisor_host):
+    empty.studies.add("key", "a study", [tiny_config()], NOW)
+    job = empty.jobs.claim(NOW, "train", WorkerSlot(supervisor_host, "0"))
+    empty.runs.start(job, tiny_config(), 24, {"host": supervisor_host}, NOW)
+    point = MetricPoint(job.run_id, 8, 1, "images_per_second", 140.0)
+    empty.curves.add_points(job, 1, 8, [point], NOW)
+
+    speeds = launch.measured_speeds()
+
+    assert speeds == {estimates.workload_key(tiny_config()): MeasuredSpeed(140.0, None)}
+
+
 def test_launch_summarizes_the_study_before_the_start(empty, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
@@ -281,6 +323,69 @@ def test_a_study_name_with_markup_is_shown_as_text(failed):
         shown = texts(open_page(name))
         assert "![x]" not in shown
         assert "*loud*" not in shown.replace("\\*loud\\*", "")
+
+
+HOSTILE = "<script>alert(1)</script> \"'![x](//nowhere) *loud*"
+
+
+def test_names_notes_tags_and_reasons_with_markup_are_shown_as_text(failed):
+    failed.studies.annotate(1, HOSTILE, HOSTILE, [HOSTILE])
+    for run_id in (1, 2, 3):
+        failed.runs.annotate(run_id, HOSTILE, [HOSTILE])
+
+    for name in PAGES:
+        shown = texts(open_page(name))
+        assert "<script" not in shown.replace("\\<script", ""), name
+        assert "![x]" not in shown, name
+        assert "*loud*" not in shown.replace("\\*loud\\*", ""), name
+        if name in ("overview", "run"):
+            assert escape_markdown(HOSTILE) in shown, name
+
+
+def test_compare_says_that_no_run_is_done_if_all_runs_failed(failed):
+    shown = texts(open_page("compare"))
+
+    assert "No run is done: 1 failed, 1 crashed, 1 diverged." in shown
+    assert "as runs end" not in shown
+
+
+def strip_addresses(app):
+    columns = component_data(app, "gallery")["columns"]
+    return [address for column in columns for _, address in column["strips"]]
+
+
+@pytest.mark.parametrize("pictures", ["Samples by epoch", "All test pictures"])
+def test_pictures_have_new_addresses_after_the_restore_of_another_database(
+    trained_copy, tiny_settings, monkeypatch, pictures
+):
+    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", tiny_settings.database_url)
+    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(tiny_settings.artifacts))
+    st.cache_resource.clear()
+    before = strip_addresses(open_page("gallery", pictures=pictures))
+    unchanged = strip_addresses(open_page("gallery", pictures=pictures))
+    path = database_path(tiny_settings.database_url)
+    path.rename(path.with_name("old.db"))
+    trained_copy.snapshot(path)
+
+    after = strip_addresses(open_page("gallery", pictures=pictures))
+
+    assert before == unchanged
+    assert len(after) == len(before)
+    assert set(before).isdisjoint(after)
+
+
+def test_a_run_that_was_created_at_another_time_has_other_picture_addresses(finished):
+    study, run = finished.studies.read(1), finished.runs.read(1)
+    samples = finished.runs.read_samples([1])
+    other = replace(run, created_at=NOW + timedelta(days=1))
+
+    contents = [gallery.samples_content(study, [each], samples, 8) for each in (run, other)]
+
+    first, second = [
+        {address for column in content.columns for _, address in column["strips"]}
+        for content in contents
+    ]
+    assert first.isdisjoint(second)
 
 
 def test_a_failed_run_shows_its_reason(failed):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import actions
-from dashboard.components.escape import escape_markdown
+from dashboard.components.escape import escape_badge, escape_markdown
 from engine.annotations import MAX_NAME, MAX_NOTE
 from engine.errors import EngineError
 from engine.records.runs import Run, Study
@@ -19,7 +19,7 @@ def show_tags(tags: Sequence[str]) -> None:
     if tags:
         with st.container(horizontal=True, gap="small"):
             for tag in tags:
-                st.badge(escape_markdown(tag), color="gray", icon=":material/label:")
+                st.badge(escape_badge(tag), color="gray", icon=":material/label:")
 
 
 def edit_study(study: Study, all_tags: Sequence[str]) -> None:

@@ -1,11 +1,11 @@
 """Cards of runs: state, progress, speed, memory and actions."""
 
 from collections.abc import Callable, Sequence
-from html import escape
 
 import streamlit as st
 
 from dashboard import actions
+from dashboard.components.configuration_label import configuration_label
 from dashboard.components.escape import escape_markdown
 from dashboard.components.runs.action_menu import confirmation, menu, perform, run_actions
 from dashboard.components.runs.annotations import show_tags
@@ -19,7 +19,6 @@ from dashboard.components.runs.status import (
 from dashboard.queries.curves import RunsSnapshot
 from engine.metrics.catalog import CATALOG
 from engine.records.runs import Run, RunState
-from engine.report import theme
 
 CARDS_PER_ROW = 3
 
@@ -74,9 +73,7 @@ def run_card(run: Run, snapshot: RunsSnapshot) -> None:
 def _heading(run: Run) -> None:
     """Shows configuration, seed, state and progress."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        colour = theme.colour(run.configuration)
-        dot = f"<span aria-hidden='true' style='color:{colour};font-size:1.2rem'>●</span>"
-        st.html(f"{dot} <b>{escape(run.configuration)}</b>, seed {run.seed}", width="stretch")
+        configuration_label(run.configuration, f", seed {run.seed}", dot_size="1.2rem")
         state_badge(run)
     st.progress(1.0 if run.state == RunState.DONE else run.progress)
 

@@ -10,7 +10,7 @@ from dashboard.queries import studies
 from engine.config import REPORTED_SPLIT
 from engine.metrics.catalog import CATALOG, COMPARED_METRICS
 from engine.overrides import flat_settings, settings_differences
-from engine.records.runs import Attempt, Checkpoint, Run, RunState
+from engine.records.runs import Attempt, Checkpoint, Run, RunState, comparable_configs
 from engine.system.disk import format_bytes
 
 
@@ -87,7 +87,7 @@ def show_settings(run: Run) -> None:
 
 def show_difference(one: Run, other: Run) -> None:
     """Shows the settings in which two runs differ."""
-    differences = settings_differences(one.resolved or one.config, other.resolved or other.config)
+    differences = settings_differences(*comparable_configs([one, other]))
     if not differences:
         st.success("Both runs have the same settings.", icon=":material/check:")
         return

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import streamlit as st
 
 from dashboard import actions
+from dashboard.components.configuration_label import configuration_label, legend
 from dashboard.components.escape import escape_markdown
 from dashboard.components.launch.extend_form import EXTENDED_STUDY, extend_form
 from dashboard.components.runs.action_menu import (
@@ -161,18 +161,10 @@ def _psnr_chart(card: StudyCard, psnr_by_epoch: Mapping[int, Sequence[float]]) -
     description = f"{metric.label} by epoch, {highest}"
     st.image(sparkline(lines, description), width="stretch", alt=description)
     st.caption(f"{metric.label}, {highest}")
-    legend = (
-        f"<span style='white-space:nowrap'><span style='color:{theme.colour(name)}'>●</span> "
-        f"{escape(name)}</span>"
-        for name in lines
-    )
-    st.html(f"<small>{' &nbsp; '.join(legend)}</small>")
+    legend(lines)
 
 
 def _leader(leader: Leader) -> None:
-    metric, colour = CATALOG[leader.metric], theme.colour(leader.configuration)
-    st.html(
-        f"<span aria-hidden='true' style='color:{colour}'>●</span> "
-        f"<b>{escape(leader.configuration)}</b> leads in {escape(metric.label)}: "
-        f"{metric.format(leader.value)} {metric.arrow}"
-    )
+    metric = CATALOG[leader.metric]
+    text = f" leads in {metric.label}: {metric.format(leader.value)} {metric.arrow}"
+    configuration_label(leader.configuration, text)

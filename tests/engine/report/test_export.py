@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import zipfile
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,11 +16,15 @@ from engine.cli.main import main
 from engine.errors import BadInputError, EngineError
 from engine.jobs import spawn
 from engine.metrics.catalog import CATALOG
-from engine.report import cases
-from engine.report.comparison import compare
-from engine.report.export import png
+from engine.records.curves import MetricPoint
+from engine.records.runs import CheckpointEvaluation, ImageScore
+from engine.report import cases, tables
+from engine.report.comparison import build_comparison, compare
+from engine.report.export import csv_files, png
 from engine.report.export.writer import export_study, export_zip
 from engine.settings import Settings
+from tests.support.comparisons import measured, study_of
+from tests.support.runs import NOW
 
 TABLES = ("summary", "evaluations", "training_log", "stability", "image_scores")
 
@@ -66,6 +71,29 @@ def test_every_number_is_that_of_the_comparison(exported, store_and_settings):
             assert float(summary[row.configuration][name]) == value
             assert written["metrics"][name]["value"] == value
             assert f"<b>{CATALOG[name].format(value)}</b>" in page
+
+
+def test_negative_numbers_are_numbers_in_every_table_and_formulas_are_guarded(store, tmp_path):
+    study, runs = study_of(store, seeds=1)
+    job = store.jobs.claim(NOW)
+    values = (measured(runs[0], -1.5), replace(measured(runs[0], -2.0, epoch=2), note="-1+1"))
+    scores = (ImageScore(1, "test", 3, "@picture", "psnr", -3.5),)
+    store.evaluations.add(job, CheckpointEvaluation(values, scores), NOW)
+    store.curves.add_points(job, 1, 1, [MetricPoint(1, 1, 1, "g_loss", -4.5)], NOW)
+
+    evaluations = read_rows(csv_files.evaluations_csv(store, runs))
+    summary = read_rows(tables.to_csv(build_comparison(study, runs, values[:1], [])))
+
+    assert sorted(row["value"] for row in evaluations) == ["-1.5", "-2.0"]
+    assert {row["note"] for row in evaluations} == {"", "'-1+1"}
+    assert summary[0]["psnr"] == "-1.5"
+    (score,) = read_rows(csv_files.scores_csv(store, runs))
+    assert (score["picture"], score["value"]) == ("'@picture", "-3.5")
+    assert read_rows(csv_files.training_csv(store, runs))[0]["value"] == "-4.5"
+
+
+def read_rows(text):
+    return list(csv.DictReader(text.splitlines()))
 
 
 def test_a_value_in_the_summary_is_the_mean_of_the_single_pictures(exported):
