@@ -4,17 +4,18 @@ Modules that need torch are imported inside the commands that use them, so that 
 start fast.
 
 Modules:
-    main: the entry point.
-    parser: the argument parser.
+    main: the entry point and the group of all commands.
     studies: study, table, evaluate, export.
     runs: runs, cancel, resume, retry, front, archive, delete, clone, supervise.
     data: data list, check, prepare, describe, fetch.
     serving: serve, export-model.
     maintenance: backup, restore, disk, prune.
-    tools: weights, doctor, app.
+    tools: weights list, fetch and check, doctor, app.
     bench: bench train, metrics, data, gpu.
+    completion: completion, and the values that shells offer for arguments.
     fetching: downloads feature weights for commands, with a progress bar.
-    inputs: arguments that several commands share.
+    inputs: types of arguments that several commands share, the store, confirmations.
+    help: writes the help texts of commands.
     output: tables and progress bars in the terminal.
     doctor: checks of the machine and the installation.
 

@@ -1,62 +1,122 @@
 """Commands bench metrics, data, train and gpu."""
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
+from typing import Annotated, TypeAlias
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from engine.bench.race import Speed, Timing
-from engine.cli.inputs import parse_path, stderr
+from engine.cli import completion
+from engine.cli.inputs import (
+    DeviceName,
+    JsonFlag,
+    SettingTexts,
+    parse_path,
+    parse_whole_number,
+    stderr,
+)
 from engine.config import RunConfig
 from engine.errors import BadInputError
 from engine.jobs.planning import resolve_weights
 from engine.overrides import apply_settings, parse_settings
-from engine.presets import BUDGETS, get_configurations
+from engine.presets import BUDGETS, CONFIGURATIONS, get_configurations
 from engine.settings import Settings
 
 # From this size on, `bench train` uses the network width of the budget `study1`; for smaller
 # pictures it uses the network width of the budget `demo`.
 MIN_STUDY1_PX = 192
+MAX_ROUNDS = 100
+
+app = typer.Typer(help="Measures speed beside plain implementations.")
+
+Rounds: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--rounds",
+        metavar="N",
+        help=f"Number of timed rounds, from 1 to {MAX_ROUNDS}.",
+        parser=parse_whole_number,
+    ),
+]
 
 
-def metrics(args: argparse.Namespace, settings: Settings) -> int:
+@app.command("metrics")
+def race_metrics(rounds: Rounds = 2, as_json: JsonFlag = False) -> int:
     """Times metrics beside well-known libraries."""
     from engine.bench import metrics
 
-    return _race(args, metrics.run)
+    return _race(rounds, as_json, metrics.run)
 
 
-def data(args: argparse.Namespace, settings: Settings) -> int:
-    """Times packing beside decoding and resizing with Pillow."""
+@app.command("data")
+def race_data(rounds: Rounds = 3, as_json: JsonFlag = False) -> int:
+    """Times the packing of images beside decoding and resizing with Pillow."""
     from engine.bench import data
 
-    return _race(args, data.run)
+    return _race(rounds, as_json, data.run)
 
 
-def train(args: argparse.Namespace, settings: Settings) -> int:
+@app.command("train")
+def measure_training(
+    rounds: Rounds = 3,
+    device: DeviceName = "auto",
+    px: Annotated[
+        int,
+        typer.Option(metavar="PX", help="Height and width in pixels.", parser=parse_whole_number),
+    ] = 64,
+    batch: Annotated[
+        int, typer.Option(metavar="N", help="Pictures per step.", parser=parse_whole_number)
+    ] = 16,
+    configuration: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"Configuration: {', '.join(CONFIGURATIONS)}.",
+            autocompletion=completion.complete_configuration,
+        ),
+    ] = "standard",
+    setting_texts: SettingTexts = None,
+    as_json: JsonFlag = False,
+) -> int:
     """Measures training speed and memory beside a plain loop."""
-    config = resolve_weights(parse_task(args), settings)
+    (measured_configuration,) = get_configurations([configuration])
+    options = {
+        "px": str(px),
+        "batch": str(batch),
+        "base_channels": str(BUDGETS["study1" if px >= MIN_STUDY1_PX else "demo"].base_channels),
+        "device": device,
+        "epochs": "60",  # long enough that `auto` chooses settings that need a warm-up
+    }
+    config = RunConfig(data="made-up", configuration=measured_configuration, budget=BUDGETS["demo"])
+    config = apply_settings(config, {**options, **parse_settings(setting_texts or ())})
+    settings = Settings.from_environment()
+    config = resolve_weights(config, settings)
     from engine.bench import training
 
-    task = training.Task(config, settings, _parse_rounds(args), training.ROUND_S)
+    task = training.Task(config, settings, _check_rounds(rounds), training.ROUND_S)
     with stderr.status("measuring") as status:
         speeds = training.run(task, status.update)
-    if args.json:
+    if as_json:
         print(json.dumps(training.as_json(task, speeds), indent=2))
     else:
         _print_speeds(Console(), speeds)
     return 0
 
 
-def gpu(args: argparse.Namespace, settings: Settings) -> int:
+@app.command("gpu")
+def check_gpu(
+    out: Annotated[str, typer.Option(metavar="DIR", help="Folder for gpu.md and gpu.json.")],
+) -> int:
     """Checks and measures training on the GPU of this machine."""
     from engine.bench import gpu
 
-    folder = parse_path(args.out, "--out")
+    folder = parse_path(out, "--out")
     if folder.exists() and not folder.is_dir():
         raise BadInputError(f"--out must name a folder; {folder} is a file.")
+    settings = Settings.from_environment()
     settings.require_writable_artifacts()
     with stderr.status("measuring") as status:
         result = gpu.run(folder, settings, status.update)
@@ -64,32 +124,13 @@ def gpu(args: argparse.Namespace, settings: Settings) -> int:
     return 0 if result.all_checks_passed else 1
 
 
-def parse_task(args: argparse.Namespace) -> RunConfig:
-    """Returns the config of the run whose training is measured.
-
-    Raises:
-        BadInputError: a setting has an invalid value.
-    """
-    width = BUDGETS["study1" if args.px >= MIN_STUDY1_PX else "demo"].base_channels
-    (configuration,) = get_configurations([args.configuration])
-    options = {
-        "px": str(args.px),
-        "batch": str(args.batch),
-        "base_channels": str(width),
-        "device": args.device,
-        "epochs": "60",  # long enough that `auto` chooses settings that need a warm-up
-    }
-    config = RunConfig(data="made-up", configuration=configuration, budget=BUDGETS["demo"])
-    return apply_settings(config, {**options, **parse_settings(args.set)})
-
-
 def _race(
-    args: argparse.Namespace, run: Callable[[int, Callable[[str], None]], list[Timing]]
+    rounds: int, as_json: bool, run: Callable[[int, Callable[[str], None]], list[Timing]]
 ) -> int:
-    rounds = _parse_rounds(args)
+    _check_rounds(rounds)
     with stderr.status("measuring") as status:
         timings = run(rounds, status.update)
-    if args.json:
+    if as_json:
         print(
             json.dumps([{**vars(timing), "median": timing.median} for timing in timings], indent=2)
         )
@@ -98,10 +139,9 @@ def _race(
     return 0
 
 
-def _parse_rounds(args: argparse.Namespace) -> int:
-    rounds: int = args.rounds
-    if not 1 <= rounds <= 100:
-        raise BadInputError(f"--rounds must be from 1 to 100, not {rounds}.")
+def _check_rounds(rounds: int) -> int:
+    if not 1 <= rounds <= MAX_ROUNDS:
+        raise BadInputError(f"--rounds must be from 1 to {MAX_ROUNDS}, not {rounds}.")
     return rounds
 
 

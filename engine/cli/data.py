@@ -1,33 +1,37 @@
 """Commands data list, check, describe, prepare and fetch."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.cli import output
-from engine.cli.inputs import parse_path, stderr
+from engine.cli import completion, output
+from engine.cli.inputs import JsonFlag, SourceText, parse_path, parse_whole_number, stderr
 from engine.data import packing
 from engine.data.sources import exclusions
 from engine.data.sources.interface import Source
-from engine.data.sources.published import get_data_set
+from engine.data.sources.published import DATA_SETS, get_data_set
 from engine.data.sources.registry import SOURCE_KINDS, parse_source
 from engine.data.survey import summary, survey
 from engine.data.survey.statistics import CHANNELS
 from engine.errors import BadInputError
 from engine.images.faults import FAULT_KINDS, SEVERITIES, Fault
-from engine.presets import get_budget
+from engine.presets import BUDGETS, get_budget
 from engine.settings import Settings
 
 MAX_FILES_PER_FAULT = 5
 
+app = typer.Typer(help="Lists, checks, packs and downloads data sources.")
 
-def list_sources(args: argparse.Namespace, settings: Settings) -> int:
+
+@app.command("list")
+def list_sources(as_json: JsonFlag = False) -> int:
     """Lists the embedded source and all scanned sources."""
+    settings = Settings.from_environment()
     all_pairs = get_budget("paper")
     rows = []
     for source in [parse_source("openmoji", settings), *summary.scanned_sources(settings)]:
@@ -35,56 +39,80 @@ def list_sources(args: argparse.Namespace, settings: Settings) -> int:
         sizes = packing.packed_sizes(source, settings)
         row = {"source": source.text, "about": source.about, "pairs": counts, "packed_px": sizes}
         rows.append(row)
-    if args.json:
+    if as_json:
         print(json.dumps(rows, indent=2))
     else:
         _print_sources(Console(), rows)
     return 0
 
 
-def check(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def check(
+    source_text: SourceText,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="Exclude faulty files; the files are not modified."),
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Scan again, ignore the stored scan.")
+    ] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Include all excluded files again.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> int:
     """Reports faults in the files of a source, and excludes or includes files."""
-    source = parse_source(args.source, settings)
-    if args.restore:
-        if args.clean:
+    settings = Settings.from_environment()
+    source = parse_source(source_text, settings)
+    if restore:
+        if clean:
             raise BadInputError("Give only one of --clean and --restore.")
         count = exclusions.include_all(source, settings)
-        print(
-            json.dumps({"restored": count}) if args.json else f"{count:,} files are included again"
-        )
+        print(json.dumps({"restored": count}) if as_json else f"{count:,} files are included again")
         return 0
-    if args.again:
+    if again:
         survey.delete_survey(source, settings)
     scanned = _survey(source, settings)
-    if args.json:
+    if as_json:
         faults = [asdict(fault) for fault in scanned.faults]
         print(json.dumps({"pairs": len(scanned.names), "faults": faults}, indent=2))
     else:
         _print_faults(Console(), source, scanned)
-    if args.clean:
+    if clean:
         path, count = exclusions.exclude_faulty(source, scanned.faults, settings)
         line = f"{count:,} files are excluded, see {path}; --restore includes them again"
         stderr.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def describe(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def describe(source_text: SourceText, as_json: JsonFlag = False) -> int:
     """Shows statistics of a source, split by split."""
-    source = parse_source(args.source, settings)
+    settings = Settings.from_environment()
+    source = parse_source(source_text, settings)
     _survey(source, settings)
     statistics = summary.load_summary(source, settings)
     assert statistics is not None, "a survey has a summary"
-    if args.json:
+    if as_json:
         print(json.dumps(statistics, indent=2))
     else:
         _print_summary(Console(), statistics)
     return 0
 
 
-def prepare(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def prepare(
+    source_text: SourceText,
+    size: Annotated[
+        int,
+        typer.Option(metavar="PX", help="Height and width in pixels.", parser=parse_whole_number),
+    ] = BUDGETS["demo"].px,
+    as_json: JsonFlag = False,
+) -> int:
     """Packs a source at one size."""
-    source = parse_source(args.source, settings)
-    size = output.check_px(args.size)
+    settings = Settings.from_environment()
+    source = parse_source(source_text, settings)
+    size = output.check_px(size)
     changed = summary.change_since_scan(source, settings)
     if changed is not None and not packing.is_packed(source, size, settings):
         stderr.print(f"{changed} Packing it again.", markup=False, soft_wrap=True)
@@ -100,17 +128,32 @@ def prepare(args: argparse.Namespace, settings: Settings) -> int:
         "fingerprint": packed.fingerprint,
     }
     message = f"{source.title}: {len(packed.pairs):,} pairs packed at {packed.px} px"
-    print(json.dumps(document) if args.json else message)
+    print(json.dumps(document) if as_json else message)
     return 0
 
 
-def fetch(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def fetch(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help=f"Data set: {', '.join(DATA_SETS)}.",
+            autocompletion=completion.complete_data_set,
+        ),
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Target folder.  [default: in the artifacts folder]"),
+    ] = None,
+) -> int:
     """Downloads a published data set."""
+    settings = Settings.from_environment()
     from engine.data.sources import download
 
-    get_data_set(args.name)
-    folder = parse_path(args.to, "--to") if args.to else settings.data_dir / "fetched"
-    print(download.download_data_set(args.name, folder))
+    get_data_set(name)
+    folder = parse_path(to, "--to") if to else settings.data_dir / "fetched"
+    print(download.download_data_set(name, folder))
     return 0
 
 

@@ -1,6 +1,5 @@
 """Downloads feature weights for commands, with a progress bar."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ def download_files(names: Sequence[str], settings: Settings) -> list[Path]:
     return paths
 
 
-def planning_settings(args: argparse.Namespace, settings: Settings) -> Settings:
+def planning_settings(fetch_weights: bool, settings: Settings) -> Settings:
     """Returns the settings with which a study is planned.
 
     With `--fetch-weights`, the study is planned as if all downloads had been made already.
@@ -36,22 +35,10 @@ def planning_settings(args: argparse.Namespace, settings: Settings) -> Settings:
     Raises:
         BadInputError: the setting CHROMABENCH_FETCH forbids the downloads.
     """
-    if not args.fetch_weights:
+    if not fetch_weights:
         return settings
     download_state.require_allowed("inception", settings)
     return replace(settings, fetch="auto")
-
-
-def fetch_if_requested(
-    configs: Sequence[RunConfig], args: argparse.Namespace, settings: Settings
-) -> None:
-    """Downloads the weights of a planned study if `--fetch-weights` was given.
-
-    Raises:
-        EngineError: a file could not be downloaded.
-    """
-    if args.fetch_weights:
-        download_files(weights.missing_downloads(configs, settings), settings)
 
 
 def print_missing_weights(configs: Sequence[RunConfig], settings: Settings) -> None:

@@ -1,15 +1,135 @@
-"""Arguments that several commands share: paths, an existing store, confirmations."""
+"""Arguments that several commands share: their types, paths, the store, confirmations."""
 
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
+import typer
 from rich.console import Console
 
+from engine.cli import completion
+from engine.data.sources.registry import SOURCE_KINDS
 from engine.errors import BadInputError
 from engine.settings import PROGRAM, Settings
 from engine.store import Store, is_absent
 
 stderr = Console(stderr=True)
+
+
+def parse_id(text: str) -> int:
+    """Parses the number of a study or run.
+
+    Raises:
+        typer.BadParameter: the text is not a whole number from 1 up.
+    """
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
+        raise typer.BadParameter(f"must be a whole number from 1 up, not {text[:40]!r}")
+    return int(text)
+
+
+def parse_whole_number(value: str | int) -> int:
+    """Parses a whole number; Typer passes the text of the user or the default of the option.
+
+    Raises:
+        typer.BadParameter: the text is not a whole number.
+    """
+    try:
+        return int(value)
+    except ValueError:
+        text = str(value)[:40]
+        raise typer.BadParameter(f"must be a whole number, not {text!r}") from None
+
+
+def parse_number(value: str | float) -> float:
+    """Parses a number; Typer passes the text of the user or the default of the option.
+
+    Raises:
+        typer.BadParameter: the text is not a number.
+    """
+    try:
+        return float(value)
+    except ValueError:
+        text = str(value)[:40]
+        raise typer.BadParameter(f"must be a number, not {text!r}") from None
+
+
+JsonFlag: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+YesFlag: TypeAlias = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+WaitFlag: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--wait", help="Show progress until all runs have ended, then print the comparison table."
+    ),
+]
+FetchWeightsFlag: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--fetch-weights",
+        help="First download the feature weights that the study uses and that are missing.",
+    ),
+]
+StudyId: TypeAlias = Annotated[
+    int,
+    typer.Argument(
+        metavar="STUDY",
+        help="Number of the study.",
+        parser=parse_id,
+        autocompletion=completion.complete_study,
+    ),
+]
+RunId: TypeAlias = Annotated[
+    int,
+    typer.Argument(
+        metavar="RUN",
+        help="Number of the run.",
+        parser=parse_id,
+        autocompletion=completion.complete_run,
+    ),
+]
+RunIds: TypeAlias = Annotated[
+    list[int] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Numbers of runs.",
+        parser=parse_id,
+        autocompletion=completion.complete_run,
+    ),
+]
+# The options of a command that works on the runs given by number or on those of a study.
+StudyOfRuns: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--study",
+        metavar="STUDY",
+        help="All runs of this study.",
+        parser=parse_id,
+        autocompletion=completion.complete_study,
+    ),
+]
+SourceText: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help=f"Data source: {', '.join(SOURCE_KINDS)}.",
+        autocompletion=completion.complete_source,
+    ),
+]
+SettingTexts: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one setting; can be given several times.",
+        autocompletion=completion.complete_setting,
+    ),
+]
+DeviceName: TypeAlias = Annotated[
+    Literal["auto", "cuda", "mps", "cpu"],
+    typer.Option("--device", help="Device that computes; auto uses a GPU if there is one."),
+]
 
 
 def parse_path(text: str, option: str) -> Path:
@@ -26,8 +146,19 @@ def parse_path(text: str, option: str) -> Path:
         raise BadInputError(f"{option}: {text[:80]!r} names a home that is not here.") from error
 
 
-def open_existing(settings: Settings) -> Store:
-    """Opens the store without creating a database.
+@contextmanager
+def open_store(settings: Settings) -> Iterator[Store]:
+    """Opens the store, creates a missing database, and closes the store at the end."""
+    store = Store(settings.database_url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def open_existing(settings: Settings) -> Iterator[Store]:
+    """Opens the store without creating a database, and closes the store at the end.
 
     Raises:
         BadInputError: there is no database yet.
@@ -36,7 +167,8 @@ def open_existing(settings: Settings) -> Store:
         raise BadInputError(
             f"There are no studies yet. Start one: `{PROGRAM} study --data openmoji --budget demo`."
         )
-    return Store(settings.database_url)
+    with open_store(settings) as store:
+        yield store
 
 
 def confirm(question: str, is_confirmed: bool) -> bool:

@@ -1,13 +1,23 @@
 """Commands backup, restore, disk and prune."""
 
-import argparse
 import json
+from contextlib import nullcontext
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.cli import output
-from engine.cli.inputs import confirm, open_existing, parse_path, stderr
+from engine.cli import completion, output
+from engine.cli.inputs import (
+    JsonFlag,
+    YesFlag,
+    confirm,
+    open_existing,
+    parse_id,
+    parse_path,
+    stderr,
+)
 from engine.maintenance import backup as backups
 from engine.settings import Settings
 from engine.store import is_absent, utc_now
@@ -15,13 +25,20 @@ from engine.system import disk as disks
 from engine.system.disk import format_bytes
 
 DISK_COLUMNS = ("checkpoints", "samples", "predictions", "other")
+# The parts of `engine.maintenance.pruning`, which loads torch.
+PRUNABLE_PARTS = ("leftovers", "data", "checkpoints", "samples", "optimisers")
+
+app = typer.Typer()
 
 
-def backup(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def backup(
+    to: Annotated[str, typer.Argument(metavar="TO", help="Folder to create.")],
+) -> int:
     """Backs up the database and all irreproducible files to a new folder."""
-    folder = parse_path(args.to, "TO").resolve()
-    store = open_existing(settings)
-    with stderr.status("backing up") as status:
+    settings = Settings.from_environment()
+    folder = parse_path(to, "TO").resolve()
+    with open_existing(settings) as store, stderr.status("backing up") as status:
         result = backups.back_up(store, settings, folder, utc_now(), status.update)
     print(f"{result.runs} runs and {result.files} files are in {folder}")
     if result.absent:
@@ -30,31 +47,39 @@ def backup(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def restore(args: argparse.Namespace, settings: Settings) -> int:
-    """Restores a backup."""
-    source = parse_path(args.source, "FROM").resolve()
+@app.command()
+def restore(
+    source_text: Annotated[str, typer.Argument(metavar="FROM", help="Folder of the backup.")],
+    is_confirmed: YesFlag = False,
+) -> int:
+    """Restores a backup; the current database and runs are moved aside."""
+    settings = Settings.from_environment()
+    source = parse_path(source_text, "FROM").resolve()
     backups.require_restorable(settings, source)
     has_database = not is_absent(settings.database_url)
     question = "This moves the current database and runs aside and restores the backup."
-    if has_database and not confirm(question, args.yes):
+    if has_database and not confirm(question, is_confirmed):
         return 1
     with stderr.status("restoring") as status:
         moved_to = backups.restore(settings, source, utc_now(), status.update)
-    n_runs = len(open_existing(settings).runs.read_all())
+    with open_existing(settings) as store:
+        n_runs = len(store.runs.read_all())
     remark = f"; the previous database and runs are in {moved_to}" if moved_to else ""
     print(f"restored {n_runs} runs{remark}")
     return 0
 
 
-def disk(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def disk(as_json: JsonFlag = False) -> int:
     """Shows disk usage by study."""
-    store = None if is_absent(settings.database_url) else open_existing(settings)
+    settings = Settings.from_environment()
     rows = []
-    for study in store.studies.read_all() if store is not None else []:
-        runs = [run.id for run in store.runs.read_all(study.id)] if store is not None else []
-        usage = disks.usage_of_runs(runs, settings)
-        parts = {part: usage.parts.get(part, 0) for part in DISK_COLUMNS}
-        rows.append((study, {**parts, "total": usage.total}))
+    with nullcontext() if is_absent(settings.database_url) else open_existing(settings) as store:
+        for study in store.studies.read_all() if store is not None else []:
+            runs = [run.id for run in store.runs.read_all(study.id)] if store is not None else []
+            usage = disks.usage_of_runs(runs, settings)
+            parts = {part: usage.parts.get(part, 0) for part in DISK_COLUMNS}
+            rows.append((study, {**parts, "total": usage.total}))
     shared = {
         name: disks.usage_of(folder)
         for name, folder in (
@@ -64,7 +89,7 @@ def disk(args: argparse.Namespace, settings: Settings) -> int:
         )
     }
     free = disks.free_bytes(settings.artifacts)
-    if args.json:
+    if as_json:
         studies = [{"study": study.id, "name": study.name, **sizes} for study, sizes in rows]
         print(json.dumps({"studies": studies, **shared, "free": free}, indent=2))
         return 0
@@ -84,25 +109,54 @@ def disk(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def prune(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def prune(
+    study: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STUDY",
+            help="Prune only this study.",
+            parser=parse_id,
+            autocompletion=completion.complete_study,
+        ),
+    ] = None,
+    parts_text: Annotated[
+        str | None,
+        typer.Option(
+            "--parts",
+            metavar="PART,...",
+            help=f"Comma-separated list of {', '.join(PRUNABLE_PARTS)}.  "
+            "[default: leftovers,data,checkpoints; with --study: checkpoints]",
+            autocompletion=lambda incomplete: completion.continue_list(incomplete, PRUNABLE_PARTS),
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be deleted, delete nothing.")
+    ] = False,
+    is_confirmed: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> int:
     """Deletes files that are not needed any more, after a confirmation."""
+    settings = Settings.from_environment()
     from engine.maintenance import pruning
 
-    store = open_existing(settings)
-    if args.study is not None:
-        store.studies.read(args.study)
-    parts = pruning.parse_parts(args.parts, args.study)
-    prunable = pruning.find_prunable(store, settings, parts, args.study)
-    sizes = {part: sum(file.n_bytes for file in prunable if file.part == part) for part in parts}
-    if args.json:
-        print(json.dumps({**sizes, "total": sum(sizes.values())}, indent=2))
-    else:
-        for part, size in sizes.items():
-            print(f"{format_bytes(size):>8}  {part}: {pruning.PARTS[part]}")
-    if args.dry_run or not prunable:
-        return 0
-    if not confirm(f"This frees {format_bytes(sum(sizes.values()))}.", args.yes):
-        return 1
-    freed = pruning.prune(store, settings, prunable)
+    with open_existing(settings) as store:
+        if study is not None:
+            store.studies.read(study)
+        parts = pruning.parse_parts(parts_text, study)
+        prunable = pruning.find_prunable(store, settings, parts, study)
+        sizes = {
+            part: sum(file.n_bytes for file in prunable if file.part == part) for part in parts
+        }
+        if as_json:
+            print(json.dumps({**sizes, "total": sum(sizes.values())}, indent=2))
+        else:
+            for part, size in sizes.items():
+                print(f"{format_bytes(size):>8}  {part}: {pruning.PARTS[part]}")
+        if dry_run or not prunable:
+            return 0
+        if not confirm(f"This frees {format_bytes(sum(sizes.values()))}.", is_confirmed):
+            return 1
+        freed = pruning.prune(store, settings, prunable)
     stderr.print(f"Freed {format_bytes(freed)}.", markup=False, highlight=False)
     return 0

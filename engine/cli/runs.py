@@ -1,16 +1,29 @@
 """Commands about runs: runs, cancel, resume, retry, front, archive, delete, clone, supervise."""
 
-import argparse
 import json
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 from engine import annotations
-from engine.cli import fetching, output
-from engine.cli.inputs import confirm, open_existing, stderr
-from engine.cli.studies import start
+from engine.cli import completion, fetching, output
+from engine.cli.inputs import (
+    FetchWeightsFlag,
+    JsonFlag,
+    RunIds,
+    SettingTexts,
+    StudyId,
+    StudyOfRuns,
+    WaitFlag,
+    YesFlag,
+    confirm,
+    open_existing,
+    parse_id,
+    stderr,
+)
+from engine.cli.studies import SubmissionOptions, start
 from engine.errors import BadInputError, EngineError
 from engine.jobs import lifecycle, missing_metrics, planning, reaping
 from engine.overrides import parse_settings
@@ -25,40 +38,57 @@ MAX_RUNS_IN_QUESTION = 3
 # Changes one run and returns the line to print.
 Action = Callable[[Run], str]
 
+app = typer.Typer()
 
-def list_runs(args: argparse.Namespace, settings: Settings) -> int:
+
+@app.command("runs")
+def list_runs(
+    study: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STUDY",
+            help="List only the runs of this study.",
+            parser=parse_id,
+            autocompletion=completion.complete_study,
+        ),
+    ] = None,
+    include_archived: Annotated[bool, typer.Option("--all", help="Include archived runs.")] = False,
+    as_json: JsonFlag = False,
+) -> int:
     """Lists runs and their states."""
+    settings = Settings.from_environment()
     runs: list[Run] = []
-    if args.study is not None or not is_absent(settings.database_url):
-        store = open_existing(settings)
-        try:
-            reaping.reap_if_unsupervised(store, settings, utc_now())
-        except EngineError as error:
-            warning = f"warning: queued jobs do not run. {error}"
-            stderr.print(warning, markup=False, highlight=False, soft_wrap=True)
-        if args.study is not None:
-            store.studies.read(args.study)
-        archived = {study.id for study in store.studies.read_all() if study.archived_at}
-        archived.discard(args.study)
-        runs = [
-            run
-            for run in store.runs.read_all(args.study)
-            if args.all or (run.archived_at is None and run.study_id not in archived)
-        ]
-    if args.json:
+    lines: list[str] = []
+    if study is not None or not is_absent(settings.database_url):
+        with open_existing(settings) as store:
+            try:
+                reaping.reap_if_unsupervised(store, settings, utc_now())
+            except EngineError as error:
+                warning = f"warning: queued jobs do not run. {error}"
+                stderr.print(warning, markup=False, highlight=False, soft_wrap=True)
+            if study is not None:
+                store.studies.read(study)
+            archived = {entry.id for entry in store.studies.read_all() if entry.archived_at}
+            archived -= {study}
+            runs = [
+                run
+                for run in store.runs.read_all(study)
+                if include_archived or (run.archived_at is None and run.study_id not in archived)
+            ]
+            if not as_json:
+                lines = _evaluation_lines(store, settings, {run.study_id for run in runs})
+    if as_json:
         print(json.dumps([_run_as_json(run) for run in runs], indent=2))
     else:
         output.print_runs(Console(), runs)
-        for line in _evaluation_lines(settings, {run.study_id for run in runs}):
+        for line in lines:
             Console().print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def _evaluation_lines(settings: Settings, study_ids: Collection[int]) -> list[str]:
+def _evaluation_lines(store: Store, settings: Settings, study_ids: Collection[int]) -> list[str]:
     """Returns a line for each listed study whose missing metrics are computed now."""
-    if not study_ids:
-        return []
-    store, lines = open_existing(settings), []
+    lines: list[str] = []
     for job in store.jobs.read_all(RunState.RUNNING, RunState.STOPPING, RunState.QUEUED):
         if job.kind != "evaluate" or int(job.subject or 0) not in study_ids:
             continue
@@ -86,26 +116,30 @@ def _run_as_json(run: Run) -> dict[str, Any]:
     }
 
 
-def cancel(args: argparse.Namespace, settings: Settings) -> int:
-    """Stops runs at the next step; with `--study` also the evaluation of the study."""
+@app.command()
+def cancel(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
+    """Stops runs at the next step, and the evaluation of a study; a second cancel kills them."""
+    settings = Settings.from_environment()
 
     def cancel_run(run: Run) -> str:
         state = lifecycle.cancel(store, settings, run.id, utc_now())
         return f"run {run.id} is {state}"
 
-    store = open_existing(settings)
-    if args.study is not None and not args.run_ids:
-        job = store.jobs.read_newest("evaluate", str(args.study))
-        if job is not None and not job.state.is_finished():
-            lifecycle.cancel_job(store, settings, job.id, utc_now())
-            print(f"the evaluation of study {args.study} is {store.jobs.read(job.id).state}")
-            if all(run.is_over for run in store.runs.read_all(args.study)):
-                return 0
-    return _apply(cancel_run, _select(args, store, lambda run: not run.is_over))
+    with open_existing(settings) as store:
+        if study is not None and not run_ids:
+            job = store.jobs.read_newest("evaluate", str(study))
+            if job is not None and not job.state.is_finished():
+                lifecycle.cancel_job(store, settings, job.id, utc_now())
+                print(f"the evaluation of study {study} is {store.jobs.read(job.id).state}")
+                if all(run.is_over for run in store.runs.read_all(study)):
+                    return 0
+        return _apply(cancel_run, _select(store, run_ids, study, lambda run: not run.is_over))
 
 
-def resume(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def resume(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
     """Continues runs from their newest checkpoint."""
+    settings = Settings.from_environment()
 
     def resume_run(run: Run) -> str:
         lifecycle.resume(store, settings, run.id)
@@ -113,96 +147,127 @@ def resume(args: argparse.Namespace, settings: Settings) -> int:
         start_point = f"after step {checkpoints[0].step}" if checkpoints else "from the beginning"
         return f"run {run.id} is queued, {start_point}"
 
-    store = open_existing(settings)
-    return _apply(resume_run, _select(args, store, _has_failed))
+    with open_existing(settings) as store:
+        return _apply(resume_run, _select(store, run_ids, study, _has_failed))
 
 
-def retry(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def retry(run_ids: RunIds = None, study: StudyOfRuns = None, is_confirmed: YesFlag = False) -> int:
     """Deletes the results of runs and starts them from the beginning."""
+    settings = Settings.from_environment()
 
     def retry_run(run: Run) -> str:
         lifecycle.retry(store, settings, run.id)
         return f"run {run.id} is queued, from the beginning"
 
-    store = open_existing(settings)
-    runs = _select(args, store, _has_failed)
-    _require_finished(runs)
-    trained = [run for run in runs if run.step]
-    named = trained[:MAX_RUNS_IN_QUESTION]
-    results = ", ".join(f"{run.step} steps of run {run.id}" for run in named)
-    if len(trained) > len(named):
-        results += f" and the steps of {len(trained) - len(named)} more runs"
-    if trained and not confirm(f"This deletes the results of {results}.", args.yes):
-        return 1
-    return _apply(retry_run, runs)
+    with open_existing(settings) as store:
+        runs = _select(store, run_ids, study, _has_failed)
+        _require_finished(runs)
+        trained = [run for run in runs if run.step]
+        named = trained[:MAX_RUNS_IN_QUESTION]
+        results = ", ".join(f"{run.step} steps of run {run.id}" for run in named)
+        if len(trained) > len(named):
+            results += f" and the steps of {len(trained) - len(named)} more runs"
+        if trained and not confirm(f"This deletes the results of {results}.", is_confirmed):
+            return 1
+        return _apply(retry_run, runs)
 
 
-def front(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def front(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
     """Moves queued runs to the front of the queue."""
 
     def move(run: Run) -> str:
         lifecycle.move_to_front(store, run.id)
         return f"run {run.id} is next"
 
-    store = open_existing(settings)
-    runs = _select(args, store, lambda run: run.state == RunState.QUEUED)
-    return _apply(move, runs[::-1])  # the run that is moved last becomes the first
+    with open_existing(Settings.from_environment()) as store:
+        runs = _select(store, run_ids, study, lambda run: run.state == RunState.QUEUED)
+        return _apply(move, runs[::-1])  # the run that is moved last becomes the first
 
 
-def archive(args: argparse.Namespace, settings: Settings) -> int:
-    """Hides runs or a study from the lists; `--undo` shows them again."""
-    if args.study is None and not args.run_ids:
+@app.command()
+def archive(
+    run_ids: RunIds = None,
+    study: StudyOfRuns = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Show them in the lists again.")] = False,
+) -> int:
+    """Hides runs or a study from the lists."""
+    if study is None and not run_ids:
         raise BadInputError("Give run IDs or --study ID.")
-    store = open_existing(settings)
-    archived_at = None if args.undo else utc_now()
-    state = "listed again" if args.undo else "archived"
-    if args.study is not None:
-        store.studies.read(args.study)
-        store.studies.archive(args.study, archived_at)
-        print(f"study {args.study} is {state}")
-    for run in [store.runs.read(run_id) for run_id in args.run_ids]:
-        store.runs.archive(run.id, archived_at)
-        print(f"run {run.id} is {state}")
+    archived_at = None if undo else utc_now()
+    state = "listed again" if undo else "archived"
+    with open_existing(Settings.from_environment()) as store:
+        if study is not None:
+            store.studies.read(study)
+            store.studies.archive(study, archived_at)
+            print(f"study {study} is {state}")
+        for run in [store.runs.read(run_id) for run_id in run_ids or ()]:
+            store.runs.archive(run.id, archived_at)
+            print(f"run {run.id} is {state}")
     return 0
 
 
-def delete(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def delete(run_ids: RunIds = None, study: StudyOfRuns = None, is_confirmed: YesFlag = False) -> int:
     """Deletes runs or a study with all their files."""
-    store = open_existing(settings)
-    runs = _select(args, store, lambda run: True)
-    _require_finished(runs)
-    size = format_bytes(disk.usage_of_runs([run.id for run in runs], settings).total)
-    names = f"run{'s' if len(runs) > 1 else ''} {', '.join(str(run.id) for run in runs)}"
-    if args.study:
-        names = f"study {args.study} with {names}"
-    if not confirm(f"This permanently deletes {names} and frees {size}.", args.yes):
-        return 1
-    deleted = lifecycle.delete(store, settings, [run.id for run in runs])
+    settings = Settings.from_environment()
+    with open_existing(settings) as store:
+        runs = _select(store, run_ids, study, lambda run: True)
+        _require_finished(runs)
+        size = format_bytes(disk.usage_of_runs([run.id for run in runs], settings).total)
+        names = f"run{'s' if len(runs) > 1 else ''} {', '.join(str(run.id) for run in runs)}"
+        if study is not None:
+            names = f"study {study} with {names}"
+        if not confirm(f"This permanently deletes {names} and frees {size}.", is_confirmed):
+            return 1
+        deleted = lifecycle.delete(store, settings, [run.id for run in runs])
     print(f"deleted {len(deleted)} of {len(runs)} runs, freed {size}")
     return 0
 
 
-def clone(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def clone(
+    study_id: StudyId,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Name of the new study.  [default: the name of the study and “again”]",
+        ),
+    ] = None,
+    setting_texts: SettingTexts = None,
+    fetch_weights: FetchWeightsFlag = False,
+    wait: WaitFlag = False,
+    as_json: JsonFlag = False,
+) -> int:
     """Starts a study with the settings of another study; `--set` overrides single settings."""
-    store = open_existing(settings)
-    study = store.studies.read(args.study)
-    overrides = parse_settings(args.set)
-    plan_settings = fetching.planning_settings(args, settings)
-    configs = planning.plan_clone(store.runs.read_all(study.id), overrides, plan_settings)
-    name = annotations.name_again(study.name)
-    if args.name is not None:
-        name = annotations.check_name(args.name)
-    fetching.fetch_if_requested(configs, args, settings)
-    return start(store, settings, configs, name, args)
+    settings = Settings.from_environment()
+    with open_existing(settings) as store:
+        study = store.studies.read(study_id)
+        overrides = parse_settings(setting_texts or ())
+        plan_settings = fetching.planning_settings(fetch_weights, settings)
+        configs = planning.plan_clone(store.runs.read_all(study.id), overrides, plan_settings)
+        clone_name = annotations.name_again(study.name)
+        if name is not None:
+            clone_name = annotations.check_name(name)
+        options = SubmissionOptions(fetch_weights, wait, as_json)
+        return start(store, settings, configs, clone_name, options)
 
 
-def supervise(args: argparse.Namespace, settings: Settings) -> int:
+@app.command()
+def supervise(
+    drain: Annotated[bool, typer.Option("--drain", help="Exit when the queue is empty.")] = False,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Keep running when the queue is empty.")
+    ] = False,
+) -> int:
     """Runs the queue in the foreground."""
     from engine.jobs import supervisor
 
-    if args.drain and args.stay:
+    if drain and stay:
         raise BadInputError("Give only one of --drain and --stay.")
-    if not supervisor.supervise(settings, args.drain, args.stay):
+    if not supervisor.supervise(Settings.from_environment(), drain, stay):
         stderr.print("Another supervisor is already running.")
     return 0
 
@@ -218,17 +283,20 @@ def _require_finished(runs: list[Run]) -> None:
 
 
 def _select(
-    args: argparse.Namespace, store: Store, is_applicable: Callable[[Run], bool]
+    store: Store,
+    run_ids: list[int] | None,
+    study_id: int | None,
+    is_applicable: Callable[[Run], bool],
 ) -> list[Run]:
     """Returns the runs given by id, or the runs of a study that the command applies to."""
-    if bool(args.run_ids) == (args.study is not None):
+    if bool(run_ids) == (study_id is not None):
         raise BadInputError("Give run IDs or --study ID.")
-    if args.study is None:
-        return [store.runs.read(run_id) for run_id in dict.fromkeys(args.run_ids)]
-    store.studies.read(args.study)
-    runs = [run for run in store.runs.read_all(args.study) if is_applicable(run)]
+    if study_id is None:
+        return [store.runs.read(run_id) for run_id in dict.fromkeys(run_ids or ())]
+    store.studies.read(study_id)
+    runs = [run for run in store.runs.read_all(study_id) if is_applicable(run)]
     if not runs:
-        raise BadInputError(f"Study {args.study} has no run that this applies to.")
+        raise BadInputError(f"Study {study_id} has no run that this applies to.")
     return runs
 
 

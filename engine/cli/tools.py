@@ -1,15 +1,16 @@
 """Commands weights, doctor and app."""
 
-import argparse
 import json
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
+import typer
 from rich.console import Console
 
 from engine import weights
-from engine.cli import doctor, fetching, output
+from engine.cli import completion, doctor, fetching, output
+from engine.cli.inputs import JsonFlag
 from engine.errors import MissingWeightsError
 from engine.settings import Settings
 from engine.system.child_environment import build_child_environment
@@ -17,20 +18,36 @@ from engine.weights import download_state
 
 ALL = "all"  # in place of names of weights
 
+app = typer.Typer()
+weights_app = typer.Typer(help="Lists, downloads and verifies feature weights.")
 
-def list_weights(args: argparse.Namespace, settings: Settings) -> int:
+
+@weights_app.command("list")
+def list_weights(as_json: JsonFlag = False) -> int:
     """Lists feature weights with path, purpose, and the command that installs missing weights."""
+    settings = Settings.from_environment()
     descriptions = [download_state.describe(name, settings) for name in weights.CATALOG]
-    if args.json:
+    if as_json:
         print(json.dumps(descriptions, indent=2))
     else:
         output.print_weights(Console(), descriptions)
     return 0
 
 
-def fetch_weights(args: argparse.Namespace, settings: Settings) -> int:
-    """Downloads files of feature weights, or all of them."""
-    names = list(dict.fromkeys(args.names))
+@weights_app.command("fetch")
+def fetch_weights(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME",
+            help=f"Weights to download: {', '.join(weights.CATALOG)}, or {ALL}.",
+            autocompletion=completion.complete_weights,
+        ),
+    ],
+) -> int:
+    """Downloads feature weights; an interrupted download continues."""
+    settings = Settings.from_environment()
+    names = list(dict.fromkeys(names))
     for name in names:
         if name != ALL:
             weights.get_weights(name)
@@ -42,8 +59,10 @@ def fetch_weights(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def check_weights(args: argparse.Namespace, settings: Settings) -> int:
+@weights_app.command("check")
+def check_weights() -> int:
     """Verifies the hash of every file of feature weights on this machine."""
+    settings = Settings.from_environment()
     n_faults = 0
     for name in weights.CATALOG:
         if weights.find(name, settings) is None:
@@ -58,19 +77,33 @@ def check_weights(args: argparse.Namespace, settings: Settings) -> int:
     return 1 if n_faults else 0
 
 
-def run_doctor(args: argparse.Namespace, settings: Settings) -> int:
+@app.command("doctor")
+def run_doctor(as_json: JsonFlag = False) -> int:
     """Checks the machine and the installation."""
-    checks = doctor.run_checks(settings)
-    if args.json:
+    checks = doctor.run_checks(Settings.from_environment())
+    if as_json:
         print(json.dumps([check.as_json() for check in checks], indent=2))
     else:
         output.print_checks(Console(), checks)
     return 0 if all(check.state != "broken" for check in checks) else 1
 
 
-def open_app(args: argparse.Namespace, settings: Settings) -> NoReturn:
-    """Replaces this process by the dashboard, which the engine does not import."""
-    command = [sys.executable, "-m", "dashboard", "--port", args.port, "--address", args.address]
-    command += ["--headless"] if args.headless else []
+@app.command("app")
+def open_app(
+    port: Annotated[str, typer.Option(metavar="PORT", help="Port number.")] = "8501",
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="IP",
+            help="IP address to listen on; others than the default admit other machines.",
+        ),
+    ] = "127.0.0.1",
+    headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
+) -> NoReturn:
+    """Opens the dashboard in the browser."""
+    settings = Settings.from_environment()
+    command = [sys.executable, "-m", "dashboard", "--port", port, "--address", address]
+    command += ["--headless"] if headless else []
     sys.stdout.flush()
+    # The dashboard replaces this process, because the engine does not import the dashboard.
     os.execve(sys.executable, command, build_child_environment(settings))

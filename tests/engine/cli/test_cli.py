@@ -226,7 +226,7 @@ def test_usage_texts_show_the_name_under_which_the_program_was_started(program, 
         main(["study", "--help"], program)
 
     assert exit_request.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: {program} study ")
+    assert capsys.readouterr().out.startswith(f"Usage: {program} study ")
 
 
 def test_the_version_is_that_of_the_distribution(capsys):
