@@ -4,50 +4,45 @@ Each builder returns Markdown. A page of docs/ marks the place of a table with t
 `<!-- generated: NAME -->` and `<!-- end: NAME -->`; `GENERATED` maps NAME to its builder.
 """
 
-import argparse
-import functools
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import typer
 from pydantic import BaseModel
+from typer.core import TyperGroup
 
 from engine import overrides
-from engine.cli.parser import build_parser
+from engine.cli.help import Command
+from engine.cli.main import build_command
 from engine.config import Budget, Configuration, Execution, Term
 from engine.environment import OTHER_VARIABLES, Section, variables_by_name
 from engine.metrics.catalog import CATALOG, GROUP_TITLES
 from engine.presets import BUDGET_PURPOSES, BUDGETS, CONFIGURATIONS
-from engine.settings import PROJECT_ROOT
+from engine.settings import PROGRAM, PROJECT_ROOT
 
 NO_VALUE = "—"
-USAGE_WIDTH = 88
-OPTION_IN_HELP = re.compile(r"(--[a-z-]+(?: \w+=\w+)?)")
-ARGUMENTS_WITHOUT_HELP = {"STUDY": "number of the study", "RUN": "number of the run"}
+OPTION_IN_HELP = re.compile(r"(?<!`)(--[a-z-]+(?: \w+=\w+)?)")
+DEFAULT_IN_HELP = re.compile(r"  \[(default: .+|required)\]$")
 
 
 def build_commands() -> str:
-    """Lists all commands, then gives each command's usage, arguments and options."""
-    commands = list(iterate_commands(build_parser()))
-    rows = [
-        (f"[`{name}`](#{_anchor(name)})", command.description or "") for name, command in commands
-    ]
+    """Lists all commands, then gives each command's usage, arguments, options and examples."""
+    commands = list(iterate_commands(build_command()))
+    rows = [(f"[`{name}`](#{_anchor(name)})", _summary(command)) for name, command in commands]
     sections = [_command_section(name, command) for name, command in commands]
     return "\n\n".join([_table(("command", "what it does"), rows), *sections])
 
 
-def iterate_commands(
-    parser: argparse.ArgumentParser, prefix: str = ""
-) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Yields the name and the parser of every command; a group yields the actions in it."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, command in action.choices.items():
-                nested = list(iterate_commands(command, f"{prefix}{name} "))
-                yield from nested or [(f"{prefix}{name}", command)]
+def iterate_commands(group: TyperGroup, prefix: str = "") -> Iterator[tuple[str, Command]]:
+    """Yields the name and the object of every command; a group yields the commands in it."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from iterate_commands(command, f"{prefix}{name} ")
+        elif isinstance(command, Command):
+            yield f"{prefix}{name}", command
 
 
 def build_metrics() -> str:
@@ -161,40 +156,39 @@ def attribute_docs(documented: type) -> dict[str, str]:
     return texts
 
 
-def _command_section(name: str, command: argparse.ArgumentParser) -> str:
-    command.formatter_class = functools.partial(argparse.HelpFormatter, width=USAGE_WIDTH)
-    indent = " " * len("usage: ")
-    usage = textwrap.dedent(command.format_usage().replace("usage: ", indent, 1)).strip()
-    description = (command.description or "").rstrip(".")
-    parts = [
-        f"## `{name}` {{ #{_anchor(name)} }}",
-        f"{description[:1].upper()}{description[1:]}.",
-        f"```text\n{usage}\n```",
+def _command_section(name: str, command: Command) -> str:
+    context = typer.Context(command, info_name=f"{PROGRAM} {name}")
+    usage = " ".join([PROGRAM, name, *command.collect_usage_pieces(context)])
+    parts = [f"## `{name}` {{ #{_anchor(name)} }}", command.help or "", f"```text\n{usage}\n```"]
+    rows = [
+        (f"`{argument}`", _meaning(text))
+        for argument, text in (*command.argument_rows(), *command.option_rows(context))
+        if "--help" not in argument
     ]
-    arguments = [action for action in command._actions if "--help" not in action.option_strings]
-    if arguments:
-        rows = [(_argument(action), _argument_meaning(action)) for action in arguments]
+    if rows:
         parts.append(_table(("argument", "meaning"), rows))
+    if command.epilog:
+        parts.append(f"```sh\n{_examples(command.epilog)}\n```")
     return "\n\n".join(parts)
 
 
-def _argument(action: argparse.Action) -> str:
-    value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
-    if not action.option_strings:
-        return f"`{value}`"
-    options = ", ".join(action.option_strings)
-    return f"`{options}`" if action.nargs == 0 else f"`{options} {value}`"
+def _examples(epilog: str) -> str:
+    """Returns the examples of a command, with the sentences between them as comments."""
+    lines = [
+        line.strip().replace("PROGRAM", PROGRAM) if line.startswith(" ") else f"# {line}"
+        for line in epilog.strip().splitlines()
+    ]
+    return "\n".join(lines)
 
 
-def _argument_meaning(action: argparse.Action) -> str:
-    help_text = action.help or ARGUMENTS_WITHOUT_HELP.get(str(action.metavar), "")
-    meaning = OPTION_IN_HELP.sub(r"`\1`", help_text % vars(action))
-    if action.choices is not None:
-        choices = ", ".join(f"`{choice}`" for choice in action.choices)
-        meaning = f"{meaning}, one of {choices}" if meaning else f"one of {choices}"
-    if action.default not in (None, False, []) and "default" not in help_text:
-        meaning += f" (default: `{action.default}`)"
-    return meaning
+def _summary(command: Command) -> str:
+    return OPTION_IN_HELP.sub(r"`\1`", command.get_short_help_str())
+
+
+def _meaning(help_text: str) -> str:
+    """Returns the meaning of an argument with its options and its default set as code."""
+    text = DEFAULT_IN_HELP.sub(r" (\1)", help_text)
+    return OPTION_IN_HELP.sub(r"`\1`", text)
 
 
 def _allowed_values(schema: dict[str, Any]) -> str:

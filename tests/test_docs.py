@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engine import overrides
-from engine.cli.parser import build_parser
+from engine.cli.main import build_command
 from engine.environment import OTHER_VARIABLES, variables_by_name
 from engine.metrics.catalog import CATALOG, COMPARED_METRICS, COST_METRICS
 from engine.presets import BUDGETS, CONFIGURATIONS
@@ -51,13 +51,13 @@ def test_every_generated_block_of_the_pages_has_a_builder():
 def test_every_command_is_in_the_reference_with_its_options():
     text = reference.build_commands()
 
-    for name, command in reference.iterate_commands(build_parser()):
+    for name, command in reference.iterate_commands(build_command()):
         section = text.partition(f"## `{name}` ")[2].partition("\n## ")[0]
-        assert command.description, name
-        for action in command._actions:
-            if action.option_strings and action.dest != "help":
-                assert f"| `{', '.join(action.option_strings)}" in section
-                assert action.help or action.choices, (name, action.option_strings)
+        assert command.help, name
+        for parameter in command.params:
+            label = parameter.opts[0] if parameter.opts[0].startswith("--") else parameter.metavar
+            assert f"| `{label}" in section, (name, label)
+            assert parameter.help, (name, label)
 
 
 @pytest.mark.parametrize("metric", CATALOG)

@@ -5,6 +5,7 @@ Tab, so that the functions below use only names in memory and, if the database i
 numbers of its studies and runs.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -12,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import typer
 import typer.completion
 
-from engine import overrides, weights
+from engine import weights
 from engine.data.sources.published import DATA_SETS
-from engine.data.sources.registry import SOURCE_KINDS
 from engine.errors import EngineError
 from engine.presets import BUDGET_PURPOSES, CONFIGURATIONS
 from engine.settings import Settings
@@ -83,23 +83,6 @@ def complete_configurations(incomplete: str) -> list[str]:
     return continue_list(incomplete, CONFIGURATIONS)
 
 
-def complete_source() -> Items:
-    """Returns the beginnings of the texts of data sources."""
-    kinds = {text.partition(":") for text in SOURCE_KINDS}
-    return [(f"{kind}{colon}", "") for kind, colon, _ in kinds]
-
-
-def complete_setting() -> list[str]:
-    """Returns the keys of `--set` with an equals sign."""
-    keys = (
-        *overrides.TERM_KEYS,
-        *overrides.CONFIGURATION_KEYS,
-        *overrides.BUDGET_KEYS,
-        *overrides.EXECUTION_KEYS,
-    )
-    return [f"{key}=" for key in keys]
-
-
 def complete_data_set() -> Items:
     """Returns the published data sets."""
     return [(name, data_set.about) for name, data_set in DATA_SETS.items()]
@@ -135,13 +118,15 @@ def continue_list(incomplete: str, names: Iterable[str]) -> list[str]:
 def _read(list_items: Callable[[Store], Items]) -> Items:
     """Returns values from the database; none if it is no file or cannot be read.
 
-    A database server may take seconds to answer, which is too long after each Tab.
+    A database server may take seconds to answer, which is too long after each Tab. Texts of users
+    lose their signs, because the script for zsh evaluates descriptions as code.
     """
     try:
         url = Settings.from_environment().database_url
         if is_absent(url) or check_address(url) != "sqlite":
             return []
         with closing(Store(url)) as store:
-            return list_items(store)[:MAX_NUMBERS]
+            items = list_items(store)[:MAX_NUMBERS]
     except EngineError:
         return []
+    return [(number, re.sub(r"[^\w ,.-]", "", text)) for number, text in items]

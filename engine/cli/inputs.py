@@ -114,7 +114,7 @@ SourceText: TypeAlias = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help=f"Data source: {', '.join(SOURCE_KINDS)}.",
-        autocompletion=completion.complete_source,
+        autocompletion=lambda: ["openmoji"],
     ),
 ]
 SettingTexts: TypeAlias = Annotated[
@@ -123,7 +123,6 @@ SettingTexts: TypeAlias = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Override one setting; can be given several times.",
-        autocompletion=completion.complete_setting,
     ),
 ]
 DeviceName: TypeAlias = Annotated[

@@ -78,7 +78,7 @@ def study(
         typer.Option(
             metavar="SOURCE",
             help=f"Data source: {', '.join(SOURCE_KINDS)}.",
-            autocompletion=completion.complete_source,
+            autocompletion=lambda: ["openmoji"],
         ),
     ] = None,
     budget: Annotated[

@@ -41,7 +41,7 @@ def fetch_weights(
         typer.Argument(
             metavar="NAME",
             help=f"Weights to download: {', '.join(weights.CATALOG)}, or {ALL}.",
-            autocompletion=completion.complete_weights,
+            autocompletion=lambda: [*completion.complete_weights(), (ALL, "all of them")],
         ),
     ],
 ) -> int:
