@@ -46,7 +46,13 @@ def list_sources(as_json: JsonFlag = False) -> int:
     return 0
 
 
-@app.command()
+@app.command(
+    epilog="""
+List the faults of your own photographs, then exclude the faulty files:
+  PROGRAM data check photos:/my/pictures
+  PROGRAM data check photos:/my/pictures --clean
+"""
+)
 def check(
     source_text: SourceText,
     clean: Annotated[
@@ -100,7 +106,12 @@ def describe(source_text: SourceText, as_json: JsonFlag = False) -> int:
     return 0
 
 
-@app.command()
+@app.command(
+    epilog="""
+Pack pictures with two halves, 5,000 of them at most, at 128 x 128 pixels:
+  PROGRAM data prepare 'sidebyside:/my/pictures?limit=5000' --size 128
+"""
+)
 def prepare(
     source_text: SourceText,
     size: Annotated[

@@ -9,11 +9,12 @@ from typing import Literal
 import psutil
 
 from engine import weights
+from engine.cli.inputs import open_store
 from engine.errors import EngineError
 from engine.jobs import spawn
 from engine.jobs.launchers import select
 from engine.settings import PROJECT_ROOT, Settings, ignored_variables, read_version, used_env_file
-from engine.store import Store, check_address, database_path, is_absent
+from engine.store import check_address, database_path, is_absent
 from engine.system import disk, extras
 from engine.tracking import export_requests
 from engine.weights import download_state
@@ -132,11 +133,10 @@ def _database(settings: Settings) -> Check:
         if is_absent(settings.database_url):
             path = database_path(settings.database_url)
             return Check("Database", "good", f"{path} (created with the first study)")
-        store = Store(settings.database_url)
-        runs = len(store.runs.read_all())
+        with open_store(settings) as store:
+            runs = len(store.runs.read_all())
     except EngineError as error:
         return Check("Database", "broken", str(error))
-    store.close()
     is_file = check_address(settings.database_url) == "sqlite"
     location = database_path(settings.database_url) if is_file else "PostgreSQL"
     return Check("Database", "good", f"{location} ({runs} runs)")

@@ -93,7 +93,7 @@ RunIds: TypeAlias = Annotated[
     list[int] | None,
     typer.Argument(
         metavar="RUN",
-        help="Numbers of runs.",
+        help="Numbers of the runs; or give --study.",
         parser=parse_id,
         autocompletion=completion.complete_run,
     ),
@@ -104,7 +104,7 @@ StudyOfRuns: TypeAlias = Annotated[
     typer.Option(
         "--study",
         metavar="STUDY",
-        help="All runs of this study.",
+        help="Instead of RUN: all runs of this study.",
         parser=parse_id,
         autocompletion=completion.complete_study,
     ),
@@ -122,7 +122,7 @@ SettingTexts: TypeAlias = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override one setting; can be given several times.",
+        help="Override one setting, for example epochs=5; can be given several times.",
     ),
 ]
 DeviceName: TypeAlias = Annotated[

@@ -109,7 +109,12 @@ def disk(as_json: JsonFlag = False) -> int:
     return 0
 
 
-@app.command()
+@app.command(
+    epilog="""
+Show how much space the samples and optimisers of study 1 take:
+  PROGRAM prune --study 1 --parts samples,optimisers --dry-run
+"""
+)
 def prune(
     study: Annotated[
         int | None,

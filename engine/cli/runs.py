@@ -226,14 +226,19 @@ def delete(run_ids: RunIds = None, study: StudyOfRuns = None, is_confirmed: YesF
     return 0
 
 
-@app.command()
+@app.command(
+    epilog="""
+Repeat study 1 with two changed settings:
+  PROGRAM clone 1 --set epochs=20 --set lr_g=0.0001
+"""
+)
 def clone(
     study_id: StudyId,
     name: Annotated[
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Name of the new study.  [default: the name of the study and “again”]",
+            help="Name of the new study.  [default: the name of the study and (again)]",
         ),
     ] = None,
     setting_texts: SettingTexts = None,
@@ -241,7 +246,7 @@ def clone(
     wait: WaitFlag = False,
     as_json: JsonFlag = False,
 ) -> int:
-    """Starts a study with the settings of another study; `--set` overrides single settings."""
+    """Starts a study with the settings of another study; --set overrides single settings."""
     settings = Settings.from_environment()
     with open_existing(settings) as store:
         study = store.studies.read(study_id)

@@ -30,7 +30,14 @@ MAX_PORT = 65535
 app = typer.Typer()
 
 
-@app.command()
+@app.command(
+    epilog="""
+Serve the best model of study 1, and each better model of it from then on:
+  PROGRAM serve --follow 1
+Serve the model of run 3 to other machines:
+  PROGRAM serve --run 3 --host 0.0.0.0
+"""
+)
 def serve(
     run_id: Annotated[
         int | None,
