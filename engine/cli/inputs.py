@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
@@ -125,9 +125,15 @@ SettingTexts: TypeAlias = Annotated[
         help="Override one setting, for example epochs=5; can be given several times.",
     ),
 ]
+# A text and no closed set, because the command refuses a device that this machine does not have.
 DeviceName: TypeAlias = Annotated[
-    Literal["auto", "cuda", "mps", "cpu"],
-    typer.Option("--device", help="Device that computes; auto uses a GPU if there is one."),
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cuda|mps|cpu",
+        help="Device that computes; auto uses a GPU if there is one.",
+        autocompletion=lambda: ["auto", "cuda", "mps", "cpu"],
+    ),
 ]
 
 

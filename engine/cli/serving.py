@@ -34,8 +34,8 @@ app = typer.Typer()
     epilog="""
 Serve the best model of study 1, and each better model of it from then on:
   PROGRAM serve --follow 1
-Serve the model of run 3 to other machines:
-  PROGRAM serve --run 3 --host 0.0.0.0
+Serve the model of run 3 until nobody has used it for an hour:
+  PROGRAM serve --run 3 --idle 3600
 """
 )
 def serve(
