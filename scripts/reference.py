@@ -228,7 +228,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
+    """Escapes the bars outside code, which would begin another cell."""
+    return re.sub(r"(`[^`]*`)|\|", lambda match: match[1] or r"\|", text)
 
 
 GENERATED: dict[str, Callable[[], str]] = {

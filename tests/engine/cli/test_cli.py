@@ -5,7 +5,9 @@ import sys
 import pytest
 
 from engine.cli.main import main
+from engine.cli.maintenance import PRUNABLE_PARTS
 from engine.jobs import spawn
+from engine.maintenance import pruning
 from engine.report.export import png
 from engine.settings import PROJECT_ROOT, read_version
 from tests.support.runs import NOW, kill_processes_of, tiny_config
@@ -96,6 +98,30 @@ def test_bad_use_gives_one_sentence_and_exit_2_and_writes_nothing(places, capsys
     assert "Traceback" not in captured.err
     assert len(captured.err) < 900
     assert list(places.artifacts.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "command"),
+    [
+        ("tabel 1", "No such command 'tabel'. Did you mean 'table'?", ""),
+        ("data chek", "No such command 'chek'. Did you mean 'check'?", "data "),
+        ("data", "Missing command", "data "),
+        ("table", "Missing argument 'STUDY'", "table "),
+        ("table -1", "No such option: -1", "table "),
+        ("table two", "'STUDY': must be a whole number from 1 up, not 'two'", "table "),
+        ("study --seed 2", "Possible options: --", "study "),
+        ("study --seeds many", "'--seeds': must be a whole number, not 'many'", "study "),
+        ("serve --idle soon", "'--idle': must be a number, not 'soon'", "serve "),
+        ("evaluate 1 --split train", "'--split': 'train' is not one of 'val', 'test'", "evaluate "),
+    ],
+)
+def test_a_usage_error_names_the_value_and_the_help_text(capsys, arguments, message, command):
+    assert main(arguments.split(), "chromabench") == 2
+
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.endswith(f"(see `chromabench {command}--help`)\n")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -227,6 +253,20 @@ def test_usage_texts_show_the_name_under_which_the_program_was_started(program, 
 
     assert exit_request.value.code == 0
     assert capsys.readouterr().out.startswith(f"Usage: {program} study ")
+
+
+def test_the_help_text_shows_whole_summaries_and_examples_with_the_name_of_the_program(capsys):
+    for arguments in (["--help"], ["evaluate", "-h"]):
+        with pytest.raises(SystemExit):
+            main(arguments, "chromabench")
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert "computes the missing metrics of a study. export" in text
+    assert "chromabench evaluate --study 1 --wait" in text
+
+
+def test_the_parts_in_the_help_text_of_prune_are_those_that_can_be_pruned():
+    assert tuple(pruning.PARTS) == PRUNABLE_PARTS
 
 
 def test_the_version_is_that_of_the_distribution(capsys):
