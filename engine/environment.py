@@ -310,6 +310,7 @@ OTHER_VARIABLES = {
     "CHROMABENCH_REQUIRE_BROWSER": "Tests: fail without Chromium instead of being skipped.",
     "CHROMABENCH_REQUIRE_COMPOSE": "Tests: fail without docker-compose instead of being skipped.",
     "CHROMABENCH_REQUIRE_POSTGRESQL": "Tests: fail without PostgreSQL instead of being skipped.",
+    "CHROMABENCH_REQUIRE_SHELLS": "Tests: fail without bash or zsh instead of being skipped.",
     "CHROMABENCH_TEST": "Tests: a value that a child process reports.",
     "CHROMABENCH_TEST_WEIGHTS": "Tests: small files of weights for child processes.",
     "PGPASSWORD": "PostgreSQL's client: password of the database.",

@@ -4,6 +4,7 @@ Each builder returns Markdown. A page of docs/ marks the place of a table with t
 `<!-- generated: NAME -->` and `<!-- end: NAME -->`; `GENERATED` maps NAME to its builder.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence

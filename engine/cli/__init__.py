@@ -14,7 +14,7 @@ Modules:
     bench: bench train, metrics, data, gpu.
     completion: completion, and the values that shells offer for arguments.
     fetching: downloads feature weights for commands, with a progress bar.
-    inputs: types of arguments that several commands share, the store, confirmations.
+    inputs: types of arguments that several commands share, settings, the store, confirmations.
     help: writes the help texts of commands.
     output: tables and progress bars in the terminal.
     doctor: checks of the machine and the installation.

@@ -14,6 +14,7 @@ from engine.cli.inputs import (
     DeviceName,
     JsonFlag,
     SettingTexts,
+    load_settings,
     parse_path,
     parse_whole_number,
     stderr,
@@ -23,7 +24,6 @@ from engine.errors import BadInputError
 from engine.jobs.planning import resolve_weights
 from engine.overrides import apply_settings, parse_settings
 from engine.presets import BUDGETS, CONFIGURATIONS, get_configurations
-from engine.settings import Settings
 
 # From this size on, `bench train` uses the network width of the budget `study1`; for smaller
 # pictures it uses the network width of the budget `demo`.
@@ -92,7 +92,7 @@ def measure_training(
     }
     config = RunConfig(data="made-up", configuration=measured_configuration, budget=BUDGETS["demo"])
     config = apply_settings(config, {**options, **parse_settings(setting_texts or ())})
-    settings = Settings.from_environment()
+    settings = load_settings()
     config = resolve_weights(config, settings)
     from engine.bench import training
 
@@ -116,7 +116,7 @@ def check_gpu(
     folder = parse_path(out, "--out")
     if folder.exists() and not folder.is_dir():
         raise BadInputError(f"--out must name a folder; {folder} is a file.")
-    settings = Settings.from_environment()
+    settings = load_settings()
     settings.require_writable_artifacts()
     with stderr.status("measuring") as status:
         result = gpu.run(folder, settings, status.update)
@@ -128,6 +128,7 @@ def _race(
     rounds: int, as_json: bool, run: Callable[[int, Callable[[str], None]], list[Timing]]
 ) -> int:
     _check_rounds(rounds)
+    load_settings()  # refuses an invalid variable before a measurement of minutes
     with stderr.status("measuring") as status:
         timings = run(rounds, status.update)
     if as_json:

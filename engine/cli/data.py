@@ -10,7 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cli import completion, output
-from engine.cli.inputs import JsonFlag, SourceText, parse_path, parse_whole_number, stderr
+from engine.cli.inputs import (
+    JsonFlag,
+    SourceText,
+    load_settings,
+    parse_path,
+    parse_whole_number,
+    stderr,
+)
 from engine.data import packing
 from engine.data.sources import exclusions
 from engine.data.sources.interface import Source
@@ -31,7 +38,7 @@ app = typer.Typer(help="Lists, checks, packs and downloads data sources.")
 @app.command("list")
 def list_sources(as_json: JsonFlag = False) -> int:
     """Lists the embedded source and all scanned sources."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     all_pairs = get_budget("paper")
     rows = []
     for source in [parse_source("openmoji", settings), *summary.scanned_sources(settings)]:
@@ -68,7 +75,7 @@ def check(
     as_json: JsonFlag = False,
 ) -> int:
     """Reports faults in the files of a source, and excludes or includes files."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     source = parse_source(source_text, settings)
     if restore:
         if clean:
@@ -94,7 +101,7 @@ def check(
 @app.command()
 def describe(source_text: SourceText, as_json: JsonFlag = False) -> int:
     """Shows statistics of a source, split by split."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     source = parse_source(source_text, settings)
     _survey(source, settings)
     statistics = summary.load_summary(source, settings)
@@ -121,7 +128,7 @@ def prepare(
     as_json: JsonFlag = False,
 ) -> int:
     """Packs a source at one size."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     source = parse_source(source_text, settings)
     size = output.check_px(size)
     changed = summary.change_since_scan(source, settings)
@@ -159,7 +166,7 @@ def fetch(
     ] = None,
 ) -> int:
     """Downloads a published data set."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     from engine.data.sources import download
 
     get_data_set(name)

@@ -1,4 +1,4 @@
-"""Arguments that several commands share: their types, paths, the store, confirmations."""
+"""Arguments that several commands share, the settings, the store, and confirmations."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from rich.console import Console
 from engine.cli import completion
 from engine.data.sources.registry import SOURCE_KINDS
 from engine.errors import BadInputError
-from engine.settings import PROGRAM, Settings
+from engine.settings import PROGRAM, Settings, ignored_variables
 from engine.store import Store, is_absent
 
 stderr = Console(stderr=True)
@@ -149,6 +149,18 @@ def parse_path(text: str, option: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise BadInputError(f"{option}: {text[:80]!r} names a home that is not here.") from error
+
+
+def load_settings() -> Settings:
+    """Loads the settings of a command, and prints a warning for each variable without an effect.
+
+    Raises:
+        BadInputError: a variable has an invalid value.
+    """
+    settings = Settings.from_environment()
+    for sentence in ignored_variables():
+        sys.stderr.write(f"warning: {sentence}\n")
+    return settings
 
 
 @contextmanager

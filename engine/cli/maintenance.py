@@ -13,13 +13,13 @@ from engine.cli.inputs import (
     JsonFlag,
     YesFlag,
     confirm,
+    load_settings,
     open_existing,
     parse_id,
     parse_path,
     stderr,
 )
 from engine.maintenance import backup as backups
-from engine.settings import Settings
 from engine.store import is_absent, utc_now
 from engine.system import disk as disks
 from engine.system.disk import format_bytes
@@ -36,7 +36,7 @@ def backup(
     to: Annotated[str, typer.Argument(metavar="TO", help="Folder to create.")],
 ) -> int:
     """Backs up the database and all irreproducible files to a new folder."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     folder = parse_path(to, "TO").resolve()
     with open_existing(settings) as store, stderr.status("backing up") as status:
         result = backups.back_up(store, settings, folder, utc_now(), status.update)
@@ -53,7 +53,7 @@ def restore(
     is_confirmed: YesFlag = False,
 ) -> int:
     """Restores a backup; the current database and runs are moved aside."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     source = parse_path(source_text, "FROM").resolve()
     backups.require_restorable(settings, source)
     has_database = not is_absent(settings.database_url)
@@ -72,7 +72,7 @@ def restore(
 @app.command()
 def disk(as_json: JsonFlag = False) -> int:
     """Shows disk usage by study."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     rows = []
     with nullcontext() if is_absent(settings.database_url) else open_existing(settings) as store:
         for study in store.studies.read_all() if store is not None else []:
@@ -142,7 +142,7 @@ def prune(
     as_json: JsonFlag = False,
 ) -> int:
     """Deletes files that are not needed any more, after a confirmation."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     from engine.maintenance import pruning
 
     with open_existing(settings) as store:

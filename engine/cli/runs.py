@@ -19,6 +19,7 @@ from engine.cli.inputs import (
     WaitFlag,
     YesFlag,
     confirm,
+    load_settings,
     open_existing,
     parse_id,
     stderr,
@@ -56,7 +57,7 @@ def list_runs(
     as_json: JsonFlag = False,
 ) -> int:
     """Lists runs and their states."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     runs: list[Run] = []
     lines: list[str] = []
     if study is not None or not is_absent(settings.database_url):
@@ -119,7 +120,7 @@ def _run_as_json(run: Run) -> dict[str, Any]:
 @app.command()
 def cancel(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
     """Stops runs at the next step, and the evaluation of a study; a second cancel kills them."""
-    settings = Settings.from_environment()
+    settings = load_settings()
 
     def cancel_run(run: Run) -> str:
         state = lifecycle.cancel(store, settings, run.id, utc_now())
@@ -139,7 +140,7 @@ def cancel(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
 @app.command()
 def resume(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
     """Continues runs from their newest checkpoint."""
-    settings = Settings.from_environment()
+    settings = load_settings()
 
     def resume_run(run: Run) -> str:
         lifecycle.resume(store, settings, run.id)
@@ -154,7 +155,7 @@ def resume(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
 @app.command()
 def retry(run_ids: RunIds = None, study: StudyOfRuns = None, is_confirmed: YesFlag = False) -> int:
     """Deletes the results of runs and starts them from the beginning."""
-    settings = Settings.from_environment()
+    settings = load_settings()
 
     def retry_run(run: Run) -> str:
         lifecycle.retry(store, settings, run.id)
@@ -181,7 +182,7 @@ def front(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
         lifecycle.move_to_front(store, run.id)
         return f"run {run.id} is next"
 
-    with open_existing(Settings.from_environment()) as store:
+    with open_existing(load_settings()) as store:
         runs = _select(store, run_ids, study, lambda run: run.state == RunState.QUEUED)
         return _apply(move, runs[::-1])  # the run that is moved last becomes the first
 
@@ -197,7 +198,7 @@ def archive(
         raise BadInputError("Give run IDs or --study ID.")
     archived_at = None if undo else utc_now()
     state = "listed again" if undo else "archived"
-    with open_existing(Settings.from_environment()) as store:
+    with open_existing(load_settings()) as store:
         if study is not None:
             store.studies.read(study)
             store.studies.archive(study, archived_at)
@@ -211,7 +212,7 @@ def archive(
 @app.command()
 def delete(run_ids: RunIds = None, study: StudyOfRuns = None, is_confirmed: YesFlag = False) -> int:
     """Deletes runs or a study with all their files."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     with open_existing(settings) as store:
         runs = _select(store, run_ids, study, lambda run: True)
         _require_finished(runs)
@@ -247,7 +248,7 @@ def clone(
     as_json: JsonFlag = False,
 ) -> int:
     """Starts a study with the settings of another study; --set overrides single settings."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     with open_existing(settings) as store:
         study = store.studies.read(study_id)
         overrides = parse_settings(setting_texts or ())
@@ -272,7 +273,7 @@ def supervise(
 
     if drain and stay:
         raise BadInputError("Give only one of --drain and --stay.")
-    if not supervisor.supervise(Settings.from_environment(), drain, stay):
+    if not supervisor.supervise(load_settings(), drain, stay):
         stderr.print("Another supervisor is already running.")
     return 0
 

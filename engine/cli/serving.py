@@ -10,6 +10,7 @@ from engine.cli import completion
 from engine.cli.inputs import (
     DeviceName,
     RunId,
+    load_settings,
     open_existing,
     open_store,
     parse_id,
@@ -20,7 +21,6 @@ from engine.cli.inputs import (
 )
 from engine.errors import BadInputError
 from engine.serve import discovery
-from engine.settings import Settings
 from engine.system import child_environment
 from engine.system.disk import format_bytes
 
@@ -95,7 +95,7 @@ def serve(
         raise BadInputError(f"--port must be from 0 to {MAX_PORT}, not {port}.")
     if idle_s is not None and not 0 < idle_s <= MAX_IDLE_S:
         raise BadInputError(f"--idle must be seconds, at most {MAX_IDLE_S}, not {idle_s:g}.")
-    settings = Settings.from_environment()
+    settings = load_settings()
     settings.require_writable_artifacts()
     # The lock is taken before the slow import of torch, so that pages detect a starting server.
     with nullcontext() if idle_s is None else discovery.exclusive_server(settings):
@@ -131,7 +131,7 @@ def export_model(
     ] = None,
 ) -> int:
     """Exports a generator to a file and verifies its outputs on test pictures."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     with open_existing(settings) as store:
         run = store.runs.read(run_id)
         from engine.serve import model_export

@@ -20,6 +20,7 @@ from engine.cli.inputs import (
     SettingTexts,
     StudyId,
     WaitFlag,
+    load_settings,
     open_existing,
     open_store,
     parse_id,
@@ -140,7 +141,7 @@ def study(
     as_json: JsonFlag = False,
 ) -> int:
     """Starts a study, extends one, or repeats one."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     options = SubmissionOptions(fetch_weights, wait, as_json)
     overrides = parse_settings(setting_texts or ())
     names = None if configurations is None else configurations.split(",")
@@ -271,7 +272,7 @@ def table(
     """Prints the comparison table of a study."""
     if as_csv + as_markdown + as_json > 1:
         raise BadInputError("Give only one of --csv, --markdown and --json.")
-    with open_existing(Settings.from_environment()) as store:
+    with open_existing(load_settings()) as store:
         comparison = compare(store, study_id)
     if as_json:
         print(json.dumps(comparison.as_json(), indent=2))
@@ -342,7 +343,7 @@ def evaluate(
 
     The same protocol gives the same numbers.
     """
-    settings = Settings.from_environment()
+    settings = load_settings()
     if study is not None and run_id is None:
         fixed = {"--checkpoint": checkpoint, "--split": split, "--features": features}
         _refuse(fixed, "--study completes the stored evaluations; {options} cannot be chosen.")
@@ -448,7 +449,7 @@ def export(
     ] = None,
 ) -> int:
     """Writes a study to a folder, to an MLflow server, or to both."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     with open_existing(settings) as store:
         store.studies.read(study_id)
         if out is None and mlflow is None:

@@ -10,9 +10,8 @@ from rich.console import Console
 
 from engine import weights
 from engine.cli import completion, doctor, fetching, output
-from engine.cli.inputs import JsonFlag
+from engine.cli.inputs import JsonFlag, load_settings
 from engine.errors import MissingWeightsError
-from engine.settings import Settings
 from engine.system.child_environment import build_child_environment
 from engine.weights import download_state
 
@@ -25,7 +24,7 @@ weights_app = typer.Typer(help="Lists, downloads and verifies feature weights.")
 @weights_app.command("list")
 def list_weights(as_json: JsonFlag = False) -> int:
     """Lists feature weights with path, purpose, and the command that installs missing weights."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     descriptions = [download_state.describe(name, settings) for name in weights.CATALOG]
     if as_json:
         print(json.dumps(descriptions, indent=2))
@@ -46,7 +45,7 @@ def fetch_weights(
     ],
 ) -> int:
     """Downloads feature weights; an interrupted download continues."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     names = list(dict.fromkeys(names))
     for name in names:
         if name != ALL:
@@ -62,7 +61,7 @@ def fetch_weights(
 @weights_app.command("check")
 def check_weights() -> int:
     """Verifies the hash of every file of feature weights on this machine."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     n_faults = 0
     for name in weights.CATALOG:
         if weights.find(name, settings) is None:
@@ -80,7 +79,7 @@ def check_weights() -> int:
 @app.command("doctor")
 def run_doctor(as_json: JsonFlag = False) -> int:
     """Checks the machine and the installation."""
-    checks = doctor.run_checks(Settings.from_environment())
+    checks = doctor.run_checks(load_settings())
     if as_json:
         print(json.dumps([check.as_json() for check in checks], indent=2))
     else:
@@ -101,7 +100,7 @@ def open_app(
     headless: Annotated[bool, typer.Option("--headless", help="Do not open a browser.")] = False,
 ) -> NoReturn:
     """Opens the dashboard in the browser."""
-    settings = Settings.from_environment()
+    settings = load_settings()
     command = [sys.executable, "-m", "dashboard", "--port", port, "--address", address]
     command += ["--headless"] if headless else []
     sys.stdout.flush()

@@ -303,3 +303,14 @@ def test_listing_runs_and_studies_loads_neither_torch_nor_jinja(places):
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_a_command_warns_about_a_variable_without_an_effect_and_works(places, capsys, monkeypatch):
+    name = "CHROMABENCH_SLOTS".removesuffix("S")
+    monkeypatch.setenv(name, "2")
+
+    assert main(["runs"]) == 0
+
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: ")
+    assert name in warning
