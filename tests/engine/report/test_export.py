@@ -219,11 +219,11 @@ def test_the_zip_contains_the_files_of_the_folder(store_and_settings, exported, 
 
 
 def test_an_exported_study_can_be_repeated_from_its_results(
-    exported, store_and_settings, monkeypatch, capsys
+    exported, trained_copy, tiny_settings, monkeypatch, capsys
 ):
-    store, settings = store_and_settings
-    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", settings.database_url)
-    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(settings.artifacts))
+    store = trained_copy
+    monkeypatch.setenv("CHROMABENCH_DATABASE_URL", tiny_settings.database_url)
+    monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(tiny_settings.artifacts))
     monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
 
     assert main(["study", "--from", str(exported[0] / "results.json"), "--json"]) == 0
