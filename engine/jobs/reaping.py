@@ -17,6 +17,9 @@ from engine.system.processes import ProcessId
 
 # The role in `Job.process` until a worker starts: `Job.process` then holds the supervisor's id.
 CLAIMING = "claiming"
+# Why a job is queued again: no worker had started.
+CLAIM_LOST = "its supervisor ended before the worker started"
+SUBMISSION_LOST = "the cluster lost the job before its worker started"
 SIGKILLED = -signal.SIGKILL
 LOST_AFTER_S = 300.0
 
@@ -88,7 +91,8 @@ def reap(
         # The worker may have ended the job itself since the list was read, and a user deleted it.
         with suppress(LostJobError, BadInputError):
             if is_claim or (returncode == SIGKILLED and is_submitted(job)):
-                store.jobs.release(job, now)  # no worker has started
+                reason = CLAIM_LOST if is_claim else SUBMISSION_LOST
+                store.jobs.release(job, reason, now)  # no worker has started
             else:
                 was_signalled = returncode is None or returncode < 0
                 reason = _crash_reason(job, returncode)

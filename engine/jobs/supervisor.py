@@ -275,7 +275,7 @@ class Supervisor:
             process = self.launchers[job.kind].submit(job, visible_gpus)
         except LauncherUnavailableError as error:
             logger.warning("%s; it stays in the queue", error)
-            self.store.jobs.release(job, utc_now())
+            self.store.jobs.release(job, str(error), utc_now(), was_refused=True)
             return
         except EngineError as error:
             self._unstarted[job] = str(error)

@@ -122,7 +122,8 @@ class Attempt:
         host: the machine of the process.
         from_step: the step of the checkpoint that the attempt continued from; 0 if it started from
             the beginning.
-        state: the state in which the attempt ended; None while the process is running.
+        state: the state in which the attempt ended; None while the process is running. `queued`:
+            the launcher did not take the job.
         reason: why the attempt ended in this state.
         note: events that the user should know, one per line, such as a damaged checkpoint.
     """

@@ -210,27 +210,29 @@ class Jobs:
             update = sa.update(jobs).where(*condition).values(priority=front)
             return bool(connection.execute(update).rowcount)
 
-    def release(self, job: Job, now: datetime) -> None:
+    def release(self, job: Job, reason: str, now: datetime, was_refused: bool = False) -> None:
         """Queues a claimed job again because its worker did not start.
 
         If a stop was requested after the claim, the job is stopped instead.
+
+        Args:
+            job: the job, with the token of the caller.
+            reason: why the worker did not start; the queued run shows this reason.
+            now: the time of the release.
+            was_refused: whether the launcher did not take the job. The attempt then ends in the
+                state `queued`; otherwise it has crashed.
         """
         with self._database.job_transaction(job, now) as connection:
-            state, reason, ended_at = RunState.QUEUED, None, None
+            state, run_reason, ended_at = RunState.QUEUED, reason, None
             if _current_state(connection, job) == RunState.STOPPING:
                 state, ended_at = RunState.STOPPED, now
-                reason = "stopped by the user before it started"
+                run_reason = "stopped by the user before it started"
             released = {"state": state, "token": None, "process": None}
             connection.execute(sa.update(jobs).where(jobs.c.id == job.id).values(released))
-            values = {"state": state, "reason": reason, "phase": None, "ended_at": ended_at}
+            values = {"state": state, "reason": run_reason, "phase": None, "ended_at": ended_at}
             connection.execute(sa.update(runs).where(runs.c.id == job.run_id).values(values))
-            _end_attempt(
-                connection,
-                job,
-                RunState.CRASHED,
-                "its supervisor ended before the worker started",
-                now,
-            )
+            attempt_state = RunState.QUEUED if was_refused else RunState.CRASHED
+            _end_attempt(connection, job, attempt_state, reason, now)
 
     def finish(
         self,

@@ -118,7 +118,7 @@ def test_a_stop_request_just_before_the_end_of_a_job_is_obeyed(store, end):
     if end == "crash":
         store.jobs.finish(job, RunState.CRASHED, "killed", NOW, may_retry=True)
     else:
-        store.jobs.release(job, NOW)
+        store.jobs.release(job, "lost", NOW)
 
     run = store.runs.read(1)
     assert (run.state, run.will_retry) == (RunState.STOPPED, False)
@@ -156,8 +156,19 @@ def test_a_claim_is_queued_again_if_its_supervisor_died_before_the_worker_starte
     assert store.runs.read(1).state == RunState.QUEUED
     second = store.jobs.claim(NOW)
     assert (second.id, second.attempt) == (job.id, 2)
-    states = [attempt.state for attempt in store.runs.read_attempts([1])]
-    assert states == [RunState.CRASHED, None]
+    first, second_attempt = store.runs.read_attempts([1])
+    assert (first.state, second_attempt.state) == (RunState.CRASHED, None)
+    assert first.reason == "its supervisor ended before the worker started"
+
+
+def test_a_submission_that_the_cluster_lost_is_queued_again_with_this_reason(store, settings):
+    job = claim(store, ProcessId.submitted("chromabench-1"))
+
+    reaping.reap(store, settings, NOW, {job.token: reaping.SIGKILLED})
+
+    (attempt,) = store.runs.read_attempts([1])
+    assert store.runs.read(1).state == RunState.QUEUED
+    assert attempt.reason == "the cluster lost the job before its worker started"
 
 
 def test_a_claim_of_a_living_supervisor_never_expires(store, settings):

@@ -8,6 +8,8 @@ import pytest
 
 from engine.errors import EngineError
 from engine.jobs import periodic, reaping, spawn, supervisor, worker_command
+from engine.jobs.launchers.interface import LauncherUnavailableError
+from engine.jobs.launchers.local import LocalLauncher
 from engine.records.runs import RunState
 from engine.store import WorkerSlot, database_path
 from engine.system import child_environment, gpus
@@ -155,6 +157,24 @@ def test_a_run_whose_process_cannot_be_started_fails_with_the_reason(queue, sett
     run = queue.runs.read(1)
     assert run.state == RunState.FAILED
     assert run.reason == "its process could not be started (Resource temporarily unavailable)"
+
+
+def test_a_run_that_the_launcher_refuses_waits_in_the_queue_with_the_reason(
+    queue, settings, monkeypatch
+):
+    refusal = "the Ray cluster did not take run 1 (timed out)"
+
+    class RefusingLauncher(LocalLauncher):
+        def submit(self, job, gpus):
+            raise LauncherUnavailableError(refusal)
+
+    one = make_supervisor(queue, settings, monkeypatch)
+    one.launchers["train"] = RefusingLauncher(settings)
+    one.tick()
+
+    run, (attempt,) = queue.runs.read(1), queue.runs.read_attempts([1])
+    assert (run.state, run.reason, run.will_retry) == (RunState.QUEUED, refusal, False)
+    assert (attempt.state, attempt.reason) == (RunState.QUEUED, refusal)
 
 
 def test_a_job_on_another_host_is_lost_if_its_heartbeat_does_not_change(
