@@ -129,6 +129,7 @@ class Studies:
             for row in connection.execute(sa.select(runs).where(of_study)).mappings().all():
                 values = {
                     "state": RunState.QUEUED,
+                    "reason": None,
                     "will_retry": False,
                     "ended_at": None,
                     "config": _with_epochs(row["config"], epochs),

@@ -694,6 +694,16 @@ def test_epochs_are_added_only_after_all_runs_have_ended(store):
     assert store.studies.read(1).budget.epochs == 5
 
 
+def test_a_run_that_gets_more_epochs_does_not_keep_the_reason_of_its_last_end(store):
+    store.studies.add("key", "a", [tiny_config(epochs=2)], NOW)
+    store.jobs.finish(store.jobs.claim(NOW), RunState.FAILED, "the disk is full", NOW)
+
+    store.studies.extend_epochs(1, 5)
+
+    run = store.runs.read(1)
+    assert (run.state, run.reason) == (RunState.QUEUED, None)
+
+
 def test_archiving_can_be_undone(store, study):
     store.studies.archive(1, NOW)
     store.runs.archive(2, NOW)
