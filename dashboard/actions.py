@@ -82,6 +82,11 @@ def cancel_job(job_id: int) -> None:
     lifecycle.cancel_job(access.store(), access.settings(), job_id, utc_now())
 
 
+def cancel_exports(study_id: int) -> None:
+    """Cancels the exports of a study to MLflow; what was uploaded stays on the server."""
+    lifecycle.cancel_exports(access.store(), access.settings(), study_id, utc_now())
+
+
 def exclude_faulty_files(text: str) -> None:
     """Excludes the files of a source that have an error or a warning, and scans the rest again."""
     status = sources.source_status(text)

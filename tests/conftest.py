@@ -202,6 +202,13 @@ def mlflow_server(tmp_path_factory):
     server.stop()
 
 
+@pytest.fixture
+def mlflow_folder(tmp_path, monkeypatch):
+    """The address of a folder to which MLflow's client writes without a server."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    return f"file://{tmp_path}/mlflow"
+
+
 @pytest.fixture(scope="session")
 def ray_cluster():
     """A real Ray cluster on this machine, which requires a token."""

@@ -24,6 +24,8 @@ from engine.cli.main import main
 from engine.jobs import spawn
 from engine.settings import PROJECT_ROOT
 from engine.store import Store, utc_now
+from engine.workers.export import export_study
+from engine.workers.worker_process import run_job
 from tests.support.runs import kill_processes_of
 from tests.support.training_jobs import run_training_job
 from tests.support.uploads import as_file, as_picture, drawing, photograph
@@ -97,17 +99,19 @@ def workdir(tiny_settings, tmp_path, monkeypatch):
 
 @pytest.fixture
 def training_here(tiny_settings):
-    """Trains queued runs in this process, in place of a supervisor and its workers."""
+    """Trains and exports in this process, in place of a supervisor and its workers."""
     should_stop = threading.Event()
 
     def train():
         with closing(Store(tiny_settings.database_url)) as store:
             while not should_stop.is_set():
-                job = store.jobs.claim(utc_now())
-                if job is None:
-                    should_stop.wait(0.05)
-                else:
+                store.exports.queue_due(utc_now())
+                if (job := store.jobs.claim(utc_now())) is not None:
                     run_training_job(store, tiny_settings, job, should_stop.is_set)
+                elif (job := store.jobs.claim(utc_now(), "export")) is not None:
+                    run_job(store, tiny_settings, job, should_stop.is_set, export_study)
+                else:
+                    should_stop.wait(0.05)
 
     thread = threading.Thread(target=train)
     with spawn.supervisor_lock(tiny_settings):

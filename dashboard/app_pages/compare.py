@@ -5,6 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from dashboard.components import comparison_sections as sections
+from dashboard.components.exports import show_exports
 from dashboard.components.missing_metrics import show_missing_metrics
 from dashboard.components.pickers import pick_study
 from dashboard.components.runs.status import tab_title
@@ -22,6 +23,7 @@ st.set_page_config(page_title=tab_title(study, runs, "Compare"))
 
 sections.show_findings(comparison, runs)
 show_missing_metrics(study.id)
+show_exports(study.id)
 sections.show_table(comparison)
 
 with st.container(horizontal=True):

@@ -7,6 +7,7 @@ Modules:
     configuration_label: names of configurations with a dot in their colour.
     escape: escapes user text for Markdown.
     comparison_sections: sections of the Compare page.
+    exports: the lines of the Compare page about exports to MLflow.
     missing_metrics: the line of the Compare page about metrics that were not computed.
     colorize_sections: sections of the Colorize page.
 

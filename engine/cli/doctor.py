@@ -13,10 +13,11 @@ from engine.cli.inputs import open_store
 from engine.errors import EngineError
 from engine.jobs import spawn
 from engine.jobs.launchers import select
+from engine.records.exports import Export
 from engine.settings import PROJECT_ROOT, Settings, ignored_variables, read_version, used_env_file
 from engine.store import check_address, database_path, is_absent
 from engine.system import disk, extras
-from engine.tracking import export_requests
+from engine.tracking import mlflow_client
 from engine.weights import download_state
 
 MIN_FREE_GB = 5
@@ -164,16 +165,27 @@ def _launcher(settings: Settings) -> Check:
 
 
 def _mlflow(settings: Settings) -> Check:
-    if not export_requests.is_installed():
+    if not mlflow_client.is_installed():
         detail = "the client is not installed"
         if settings.mlflow is not None:
-            detail = f"{export_requests.URI_VARIABLE} is set, but {detail}"
+            detail = f"{mlflow_client.URI_VARIABLE} is set, but {detail}"
         return Check("MLflow", "missing", detail, f"`{extras.install_command('mlflow')}`")
-    requests = export_requests.load_requests(settings)
-    failed = next((request for request in requests if request.error), None)
-    if failed is not None:
-        return Check("MLflow", "missing", f"{failed.uri} does not answer: {failed.error}")
+    for export in _read_exports(settings):
+        if export.error is not None and not export.is_cancelled:
+            detail = f"study {export.study_id} is not on {export.uri}: {export.error}"
+            return Check("MLflow", "missing", detail)
     return Check("MLflow", "good", settings.mlflow or "not configured")
+
+
+def _read_exports(settings: Settings) -> list[Export]:
+    """Reads all exports; returns none if the database cannot be read (see `_database`)."""
+    if is_absent(settings.database_url):
+        return []
+    try:
+        with open_store(settings) as store:
+            return store.exports.read_all()
+    except EngineError:
+        return []
 
 
 def _weights(name: str, settings: Settings) -> Check:

@@ -28,6 +28,7 @@ from engine.jobs import reaping
 from engine.metrics.catalog import CATALOG, GROUP_TITLES
 from engine.presets import BUDGETS
 from engine.records.comparison import Comparison
+from engine.records.exports import Export
 from engine.records.runs import Evaluation, Job, Run, RunState, Study
 from engine.report import tables
 from engine.report.findings import Finding
@@ -119,6 +120,33 @@ def watch_job(console: Console, store: Store, settings: Settings, job: Job, labe
             if job.state.is_finished():
                 return job
             time.sleep(POLL_INTERVAL_S)
+    raise AssertionError("itertools.count never ends")
+
+
+def watch_export(
+    store: Store, settings: Settings, export: Export, on_phase: Callable[[str], None]
+) -> Export:
+    """Waits until an export has been uploaded, has failed or was cancelled; returns it.
+
+    Args:
+        store: the store with the export.
+        settings: the settings of the installation.
+        export: the export as it was requested.
+        on_phase: called with a description of what is uploaded.
+    """
+    newest: Export | None = export
+    for n_polls in itertools.count():
+        if n_polls % POLLS_PER_REAP == 0:
+            reaping.reap_if_unsupervised(store, settings, utc_now())
+        newest = store.exports.read(export.id)
+        if newest is None:
+            raise BadInputError(f"Study {export.study_id} was deleted during its export.")
+        is_uploaded = newest.uploaded_request >= export.request
+        if is_uploaded or newest.error is not None or newest.is_cancelled:
+            return newest
+        if newest.phase is not None:
+            on_phase(f"uploading {newest.phase}")
+        time.sleep(POLL_INTERVAL_S)
     raise AssertionError("itertools.count never ends")
 
 

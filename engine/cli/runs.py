@@ -26,7 +26,7 @@ from engine.cli.inputs import (
 )
 from engine.cli.studies import SubmissionOptions, start
 from engine.errors import BadInputError, EngineError
-from engine.jobs import lifecycle, missing_metrics, planning, reaping
+from engine.jobs import exports, lifecycle, missing_metrics, planning, reaping
 from engine.overrides import parse_settings
 from engine.records.runs import Run, RunState
 from engine.settings import Settings
@@ -77,7 +77,9 @@ def list_runs(
                 if include_archived or (run.archived_at is None and run.study_id not in archived)
             ]
             if not as_json:
-                lines = _evaluation_lines(store, settings, {run.study_id for run in runs})
+                study_ids = {run.study_id for run in runs}
+                lines = _evaluation_lines(store, settings, study_ids)
+                lines += _export_lines(store, study_ids)
     if as_json:
         print(json.dumps([_run_as_json(run) for run in runs], indent=2))
     else:
@@ -97,6 +99,16 @@ def _evaluation_lines(store: Store, settings: Settings, study_ids: Collection[in
         missing = missing.limited_to(missing_metrics.available_networks(missing, settings))
         lines.append(f"Study {job.subject}: {missing_metrics.describe_progress(job, missing)}.")
     return lines
+
+
+def _export_lines(store: Store, study_ids: Collection[int]) -> list[str]:
+    """Returns a line for each listed study whose export to MLflow is not finished or failed."""
+    statuses = exports.read_export_statuses(store, sorted(study_ids))
+    return [
+        f"Study {status.export.study_id}: {status.describe(utc_now())}."
+        for status in statuses
+        if status.is_notable
+    ]
 
 
 def _run_as_json(run: Run) -> dict[str, Any]:
@@ -119,7 +131,11 @@ def _run_as_json(run: Run) -> dict[str, Any]:
 
 @app.command()
 def cancel(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
-    """Stops runs at the next step, and the evaluation of a study; a second cancel kills them."""
+    """Stops runs at the next step, and the evaluation of a study; a second cancel kills them.
+
+    The export of a study to MLflow is cancelled if all its runs have ended. Otherwise it uploads
+    the last results of the stopped runs.
+    """
     settings = load_settings()
 
     def cancel_run(run: Run) -> str:
@@ -134,7 +150,19 @@ def cancel(run_ids: RunIds = None, study: StudyOfRuns = None) -> int:
                 print(f"the evaluation of study {study} is {store.jobs.read(job.id).state}")
                 if all(run.is_over for run in store.runs.read_all(study)):
                     return 0
+            elif _cancel_exports(store, settings, study):
+                return 0
         return _apply(cancel_run, _select(store, run_ids, study, lambda run: not run.is_over))
+
+
+def _cancel_exports(store: Store, settings: Settings, study_id: int) -> bool:
+    """Cancels the exports of an ended study; returns whether there were any."""
+    if not all(run.is_over for run in store.runs.read_all(study_id)):
+        return False
+    cancelled = lifecycle.cancel_exports(store, settings, study_id, utc_now())
+    for export in cancelled:
+        print(f"the export of study {study_id} to {export.uri} is cancelled")
+    return bool(cancelled)
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """Commands about studies: study, table, evaluate, export."""
 
 import json
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from filelock import Timeout
 from rich.console import Console
 
 from engine import annotations, weights
@@ -41,9 +39,7 @@ from engine.report.findings import build_findings
 from engine.settings import PROGRAM, Settings
 from engine.store import Store, utc_now
 from engine.system import extras
-from engine.tracking import export_requests
-
-UPLOAD_POLL_S = 0.5
+from engine.tracking import mlflow_client
 
 app = typer.Typer()
 
@@ -134,7 +130,7 @@ def study(
         typer.Option(
             metavar="URI",
             help="Also export the runs to this MLflow server.  "
-            f"[default: the variable {export_requests.URI_VARIABLE}]",
+            f"[default: the variable {mlflow_client.URI_VARIABLE}]",
         ),
     ] = None,
     wait: WaitFlag = False,
@@ -152,8 +148,8 @@ def study(
         )
         return _extend(extended_study, names or (), seeds, overrides, settings, options)
     if mlflow is not None:
-        export_requests.require_client()
-        settings = replace(settings, mlflow=export_requests.check_uri(mlflow, "--mlflow"))
+        mlflow_client.require_installed()
+        settings = replace(settings, mlflow=mlflow_client.check_uri(mlflow, "--mlflow"))
     plan_settings = fetching.planning_settings(fetch_weights, settings)
     if results_file is not None:
         fixed = {"--data": data, "--budget": budget, "--configurations": configurations}
@@ -195,9 +191,9 @@ def start(
     stored, runs = lifecycle.submit(store, settings, configs, name, uuid.uuid4().hex, utc_now())
     if settings.mlflow is not None:
         message = f"The runs are also exported to {settings.mlflow}."
-        if not export_requests.is_installed():
+        if not mlflow_client.is_installed():
             message = (
-                f"{export_requests.URI_VARIABLE} is set, but nothing is exported: "
+                f"{mlflow_client.URI_VARIABLE} is set, but nothing is exported: "
                 f"`{extras.install_command('mlflow')}`."
             )
         _print_line(message)
@@ -370,12 +366,13 @@ def evaluate(
                 features or "all",
                 on_progress,
             )
-    export_requests.renew_requests(settings, run.study_id)
     if as_json:
         values = [output.as_json(value, str(choice)) for value in evaluation.evaluations]
         print(json.dumps(values, indent=2))
     else:
         output.print_evaluations(Console(), run, str(choice), evaluation.evaluations)
+    with open_existing(settings) as store:
+        lifecycle.renew_exports(store, settings, run.study_id, utc_now())
     return 0
 
 
@@ -455,7 +452,7 @@ def export(
         if out is None and mlflow is None:
             raise BadInputError("Give a target: --out DIR or --mlflow URI.")
         if mlflow is not None:
-            uri = export_requests.check_uri(mlflow, "--mlflow")
+            uri = mlflow_client.check_uri(mlflow, "--mlflow")
             _upload(store, settings, study_id, uri)
         if out is None:
             return 0
@@ -471,30 +468,18 @@ def export(
 
 
 def _upload(store: Store, settings: Settings, study_id: int, uri: str) -> None:
-    """Uploads the results of a study that the MLflow server does not have yet."""
-    export_requests.require_client()
-    export_requests.set_client_credentials(settings)
-    new_request = export_requests.request_export(settings, study_id, uri)
-    from engine.tracking import mlflow_format, uploader
+    """Uploads the results of a study that the MLflow server does not have yet.
 
-    try:
-        with stderr.status("uploading") as status:
-            while (
-                request := export_requests.load_request(new_request.path)
-            ) is not None and not request.is_complete:
-                try:
-                    with export_requests.uploader_lock(settings).acquire(timeout=0):
-                        if uploader.Uploader(store, settings, request, status.update).upload():
-                            continue
-                        break  # runs have not ended; the supervisor's uploader continues
-                except Timeout:  # the supervisor's uploader holds the lock and uploads this study
-                    if request.error:
-                        raise EngineError(
-                            f"{uri} did not accept the upload: {request.error}"
-                        ) from None
-                    time.sleep(UPLOAD_POLL_S)
-    except uploader.UPLOAD_ERRORS as error:
-        raise EngineError(
-            f"{uri} did not accept the whole upload ({mlflow_format.first_line(error)})."
-        ) from error
+    The upload is a job of the supervisor. After the end of this function, it continues with the
+    runs that have not ended.
+
+    Raises:
+        EngineError: the server did not accept the whole upload.
+    """
+    export = lifecycle.submit_export(store, settings, study_id, uri, utc_now())
+    with stderr.status("waiting for the supervisor") as status:
+        ended = output.watch_export(store, settings, export, status.update)
+    reason = "it was cancelled" if ended.is_cancelled else ended.error
+    if reason is not None:
+        raise EngineError(f"{uri} did not accept the whole upload ({reason}).")
     print(uri)

@@ -20,11 +20,12 @@ from engine.errors import BadInputError, MissingWeightsError
 from engine.jobs import installation, spawn
 from engine.jobs.estimates import estimate, workload_key
 from engine.jobs.missing_metrics import available_networks, find_missing_metrics
+from engine.records.exports import Export
 from engine.records.runs import Job, JobKind, Run, RunState, Study
 from engine.settings import PROGRAM, Settings
-from engine.store import Store
+from engine.store import Store, utc_now
 from engine.system import disk
-from engine.tracking import export_requests
+from engine.tracking import mlflow_client
 
 
 def submit(
@@ -52,9 +53,9 @@ def submit(
     installation.claim_artifacts(store, settings)
     _require_room(configs, settings)
     study, runs = store.studies.add(key, check_name(name), configs, now)
+    if settings.mlflow is not None and mlflow_client.is_installed():
+        store.exports.request(study.id, settings.mlflow, now)
     spawn.ensure_supervisor(settings)
-    if settings.mlflow is not None and export_requests.is_installed():
-        export_requests.request_export(settings, study.id, settings.mlflow)
     return study, runs
 
 
@@ -91,7 +92,7 @@ def extend(
         store.studies.extend_epochs(study_id, epochs)
         unchanged_ids = set()
     store.studies.extend(study_id, configs, now)
-    export_requests.renew_requests(settings, study_id)
+    store.exports.renew(study_id, now)
     spawn.ensure_supervisor(settings)
     return [run for run in store.runs.read_all(study_id) if run.id not in unchanged_ids]
 
@@ -194,7 +195,7 @@ def _queueing_again(
         raise BadInputError(f"Run {run_id} is done. {hint_if_done.format(study_id=run.study_id)}")
     installation.claim_artifacts(store, settings)
     yield run
-    export_requests.renew_requests(settings, run.study_id)
+    store.exports.renew(run.study_id, utc_now())
     spawn.ensure_supervisor(settings)
 
 
@@ -286,6 +287,41 @@ def submit_evaluation(store: Store, settings: Settings, study_id: int, now: date
         raise MissingWeightsError(f"{missing.sentence}: {messages}.")
     installation.claim_artifacts(store, settings)
     return _submit_job(store, settings, "evaluate", str(study_id), now)
+
+
+def submit_export(
+    store: Store, settings: Settings, study_id: int, uri: str, now: datetime
+) -> Export:
+    """Requests the export of a study to an MLflow server, and starts a supervisor.
+
+    Raises:
+        BadInputError: there is no such study, or MLflow's client is not installed.
+    """
+    mlflow_client.require_installed()
+    store.studies.read(study_id)
+    installation.claim_artifacts(store, settings)
+    spawn.require_startable(settings)
+    export = store.exports.request(study_id, uri, now)
+    spawn.ensure_supervisor(settings)
+    return export
+
+
+def renew_exports(store: Store, settings: Settings, study_id: int, now: datetime) -> None:
+    """Requests the exports of a study again, because it has new results."""
+    if store.exports.renew(study_id, now):
+        spawn.ensure_supervisor(settings)
+
+
+def cancel_exports(store: Store, settings: Settings, study_id: int, now: datetime) -> list[Export]:
+    """Cancels the pending exports of a study; what was uploaded stays on the server.
+
+    Returns:
+        The exports that were cancelled.
+    """
+    cancelled = store.exports.cancel(study_id, now)
+    if cancelled:
+        spawn.ensure_supervisor(settings)  # it sends the signal
+    return cancelled
 
 
 def _submit_job(

@@ -1,24 +1,20 @@
-"""The periodic tasks of a supervisor: webhook, MLflow uploader and automatic retries."""
+"""The periodic tasks of a supervisor: webhook, exports to MLflow and automatic retries."""
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 
-from engine.errors import EngineError
 from engine.jobs import webhook
-from engine.records.runs import Job
-from engine.settings import Settings
 from engine.store import Store, utc_now
-from engine.tracking import export_requests
+from engine.tracking import mlflow_client
 
 logger = logging.getLogger(__name__)
 
 NOTIFY_EVERY_S = 5.0
 # A study that ended longer ago, while no supervisor was running, is not posted any more.
 NOTIFY_WITHIN_S = 3600.0
-UPLOAD_CHECK_EVERY_S = 5.0
+EXPORT_CHECK_EVERY_S = 5.0
 # A crashed run is retried after this delay, so that users can see the crash.
 RETRY_AFTER_S = 10.0
 
@@ -51,37 +47,21 @@ class WebhookNotifier:
             threading.Thread(target=webhook.post, args=(self._url, message)).start()
 
 
-class UploaderStarter:
-    """Starts the MLflow uploader if there is an incomplete request and no uploader is running."""
+class ExportStarter:
+    """Queues the exports to MLflow that have something to upload."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._store, self._settings = store, settings
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._next_check = 0.0
-        self._last_error = ""
 
-    def run(self, active: Sequence[Job]) -> None:
-        """Checks every few seconds whether the uploader must be started, except while a run starts.
+    def run(self) -> bool:
+        """Queues the exports that are due, every few seconds; returns whether any was queued."""
+        return time.monotonic() >= self._next_check and self.queue_due()
 
-        A starting run may be measuring the best number of threads, which an upload would disturb.
-
-        Args:
-            active: the jobs that are running or stopping.
-        """
-        if time.monotonic() < self._next_check:
-            return
-        self._next_check = time.monotonic() + UPLOAD_CHECK_EVERY_S
-        active_runs = {job.run_id for job in active}
-        if all(run.step for run in self._store.runs.read_all() if run.id in active_runs):
-            self.ensure_uploader()
-
-    def ensure_uploader(self) -> None:
-        """Starts the uploader if needed; an error is logged once and does not affect training."""
-        try:
-            export_requests.ensure_uploader(self._settings)
-        except (EngineError, OSError) as error:
-            if str(error) != self._last_error:
-                logger.warning("nothing is sent to MLflow: %s", error)
-            self._last_error = str(error)
+    def queue_due(self) -> bool:
+        """Queues the exports that are due now; returns whether any was queued."""
+        self._next_check = time.monotonic() + EXPORT_CHECK_EVERY_S
+        return mlflow_client.is_installed() and self._store.exports.queue_due(utc_now()) > 0
 
 
 class CrashRetries:

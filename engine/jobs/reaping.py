@@ -14,6 +14,7 @@ from engine.settings import Settings
 from engine.store import LostJobError, Store
 from engine.system import logs
 from engine.system.processes import ProcessId
+from engine.tracking import mlflow_client
 
 # The role in `Job.process` until a worker starts: `Job.process` then holds the supervisor's id.
 CLAIMING = "claiming"
@@ -108,7 +109,7 @@ def log_end(job: Job, settings: Settings) -> None:
 
 
 def reap_if_unsupervised(store: Store, settings: Settings, now: datetime) -> None:
-    """Reaps jobs and starts a supervisor, if there are unfinished jobs and no supervisor runs.
+    """Reaps jobs and starts a supervisor, if there is work and no supervisor runs.
 
     Pages and commands that show runs call this function, so that runs continue after a reboot.
 
@@ -116,8 +117,12 @@ def reap_if_unsupervised(store: Store, settings: Settings, now: datetime) -> Non
         EngineError: jobs are unfinished, but no supervisor can run them: the artifacts folder
             cannot be written or belongs to another database, or `ensure_supervisor` failed.
     """
-    unfinished = store.jobs.read_all(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
-    if not (unfinished or store.runs.read_retrying()) or spawn.is_supervisor_running(settings):
+    has_work = (
+        store.jobs.read_all(RunState.QUEUED, RunState.RUNNING, RunState.STOPPING)
+        or store.runs.read_retrying()
+        or (store.exports.has_due(now) and mlflow_client.is_installed())
+    )
+    if not has_work or spawn.is_supervisor_running(settings):
         return
     reap(store, settings, now)
     if settings.is_supervised_elsewhere:

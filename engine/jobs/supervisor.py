@@ -20,13 +20,14 @@ from engine.errors import BadInputError, EngineError, StoreError
 from engine.jobs import installation, reaping, spawn, worker_command
 from engine.jobs.launchers import select
 from engine.jobs.launchers.interface import LauncherUnavailableError, Status
-from engine.jobs.periodic import CrashRetries, UploaderStarter, WebhookNotifier
+from engine.jobs.periodic import CrashRetries, ExportStarter, WebhookNotifier
 from engine.jobs.reaping import Heartbeats
 from engine.records.runs import Job, JobKind, RunState
 from engine.settings import Settings
 from engine.store import DatabaseReplacedError, LostJobError, Store, WorkerSlot, utc_now
 from engine.system import gpus, processes
 from engine.system.processes import ProcessId
+from engine.tracking import mlflow_client, request_files
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ EXIT_WHEN_IDLE_S = 60.0
 LOCK_TIMEOUT_S = 3.0  # another supervisor may be about to exit
 STOP_GRACE_S = 60.0
 SUBMITTED_HEARTBEAT_EVERY_S = 5.0
-SCAN_SLOTS = PROBE_SLOTS = 1
+SCAN_SLOTS = PROBE_SLOTS = EXPORT_SLOTS = 1
 ACTIVE_STATES = (RunState.RUNNING, RunState.STOPPING)
 # Kinds of jobs that share the training slots of a host and their GPUs.
 TRAINING_SLOT_KINDS: tuple[JobKind, ...] = ("train", "evaluate")
@@ -64,13 +65,14 @@ def supervise(settings: Settings, drain: bool = False, keep_alive: bool = False)
         while True:
             try:
                 with lock.acquire(timeout=LOCK_TIMEOUT_S):
+                    request_files.take_over_request_files(store, settings)
                     Supervisor(store, settings, should_exit).run(exit_when_idle_s)
             except Timeout:
                 return False
             # A request during the exit has started no supervisor, because the lock was still held.
             # So check the queue again.
             store.require_same_file()
-            if should_exit.is_set() or not store.jobs.read_all(RunState.QUEUED):
+            if should_exit.is_set() or not _has_work(store):
                 return True
     except DatabaseReplacedError as error:
         logger.error("%s", error)
@@ -80,6 +82,14 @@ def supervise(settings: Settings, drain: bool = False, keep_alive: bool = False)
         raise
     finally:
         store.close()
+
+
+def _has_work(store: Store) -> bool:
+    """Returns whether this host can start a queued job, or an export that is due."""
+    if store.jobs.has_queued("train", "evaluate", "check", "probe"):
+        return True
+    has_export = store.jobs.has_queued("export") or store.exports.has_due(utc_now())
+    return has_export and mlflow_client.is_installed()
 
 
 class Supervisor:
@@ -104,10 +114,11 @@ class Supervisor:
             "train": n_training_slots,
             "check": SCAN_SLOTS,
             "probe": PROBE_SLOTS,
+            "export": EXPORT_SLOTS,
         }
         self.heartbeats = Heartbeats()
         self.notifier = WebhookNotifier(store, settings.webhook)
-        self.uploader = UploaderStarter(store, settings)
+        self.exports = ExportStarter(store)
         self.retries = CrashRetries(store)
         self._active_ids: set[int] = set()  # of the jobs at the last tick
         self._unstarted: dict[Job, str] = {}  # job -> why its process could not be started
@@ -132,15 +143,14 @@ class Supervisor:
                 is_busy = True
             if is_busy:
                 busy_at = time.monotonic()
-            elif time.monotonic() - busy_at >= exit_when_idle_s:
-                self.uploader.ensure_uploader()
+            elif time.monotonic() - busy_at >= exit_when_idle_s and not self.exports.queue_due():
                 logger.info("exits, because there is no work")
                 return
             self.should_exit.wait(TICK_EVERY_S)
         logger.info("exits after a signal; its workers continue")
 
     def tick(self) -> bool:
-        """Does what is due; returns whether a job is active, was started or is to be retried."""
+        """Does what is due; returns whether a job is active, was started or is about to start."""
         self.reap()
         self.fail_unstarted()
         has_retries = self.retries.run()
@@ -152,8 +162,8 @@ class Supervisor:
             [self.fill_slots(kind, self.store.jobs.read_all(*ACTIVE_STATES)) for kind in self.slots]
         )
         self.notifier.run({str(job.token) for job in active})
-        self.uploader.run(active)
-        return bool(active or has_retries or n_started)
+        has_exports = self.exports.run()
+        return bool(active or has_retries or n_started or has_exports)
 
     def reap(self) -> None:
         """Ends the jobs whose process has ended or was lost, on this host and on others."""
@@ -241,12 +251,15 @@ class Supervisor:
             The number of started jobs.
         """
         local = [job for job in active if job.host == self.host]
-        # A speed probe runs alone on its host.
+        # A speed probe runs alone on its host. It does not wait for an export, which may take as
+        # long as the runs of its study, on other hosts.
         local_kinds = {job.kind for job in local}
-        if "probe" in local_kinds or (kind == "probe" and local_kinds):
+        if "probe" in local_kinds or (kind == "probe" and local_kinds - {"export"}):
             return 0
         if not self.launchers[kind].is_ready():
             return 0
+        if kind == "export" and not mlflow_client.is_installed():
+            return 0  # another host has queued it
         sharing_kinds = TRAINING_SLOT_KINDS if kind in TRAINING_SLOT_KINDS else (kind,)
         used_slots = {job.slot for job in local if job.kind in sharing_kinds}
         n_started = 0

@@ -14,6 +14,7 @@ WORKER_MODULES: dict[JobKind, str] = {
     "check": "engine.workers.survey",
     "probe": "engine.workers.speed_probe",
     "evaluate": "engine.workers.missing_metrics",
+    "export": "engine.workers.export",
 }
 
 

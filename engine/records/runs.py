@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from engine.config import Budget, RunConfig
 
-JobKind = Literal["train", "check", "probe", "evaluate"]
+JobKind = Literal["train", "check", "probe", "evaluate", "export"]
 
 
 class RunState(StrEnum):
@@ -269,10 +269,10 @@ class Job:
 
     Attributes:
         kind: `train` trains a run, `check` scans a data source, `probe` measures speed, `evaluate`
-            computes the missing metrics of a study.
+            computes the missing metrics of a study, `export` uploads a study to MLflow.
         run_id: the run of a training job; None for other kinds.
-        subject: the source of a `check` job, the workloads of a `probe` job as JSON, or the id of
-            the study of an `evaluate` job; None for training jobs.
+        subject: the source of a `check` job, the workloads of a `probe` job as JSON, the id of the
+            study of an `evaluate` job, or the id of an export; None for training jobs.
         reason: why the job ended in its state.
         progress: from 0 to 1; the progress of a training job is stored with its run.
         attempt: the number of claims so far.

@@ -8,6 +8,7 @@ Modules:
     jobs: the job queue.
     evaluations: metric values, scores of single images, predictions.
     curves: metric points, their summaries, alerts.
+    exports: exports of studies to MLflow, and what was uploaded.
     machines: speed probes, costs of runs, and the installation id.
     run_files: lists the files of runs that are recorded in the database.
     database: transactions and job tokens.

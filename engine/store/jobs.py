@@ -16,7 +16,7 @@ from engine.errors import BadInputError
 from engine.records.runs import Job, JobKind, RunState
 from engine.store import rows
 from engine.store.database import FINISHED_STATES, REQUEUED, Database, lock_jobs, newest_step
-from engine.store.schema import attempts, installation, jobs, runs
+from engine.store.schema import attempts, exports, installation, jobs, runs
 
 MAX_AUTOMATIC_RETRIES = 3
 UNFINISHED_STATES = tuple(state for state in RunState if not state.is_finished())
@@ -66,6 +66,11 @@ class Jobs:
         query = sa.select(jobs).where(jobs.c.kind == kind, jobs.c.subject == subject)
         matches = self._database.rows(query.order_by(-jobs.c.id).limit(1))
         return rows.job(matches[0]) if matches else None
+
+    def has_queued(self, *kinds: JobKind) -> bool:
+        """Returns whether a job of any of the given kinds is queued."""
+        query = sa.select(jobs.c.id).where(jobs.c.state == RunState.QUEUED, jobs.c.kind.in_(kinds))
+        return bool(self._database.rows(query.limit(1)))
 
     def add(self, kind: JobKind, subject: str, now: datetime) -> Job:
         """Queues a job about a subject, or returns the unfinished job about this subject."""
@@ -149,7 +154,7 @@ class Jobs:
     def request_stop(self, job_id: int, now: datetime) -> None:
         """Stops a queued job at once; stores a stop request for a running job."""
         with self._database.transaction() as connection:
-            _request_stop(connection, (jobs.c.id == job_id,), now)
+            request_stop(connection, (jobs.c.id == job_id,), now)
 
     def request_run_stop(self, run_id: int, now: datetime) -> RunState:
         """Stops a queued run at once; stores a stop request for a running run.
@@ -166,7 +171,7 @@ class Jobs:
         job_of_run = (jobs.c.run_id == run_id, jobs.c.kind == "train")
         run = sa.update(runs).where(runs.c.id == run_id)
         with self._database.transaction() as connection:
-            if _request_stop(connection, job_of_run, now):
+            if request_stop(connection, job_of_run, now):
                 verb = "continued" if newest_step(connection, run_id) else "started"
                 reason = f"stopped by the user before it {verb}"
                 values = {"state": RunState.STOPPED, "reason": reason, "ended_at": now}
@@ -282,7 +287,7 @@ class Jobs:
 
         Args:
             is_copy: whether the original database may still be in use; a copy gets a new
-                installation id.
+                installation id and exports nothing.
             now: the time of the restore.
         """
         transitions = {
@@ -304,6 +309,9 @@ class Jobs:
             connection.execute(open_attempts.values(ended))
             if is_copy:
                 connection.execute(sa.update(installation).values(id=secrets.token_hex(8)))
+                # The uploaded runs belong to the original database, which continues them.
+                connection.execute(sa.delete(jobs).where(jobs.c.kind == "export"))
+                connection.execute(sa.delete(exports))
 
 
 def _start_attempt(connection: Connection, job: Job, now: datetime) -> None:
@@ -344,7 +352,7 @@ def _current_state(connection: Connection, job: Job) -> RunState:
     return RunState(connection.execute(query).scalar_one())
 
 
-def _request_stop(
+def request_stop(
     connection: Connection, condition: tuple[sa.ColumnElement[bool], ...], now: datetime
 ) -> bool:
     """Requests the stop of one job; returns True if it was queued and is stopped now.

@@ -4,6 +4,7 @@ from sqlalchemy import RowMapping
 
 from engine.config import Budget, RunConfig
 from engine.records.curves import Alert, CurveBucket, MetricPoint, MetricSummary, Probe
+from engine.records.exports import Export, RunUpload
 from engine.records.runs import (
     Attempt,
     Checkpoint,
@@ -48,6 +49,16 @@ def job(row: RowMapping) -> Job:
     """Converts one row of `jobs`."""
     values = {key: value for key, value in row.items() if key != "priority"}
     return Job(**{**values, "state": RunState(row["state"])})
+
+
+def export(row: RowMapping) -> Export:
+    """Converts one row of `exports`."""
+    return Export(**row)
+
+
+def run_upload(row: RowMapping) -> RunUpload:
+    """Converts one row of `run_uploads`."""
+    return RunUpload(**{key: value for key, value in row.items() if key != "export_id"})
 
 
 def attempt(row: RowMapping) -> Attempt:

@@ -154,6 +154,44 @@ attempts = Table(
     UniqueConstraint("job_id", "number"),
 )
 
+# The exports of studies to MLflow servers; `records.exports.Export` describes the columns.
+exports = Table(
+    "exports",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("studies.id", ondelete="CASCADE"), nullable=False),
+    Column("uri", String, nullable=False),
+    Column("request", Integer, nullable=False, default=1),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("uploaded_request", Integer, nullable=False, default=0),
+    Column("completed_request", Integer, nullable=False, default=0),
+    Column("is_cancelled", Boolean, nullable=False, default=False),
+    Column("phase", String),
+    Column("error", String),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("next_at", UtcDateTime),
+    UniqueConstraint("study_id", "uri"),
+    sqlite_autoincrement=True,
+)
+
+# The uploaded parts of each run of an export; `records.exports.RunUpload` describes the columns.
+run_uploads = Table(
+    "run_uploads",
+    metadata,
+    Column("export_id", ForeignKey("exports.id", ondelete="CASCADE"), primary_key=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("mlflow_id", String, nullable=False, default=""),
+    Column("began", String, nullable=False, default=""),
+    Column("cursor", Integer, nullable=False, default=0),
+    Column("steps", JSON, nullable=False, default=dict),
+    Column("sample_id", Integer, nullable=False, default=0),
+    Column("values", JSON, nullable=False, default=dict),
+    Column("has_params", Boolean, nullable=False, default=False),
+    Column("state", String, nullable=False, default=""),
+    Column("model", String, nullable=False, default=""),
+    Column("error", String),
+)
+
 metrics = Table(
     "metrics",
     metadata,

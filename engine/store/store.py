@@ -15,12 +15,13 @@ heartbeat of this job in the same transaction, under the condition that the toke
 and the job is active. Otherwise `LostJobError` is raised and nothing is written: another attempt
 owns the job or the job has ended, and the caller must exit.
 
-*Locks.* All transactions lock jobs before runs, so that they cannot deadlock. The unique
-index on (kind, host, slot) of active jobs assigns a slot to one job at a time.
+*Locks.* All transactions lock jobs before runs and exports, so that they cannot deadlock. The
+unique index on (kind, host, slot) of active jobs assigns a slot to one job at a time.
 
 *Idempotence.* A study is added once per key, a metric point is stored once per (run, step, name), a
-sample once per (run, epoch), a job once per subject while it is unfinished. Repeating such a call
-has no further effect.
+sample once per (run, epoch), a job once per subject while it is unfinished, an export once per
+(study, server). Repeating such a call has no further effect; a repeated request of an export is
+counted.
 
 *Threads and processes.* A `Store` may be used by several threads. Several processes each open their
 own `Store`. A `Store` must not be shared across a fork.
@@ -42,6 +43,7 @@ from engine.store.checkpoints import Checkpoints
 from engine.store.curves import Curves
 from engine.store.database import LOCK_TIMEOUT_S, Database
 from engine.store.evaluations import Evaluations
+from engine.store.exports import Exports
 from engine.store.jobs import Jobs
 from engine.store.machines import Machines
 from engine.store.runs import Runs
@@ -66,6 +68,7 @@ class Store:
         jobs: the job queue.
         evaluations: metric values, scores of single images, predictions.
         curves: metric points, their summaries, alerts.
+        exports: exports of studies to MLflow, and what was uploaded.
         machines: speed probes, costs of runs, and the installation id.
     """
 
@@ -83,6 +86,7 @@ class Store:
         self.jobs = Jobs(self._database)
         self.evaluations = Evaluations(self._database)
         self.curves = Curves(self._database)
+        self.exports = Exports(self._database)
         self.machines = Machines(self._database)
 
     def close(self) -> None:

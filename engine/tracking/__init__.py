@@ -1,10 +1,11 @@
 """Exports studies from the store to MLflow. Training does not depend on the export.
 
 Modules:
-    export_requests: stores the requests to export studies, and the progress of each export.
     uploader: uploads a study to an MLflow server.
-    process: runs the uploader process until all requests are complete.
     mlflow_format: converts names, timestamps and tags to MLflow's format.
+    mlflow_client: checks the address of a server and the installation of MLflow's client.
+    request_files: moves the export requests of earlier versions into the database.
 
-Not here: recording of runs (`workers`, `store`).
+Not here: requests and upload progress (`store.exports`), the job that uploads (`workers.export`),
+recording of runs (`workers`).
 """

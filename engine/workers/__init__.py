@@ -9,6 +9,7 @@ Modules:
     survey: scans a source.
     speed_probe: measures training speed and memory on this machine.
     missing_metrics: computes the metrics that the evaluations of a study lack.
+    export: uploads a study to an MLflow server.
     reevaluate: evaluates a stored checkpoint again, in the process of a command.
 
 Not here: the training loop (`training`) and the queue (`jobs`).

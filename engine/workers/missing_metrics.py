@@ -38,7 +38,6 @@ from engine.jobs.missing_metrics import (
 from engine.records.runs import Evaluation, Job, Predictions, Run, RunState
 from engine.settings import PROGRAM, Settings
 from engine.store import LostJobError, Store, utc_now
-from engine.tracking import export_requests
 from engine.training import execution
 from engine.workers import worker_process
 from engine.workers.worker_process import End, Progress, ShouldStop
@@ -81,7 +80,7 @@ def compute_missing_metrics(
                 reasons.append(f"run {incomplete.run_id}, epoch {incomplete.epoch}: {error}")
                 logger.warning("%s", reasons[-1])
     finally:
-        export_requests.renew_requests(settings, study_id)
+        worker_process.retry_until_written(lambda: store.exports.renew(study_id, utc_now()))
     if reasons:
         counts = f"{len(reasons)} of {len(missing.incomplete)} evaluations were not completed"
         return RunState.FAILED, f"{counts}, the first is {reasons[0]}"

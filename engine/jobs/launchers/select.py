@@ -4,6 +4,7 @@ Ray itself is imported only if the settings select it.
 """
 
 import os
+from typing import get_args
 from urllib.parse import urlsplit
 
 from engine.errors import BadInputError
@@ -21,17 +22,19 @@ def select_launchers(settings: Settings) -> dict[JobKind, Launcher]:
     Training runs on the Ray cluster if the settings select it. Scans run on this machine, which has
     the folders of images. Speed probes run on this machine, because they measure its speed.
     Evaluations of studies run on this machine, which has the weights of the feature networks.
+    Exports run on this machine, because they use no GPU and almost no CPU.
 
     Raises:
         BadInputError: the Ray cluster cannot be used with these settings.
     """
     local = LocalLauncher(settings)
+    launchers: dict[JobKind, Launcher] = dict.fromkeys(get_args(JobKind), local)
     if settings.launcher == "local":
-        return {"train": local, "check": local, "probe": local, "evaluate": local}
+        return launchers
     require_usable_cluster(settings)
     from engine.jobs.launchers.ray_jobs import RayLauncher
 
-    return {"train": RayLauncher(settings), "check": local, "probe": local, "evaluate": local}
+    return {**launchers, "train": RayLauncher(settings)}
 
 
 def require_usable_cluster(settings: Settings) -> None:

@@ -192,6 +192,21 @@ def test_a_reader_starts_a_supervisor_only_if_jobs_are_unfinished(store, setting
     assert started == [settings]
 
 
+def test_a_reader_starts_a_supervisor_for_an_export_that_is_due(store, settings, monkeypatch):
+    started = []
+    monkeypatch.setattr(spawn, "ensure_supervisor", started.append)
+    settings.require_writable_artifacts()
+    store.studies.add("key", "a", [tiny_config()], NOW)
+    store.jobs.request_run_stop(1, NOW)
+    reaping.reap_if_unsupervised(store, settings, NOW)
+    assert started == []
+
+    store.exports.request(1, "http://127.0.0.1:9", NOW)
+    reaping.reap_if_unsupervised(store, settings, NOW)
+
+    assert started == [settings]
+
+
 def test_a_reader_reaps_only_if_no_supervisor_is_running(
     store, settings, ended_process, monkeypatch
 ):

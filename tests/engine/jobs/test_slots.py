@@ -11,7 +11,7 @@ from engine.jobs import periodic, reaping, spawn, supervisor, worker_command
 from engine.jobs.launchers.interface import LauncherUnavailableError
 from engine.jobs.launchers.local import LocalLauncher
 from engine.records.runs import RunState
-from engine.store import WorkerSlot, database_path
+from engine.store import WorkerSlot, database_path, utc_now
 from engine.system import child_environment, gpus
 from engine.system.processes import ProcessId
 from tests.support.records import checkpoint_of
@@ -111,6 +111,78 @@ def test_a_scan_does_not_wait_for_runs(queue, settings, started, monkeypatch):
     make_supervisor(queue, settings, monkeypatch).tick()
 
     assert started == [(1, None), (None, None)]
+
+
+def test_an_export_starts_beside_the_run_after_its_first_step(
+    queue, settings, started, monkeypatch
+):
+    queue.exports.request(1, "http://127.0.0.1:9", NOW)
+    one = make_supervisor(queue, settings, monkeypatch, gpu_ids=["0"])
+    one.tick()
+    one.exports.queue_due()
+    one.tick()
+    assert started == [(1, "0")]
+
+    (job,) = queue.jobs.read_all(RunState.RUNNING)
+    queue.curves.add_points(job, 0, 1, [], NOW)
+    one.exports.queue_due()
+    one.tick()
+
+    assert started[1:] == [(None, None)]
+    assert {job.kind for job in queue.jobs.read_all(RunState.RUNNING)} == {"train", "export"}
+
+
+def test_a_speed_probe_does_not_wait_for_an_export(store, settings, started, monkeypatch):
+    one = make_supervisor(store, settings, monkeypatch)
+    claim_export(store, WorkerSlot(one.host, "0", str(ProcessId.of(os.getpid()))))
+    store.jobs.add("probe", "[]", NOW)
+
+    one.tick()
+
+    assert {job.kind for job in store.jobs.read_all(RunState.RUNNING)} == {"export", "probe"}
+
+
+def test_an_idle_supervisor_exits_although_an_export_waits_for_its_server(
+    store, settings, monkeypatch
+):
+    job = claim_export(store)
+    store.exports.record_failure(job, 1, "no route to host", utc_now())
+    store.jobs.finish(job, RunState.FAILED, "no route to host", utc_now())
+
+    make_supervisor(store, settings, monkeypatch).run(exit_when_idle_s=0.0)
+
+    assert store.jobs.read(job.id).state == RunState.FAILED
+    assert not supervisor._has_work(store)
+
+
+def test_an_idle_supervisor_does_not_exit_before_it_has_started_an_export_that_is_due(
+    store, settings, monkeypatch
+):
+    claim_export(store)
+    store.jobs.finish(store.jobs.read_newest("export", "1"), RunState.DONE, None, NOW)
+    store.exports.renew(1, NOW)
+    one = make_supervisor(store, settings, monkeypatch)
+    kinds = []
+
+    def start(job, *_):
+        kinds.append(job.kind)
+        one.should_exit.set()
+        return RunningChild()
+
+    monkeypatch.setattr(worker_command, "start_worker", start)
+    assert supervisor._has_work(store)
+    one.run(exit_when_idle_s=0.0)
+
+    assert kinds == ["export"]
+
+
+def claim_export(store, worker_slot=None):
+    """Claims the job of the export of an ended study."""
+    store.studies.add("key", "a", [tiny_config()], NOW)
+    store.jobs.request_run_stop(1, NOW)
+    store.exports.request(1, "http://127.0.0.1:9", NOW)
+    store.exports.queue_due(NOW)
+    return store.jobs.claim(NOW, "export", worker_slot)
 
 
 def test_an_evaluation_of_a_study_gets_the_next_free_training_slot_with_its_gpu(

@@ -16,7 +16,7 @@ from engine.serve import model_export
 from engine.settings import PROJECT_ROOT
 from engine.store import Store
 from engine.system import extras
-from engine.tracking import export_requests
+from engine.tracking import mlflow_client
 
 
 @pytest.fixture
@@ -89,10 +89,10 @@ def test_an_export_to_mlflow_without_its_client_is_refused(settings, without):
     without("mlflow")
 
     with pytest.raises(BadInputError) as error:
-        export_requests.require_client()
+        mlflow_client.require_installed()
 
     assert str(error.value) == sentence("The export to MLflow", "mlflow", "mlflow")
-    assert not export_requests.is_installed()
+    assert not mlflow_client.is_installed()
 
 
 def test_the_doctor_names_the_command_for_mlflow(settings, without, monkeypatch, capsys):

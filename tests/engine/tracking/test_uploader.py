@@ -8,20 +8,24 @@ from datetime import timedelta
 
 import pytest
 import safetensors
-from mlflow.exceptions import MlflowException
 
 from engine import weights
 from engine.cli.main import main
 from engine.jobs import lifecycle, spawn
-from engine.records.curves import MetricPoint
 from engine.records.runs import CheckpointEvaluation, RunState
 from engine.settings import Settings
-from engine.store import Store, database_path
-from engine.tracking import export_requests
-from engine.tracking.uploader import RUN_TAG, Uploader
+from engine.store import Store, database_path, utc_now
+from engine.tracking.uploader import RUN_TAG
+from tests.support.exports import (
+    ExportInProcess,
+    record_steps,
+    record_whole_run,
+    start_attempt,
+    stop_run,
+)
 from tests.support.mlflow_server import Relay, free_port
 from tests.support.records import checkpoint_of
-from tests.support.runs import NOW, TIMEOUT_S, kill_processes_of, tiny_config, wait_for
+from tests.support.runs import NOW, TIMEOUT_S, tiny_config, wait_for
 from tests.support.supervisors import prepare_installation
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
@@ -81,52 +85,27 @@ def assert_run_is_uploaded(server, store, mlflow_id, run_id):
     assert uploaded_curves(server, mlflow_id, {name for name, _ in stored}) == stored
 
 
-def uploader_of(store, settings):
-    """An uploader for the only export request."""
-    (request,) = export_requests.load_requests(settings)
-    return Uploader(store, settings, request)
-
-
 def delete_checkpoints(store, run_id):
     """Deletes the checkpoint records of a run, so that no process exports its model."""
     for record in store.checkpoints.read(run_id):
         store.checkpoints.delete_of_ended_run(record)
 
 
-def start_attempt(store, now=NOW):
-    """Claims the next job and starts its attempt, as a worker does."""
-    job = store.jobs.claim(now)
-    store.runs.start(job, store.runs.read(job.run_id).config, 16, {"torch": "2"}, now)
-    return job
+def wait_for_end(store, export):
+    """Waits until the job of an export has ended, and returns the job."""
 
+    def ended_job():
+        job = store.jobs.read_newest("export", str(export.id))
+        return job if job.state.is_finished() else None
 
-def record_steps(store, job, first, last):
-    """Records the losses of steps; a repeated step has the same losses."""
-    points = [
-        MetricPoint(job.run_id, step, (step + 7) // 8, name, 1 / step)
-        for step in range(first, last + 1)
-        for name in ("g_loss", "d_loss", "adversarial", "l1")
-    ]
-    store.curves.add_points(job, last // 8, last, points, NOW)
-
-
-def record_whole_run(store, now=NOW):
-    job = start_attempt(store, now)
-    record_steps(store, job, 1, 16)
-    store.jobs.finish(job, RunState.DONE, None, now)
-
-
-def stop_run(store, job):
-    store.jobs.request_run_stop(job.run_id, NOW)
-    store.jobs.finish(job, RunState.STOPPED, "stopped by the user", NOW)
+    return wait_for(ended_job)
 
 
 @pytest.fixture
-def mlflow_settings(tiny_settings, mlflow_server, monkeypatch):
-    """Settings with which every submitted study is exported to the MLflow server."""
+def quiet_settings(tiny_settings, monkeypatch):
+    """Settings of an installation that starts no supervisor."""
     monkeypatch.setattr(spawn, "ensure_supervisor", lambda settings: None)
-    yield replace(tiny_settings, mlflow=mlflow_server.uri)
-    kill_processes_of(tiny_settings)
+    return tiny_settings
 
 
 @pytest.fixture
@@ -152,11 +131,11 @@ def exported(tmp_path_factory, pristine, packed_settings):
 
 @pytest.fixture(scope="module")
 def uploaded(exported, mlflow_server):
-    """The uploader of the exported study, after its upload."""
-    request = export_requests.request_export(exported.settings, 1, mlflow_server.uri)
-    uploader = Uploader(exported.store, exported.settings, request)
-    assert uploader.upload()
-    return uploader
+    """The export of the study, after its upload."""
+    export = ExportInProcess(exported.store, exported.settings, mlflow_server.uri)
+    result = export.upload()
+    assert (result.is_study_over, result.error) == (True, None)
+    return export
 
 
 def test_uploaded_curves_equal_the_stored_ones(uploaded, exported, mlflow_server):
@@ -200,26 +179,21 @@ def test_settings_values_protocols_samples_and_the_model_of_a_run_are_uploaded(
 
 
 def test_what_was_uploaded_is_not_uploaded_again(uploaded, exported, monkeypatch):
-    request = export_requests.load_request(uploaded.request.path)
-    second = Uploader(exported.store, exported.settings, request)
-    calls = []
-    monkeypatch.setattr(second.client, "log_batch", lambda *args, **kwargs: calls.append(args))
-    monkeypatch.setattr(second.client, "log_artifact", lambda *args: calls.append(args))
+    uploaded.uploader = uploaded.make_uploader()
+    calls, client = [], uploaded.uploader.client
+    monkeypatch.setattr(client, "log_batch", lambda *args, **kwargs: calls.append(args))
+    monkeypatch.setattr(client, "log_artifact", lambda *args: calls.append(args))
 
-    assert second.upload()
+    assert uploaded.upload().error is None
     assert calls == []
 
 
-def test_after_the_progress_file_is_lost_nothing_is_uploaded_twice(
-    copied, tiny_settings, mlflow_server
-):
-    request = export_requests.request_export(tiny_settings, 1, mlflow_server.uri)
-    assert Uploader(copied, tiny_settings, request).upload()
-    export_requests._progress_path(request.path).unlink()
-    request = export_requests.load_request(request.path)
-    assert request.run_states == {}
+def test_after_the_progress_is_lost_nothing_is_uploaded_twice(copied, tiny_settings, mlflow_server):
+    export = ExportInProcess(copied, tiny_settings, mlflow_server.uri)
+    export.upload()
+    export.uploader.uploads.clear()
 
-    assert Uploader(copied, tiny_settings, request).upload()
+    assert export.upload().error is None
 
     assert_study_is_uploaded(mlflow_server, copied, 1)
     (mlflow_run,) = runs_of(mlflow_server, 1, copied.machines.read_installation_id())
@@ -234,10 +208,9 @@ def test_after_the_progress_file_is_lost_nothing_is_uploaded_twice(
 
 
 def test_a_value_that_replaces_a_missing_one_is_uploaded(copied, tiny_settings, mlflow_server):
-    request = export_requests.request_export(tiny_settings, 1, mlflow_server.uri)
-    uploader = Uploader(copied, tiny_settings, request)
-    uploader.upload()
-    mlflow_id = uploader.request.run_states[1].mlflow_id
+    export = ExportInProcess(copied, tiny_settings, mlflow_server.uri)
+    export.upload()
+    mlflow_id = export.uploads[1].mlflow_id
     tags_before = mlflow_server.client.get_run(mlflow_id).data.tags
     missing = next(
         evaluation
@@ -248,7 +221,7 @@ def test_a_value_that_replaces_a_missing_one_is_uploaded(copied, tiny_settings, 
     measured = replace(missing, value=88.0, missing=None, protocol=protocol)
     copied.evaluations.replace(1, CheckpointEvaluation((measured,)))
 
-    uploader.upload()
+    export.upload()
 
     assert "Inception" in tags_before["missing.test.fid"]
     mlflow_run = mlflow_server.client.get_run(mlflow_id)
@@ -256,141 +229,90 @@ def test_a_value_that_replaces_a_missing_one_is_uploaded(copied, tiny_settings, 
     assert "missing.test.fid" not in mlflow_run.data.tags
 
 
-def test_a_run_that_was_deleted_in_mlflow_does_not_prevent_other_uploads(
-    store, mlflow_settings, mlflow_server
-):
-    configs = [tiny_config(), tiny_config("gan")]
-    _, (first, second) = lifecycle.submit(store, mlflow_settings, configs, "two", "k", NOW)
-    uploader = uploader_of(store, mlflow_settings)
-    record_whole_run(store)
-    uploader.upload()
-    state = uploader.request.run_states[first.id]
-    mlflow_server.client.delete_run(state.mlflow_id)
-    uploader.request = uploader.request.with_run_state(first.id, replace(state, state=""))
-    record_whole_run(store)
-
-    with pytest.raises(MlflowException):
-        uploader.upload()
-    mlflow_id = uploader.request.run_states[second.id].mlflow_id
-    assert_run_is_uploaded(mlflow_server, store, mlflow_id, second.id)
-
-
-def test_a_request_that_is_renewed_during_an_upload_stays_incomplete(
-    store, mlflow_settings, monkeypatch
-):
-    lifecycle.submit(store, mlflow_settings, [tiny_config()], "late", "k", NOW)
-    record_whole_run(store)
-    uploader = uploader_of(store, mlflow_settings)
-    upload_run = uploader._upload_run
-
-    def renew_and_upload(study, run):
-        export_requests.renew_requests(mlflow_settings, study.id)  # as if the study was extended
-        upload_run(study, run)
-
-    monkeypatch.setattr(uploader, "_upload_run", renew_and_upload)
-    uploader.upload()
-
-    assert not export_requests.load_request(uploader.request.path).is_complete
-    monkeypatch.setattr(uploader, "_upload_run", upload_run)
-    uploader.upload()
-    assert export_requests.load_request(uploader.request.path).is_complete
-
-
 def test_a_run_that_was_started_again_replaces_its_first_mlflow_run(
-    store, mlflow_settings, mlflow_server
+    store, quiet_settings, mlflow_server
 ):
-    _, (run,) = lifecycle.submit(store, mlflow_settings, [tiny_config()], "again", "k", NOW)
-    uploader = uploader_of(store, mlflow_settings)
+    _, (run,) = store.studies.add("k", "again", [tiny_config()], NOW)
+    export = ExportInProcess(store, quiet_settings, mlflow_server.uri)
     job = start_attempt(store)
     record_steps(store, job, 1, 6)
     stop_run(store, job)
-    uploader.upload()
-    first_id = uploader.request.run_states[run.id].mlflow_id
+    export.upload()
+    first_id = export.uploads[run.id].mlflow_id
     assert mlflow_server.client.get_run(first_id).info.status == "KILLED"
 
-    lifecycle.retry(store, mlflow_settings, run.id)
+    lifecycle.retry(store, quiet_settings, run.id)
     record_whole_run(store, NOW + timedelta(minutes=1))
-    assert uploader.upload()
+    assert export.upload().is_study_over
 
-    second_id = uploader.request.run_states[run.id].mlflow_id
+    second_id = export.uploads[run.id].mlflow_id
     assert second_id != first_id
     assert mlflow_server.client.get_run(first_id).info.lifecycle_stage == "deleted"
     assert_run_is_uploaded(mlflow_server, store, second_id, run.id)
 
 
 def test_a_run_that_was_stopped_and_resumed_has_each_point_once(
-    store, mlflow_settings, mlflow_server
+    store, quiet_settings, mlflow_server
 ):
-    _, (run,) = lifecycle.submit(store, mlflow_settings, [tiny_config()], "on", "k", NOW)
-    uploader = uploader_of(store, mlflow_settings)
+    _, (run,) = store.studies.add("k", "on", [tiny_config()], NOW)
+    export = ExportInProcess(store, quiet_settings, mlflow_server.uri)
     job = start_attempt(store)
     record_steps(store, job, 1, 11)
     store.checkpoints.add(job, checkpoint_of(epoch=1), NOW)
     stop_run(store, job)
-    uploader.upload()
-    lifecycle.resume(store, mlflow_settings, run.id)
+    export.upload()
+    lifecycle.resume(store, quiet_settings, run.id)
     job = start_attempt(store, NOW + timedelta(minutes=1))
     store.runs.rewind(job, epoch=1, step=8, now=NOW)
     record_steps(store, job, 9, 16)
     store.jobs.finish(job, RunState.DONE, None, NOW)
 
-    assert uploader.upload()
+    assert export.upload().is_study_over
 
-    mlflow_id = uploader.request.run_states[run.id].mlflow_id
-    assert_run_is_uploaded(mlflow_server, store, mlflow_id, run.id)
-
-
-def test_the_request_of_a_deleted_study_is_complete(store, mlflow_settings):
-    _, (run,) = lifecycle.submit(store, mlflow_settings, [tiny_config()], "gone", "k", NOW)
-    lifecycle.cancel(store, mlflow_settings, run.id, NOW)
-    lifecycle.delete(store, mlflow_settings, [run.id])
-    uploader = uploader_of(store, mlflow_settings)
-
-    assert uploader.upload()
-    assert export_requests.load_request(uploader.request.path).is_complete
+    assert_run_is_uploaded(mlflow_server, store, export.uploads[run.id].mlflow_id, run.id)
 
 
-def test_the_uploading_process_continues_after_the_server_was_unreachable(
-    store, mlflow_settings, mlflow_server
+def test_an_export_continues_after_the_server_was_unreachable(
+    store, tiny_settings, mlflow_server, supervise_with
 ):
     port = free_port()
-    settings = replace(mlflow_settings, mlflow=f"http://127.0.0.1:{port}")
-    configs = [tiny_config(), tiny_config("gan")]
-    study, _ = lifecycle.submit(store, settings, configs, "away", "k", NOW)
+    store.studies.add("k", "away", [tiny_config(), tiny_config("gan")], NOW)
     record_whole_run(store)
+    # The second run has ended too, so that the supervisor trains nothing.
+    store.jobs.request_run_stop(2, NOW)
+    export = store.exports.request(1, f"http://127.0.0.1:{port}", utc_now())
 
-    def load_request():
-        (request,) = export_requests.load_requests(settings)
-        return request
+    def read_export():
+        return store.exports.read(export.id)
 
+    supervise_with(tiny_settings)
     # Nothing listens at the address yet.
-    export_requests.ensure_uploader(settings)
-    wait_for(lambda: load_request().error)
-    # The connection breaks while the curves are uploaded, and the study goes on.
+    wait_for(lambda: read_export().error)
+    # The connection breaks while the curves are uploaded.
     with Relay(port, mlflow_server.port, cut_after=b"g_loss") as relay:
         assert relay.is_cut.wait(TIMEOUT_S)
-    (upload_state,) = load_request().run_states.values()
-    assert upload_state.params
-    assert not upload_state.cursor
-    record_whole_run(store)
+    (upload,) = store.exports.read_uploads(export.id).values()
+    assert upload.has_params
+    assert not upload.cursor
     with Relay(port, mlflow_server.port):
-        wait_for(lambda: load_request().is_complete)
+        wait_for(lambda: not read_export().is_pending)
 
-    assert_study_is_uploaded(mlflow_server, store, study.id)
-    log = (settings.artifacts / export_requests.LOG_FILE).read_text()
-    assert "does not accept study 1" in log
-    assert "accepts uploads again" in log
+    assert read_export().error is None
+    mlflow_id = store.exports.read_uploads(export.id)[1].mlflow_id
+    assert_run_is_uploaded(mlflow_server, store, mlflow_id, 1)
+    job = wait_for_end(store, export)
+    assert (job.state, job.run_id) == (RunState.DONE, None)
+    log = (tiny_settings.artifacts / "jobs" / f"{job.id:06d}.log").read_text()
+    assert "did not accept the upload" in log
     assert "Traceback" not in log
-    # The process exits.
-    with export_requests.uploader_lock(settings).acquire(timeout=TIMEOUT_S):
-        pass
 
 
 def test_the_export_command_uploads_a_study(
-    copied, tiny_settings, mlflow_server, monkeypatch, capsys
+    copied, tiny_settings, mlflow_server, monkeypatch, capsys, supervise_with
 ):
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", tiny_settings.database_url)
     monkeypatch.setenv("CHROMABENCH_ARTIFACTS", str(tiny_settings.artifacts))
+    supervise_with(tiny_settings)
 
     assert main(["export", "1", "--mlflow", mlflow_server.uri]) == 0
     assert capsys.readouterr().out.strip() == mlflow_server.uri

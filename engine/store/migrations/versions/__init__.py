@@ -2,6 +2,7 @@
 
 Modules:
     0005_baseline: the schema of release 0.9.0.
+    0006_add_exports_to_mlflow: requests of exports to MLflow, and what was uploaded.
 
 A revision that was released is never changed.
 
