@@ -18,7 +18,7 @@ from engine.data.sources.published import DATA_SETS
 from engine.errors import EngineError
 from engine.presets import BUDGET_PURPOSES, CONFIGURATIONS
 from engine.settings import Settings
-from engine.store import Store, check_address, is_absent
+from engine.store import Store, check_address, is_absent, is_current
 
 if TYPE_CHECKING:  # the type of commands and groups, which Typer exports under no public name
     from typer._click import Command
@@ -118,12 +118,13 @@ def continue_list(incomplete: str, names: Iterable[str]) -> list[str]:
 def _read(list_items: Callable[[Store], Items]) -> Items:
     """Returns values from the database; none if it is no file or cannot be read.
 
-    A database server may take seconds to answer, which is too long after each Tab. Texts of users
-    lose their signs, because the script for zsh evaluates descriptions as code.
+    A database server may take seconds to answer, which is too long after each Tab, and opening a
+    file of an older release would upgrade it. Texts of users lose their signs, because the script
+    for zsh evaluates descriptions as code.
     """
     try:
         url = Settings.from_environment().database_url
-        if is_absent(url) or check_address(url) != "sqlite":
+        if is_absent(url) or check_address(url) != "sqlite" or not is_current(url):
             return []
         with closing(Store(url)) as store:
             items = list_items(store)[:MAX_NUMBERS]

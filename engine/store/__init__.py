@@ -27,6 +27,7 @@ from engine.store.connection import (
     has_password,
     identify,
     is_absent,
+    is_current,
     is_on_this_machine,
 )
 from engine.store.database import DatabaseReplacedError, LostJobError
@@ -43,6 +44,7 @@ __all__ = [
     "has_password",
     "identify",
     "is_absent",
+    "is_current",
     "is_on_this_machine",
     "utc_now",
 ]

@@ -1,7 +1,10 @@
 """Opens SQLite and PostgreSQL databases, upgrades older ones, and refuses those of others."""
 
 import secrets
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import sqlalchemy as sa
@@ -103,6 +106,20 @@ def database_path(url: str) -> Path:
 def is_absent(url: str) -> bool:
     """Returns whether the address is that of a SQLite file that does not exist yet."""
     return check_address(url) == "sqlite" and not database_path(url).exists()
+
+
+def is_current(url: str) -> bool:
+    """Returns whether a SQLite file has the newest schema version; does not change the file.
+
+    `Store` upgrades a file of an older version.
+    """
+    uri = f"file:{quote(str(database_path(url)))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError:  # not a SQLite file
+        return False
+    return bool(version == revisions.newest_version())
 
 
 def identify(url: str) -> str | None:

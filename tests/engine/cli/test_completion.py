@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.cli.main import main
+from engine.store import database_path
+from tests.support.old_databases import make_old_database
 from tests.support.runs import NOW, tiny_config
 from tests.support.terminals import running_shell
 
@@ -79,6 +81,17 @@ def test_without_a_readable_database_no_number_is_offered(offer, monkeypatch, tm
     monkeypatch.setenv("CHROMABENCH_DATABASE_URL", url)
 
     assert offer("chromabench table ") == []
+
+
+def test_a_completion_does_not_upgrade_a_database(offer, variables):
+    make_old_database(variables.database_url)
+    path = database_path(variables.database_url)
+    content = path.read_bytes()
+
+    assert offer("chromabench table ") == []
+
+    assert path.read_bytes() == content
+    assert not list(path.parent.glob("*.bak"))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
