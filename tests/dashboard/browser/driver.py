@@ -62,6 +62,15 @@ def wait_until_idle(page):
     expect(app).to_have_attribute("data-test-script-state", "notRunning")
 
 
+def wait_for_run_end(page):
+    """Waits on the Live page until the only run has ended.
+
+    The page then reruns once. A click on a link during this rerun has no effect.
+    """
+    expect(page.get_by_text("The run has ended")).to_be_visible()
+    wait_until_idle(page)
+
+
 def choose_smoke(page, address):
     page.goto(f"{address}/launch")
     expect(page.get_by_role("combobox", name="Budget")).to_be_visible()

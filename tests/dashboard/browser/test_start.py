@@ -16,6 +16,7 @@ from tests.dashboard.browser.driver import (
     drawn_points,
     end,
     open_tab,
+    wait_for_run_end,
 )
 from tests.support.runs import wait_for
 
@@ -55,7 +56,7 @@ def test_a_run_is_started_watched_stopped_and_resumed_and_its_clone_is_downloade
     wait_for(lambda: store.runs.read(1).step > stopped_at)
     assert [attempt.from_step for attempt in store.runs.read_attempts([1])] == [0, stopped_at]
     page.get_by_role("button", name="Stop").first.click()
-    expect(page.get_by_text("The run has ended")).to_be_visible()
+    wait_for_run_end(page)
 
     # A clone fills the form, and is started with another number of epochs.
     page.get_by_role("link", name="Details").first.click()
@@ -65,7 +66,7 @@ def test_a_run_is_started_watched_stopped_and_resumed_and_its_clone_is_downloade
     expect(page.get_by_role("spinbutton", name="Epochs")).to_have_value(str(MANY_EPOCHS))
     set_epochs(page, 1)
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_text("The run has ended")).to_be_visible()
+    wait_for_run_end(page)
     expect(page).to_have_title("done · openmoji smoke (again)")
     wait_for(lambda: drawn_points(page) == 8)
 

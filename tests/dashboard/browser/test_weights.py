@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from engine import weights
-from tests.dashboard.browser.driver import choose_smoke
+from tests.dashboard.browser.driver import choose_smoke, wait_for_run_end
 from tests.support.runs import kill_processes_of
 from tests.support.weights import as_file, random_inception, replace_entry, replace_in_processes
 from tests.support.weights_server import running_weights_server
@@ -63,7 +63,7 @@ def test_launch_downloads_the_weights_and_the_study_that_waits_has_fid(dashboard
     expect(page.get_by_role("heading", name="Live")).to_be_visible()
     expect(page.get_by_text("downloading the Inception weights").first).to_be_visible()
     server.release.set()
-    expect(page.get_by_text("The run has ended")).to_be_visible()
+    wait_for_run_end(page)
 
     # FID is in the table and in the CSV.
     page.get_by_role("link", name="Compare").first.click()
