@@ -1,10 +1,12 @@
 """Converts records of the store to the names, tags and timestamps of MLflow."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import requests
 from mlflow.entities import RunTag
 
 from engine.records.curves import MetricPoint
@@ -72,6 +74,14 @@ def to_milliseconds(moment: datetime | None) -> int:
     return 0 if moment is None else int(moment.timestamp() * 1000)
 
 
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error message."""
+def reason_of(error: Exception) -> str:
+    """Returns the reason of a failed upload: why no answer came, or the first line of the error."""
+    cause: BaseException | None = error
+    while cause is not None:  # MLflow's client wraps the errors of requests
+        if isinstance(cause, requests.Timeout):
+            return "the server did not answer in time"
+        if isinstance(cause, requests.ConnectionError):
+            reason = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(cause))
+            return "the server could not be reached" + (f": {reason[1]}" if reason else "")
+        cause = cause.__cause__ or cause.__context__
     return (str(error).strip().splitlines() or [repr(error)])[0][:MAX_ERROR_CHARACTERS]

@@ -155,13 +155,13 @@ class Uploader:
                 continue
             except SERVER_ERRORS as error:
                 if self._is_refusal(error):
-                    self._record_refusal(run, mlflow_format.first_line(error))
+                    self._record_refusal(run, mlflow_format.reason_of(error))
                     continue
                 self.client.search_experiments(max_results=1)  # raises if the server is unreachable
                 first_failure = first_failure or error
             except Exception as error:  # the boundary of a run: the other runs are uploaded
                 logger.exception("run %d could not be uploaded", run.id)
-                reason = f"{type(error).__name__}: {mlflow_format.first_line(error)}"
+                reason = f"{type(error).__name__}: {mlflow_format.reason_of(error)}"
                 self._record_refusal(run, reason)
         if first_failure is not None:
             raise first_failure

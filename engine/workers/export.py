@@ -61,7 +61,7 @@ def export_study(store: Store, settings: Settings, job: Job, should_stop: Should
     except (LostJobError, StoreError, StoppedError):
         raise
     except Exception as error:  # the boundary of the upload: the reason is stored
-        reason = mlflow_format.first_line(error)
+        reason = mlflow_format.reason_of(error)
         worker_process.retry_until_written(
             lambda: store.exports.record_failure(job, export.id, reason, utc_now())
         )

@@ -14,6 +14,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from engine import weights
 from engine.records.runs import CheckpointEvaluation, Evaluation, RunState, Sample
 from engine.store import database_path
+from engine.tracking import mlflow_format
 from engine.tracking.uploader import MAX_RUN_FAILURES, UploadStoppedError
 from tests.support.exports import ExportInProcess, record_steps, record_whole_run, start_attempt
 from tests.support.runs import NOW, tiny_config
@@ -161,10 +162,12 @@ def test_an_unreachable_server_is_asked_only_once(two, settings):
     export = ExportInProcess(two, settings, "http://127.0.0.1:9")
     export.uploader.export = replace(export.export, failures=MAX_RUN_FAILURES + 1)
 
-    with pytest.raises(MlflowException, match="refused"):
+    with pytest.raises(MlflowException) as failure:
         export.upload()
 
     assert export.uploads == {}
+    reason = mlflow_format.reason_of(failure.value)
+    assert reason == "the server could not be reached: Connection refused"
 
 
 def test_a_stop_request_ends_an_upload_between_two_parts(store, settings, mlflow_folder):
