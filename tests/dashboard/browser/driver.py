@@ -52,8 +52,14 @@ def start_dashboard(settings, log):
 
 
 def end(server):
+    """Ends a server as a user does: on a busy machine uvicorn may wait for the connections of open
+    pages until it is interrupted once more."""
     server.send_signal(signal.SIGTERM)
-    server.wait(timeout=60)
+    try:
+        server.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=60)
 
 
 def wait_until_idle(page):
