@@ -5,7 +5,8 @@ start fast.
 
 Modules:
     main: the entry point and the group of all commands.
-    studies: study, table, evaluate, export.
+    studies: study.
+    results: table, evaluate, export.
     runs: runs, cancel, resume, retry, front, archive, delete, clone, supervise.
     data: data list, check, prepare, describe, fetch.
     serving: serve, export-model.

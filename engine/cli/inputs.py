@@ -2,10 +2,10 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
@@ -56,6 +56,18 @@ def parse_number(value: str | float) -> float:
         raise typer.BadParameter(f"must be a number, not {text!r}") from None
 
 
+# Arguments of `typer.Option` and `typer.Argument` for the number of a study or run.
+STUDY_NUMBER: dict[str, Any] = {
+    "metavar": "STUDY",
+    "parser": parse_id,
+    "autocompletion": completion.complete_study,
+}
+RUN_NUMBER: dict[str, Any] = {
+    "metavar": "RUN",
+    "parser": parse_id,
+    "autocompletion": completion.complete_run,
+}
+
 JsonFlag: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 YesFlag: TypeAlias = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 WaitFlag: TypeAlias = Annotated[
@@ -73,41 +85,20 @@ FetchWeightsFlag: TypeAlias = Annotated[
 ]
 StudyId: TypeAlias = Annotated[
     int,
-    typer.Argument(
-        metavar="STUDY",
-        help="Number of the study.",
-        parser=parse_id,
-        autocompletion=completion.complete_study,
-    ),
+    typer.Argument(help="Number of the study.", **STUDY_NUMBER),
 ]
 RunId: TypeAlias = Annotated[
     int,
-    typer.Argument(
-        metavar="RUN",
-        help="Number of the run.",
-        parser=parse_id,
-        autocompletion=completion.complete_run,
-    ),
+    typer.Argument(help="Number of the run.", **RUN_NUMBER),
 ]
 RunIds: TypeAlias = Annotated[
     list[int] | None,
-    typer.Argument(
-        metavar="RUN",
-        help="Numbers of the runs; or give --study.",
-        parser=parse_id,
-        autocompletion=completion.complete_run,
-    ),
+    typer.Argument(help="Numbers of the runs; or give --study.", **RUN_NUMBER),
 ]
 # The options of a command that works on the runs given by number or on those of a study.
 StudyOfRuns: TypeAlias = Annotated[
     int | None,
-    typer.Option(
-        "--study",
-        metavar="STUDY",
-        help="Instead of RUN: all runs of this study.",
-        parser=parse_id,
-        autocompletion=completion.complete_study,
-    ),
+    typer.Option("--study", help="Instead of RUN: all runs of this study.", **STUDY_NUMBER),
 ]
 SourceText: TypeAlias = Annotated[
     str,
@@ -204,3 +195,20 @@ def confirm(question: str, is_confirmed: bool) -> bool:
         raise BadInputError(f"{question} Add --yes to confirm.")
     stderr.print(f"{question} Continue? [y/N] ", end="", markup=False, highlight=False)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def refuse_options(values: Mapping[str, object | None], sentence: str) -> None:
+    """Raises `BadInputError` if one of the options was given.
+
+    Args:
+        values: option -> its value, or None if it was not given.
+        sentence: the message with `{options}` in place of the given options.
+    """
+    given = [option for option, value in values.items() if value is not None]
+    if given:
+        raise BadInputError(sentence.format(options=", ".join(given)))
+
+
+def print_line(text: str) -> None:
+    """Prints one unwrapped line of plain text to stderr."""
+    stderr.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
-from engine.cli import bench, completion, data, maintenance, runs, serving, studies, tools
+from engine.cli import bench, completion, data, maintenance, results, runs, serving, studies, tools
 from engine.cli.help import Command
 from engine.errors import EngineError
 from engine.settings import PROGRAM, read_version
@@ -33,7 +33,7 @@ app = typer.Typer(
         "max_content_width": MAX_HELP_WIDTH,
     },
 )
-for module in (studies, runs, maintenance, serving, tools, completion):
+for module in (studies, results, runs, maintenance, serving, tools, completion):
     app.add_typer(module.app)
 for name, group in (("data", data.app), ("weights", tools.weights_app), ("bench", bench.app)):
     app.add_typer(group, name=name)

@@ -10,12 +10,12 @@ from rich.table import Table
 
 from engine.cli import completion, output
 from engine.cli.inputs import (
+    STUDY_NUMBER,
     JsonFlag,
     YesFlag,
     confirm,
     load_settings,
     open_existing,
-    parse_id,
     parse_path,
     stderr,
 )
@@ -118,12 +118,7 @@ Show how much space the samples and optimisers of study 1 take:
 def prune(
     study: Annotated[
         int | None,
-        typer.Option(
-            metavar="STUDY",
-            help="Prune only this study.",
-            parser=parse_id,
-            autocompletion=completion.complete_study,
-        ),
+        typer.Option(help="Prune only this study.", **STUDY_NUMBER),
     ] = None,
     parts_text: Annotated[
         str | None,

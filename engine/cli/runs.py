@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 
 from engine import annotations
-from engine.cli import completion, fetching, output
+from engine.cli import fetching, output
 from engine.cli.inputs import (
+    STUDY_NUMBER,
     FetchWeightsFlag,
     JsonFlag,
     RunIds,
@@ -21,7 +22,6 @@ from engine.cli.inputs import (
     confirm,
     load_settings,
     open_existing,
-    parse_id,
     stderr,
 )
 from engine.cli.studies import SubmissionOptions, start
@@ -46,12 +46,7 @@ app = typer.Typer()
 def list_runs(
     study: Annotated[
         int | None,
-        typer.Option(
-            metavar="STUDY",
-            help="List only the runs of this study.",
-            parser=parse_id,
-            autocompletion=completion.complete_study,
-        ),
+        typer.Option(help="List only the runs of this study.", **STUDY_NUMBER),
     ] = None,
     include_archived: Annotated[bool, typer.Option("--all", help="Include archived runs.")] = False,
     as_json: JsonFlag = False,

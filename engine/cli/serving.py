@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from engine.cli import completion
 from engine.cli.inputs import (
+    RUN_NUMBER,
+    STUDY_NUMBER,
     DeviceName,
     RunId,
     load_settings,
     open_existing,
     open_store,
-    parse_id,
     parse_number,
     parse_path,
     parse_whole_number,
@@ -41,31 +41,18 @@ Serve the model of run 3 until nobody has used it for an hour:
 def serve(
     run_id: Annotated[
         int | None,
-        typer.Option(
-            "--run",
-            metavar="RUN",
-            help="Serve the model of this run.",
-            parser=parse_id,
-            autocompletion=completion.complete_run,
-        ),
+        typer.Option("--run", help="Serve the model of this run.", **RUN_NUMBER),
     ] = None,
     study: Annotated[
         int | None,
-        typer.Option(
-            metavar="STUDY",
-            help="Serve the model that is the best of this study now.",
-            parser=parse_id,
-            autocompletion=completion.complete_study,
-        ),
+        typer.Option(help="Serve the model that is the best of this study now.", **STUDY_NUMBER),
     ] = None,
     follow: Annotated[
         int | None,
         typer.Option(
-            metavar="STUDY",
             help="Serve the best model of this study and switch when a better run ends.  "
             "[default: the newest study with a model]",
-            parser=parse_id,
-            autocompletion=completion.complete_study,
+            **STUDY_NUMBER,
         ),
     ] = None,
     host: Annotated[str, typer.Option(metavar="IP", help="Address to listen on.")] = "127.0.0.1",

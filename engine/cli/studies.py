@@ -1,42 +1,39 @@
-"""Commands about studies: study, table, evaluate, export."""
+"""The command `study`, and the start of a study for other commands."""
 
 import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from engine import annotations, weights
 from engine.cli import completion, fetching, output
 from engine.cli.inputs import (
+    STUDY_NUMBER,
     FetchWeightsFlag,
     JsonFlag,
     SettingTexts,
-    StudyId,
     WaitFlag,
     load_settings,
     open_existing,
     open_store,
-    parse_id,
     parse_path,
     parse_whole_number,
+    print_line,
+    refuse_options,
     stderr,
 )
-from engine.config import REPORTED_SPLIT, RunConfig
+from engine.cli.results import print_comparison
+from engine.config import RunConfig
 from engine.data.sources.registry import SOURCE_KINDS, parse_source
-from engine.errors import BadInputError, EngineError
-from engine.jobs import lifecycle, missing_metrics, planning
+from engine.errors import BadInputError
+from engine.jobs import lifecycle, planning
 from engine.overrides import parse_settings
 from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
-from engine.records.runs import Job, Run, RunState, Study
-from engine.report import tables
-from engine.report.comparison import compare
-from engine.report.findings import build_findings
-from engine.settings import PROGRAM, Settings
+from engine.records.runs import Run, RunState, Study
+from engine.settings import Settings
 from engine.store import Store, utc_now
 from engine.system import extras
 from engine.tracking import mlflow_client
@@ -119,10 +116,8 @@ def study(
         int | None,
         typer.Option(
             "--extend",
-            metavar="STUDY",
             help="Add configurations, seeds or epochs (--set epochs=N) to this study.",
-            parser=parse_id,
-            autocompletion=completion.complete_study,
+            **STUDY_NUMBER,
         ),
     ] = None,
     mlflow: Annotated[
@@ -142,7 +137,7 @@ def study(
     overrides = parse_settings(setting_texts or ())
     names = None if configurations is None else configurations.split(",")
     if extended_study is not None:
-        _refuse(
+        refuse_options(
             {"--data": data, "--budget": budget, "--name": name, "--from": results_file},
             "--extend keeps what the study has; {options} cannot change.",
         )
@@ -153,7 +148,7 @@ def study(
     plan_settings = fetching.planning_settings(fetch_weights, settings)
     if results_file is not None:
         fixed = {"--data": data, "--budget": budget, "--configurations": configurations}
-        _refuse(
+        refuse_options(
             {**fixed, "--seeds": seeds, "--set": setting_texts},
             "--from repeats a study as it was; {options} cannot change it.",
         )
@@ -196,20 +191,8 @@ def start(
                 f"{mlflow_client.URI_VARIABLE} is set, but nothing is exported: "
                 f"`{extras.install_command('mlflow')}`."
             )
-        _print_line(message)
+        print_line(message)
     return _report_submission(store, settings, stored, runs, options)
-
-
-def _refuse(values: Mapping[str, object | None], sentence: str) -> None:
-    """Raises `BadInputError` if one of the options was given.
-
-    Args:
-        values: option -> its value, or None if it was not given.
-        sentence: the message with `{options}` in place of the given options.
-    """
-    given = [option for option, value in values.items() if value is not None]
-    if given:
-        raise BadInputError(sentence.format(options=", ".join(given)))
 
 
 def _extend(
@@ -252,234 +235,7 @@ def _report_submission(
     ended = output.watch(stderr, store, settings, study.id)
     for run in ended:
         if run.state != RunState.DONE:
-            _print_line(f"run {run.id} ({run.config.label}) {run.state}: {run.reason}")
+            print_line(f"run {run.id} ({run.config.label}) {run.state}: {run.reason}")
     if not options.as_json:
-        _print_comparison(store, study.id)
+        print_comparison(store, study.id)
     return 0 if all(run.state == RunState.DONE for run in ended) else 1
-
-
-@app.command()
-def table(
-    study_id: StudyId,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
-    as_json: JsonFlag = False,
-) -> int:
-    """Prints the comparison table of a study."""
-    if as_csv + as_markdown + as_json > 1:
-        raise BadInputError("Give only one of --csv, --markdown and --json.")
-    with open_existing(load_settings()) as store:
-        comparison = compare(store, study_id)
-    if as_json:
-        print(json.dumps(comparison.as_json(), indent=2))
-    elif as_csv:
-        print(tables.to_csv(comparison), end="")
-    elif as_markdown:
-        print(tables.to_markdown(comparison), end="")
-    else:
-        output.print_comparison(Console(), comparison, build_findings(comparison))
-    return 0
-
-
-@app.command(
-    epilog="""
-Evaluate the last checkpoint of run 3:
-  PROGRAM evaluate 3 --checkpoint last
-Compute the metrics that study 1 lacks, and wait for them:
-  PROGRAM evaluate --study 1 --wait
-"""
-)
-def evaluate(
-    run_id: Annotated[
-        int | None,
-        typer.Argument(
-            metavar="RUN",
-            help="Number of the run to evaluate again.",
-            parser=parse_id,
-            autocompletion=completion.complete_run,
-        ),
-    ] = None,
-    study: Annotated[
-        int | None,
-        typer.Option(
-            metavar="STUDY",
-            help="Compute in the background the metrics that the evaluations of this study lack, "
-            "because weights were missing; stored values never change.",
-            parser=parse_id,
-            autocompletion=completion.complete_study,
-        ),
-    ] = None,
-    wait: Annotated[
-        bool,
-        typer.Option(
-            "--wait",
-            help="With --study: show progress until all metrics are computed, then print the "
-            "comparison table.",
-        ),
-    ] = False,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="best|last|FILE",
-            help="Checkpoint to evaluate.  [default: best]",
-            autocompletion=lambda: ["best", "last"],
-        ),
-    ] = None,
-    split: Annotated[
-        Literal["val", "test"] | None,
-        typer.Option(help=f"Split to evaluate on.  [default: {REPORTED_SPLIT}]"),
-    ] = None,
-    features: Annotated[
-        Literal["all", "none", "inception", "efficientnet_lite2"] | None,
-        typer.Option(help="Networks whose feature distances are computed.  [default: all]"),
-    ] = None,
-    as_json: JsonFlag = False,
-) -> int:
-    """Evaluates a checkpoint again, or computes the missing metrics of a study.
-
-    The same protocol gives the same numbers.
-    """
-    settings = load_settings()
-    if study is not None and run_id is None:
-        fixed = {"--checkpoint": checkpoint, "--split": split, "--features": features}
-        _refuse(fixed, "--study completes the stored evaluations; {options} cannot be chosen.")
-        with open_existing(settings) as store:
-            return _evaluate_study(store, settings, study, wait, as_json)
-    if run_id is None or study is not None:
-        raise BadInputError("Give a run ID or --study ID.")
-    if wait:
-        raise BadInputError("--wait belongs to --study: the evaluation of a run always waits.")
-    from engine.workers import reevaluate
-
-    with open_existing(settings) as store:
-        run = store.runs.read(run_id)
-        choice: str | Path = "best" if checkpoint is None else checkpoint
-        if choice not in reevaluate.ROLES:
-            choice = parse_path(str(choice), "--checkpoint")
-        with output.image_bar(stderr, f"run {run.id}") as on_progress:
-            evaluation = reevaluate.evaluate_again(
-                store,
-                settings,
-                run,
-                choice,
-                split or REPORTED_SPLIT,
-                features or "all",
-                on_progress,
-            )
-    if as_json:
-        values = [output.as_json(value, str(choice)) for value in evaluation.evaluations]
-        print(json.dumps(values, indent=2))
-    else:
-        output.print_evaluations(Console(), run, str(choice), evaluation.evaluations)
-    with open_existing(settings) as store:
-        lifecycle.renew_exports(store, settings, run.study_id, utc_now())
-    return 0
-
-
-def _evaluate_study(
-    store: Store, settings: Settings, study_id: int, wait: bool, as_json: bool
-) -> int:
-    """Queues a job that computes the missing metrics of a study; `--wait` shows its progress."""
-    store.studies.read(study_id)
-    missing = missing_metrics.find_missing_metrics(store, study_id)
-    if not missing.incomplete:
-        reason = "no evaluation of it lacks a metric because of missing weights"
-        if not missing.n_evaluations:
-            reason = "no run of it has been evaluated yet"
-        _print_line(f"Nothing to compute for study {study_id}: {reason}.")
-        if as_json:
-            print(json.dumps({"study": study_id, "job": None, "evaluations": 0, "metrics": []}))
-        return 0
-    earlier_job = store.jobs.read_newest("evaluate", str(study_id))
-    job = lifecycle.submit_evaluation(store, settings, study_id, utc_now())
-    networks = missing_metrics.available_networks(missing, settings)
-    computable = missing.limited_to(networks)
-    if earlier_job is not None and earlier_job.id == job.id:
-        progress = missing_metrics.describe_progress(job, computable)
-        _print_line(f"The computation was started before: {progress}.")
-    else:
-        _print_line(
-            f"{computable.sentence}. They are computed in the background; the Compare page and "
-            f"`{PROGRAM} runs` show the progress."
-        )
-    for network in set(missing.networks) - set(networks):
-        reason = weights.missing_message(network)
-        _print_line(f"{missing.limited_to([network]).sentence}: {reason}.")
-    if as_json:
-        counts = {"evaluations": len(computable.incomplete), "metrics": computable.metrics}
-        print(json.dumps({"study": study_id, "job": job.id, **counts}))
-    return _watch_evaluation(store, settings, study_id, job, as_json) if wait else 0
-
-
-def _watch_evaluation(
-    store: Store, settings: Settings, study_id: int, job: Job, as_json: bool
-) -> int:
-    """Shows the progress of an evaluation job until it has ended, then prints the comparison."""
-    ended = output.watch_job(stderr, store, settings, job, f"evaluating study {study_id}")
-    if ended.state != RunState.DONE:
-        reason = f": {ended.reason}" if ended.reason else ""
-        _print_line(f"The evaluation of study {study_id} is {ended.state}{reason}.")
-    if not as_json:
-        _print_comparison(store, study_id)
-    return 0 if ended.state == RunState.DONE else 1
-
-
-def _print_comparison(store: Store, study_id: int) -> None:
-    comparison = compare(store, study_id)
-    output.print_comparison(Console(), comparison, build_findings(comparison))
-
-
-def _print_line(text: str) -> None:
-    """Prints one unwrapped line of plain text to stderr."""
-    stderr.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def export(
-    study_id: StudyId,
-    out: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Write CSV, figures and the report to this folder."),
-    ] = None,
-    mlflow: Annotated[
-        str | None, typer.Option(metavar="URI", help="Export to this MLflow server.")
-    ] = None,
-) -> int:
-    """Writes a study to a folder, to an MLflow server, or to both."""
-    settings = load_settings()
-    with open_existing(settings) as store:
-        store.studies.read(study_id)
-        if out is None and mlflow is None:
-            raise BadInputError("Give a target: --out DIR or --mlflow URI.")
-        if mlflow is not None:
-            uri = mlflow_client.check_uri(mlflow, "--mlflow")
-            _upload(store, settings, study_id, uri)
-        if out is None:
-            return 0
-        from engine.report.export.writer import export_study
-
-        folder = parse_path(out, "--out")
-        with stderr.status("exporting") as status:
-            remarks = export_study(store, settings, study_id, folder, status.update)
-    for remark in remarks:
-        stderr.print(remark, markup=False, soft_wrap=True)
-    print(folder / "report.html")
-    return 0
-
-
-def _upload(store: Store, settings: Settings, study_id: int, uri: str) -> None:
-    """Uploads the results of a study that the MLflow server does not have yet.
-
-    The upload is a job of the supervisor. After the end of this function, it continues with the
-    runs that have not ended.
-
-    Raises:
-        EngineError: the server did not accept the whole upload.
-    """
-    export = lifecycle.submit_export(store, settings, study_id, uri, utc_now())
-    with stderr.status("waiting for the supervisor") as status:
-        ended = output.watch_export(store, settings, export, status.update)
-    reason = "it was cancelled" if ended.is_cancelled else ended.error
-    if reason is not None:
-        raise EngineError(f"{uri} did not accept the whole upload ({reason}).")
-    print(uri)
