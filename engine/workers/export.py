@@ -28,6 +28,7 @@ from engine.workers import worker_process
 from engine.workers.worker_process import End, ShouldStop, StoppedError
 
 POLL_INTERVAL_S = 2.0
+STOP_CHECK_S = 0.1
 PROGRESS_EVERY_S = 0.5
 # The delay before the next upload of a study with active runs, if another export was queued.
 YIELD_S = 30.0
@@ -151,7 +152,7 @@ class _ExportWorker:
         while time.monotonic() < wait_until:
             if self.should_stop():
                 raise UploadStoppedError
-            time.sleep(0.1)
+            time.sleep(STOP_CHECK_S)
 
 
 if __name__ == "__main__":
