@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from engine.errors import BadInputError
-from engine.loss_terms import LOSS_TERMS
+from engine.options.loss_terms import LOSS_TERMS
 
 Auto = Literal["auto"]
 Switch = Literal["auto", "on", "off"]

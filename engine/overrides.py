@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.config import Execution, RunConfig, Term, build, change, unknown_name_message
 from engine.errors import BadInputError
-from engine.loss_terms import LOSS_TERMS
+from engine.options.loss_terms import LOSS_TERMS
 from engine.presets import BUDGETS, CONFIGURATIONS
 
 # The keys of `--set`, grouped by the part of the config that has the setting.

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.loss_terms import LOSS_TERMS
+from engine.options.loss_terms import LOSS_TERMS
 
 Direction = Literal["up", "down", "none"]
 Group = Literal["distance", "pixel", "colour", "adversary", "cost", "training"]

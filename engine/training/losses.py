@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.config import Recipe
-from engine.loss_terms import LOSS_TERMS
+from engine.options.loss_terms import LOSS_TERMS
 
 FeatureMaps = tuple[Tensor, ...]
 FeatureExtractor = Callable[[Tensor], FeatureMaps]  # pictures [N, 3, H, W] in [-1, 1] -> maps

@@ -8,7 +8,7 @@ from streamlit.column_config import NumberColumn
 
 from engine.config import Configuration, build
 from engine.errors import BadInputError
-from engine.loss_terms import LOSS_TERMS
+from engine.options.loss_terms import LOSS_TERMS
 from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS
 from engine.presets import CONFIGURATIONS, DEFAULT_CONFIGURATIONS
 

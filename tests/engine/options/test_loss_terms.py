@@ -7,7 +7,7 @@ import pytest
 
 from engine.config import Recipe, Term, build
 from engine.errors import BadInputError
-from engine.loss_terms import LOSS_TERMS
+from engine.options.loss_terms import LOSS_TERMS
 from engine.metrics.catalog import CATALOG
 from engine.overrides import TERM_KEYS, parse_setting
 from engine.presets import CONFIGURATIONS
@@ -15,7 +15,7 @@ from engine.settings import PROJECT_ROOT
 from engine.training.losses import TERM_FUNCTIONS
 
 WITH_A_NEW_TERM = """
-from engine.loss_terms import LOSS_TERMS, LossTerm
+from engine.options.loss_terms import LOSS_TERMS, LossTerm
 
 LOSS_TERMS["edges"] = LossTerm("edges", "edge", 5, "down", 3, True, "Difference of edges.")
 
