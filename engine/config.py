@@ -23,10 +23,13 @@ from engine.options.loss_terms import LOSS_TERMS
 
 Auto = Literal["auto"]
 Switch = Literal["auto", "on", "off"]
+OptimizerName = Literal["adam", "adamw"]
+ScheduleName = Literal["linear", "cosine"]
 SelectionMetric = Literal["kd_lite2", "fd_lite2", "kid", "fid", "psnr", "ssim", "mae", "delta_e"]
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -34,6 +37,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 REPORTED_SPLIT = "test"  # Tables, ranks and findings report the values of this split.
 MAX_SEEDS_PER_STUDY = 100
 MAX_UNET_LEVELS = 8
+DEFAULT_FINAL_LR = 0.02
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
 
 
@@ -116,7 +120,7 @@ class Recipe(FrozenModel):
 
 
 class Configuration(FrozenModel):
-    """One of the configurations that a study compares: a loss recipe and Adam settings.
+    """One of the configurations that a study compares: a loss recipe and optimiser settings.
 
     Attributes:
         recipe: the loss of the generator.
@@ -124,6 +128,18 @@ class Configuration(FrozenModel):
         lr_d: learning rate of the discriminator.
         beta1: decay rate of the first moment, of both optimisers.
         beta2: decay rate of the second moment, of both optimisers.
+        optimizer: the optimiser of both networks: `adam`, or `adamw`, whose weight decay does not
+            pass through the moments (Loshchilov and Hutter 2019).
+        weight_decay: with `adamw`, each step also multiplies all weights by 1 - learning rate x
+            `weight_decay`. It must be 0 with `adam`.
+        schedule: how both learning rates fall: `linear`, as the budget's `decay` says; or `cosine`,
+            along half a cosine wave over all steps of the run, to `final_lr` at the last step.
+            `cosine` ignores `decay`. If epochs are added to a run, the rates of the further steps
+            are those of the new number of steps.
+        warmup_steps: number of steps at the start of the run during which both learning rates rise
+            linearly. A run with fewer steps ends before its rates are reached.
+        final_lr: with `cosine`, the learning rates at the last step, as a share of `lr_g` and
+            `lr_d`. It has no effect with `linear`, where it must be 0.02, the default.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -132,6 +148,29 @@ class Configuration(FrozenModel):
     lr_d: Rate
     beta1: Beta
     beta2: Beta
+    optimizer: OptimizerName = "adam"
+    weight_decay: Share = 0.0
+    schedule: ScheduleName = "linear"
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 0
+    final_lr: Share = DEFAULT_FINAL_LR
+
+    @model_validator(mode="after")
+    def _weight_decay_has_an_effect(self) -> Self:
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError(
+                f"weight_decay={self.weight_decay:g} needs optimizer=adamw, not "
+                f"{self.optimizer}; set optimizer=adamw or weight_decay=0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _final_lr_has_an_effect(self) -> Self:
+        if self.final_lr != DEFAULT_FINAL_LR and self.schedule != "cosine":
+            raise ValueError(
+                f"final_lr={self.final_lr:g} needs schedule=cosine, not {self.schedule}; set "
+                f"schedule=cosine or final_lr={DEFAULT_FINAL_LR:g}"
+            )
+        return self
 
 
 class Budget(FrozenModel):
@@ -151,7 +190,7 @@ class Budget(FrozenModel):
         jitter: largest shift of a training picture, in pixels; drawn for each picture and epoch.
         pretrain: number of epochs at the start that train the generator alone, with the L1 loss.
         decay: share of the epochs, at the end, during which both learning rates fall linearly
-            towards 0.
+            towards 0. Configurations with `schedule=cosine` ignore it.
         ema: half-life of the generator's moving average, in training pictures; 0 turns it off.
         evaluations: number of checkpoints that are evaluated on the validation split, at evenly
             spaced epochs up to the last. If it is 1, the last checkpoint is used as the best
@@ -173,7 +212,7 @@ class Budget(FrozenModel):
     batch: Annotated[int, Field(ge=1, le=4096)]
     jitter: Annotated[int, Field(ge=0, le=256)] = 0
     pretrain: Annotated[int, Field(ge=0, le=100_000)] = 0
-    decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    decay: Share = 0.0
     ema: Annotated[float, Field(ge=0)] | Auto = "auto"
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 1
     choose_by: SelectionMetric = "kd_lite2"

@@ -8,7 +8,10 @@ from engine.options.loss_terms import LOSS_TERMS
 from engine.presets import BUDGETS, CONFIGURATIONS
 
 # The keys of `--set`, grouped by the part of the config that has the setting.
-CONFIGURATION_KEYS = ("lr_g", "lr_d", "beta1", "beta2")
+CONFIGURATION_KEYS = (
+    *("lr_g", "lr_d", "beta1", "beta2"),
+    *("optimizer", "weight_decay", "schedule", "warmup_steps", "final_lr"),
+)
 BUDGET_KEYS = (
     *("epochs", "px", "batch", "base_channels", "generator", "output", "discriminator"),
     *("pretrain", "ema", "jitter", "decay", "norm", "evaluations", "choose_by"),

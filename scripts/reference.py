@@ -63,17 +63,16 @@ def build_metrics() -> str:
 
 def build_configurations() -> str:
     """Lists the published configurations with their recipes and optimisers."""
-    optimiser = ("lr_g", "lr_d", "beta1", "beta2")
+    keys = overrides.CONFIGURATION_KEYS
     rows = [
         (
             f"`{name}`",
             str(configuration.recipe),
-            *(f"{getattr(configuration, key):g}" for key in optimiser),
+            *(_setting_value(getattr(configuration, key)) for key in keys),
         )
         for name, configuration in CONFIGURATIONS.items()
     ]
-    header = ("configuration", "generator loss", *(f"`{key}`" for key in optimiser))
-    return _table(header, rows)
+    return _table(("configuration", "generator loss", *(f"`{key}`" for key in keys)), rows)
 
 
 def build_budgets() -> str:
@@ -86,7 +85,7 @@ def build_budget_settings() -> str:
     """Lists all settings of the budgets side by side."""
     settings = [name for name in Budget.model_fields if name != "name"]
     rows = [
-        (f"`{name}`", *(_budget_value(getattr(budget, name)) for budget in BUDGETS.values()))
+        (f"`{name}`", *(_setting_value(getattr(budget, name)) for budget in BUDGETS.values()))
         for name in settings
     ]
     return _table(("setting", *(f"`{name}`" for name in BUDGETS)), rows)
@@ -209,7 +208,7 @@ def _allowed_values(schema: dict[str, Any]) -> str:
     return " ".join([kind, *limits])
 
 
-def _budget_value(value: object) -> str:
+def _setting_value(value: object) -> str:
     if value is None:
         return "all"
     return _number(value) if isinstance(value, int | float) else f"`{value}`"

@@ -116,7 +116,8 @@ def study(
         int | None,
         typer.Option(
             "--extend",
-            help="Add configurations, seeds or epochs (--set epochs=N) to this study.",
+            help="Add configurations, seeds or epochs (--set epochs=N) to this study. The rates of "
+            "a cosine schedule in the added epochs are those of N epochs.",
             **STUDY_NUMBER,
         ),
     ] = None,

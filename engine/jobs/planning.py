@@ -162,7 +162,8 @@ def plan_extension(
                 f"epochs must be more than the {study.budget.epochs} that study {study.id} has, "
                 f"not {budget.epochs}."
             )
-        if budget.decay:
+        schedules = {run.config.configuration.schedule for run in runs}
+        if budget.decay and "linear" in schedules:
             raise BadInputError(
                 f"The learning rates of study {study.id} fall to 0 by its last epoch: with more "
                 f"epochs its runs would differ from those of a longer study. `{PROGRAM} "

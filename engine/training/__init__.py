@@ -4,6 +4,8 @@ Modules:
     loop: the training loop, a generator of events.
     step: one training step of discriminator and generator.
     losses: the functions of the loss terms.
+    optimizers: builds the optimisers and sets their learning rates.
+    schedules: the factor of the learning rates at each step.
     state: networks, optimisers, moving average and random generators of a run.
     checkpoint: saves and loads a training state.
     execution: resolves `auto` settings (device, precision, threads, compile and others).

@@ -25,6 +25,8 @@ from engine.metrics import pixel
 from engine.training.distributed import SINGLE_PROCESS, ProcessGroup
 from engine.training.losses import FeatureExtractor, LossInputs, generator_loss
 from engine.training.machine_profile import synchronize
+from engine.training.optimizers import set_learning_rate
+from engine.training.schedules import lr_factor
 from engine.training.state import TrainingState
 from engine.training.step import StepLosses, TrainingStep, autocast, require_finite
 from engine.training.target_features import TargetFeatureCache
@@ -59,7 +61,8 @@ class EpochDone:
     Attributes:
         epoch: the epoch, from 1.
         step: number of steps of the run so far.
-        metrics: the metrics of the epoch: validation, speed, memory and learning rates.
+        metrics: the metrics of the epoch: validation, speed, memory, and the learning rates at its
+            last step.
         state: the training state, which the caller may save and sample until the next event.
     """
 
@@ -123,8 +126,7 @@ def train(
         metrics["epoch_seconds"] = state.seconds
         metrics["images_per_second"] = state.batches * budget.batch / state.seconds
         metrics["peak_memory_mb"] = peak_memory_mb(pairs.device)
-        metrics["lr_g"] = config.configuration.lr_g * lr_factor(budget, epoch)
-        metrics["lr_d"] = config.configuration.lr_d * lr_factor(budget, epoch)
+        metrics |= learning_rates(config, state.step, epoch, len(pairs))
 
         # Let the caller save the state.
         state.epoch, state.batches, state.seconds = epoch, 0, 0.0
@@ -143,8 +145,10 @@ def train_epoch(
     is_pretraining = epoch <= budget.pretrain
     record_every = int(config.execution.record_every)
 
-    # Set the random generators, the learning rates and the training mode.
+    # Set the random generators and the training mode.
     _begin_epoch(config, state, training_step.group)
+    # Set the rates of the last step, so that a resumed epoch without further steps ends with them.
+    _set_learning_rates(config, state, max(1, state.step), len(pairs))
     earlier_seconds, caller_seconds = state.seconds, 0.0
     started_at = fetched_at = time.monotonic()
     pending: list[tuple[int, Tensor]] = []
@@ -152,6 +156,9 @@ def train_epoch(
     for batch in _remaining_batches(config, state, pairs, training_step.group):
         # Start the step in all processes.
         training_step.group.announce_step()
+
+        # Set the learning rates of the step.
+        _set_learning_rates(config, state, state.step + 1, len(pairs))
 
         # Update the weights.
         losses = training_step.pretrain(batch) if is_pretraining else training_step.train(batch)
@@ -231,6 +238,7 @@ def follow(
         for batch in _remaining_batches(config, state, pairs, group):
             if not group.wait_for_step():
                 return
+            _set_learning_rates(config, state, state.step + 1, len(pairs))
             if is_pretraining:
                 training_step.pretrain(batch)
             else:
@@ -259,23 +267,23 @@ def build_training_step(
     return TrainingStep(config, state, extract, target_features, group)
 
 
-def steps_per_epoch(budget: Budget, n_train: int) -> int:
-    """Returns the number of complete batches in an epoch."""
-    return n_train // budget.batch
+def count_steps(budget: Budget, n_train: int) -> int:
+    """Returns the number of steps of a whole run; an incomplete last batch is left out."""
+    return n_train // budget.batch * budget.epochs
 
 
-def lr_factor(budget: Budget, epoch: int) -> float:
-    """Returns the factor of both learning rates in an epoch: 1 at first, then a linear decay.
-
-    The factor would reach 0 in the epoch after the last one.
+def learning_rates(config: RunConfig, step: int, epoch: int, n_train: int) -> dict[str, float]:
+    """Returns the learning rates `lr_g` and `lr_d` of a step.
 
     Args:
-        budget: the budget.
-        epoch: the epoch, from 1.
+        config: the config of the run.
+        step: the step of the run, from 1.
+        epoch: the epoch of the step, from 1.
+        n_train: number of training pairs.
     """
-    decay_epochs = round(budget.epochs * budget.decay)
-    decayed_epochs = max(0, epoch - (budget.epochs - decay_epochs))
-    return 1 - decayed_epochs / (decay_epochs + 1)
+    configuration, budget = config.configuration, config.budget
+    factor = lr_factor(configuration, budget, step, epoch, count_steps(budget, n_train))
+    return {"lr_g": configuration.lr_g * factor, "lr_d": configuration.lr_d * factor}
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -302,7 +310,7 @@ def _remaining_batches(
 
 
 def _begin_epoch(config: RunConfig, state: TrainingState, group: ProcessGroup) -> None:
-    """Sets the random generators, the learning rates and the training mode.
+    """Sets the random generators and the training mode.
 
     Every epoch starts new random streams, so that no random state is carried over from the previous
     epoch. Each process has its own streams. If an epoch continues from a checkpoint, the leader
@@ -317,21 +325,17 @@ def _begin_epoch(config: RunConfig, state: TrainingState, group: ProcessGroup) -
         state.restore_random()
     else:
         torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))
-    factor = lr_factor(config.budget, epoch)
-    _set_lr(state.g_optimiser, config.configuration.lr_g * factor)
-    _set_lr(state.d_optimiser, config.configuration.lr_d * factor)
     state.generator.train()
     state.discriminator.train()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
-def _set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimiser.param_groups:
-        if isinstance(group["lr"], Tensor):  # A CUDA graph reads the rate from this tensor.
-            group["lr"].fill_(lr)
-        else:
-            group["lr"] = lr
+def _set_learning_rates(config: RunConfig, state: TrainingState, step: int, n_train: int) -> None:
+    """Sets the learning rates of a step of the epoch in progress."""
+    rates = learning_rates(config, step, state.epoch + 1, n_train)
+    set_learning_rate(state.g_optimiser, rates["lr_g"])
+    set_learning_rate(state.d_optimiser, rates["lr_d"])
 
 
 class _Validation:

@@ -13,6 +13,7 @@ from engine.config import RunConfig
 from engine.data.batches import derive_seed
 from engine.networks.architectures import build_discriminator, build_encoder, build_generator
 from engine.networks.layers import set_memory_format
+from engine.training.optimizers import build_optimizer
 
 
 @dataclass
@@ -141,23 +142,18 @@ def build_state(
     if budget.ema:
         averaged = copy.deepcopy(generator).eval().requires_grad_(False)
 
-    # Build the optimisers. A CUDA graph needs the learning rate and the step counter on the device.
+    # Build the optimisers.
+    configuration = config.configuration
     has_graph = execution.graph == "on" and device.type == "cuda"
-    betas = (config.configuration.beta1, config.configuration.beta2)
 
-    def build_adam(network: nn.Module, lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            network.parameters(),
-            lr=torch.tensor(lr, device=device) if has_graph else lr,
-            betas=betas,
-            fused=device.type in ("cuda", "cpu"),
-            capturable=has_graph,
-        )
+    def build_for(network: nn.Module, lr: float) -> torch.optim.Adam:
+        groups = [{"params": list(network.parameters())}]
+        return build_optimizer(configuration, lr, groups, device, has_graph)
 
     return TrainingState(
         generator=generator,
         discriminator=discriminator,
-        g_optimiser=build_adam(generator, config.configuration.lr_g),
-        d_optimiser=build_adam(discriminator, config.configuration.lr_d),
+        g_optimiser=build_for(generator, configuration.lr_g),
+        d_optimiser=build_for(discriminator, configuration.lr_d),
         averaged=averaged,
     )

@@ -104,7 +104,7 @@ def resolve_config(
     group.require_trainable(config)
     if run.resolved is not None:
         return config
-    n_steps = loop.steps_per_epoch(config.budget, n_train) * config.budget.epochs
+    n_steps = loop.count_steps(config.budget, n_train)
     environment = {
         **execution.describe_environment(execution.choose_device(config.execution.device)),
         **packed.describe(),

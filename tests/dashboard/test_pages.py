@@ -13,11 +13,12 @@ import yaml
 
 from dashboard.components.escape import escape_markdown
 from dashboard.components.gallery import gallery
+from dashboard.components.launch import configurations_form
 from dashboard.queries import launch
 from engine.config import RunConfig
 from engine.jobs import estimates
 from engine.jobs.estimates import MeasuredSpeed
-from engine.overrides import apply_settings
+from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS, apply_settings
 from engine.records.curves import Alert, MetricPoint, Probe
 from engine.records.runs import RunState
 from engine.settings import PROJECT_ROOT
@@ -30,6 +31,8 @@ from tests.support.runs import NOW, tiny_config
 ROW = {
     **{"adversarial": 1.0, "l1": 100.0, "perceptual": 0.0, "total_variation": 0.0},
     **{"lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5, "beta2": 0.999},
+    **{"optimizer": "adam", "weight_decay": 0.0},
+    **{"schedule": "linear", "warmup_steps": 0, "final_lr": 0.02},
 }
 STORES = ("empty", "queued", "running", "finished", "failed")
 
@@ -170,7 +173,8 @@ def test_a_new_configuration_is_started_with_its_values(empty):
     [
         ("two words", {}, "String should match"),
         ("mine", {"lr_g": 7.0}, "lr_g cannot be '7.0'"),
-        ("mine", {"l1": None}, "l1 is empty; give it a number"),
+        ("mine", {"l1": None}, "l1 is empty; give it a value"),
+        ("mine", {"weight_decay": 0.02}, "weight_decay=0.02 needs optimizer=adamw"),
         ("mine", {"l1": 0.0, "adversarial": 0.0}, "terms"),
     ],
 )
@@ -183,6 +187,25 @@ def test_an_invalid_configuration_is_refused_below_the_table(empty, name, change
     assert escape_markdown(f"{name}: ") in message
     assert escape_markdown(sentence).lower() in message.lower()
     assert app.button(key="launch_start").disabled
+
+
+def test_every_setting_of_a_configuration_is_in_a_table():
+    assert (*TERM_KEYS, *CONFIGURATION_KEYS) == configurations_form.KEYS
+    for key, column in configurations_form.OPTIMISER_COLUMNS.items():
+        assert column["help"], key
+
+
+def test_the_table_of_optimisers_shows_and_keeps_the_values_of_a_cloned_study(empty):
+    changes = {"optimizer": "adamw", "weight_decay": "0.02", "schedule": "cosine"}
+    config = tiny_config("gan", warmup_steps="50", **changes)
+    empty.studies.add("key", "of one", [config], NOW)
+
+    app = open_page("launch", clone_run=1)
+
+    (table,) = [each.value for each in app.dataframe if "optimizer" in each.value.columns]
+    assert list(table.loc["gan"]) == ["adamw", 0.02, "cosine", 50, 0.02]
+    app.button(key="launch_start").click().run()
+    assert empty.runs.read_all()[-1].config.configuration == config.configuration
 
 
 def test_a_run_is_cloned_into_the_form_with_its_values(empty):

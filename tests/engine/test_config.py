@@ -1,9 +1,14 @@
 import pytest
 from pydantic import ValidationError
 
-from engine.config import Budget, RunConfig, build
+from engine.config import Budget, Configuration, RunConfig, build
 from engine.errors import BadInputError
-from engine.overrides import apply_settings, parse_setting
+from engine.overrides import (
+    apply_settings,
+    changed_settings,
+    parse_setting,
+    settings_differences,
+)
 from engine.presets import BUDGETS, CONFIGURATIONS
 from tests.support.runs import tiny_config
 
@@ -20,6 +25,20 @@ from tests.support.runs import tiny_config
         ("epochs", "-3", "epochs cannot be '-3'"),
         ("batch", "none", "batch cannot be 'none'"),
         ("beta1", "1", "beta1 cannot be '1'"),
+        ("optimizer", "sgd", "optimizer cannot be 'sgd': input should be 'adam' or 'adamw'."),
+        ("schedule", "step", "schedule cannot be 'step': input should be 'linear' or 'cosine'."),
+        ("warmup_steps", "-1", "warmup_steps cannot be '-1'"),
+        (
+            "weight_decay",
+            "0.02",
+            "weight_decay=0.02 needs optimizer=adamw, not adam; "
+            "set optimizer=adamw or weight_decay=0.",
+        ),
+        (
+            "final_lr",
+            "0.5",
+            "final_lr=0.5 needs schedule=cosine, not linear; set schedule=cosine or final_lr=0.02.",
+        ),
         ("l1", "-1", "l1 cannot be '-1'"),
         ("l1", "1e309", "l1 cannot be '1e309'"),
         ("record_every", "9" * 30, "record_every cannot be"),
@@ -81,3 +100,32 @@ def test_a_run_written_to_json_is_read_unchanged():
     config = tiny_config("perceptual", seed=7)
 
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_configuration_of_an_older_release_has_adam_and_a_linear_schedule():
+    document = CONFIGURATIONS["ganv3"].model_dump()
+    for key in ("optimizer", "weight_decay", "schedule", "warmup_steps", "final_lr"):
+        del document[key]
+
+    assert build(Configuration, document) == CONFIGURATIONS["ganv3"]
+
+
+def test_the_optimiser_is_set_by_keys_and_differs_in_the_flat_settings():
+    plain = tiny_config()
+    settings = {
+        **{"optimizer": "adamw", "weight_decay": "0.02"},
+        **{"schedule": "cosine", "warmup_steps": "50", "final_lr": "0.1"},
+    }
+
+    changed = apply_settings(plain, settings)
+
+    differences = settings_differences(plain, changed)
+    assert differences == {
+        "optimizer": ("adam", "adamw"),
+        "weight_decay": (0.0, 0.02),
+        "schedule": ("linear", "cosine"),
+        "warmup_steps": (0, 50),
+        "final_lr": (0.02, 0.1),
+    }
+    assert settings.items() <= changed_settings(changed).items()
+    assert apply_settings(plain, changed_settings(changed)) == changed

@@ -20,6 +20,12 @@ def test_the_six_configurations_are_the_published_ones():
     }
 
 
+def test_the_six_configurations_train_with_adam_and_without_warm_up():
+    for preset in CONFIGURATIONS.values():
+        assert (preset.optimizer, preset.weight_decay) == ("adam", 0)
+        assert (preset.schedule, preset.warmup_steps) == ("linear", 0)
+
+
 def test_the_five_budgets_have_their_documented_sizes():
     table = {
         name: tuple(

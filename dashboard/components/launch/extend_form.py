@@ -32,7 +32,8 @@ def extend_form(card: StudyCard) -> None:
                 "Epochs",
                 min_value=study.budget.epochs,
                 key=f"extend_epochs_{study.id}",
-                help="Epochs in total. All runs continue from their last epoch.",
+                help="Epochs in total. All runs continue from their last epoch. With a cosine "
+                "schedule, the learning rates of the added epochs are those of the new total.",
                 width=120,
             )
             configurations = st.multiselect(

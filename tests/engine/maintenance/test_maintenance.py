@@ -183,6 +183,17 @@ def test_a_study_whose_learning_rates_end_at_zero_gets_no_more_epochs(installati
     assert "clone 1 --set epochs=4" in error
 
 
+def test_a_study_with_a_cosine_schedule_gets_more_epochs(installation, store, capsys):
+    config = tiny_config(epochs=2, decay="0.5", schedule="cosine")
+    store.studies.add("key", "a", [config], NOW)
+    store.jobs.request_run_stop(1, NOW)
+
+    status, _, _ = run(capsys, "study", "--extend", "1", "--set", "epochs=4")
+
+    assert status == 0
+    assert store.runs.read(1).config.budget.epochs == 4
+
+
 def test_a_study_is_cloned_with_a_change(copied, capsys):
     status, out, _ = run(capsys, "clone", "1", "--set", "l1=50", "--json")
 

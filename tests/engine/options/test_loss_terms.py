@@ -19,10 +19,10 @@ from engine.options.loss_terms import LOSS_TERMS, LossTerm
 
 LOSS_TERMS["edges"] = LossTerm("edges", "edge", 5, "down", 3, True, "Difference of edges.")
 
-from dashboard.components.launch.configurations_form import LABELS, build_configuration
+from dashboard.components.launch.configurations_form import LABELS, as_row, build_configuration
 from engine.config import RunConfig
 from engine.metrics.catalog import CATALOG, CURVE_METRICS
-from engine.overrides import apply_settings, flat_settings, parse_setting
+from engine.overrides import TERM_KEYS, apply_settings, flat_settings, parse_setting
 from engine.presets import BUDGETS, CONFIGURATIONS
 from engine.report.export.bundle import CURVE_FIGURES
 
@@ -32,7 +32,7 @@ assert str(config.configuration.recipe) == "adversarial + 100 l1 + 5 edges"
 assert config.configuration.recipe.needs_features
 assert flat_settings(config)["weight of edges"] == 5
 
-row = {**dict.fromkeys(LABELS, 0.0), "edges": 2.0, "lr_g": 1e-4, "lr_d": 1e-4}
+row = {**as_row(CONFIGURATIONS["standard"]), **dict.fromkeys(TERM_KEYS, 0.0), "edges": 2.0}
 assert LABELS["edges"] == "weight of edge"
 assert str(build_configuration("mine", row).recipe) == "2 edges"
 

@@ -8,12 +8,19 @@ from engine.data.batches import training_batches
 from engine.errors import DivergedError
 from engine.presets import CONFIGURATIONS
 from engine.training import checkpoint, loop, losses, step
-from engine.training.loop import EpochDone, StepsDone, lr_factor, train
+from engine.training.distributed import ProcessGroup
+from engine.training.loop import EpochDone, StepsDone, train
+from engine.training.schedules import lr_factor
 from engine.training.state import build_state
 from tests.support.runs import tiny_config
 from tests.support.training import maps
 
 CPU = torch.device("cpu")
+# Four steps per epoch, AdamW, and a cosine schedule after three steps of warm-up.
+COSINE = {
+    **{"batch": "4", "optimizer": "adamw", "weight_decay": "0.02"},
+    **{"schedule": "cosine", "warmup_steps": "3", "final_lr": "0.1"},
+}
 
 
 def events_of(config, pairs, val_pairs, state=None):
@@ -182,13 +189,87 @@ def test_without_an_average_the_generator_itself_is_sampled():
     assert state.sampler is state.generator
 
 
-@pytest.mark.parametrize(
-    ("epoch", "factor"), [(1, 1.0), (100, 1.0), (101, 1 - 1 / 101), (200, 1 - 100 / 101)]
-)
-def test_the_papers_rate_is_constant_then_falls_linearly(epoch, factor):
-    budget = tiny_config(epochs=200, decay=0.5).budget
+def rates_of_steps(state):
+    """A list to which each further step of a state appends the learning rate of the generator."""
+    rates = []
+    groups = state.g_optimiser.param_groups
+    state.g_optimiser.register_step_pre_hook(lambda *_: rates.append(groups[0]["lr"]))
+    return rates
 
-    assert lr_factor(budget, epoch) == pytest.approx(factor)
+
+def test_each_step_has_the_rate_of_its_schedule_and_an_epoch_reports_its_last(
+    few_pairs, few_val_pairs
+):
+    config = tiny_config(epochs=3, **COSINE)
+    state = build_state(config, CPU)
+    rates = rates_of_steps(state)
+
+    events, _ = events_of(config, few_pairs, few_val_pairs, state)
+
+    factors = [lr_factor(config.configuration, config.budget, n, 0, 12) for n in range(1, 13)]
+    assert rates == [2e-4 * factor for factor in factors]
+    reported = [event.metrics["lr_g"] for event in events if isinstance(event, EpochDone)]
+    assert reported == [rates[3], rates[7], rates[11]]
+    assert rates[-1] == 2e-4 * 0.1
+
+
+@pytest.mark.parametrize("stop_after", [2, 6, 8, 12])
+def test_a_run_with_a_schedule_is_resumed_within_an_epoch_bit_for_bit(
+    few_pairs, few_val_pairs, tmp_path, monkeypatch, stop_after
+):
+    monkeypatch.setattr(loop, "FETCH_INTERVAL_S", 0.0)  # An event at every step.
+    config = tiny_config(epochs=3, **COSINE)
+    all_events, uninterrupted = events_of(config, few_pairs, few_val_pairs)
+
+    stopped = build_state(config, CPU)
+    for event in train(config, stopped, few_pairs, few_val_pairs, maps):
+        if event.step == stop_after:
+            sha256, _ = checkpoint.save(stopped.state_dict(), tmp_path / "one.pt")
+            break
+    resumed = build_state(tiny_config(seed=9, epochs=3, **COSINE), CPU)
+    resumed.load_state_dict(checkpoint.load(tmp_path / "one.pt", sha256))
+    rates = rates_of_steps(resumed)
+    later_events, resumed = events_of(config, few_pairs, few_val_pairs, resumed)
+
+    assert len(rates) == 12 - stop_after
+    assert losses_of(later_events) == losses_of(all_events)[stop_after:]
+    expected, actual = uninterrupted.state_dict(), resumed.state_dict()
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=0, atol=0, msg=name)
+
+
+def test_a_follower_sets_the_rates_of_the_leader(few_pairs, few_val_pairs):
+    class EndlessGroup(ProcessGroup):
+        """A group of one process whose leader never stops."""
+
+        def wait_for_step(self):
+            return True
+
+    config = tiny_config(epochs=2, **COSINE)
+    follower = build_state(config, CPU)
+    rates = rates_of_steps(follower)
+
+    loop.follow(config, follower, few_pairs, maps, EndlessGroup())
+    leader = build_state(config, CPU)
+    expected = rates_of_steps(leader)
+    events_of(config, few_pairs, few_val_pairs, leader)
+
+    assert rates == expected
+    assert len(rates) == 8
+    for name, value in leader.generator.state_dict().items():
+        assert torch.equal(follower.generator.state_dict()[name], value)
+
+
+def test_added_epochs_have_the_rates_of_the_new_number_of_steps(few_pairs, few_val_pairs):
+    _, state = events_of(tiny_config(epochs=1, **COSINE), few_pairs, few_val_pairs)
+    longer = tiny_config(epochs=3, **COSINE)
+    rates = rates_of_steps(state)
+
+    events_of(longer, few_pairs, few_val_pairs, state)
+
+    factors = [lr_factor(longer.configuration, longer.budget, n, 0, 12) for n in range(5, 13)]
+    assert rates == [2e-4 * factor for factor in factors]
 
 
 @pytest.mark.slow
