@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import DTypeLike
 
 from engine.errors import EngineError
 
@@ -172,7 +173,7 @@ def delete_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def replacing_array(path: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.memmap]:
+def replacing_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Iterator[np.memmap]:
     """Makes a memory-mapped .npy file that replaces `path` if the block ends without an error."""
     with _partial_file(path) as (partial, descriptor):
         try:
