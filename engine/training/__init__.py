@@ -12,6 +12,7 @@ Modules:
     machine_profile: measures properties of this machine.
     cuda_graph: captures a training step as a CUDA graph.
     target_features: caches the feature maps of the targets.
+    source_feature_cache: stores the pretrained features of the sources in a file.
     distributed: connects the processes that train one run together.
 
 Not here: recording of events (`workers`) and evaluation (`evaluation`).

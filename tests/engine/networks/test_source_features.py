@@ -171,23 +171,20 @@ def test_the_signs_of_a_code_do_not_depend_on_the_order_of_the_pictures():
     assert (components.gather(0, largest) > 0).all()
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_reading_and_training_need_no_value_from_the_device(device):
+def test_reading_needs_no_value_from_the_device():
     network = WholeReader(SourceReader(None))
     weights_and_scales = network.state_dict()
-    late = {f"reader.late.{name}" for name, _ in network.reader.late.named_parameters()}
 
-    with FakeTensorMode(), torch.device(device):
-        # A device without memory: an operation that reads a value in Python fails.
+    with FakeTensorMode(), torch.device("cuda"):
+        # Tensors without content: an operation that reads a value in Python fails.
         state = {
-            name: torch.empty_strided(value.shape, value.stride()).requires_grad_(name in late)
+            name: torch.empty_strided(value.shape, value.stride())
             for name, value in weights_and_scales.items()
         }
-        *maps, code = functional_call(network, state, (torch.zeros(4, 3, 64, 64),))
-        (maps[2].mean() + code.mean()).backward()
+        outputs = functional_call(network, state, (torch.zeros(4, 3, 64, 64),))
 
-    for values in (*maps, code, *(state[name].grad for name in late)):
-        assert values.device.type == device
+    for values in outputs:
+        assert values.device.type == "cuda"
         assert values.dtype == torch.float32
 
 

@@ -145,19 +145,19 @@ def test_features_of_other_pictures_are_not_used(path_copy, reader, packed, few_
     assert counting.n_pictures == 32
 
 
-def test_a_stopped_preparation_leaves_no_file(reader, packed, few_pairs, tmp_path):
-    reported = []
+def test_a_stopped_preparation_leaves_no_file(reader, packed, tmp_path):
+    pairs, reported = load_pairs(packed, "train", 40), []
 
     def stop(done, total):
         reported.append((done, total))
-        if done >= 8:
+        if done >= 32:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare_source_features(reader, few_pairs, packed, tmp_path / "features.npy", stop)
+        prepare_source_features(reader, pairs, packed, tmp_path / "features.npy", stop)
 
-    assert reported == [(4, 16), (8, 16)]
-    assert not list(tmp_path.glob("*.npy*.partial"))
+    assert reported == [(16, 40), (32, 40)]
+    assert not list(tmp_path.glob("*.partial"))
     assert not (tmp_path / "features.npy").exists()
 
 
