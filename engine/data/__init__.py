@@ -3,6 +3,7 @@
 Modules:
     pairs: a loaded pair of images, the record of a packed pair, and the split of a pair.
     packing: packs each source and size into one memory-mapped array.
+    region_labels: stores the labels of the regions of packed line art.
     batches: batches of pairs on the device, with the same augmentation for both halves.
 
 Packages:
