@@ -2,7 +2,7 @@
 
 Both halves of a pair are augmented by one gather: a random mirroring and shift select rows and
 columns, and the same rows and columns are read from source and target. Therefore an augmentation
-never changes only one half.
+never changes only one half. The labels of regions are read by the same rows and columns.
 """
 
 from collections import deque
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.data.packing import PackedPairs
@@ -39,10 +40,13 @@ class Batch(NamedTuple):
             the pairs of this batch.
         augmentations: [B, 4] int64 on the training device. The columns are the position in
             `pixels`, 1 for mirrored pairs, and the shifts down and right in pixels.
+        labels: [M, px, px] uint8 on the training device: the region labels of `pixels`; None if
+            the labels were not loaded.
     """
 
     pixels: Tensor
     augmentations: Tensor
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,15 @@ class PairSet:
         names: [N] names of the pairs, in order.
         device: the device to which batches are delivered.
         rows: [N] positions of the pairs in `pixels`; None: all positions, in order.
+        labels: [M, px, px] uint8 region labels of `pixels`, on the same device; None if the labels
+            were not loaded.
     """
 
     pixels: Tensor
     names: tuple[str, ...]
     device: torch.device
     rows: Tensor | None = None
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,6 +76,12 @@ class PairSet:
     def gather(self, selection: Tensor | slice) -> Tensor:
         """Returns the bytes [B, px, px, C] of the selected pairs, on the device of `pixels`."""
         return self.pixels[selection if self.rows is None else self.rows[selection]]
+
+    def gather_labels(self, selection: Tensor | slice) -> Tensor | None:
+        """Returns the region labels [B, px, px] of the selected pairs, if they were loaded."""
+        if self.labels is None:
+            return None
+        return self.labels[selection if self.rows is None else self.rows[selection]]
 
     @property
     def is_on_device(self) -> bool:
@@ -87,7 +100,11 @@ class PairSet:
 
 
 def load_pair_set(
-    packed: PackedPairs, split: str, limit: int | None, device: torch.device
+    packed: PackedPairs,
+    split: str,
+    limit: int | None,
+    device: torch.device,
+    labels: NDArray[np.uint8] | None = None,
 ) -> PairSet:
     """Loads the pairs of a split into the memory of the device if they are few enough.
 
@@ -100,16 +117,23 @@ def load_pair_set(
         split: train, val or test.
         limit: the largest number of pairs; None: all pairs.
         device: the training device.
+        labels: [N, px, px] region labels of all packed pairs, from
+            `region_labels.load_region_labels`; None: no labels are needed.
     """
     positions = packed.positions(split, limit)
     names = tuple(packed.pairs[position].name for position in positions)
-    n_bytes = len(positions) * packed.pixels[0].nbytes
+    arrays = [packed.pixels] if labels is None else [packed.pixels, labels]
+    n_bytes = len(positions) * sum(array[0].nbytes for array in arrays)
     max_bytes: float = MAX_COPIED_BYTES
     if device.type == "cuda":
         max_bytes = torch.cuda.mem_get_info(device)[0] / 3
     if n_bytes < max_bytes:
-        return PairSet(torch.from_numpy(packed.pixels[positions]).to(device), names, device)
-    return PairSet(torch.from_numpy(packed.pixels), names, device, torch.tensor(positions))
+        tensors = [torch.from_numpy(array[positions]).to(device) for array in arrays]
+        rows = None
+    else:
+        tensors = [torch.from_numpy(array) for array in arrays]
+        rows = torch.tensor(positions)
+    return PairSet(tensors[0], names, device, rows, tensors[1] if labels is not None else None)
 
 
 def pick_sample_pairs(pairs: PairSet, count: int) -> PairSet:
@@ -127,7 +151,9 @@ def pick_sample_pairs(pairs: PairSet, count: int) -> PairSet:
     n_picked = min(count, len(colourful_half))
     picked = colourful_half[torch.linspace(0, len(colourful_half) - 1, n_picked).long()]
     names = tuple(pairs.names[index] for index in picked.tolist())
-    return PairSet(pairs.gather(picked.to(pairs.pixels.device)), names, pairs.device)
+    picked = picked.to(pairs.pixels.device)
+    labels = pairs.gather_labels(picked)
+    return PairSet(pairs.gather(picked), names, pairs.device, labels=labels)
 
 
 def training_batches(
@@ -139,7 +165,9 @@ def training_batches(
     skip: int = 0,
     shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Yields the batches of one epoch, shuffled, mirrored and shifted, for `make_images`.
+    """Yields the batches of one epoch, shuffled, mirrored and shifted.
+
+    `make_images` makes the pictures of a batch, and `make_labels` their region labels.
 
     An incomplete last batch is dropped. All random numbers depend only on (seed, epoch), so that
     skipping the first `skip` batches does not change the other batches.
@@ -176,7 +204,7 @@ def training_batches(
     if pairs.is_on_device and pairs.rows is None:
         # Copy the augmentations once per epoch, so that no training step waits for a copy.
         augmentations = augmentations.to(pairs.device)
-        return (Batch(pairs.pixels, augmentations[batch]) for batch in slices)
+        return (Batch(pairs.pixels, augmentations[batch], pairs.labels) for batch in slices)
     return _prefetch(pairs, [augmentations[batch] for batch in slices])
 
 
@@ -187,19 +215,21 @@ def _prefetch(pairs: PairSet, augmentations: Sequence[Tensor]) -> Iterator[Batch
     """
     is_pinned = pairs.device.type == "cuda"
 
-    def gather(of_batch: Tensor) -> Tensor:
-        pixels = pairs.gather(of_batch[:, 0])
-        return pixels.pin_memory() if is_pinned else pixels
+    def gather(of_batch: Tensor) -> list[Tensor]:
+        gathered = (pairs.gather(of_batch[:, 0]), pairs.gather_labels(of_batch[:, 0]))
+        tensors = [tensor for tensor in gathered if tensor is not None]
+        return [tensor.pin_memory() for tensor in tensors] if is_pinned else tensors
 
     with ThreadPoolExecutor(1) as thread:
-        pending: deque[Future[Tensor]] = deque()
+        pending: deque[Future[list[Tensor]]] = deque()
         for number, of_batch in enumerate(augmentations):
             while len(pending) <= PREFETCHED_BATCHES and number + len(pending) < len(augmentations):
                 pending.append(thread.submit(gather, augmentations[number + len(pending)]))
-            pixels = pending.popleft().result().to(pairs.device, non_blocking=True)
+            tensors = pending.popleft().result()
+            pixels, *labels = (tensor.to(pairs.device, non_blocking=True) for tensor in tensors)
             renumbered = of_batch.clone()
             renumbered[:, 0] = torch.arange(len(of_batch))
-            yield Batch(pixels, renumbered.to(pairs.device, non_blocking=True))
+            yield Batch(pixels, renumbered.to(pairs.device, non_blocking=True), *labels)
 
 
 def make_images(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -207,15 +237,25 @@ def make_images(batch: Batch) -> tuple[Tensor, Tensor]:
 
     Both halves are read by the same gather. The edges of shifted pictures are filled by reflection.
     """
-    pixels, augmentations = batch
-    side = pixels.shape[1]
-    coordinates = torch.arange(side, device=pixels.device)
+    augmented = _augment(batch.pixels, batch.augmentations)  # [B, H, W, C]
+    return _to_floats(_source(augmented)), _to_floats(augmented[..., -3:])
+
+
+def make_labels(batch: Batch) -> Tensor:
+    """Augments the region labels of a batch like its pictures, and returns [B, H, W] int64."""
+    assert batch.labels is not None, "the pairs were loaded without labels"
+    return _augment(batch.labels, batch.augmentations).long()
+
+
+def _augment(stored: Tensor, augmentations: Tensor) -> Tensor:
+    """Mirrors and shifts the pixels [M, px, px, ...] that a batch uses, [B, px, px, ...]."""
+    side = stored.shape[1]
+    coordinates = torch.arange(side, device=stored.device)
     position, is_mirrored, down, right = (column[:, None] for column in augmentations.unbind(1))
     rows = _reflect(coordinates - down, side)  # [B, H]
     mirrored = torch.where(is_mirrored == 1, side - 1 - coordinates, coordinates)
     columns = _reflect(mirrored - right, side)  # [B, W]
-    augmented = pixels[position[:, :, None], rows[:, :, None], columns[:, None, :]]  # [B, H, W, C]
-    return _to_floats(_source(augmented)), _to_floats(augmented[..., -3:])
+    return stored[position[:, :, None], rows[:, :, None], columns[:, None, :]]
 
 
 def evaluation_batches(pairs: PairSet, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

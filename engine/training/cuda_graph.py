@@ -57,13 +57,13 @@ class CudaGraphStep:
             assert self.batch is not None
         # Copy the batch into the tensors that the graph reads.
         for graph_input, tensor in zip(self.batch, batch, strict=True):
-            if graph_input is not tensor:
+            if graph_input is not None and tensor is not None and graph_input is not tensor:
                 graph_input.copy_(tensor)
         self.replay()
         return self.losses.clone()
 
     def _capture_and_verify(self, batch: Batch) -> None:
-        graph_batch = Batch(batch.pixels, batch.augmentations.clone())
+        graph_batch = batch._replace(augmentations=batch.augmentations.clone())
 
         # Warm up, and keep the losses of the step without the graph.
         with state_restored(self.state):

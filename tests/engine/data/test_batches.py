@@ -1,5 +1,6 @@
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from engine.data.batches import (
     evaluation_batches,
     load_pair_set,
     make_images,
+    make_labels,
     pick_sample_pairs,
     training_batches,
 )
@@ -185,3 +187,55 @@ def test_sample_pairs_are_colourful_and_always_the_same(few_val_pairs, packed):
     assert len(set(few.names)) == 8
     assert spread(few).min() >= spread(pairs).median()
     assert len(pick_sample_pairs(few_val_pairs, 20)) == 8
+
+
+@pytest.fixture
+def labelled(packed):
+    """Returns pairs whose labels are the red channel of their targets."""
+    labels = np.ascontiguousarray(packed.pixels[..., -3])
+    return load_pair_set(packed, "train", 20, CPU, labels)
+
+
+def red_bytes(images):
+    """Returns the red channel of pictures [N, 3, H, W] in [-1, 1] as bytes [N, H, W]."""
+    return ((images[:, 0] + 1) * 127.5).round().long()
+
+
+def test_labels_are_mirrored_and_shifted_like_their_pictures(labelled):
+    n_batches = 0
+    for batch in training_batches(labelled, 5, jitter=4, seed=1, epoch=1):
+        _, target = make_images(batch)
+        assert torch.equal(make_labels(batch), red_bytes(target))
+        n_batches += 1
+
+    assert n_batches == 4
+
+
+def test_labels_of_pairs_in_the_mapped_file_equal_those_in_memory(packed, labelled, monkeypatch):
+    monkeypatch.setattr(batches, "MAX_COPIED_BYTES", 0)
+    in_file = load_pair_set(packed, "train", 20, CPU, np.array(packed.pixels[..., -3]))
+
+    assert in_file.rows is not None
+    assert labelled.rows is None
+    pairs_of_batches = zip(
+        training_batches(labelled, 6, 3, seed=1, epoch=2),
+        training_batches(in_file, 6, 3, seed=1, epoch=2),
+        strict=True,
+    )
+    for in_memory, prefetched in pairs_of_batches:
+        assert prefetched.labels.shape == (6, 32, 32)
+        assert torch.equal(make_labels(prefetched), make_labels(in_memory))
+
+
+def test_pairs_without_labels_give_batches_without_labels(few_pairs):
+    batch = next(training_batches(few_pairs, 8, 2, seed=0, epoch=1))
+
+    assert batch.labels is None
+    with pytest.raises(AssertionError, match="loaded without labels"):
+        make_labels(batch)
+
+
+def test_picked_pairs_keep_their_labels(labelled):
+    picked = pick_sample_pairs(labelled, 4)
+
+    assert torch.equal(picked.labels.long(), picked.targets[..., 0].long())

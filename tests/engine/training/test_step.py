@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from engine.bench.plain_loop import PlainLoop
-from engine.data.batches import make_images, training_batches
+from engine.data import batches
+from engine.data.batches import make_images, make_labels, training_batches
 from engine.training.cuda_graph import CudaGraphStep
 from engine.training.state import build_state
 from engine.training.step import TrainingStep
@@ -182,3 +183,24 @@ def test_a_step_that_fails_leaves_the_discriminator_trainable(few_pairs):
         TrainingStep(config, state, fail).train(next(training_batches(few_pairs, 4, 0, 0, 1)))
 
     assert all(weight.requires_grad for weight in state.discriminator.parameters())
+
+
+@pytest.mark.parametrize("is_in_file", [False, True])
+def test_a_replayed_step_reads_the_labels_of_its_own_batch(packed, monkeypatch, is_in_file):
+    if is_in_file:
+        monkeypatch.setattr(batches, "MAX_COPIED_BYTES", 0)
+    labels = packed.pixels[..., -3].copy()
+    pairs = batches.load_pair_set(packed, "train", 12, CPU, labels)
+    state = build_state(tiny_config(batch=4), CPU)
+
+    def sum_labels(batch):
+        return make_labels(batch).double().mean((1, 2))
+
+    def capture(step_fn, batch):
+        means = step_fn(batch)
+        return lambda: means.copy_(step_fn(batch)), means
+
+    graph_step = CudaGraphStep(sum_labels, state, capture)
+    for batch in training_batches(pairs, 4, 2, seed=0, epoch=1):
+        expected = sum_labels(batch)
+        assert torch.equal(graph_step(batch), expected)
