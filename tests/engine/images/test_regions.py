@@ -227,3 +227,14 @@ def test_a_pixel_between_two_regions_goes_to_the_larger_one():
     labels = label_regions(ink)
 
     assert labels[0].tolist() == [1] * 11 + [0] * 20
+
+
+def test_a_nearly_black_drawing_of_2048_px_is_divided_between_its_regions():
+    ink = np.full((2048, 2048), BLACK, np.uint8)
+    ink[:10, :10] = WHITE
+    ink[:10, -10:] = WHITE
+
+    labels = label_regions(ink)
+
+    assert (labels[:, :1024] == 0).all()
+    assert (labels[:, 1024:] == 1).all()
