@@ -26,6 +26,7 @@ Switch = Literal["auto", "on", "off"]
 OptimizerName = Literal["adam", "adamw"]
 ScheduleName = Literal["linear", "cosine"]
 SelectionMetric = Literal["kd_lite2", "fd_lite2", "kid", "fid", "psnr", "ssim", "mae", "delta_e"]
+UpconvInit = Literal["normal", "equal", "resize", "bilinear"]
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -185,6 +186,8 @@ class Budget(FrozenModel):
         discriminator: `conditional` (input: source and picture) or `unconditional` (input: only the
             picture).
         norm: `batch` (with running statistics in evaluation mode) or `instance`.
+        upconv_init: the initial weights of the generator's transposed convolutions: `normal`,
+            `equal`, `resize` or `bilinear` (`architectures.init_upconv`).
         epochs: number of passes over all training pairs.
         batch: pictures per step; an incomplete last batch is left out.
         jitter: largest shift of a training picture, in pixels; drawn for each picture and epoch.
@@ -208,6 +211,7 @@ class Budget(FrozenModel):
     output: Literal["rgb", "lab_ab"] = "rgb"
     discriminator: Literal["conditional", "unconditional"] = "conditional"
     norm: Literal["batch", "instance"] = "batch"
+    upconv_init: UpconvInit = "normal"
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch: Annotated[int, Field(ge=1, le=4096)]
     jitter: Annotated[int, Field(ge=0, le=256)] = 0

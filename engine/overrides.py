@@ -14,7 +14,7 @@ CONFIGURATION_KEYS = (
 )
 BUDGET_KEYS = (
     *("epochs", "px", "batch", "base_channels", "generator", "output", "discriminator"),
-    *("pretrain", "ema", "jitter", "decay", "norm", "evaluations", "choose_by"),
+    *("pretrain", "ema", "jitter", "decay", "norm", "upconv_init", "evaluations", "choose_by"),
 )
 EXECUTION_KEYS = (
     *("device", "precision", "threads", "channels_last", "compile", "graph", "keep_maps"),

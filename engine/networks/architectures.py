@@ -4,15 +4,16 @@ U-Net and PatchGAN follow Isola et al. 2017, "Image-to-Image Translation with Co
 Adversarial Networks", section 6.1. Pictures are [N, 3, H, W] in [-1, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models import ResNet
 
-from engine.config import Budget
+from engine.config import Budget, UpconvInit
 from engine.images import color
 from engine.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, load_resnet18
 from engine.networks.layers import DownConv, UpConv, concat_skip
@@ -199,6 +200,9 @@ def build_generator(budget: Budget, encoder: ResNet | None = None) -> nn.Module:
             part.apply(init_weights)
     else:
         generator = UNetGenerator(budget.widths, budget.norm, out_channels).apply(init_weights)
+    for layer in generator.modules():
+        if isinstance(layer, UpConv):
+            init_upconv(layer, budget.upconv_init)
     return LuminancePreserving(generator) if budget.output == "lab_ab" else generator
 
 
@@ -223,6 +227,64 @@ def init_weights(module: nn.Module) -> None:
         return
     if module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def init_upconv(layer: UpConv, init: UpconvInit) -> None:
+    """Changes the initial weights of a transposed convolution, in place, so that it weaves less.
+
+    The layer computes each of the four phases of its output (even or odd row, even or odd column)
+    with a sub-kernel of 2x2 weights of its own. With independent sub-kernels, a constant input
+    gives four different values, a checkerboard (Odena et al. 2016, "Deconvolution and Checkerboard
+    Artifacts"). All initialisations but `normal` give a constant output, apart from the border:
+
+    - `normal`: keeps the independent weights of `init_weights`.
+    - `equal`: the four sub-kernels are equal: a 2x2 convolution whose output is enlarged to
+      nearest neighbours (Aitken et al. 2017, "Checkerboard artifact free sub-pixel convolution").
+    - `resize`: the input is enlarged to nearest neighbours, then convolved with a 3x3 kernel.
+    - `bilinear`: the channels are mixed at random, and the result is enlarged bilinearly.
+
+    The output for a constant input has the same variance in all four cases. The weights are made
+    from the layer's present weights and take no random numbers, so that all other initial weights
+    of a run do not depend on the initialisation.
+
+    Args:
+        layer: a transposed convolution with weights of `init_weights`, [C, D, 4, 4].
+        init: the initialisation.
+    """
+    layer.weight.copy_(_UPCONV_WEIGHTS[init](layer.weight))
+
+
+def _equal_phases(weight: Tensor) -> Tensor:
+    """[C, D, 4, 4] -> [C, D, 4, 4]: the sub-kernel of even rows and columns for all phases."""
+    return weight[..., 1::2, 1::2].repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+
+
+def _resize_phases(weight: Tensor) -> Tensor:
+    """[C, D, 4, 4] -> [C, D, 4, 4]: nearest neighbours and the first 3x3 weights as one kernel."""
+    # A constant input meets 9 weights instead of 4: 2/3 of their size gives the same variance.
+    kernel = weight[..., :3, :3] * (2 / 3)
+    shifted = [
+        functional.pad(kernel, (column, 1 - column, row, 1 - row))
+        for row in (0, 1)
+        for column in (0, 1)
+    ]
+    return torch.stack(shifted).sum(0)
+
+
+def _bilinear_phases(weight: Tensor) -> Tensor:
+    """[C, D, 4, 4] -> [C, D, 4, 4]: the sum of one sub-kernel times the bilinear kernel."""
+    mixing = weight[..., 1::2, 1::2].sum(dim=(-2, -1), keepdim=True)
+    bell = weight.new_tensor([0.25, 0.75, 0.75, 0.25])
+    return mixing * bell[:, None] * bell
+
+
+_UPCONV_WEIGHTS: Mapping[UpconvInit, Callable[[Tensor], Tensor]] = {
+    "normal": lambda weight: weight,
+    "equal": _equal_phases,
+    "resize": _resize_phases,
+    "bilinear": _bilinear_phases,
+}
 
 
 def _norm(name: str, channels: int) -> nn.Module:

@@ -121,8 +121,9 @@ def changes_form(budget: Budget, is_grey: bool, errors: FieldErrors) -> list[str
             "Settings as key=value",
             placeholder="norm=instance decay=0.5",
             key=f"launch_extra_{budget.name}",
-            help="The keys of `--set`: ema, jitter, decay, norm, pretrain, generator, "
-            "discriminator, evaluations, choose_by, precision, threads, compile, record_every.",
+            help="The keys of `--set`: ema, jitter, decay, norm, upconv_init, pretrain, "
+            "generator, discriminator, evaluations, choose_by, precision, threads, compile, "
+            "record_every.",
         )
     errors.add_slot(MORE_SETTINGS)
     return [*changes, *more.split()]

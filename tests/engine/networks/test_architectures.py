@@ -1,6 +1,7 @@
 import pytest
 import skimage.color
 import torch
+from torch.nn import functional
 
 from engine.config import change
 from engine.images import color
@@ -10,7 +11,10 @@ from engine.networks.architectures import (
     ResNetUNetGenerator,
     build_discriminator,
     build_generator,
+    init_upconv,
+    init_weights,
 )
+from engine.networks.layers import UpConv
 from engine.presets import BUDGETS
 
 
@@ -64,6 +68,88 @@ def test_weights_start_normal_with_deviation_0_02():
     assert deepest.std().item() == pytest.approx(0.02, rel=0.02)
     assert generator.down[0][0].bias.abs().max() == 0
     assert generator.down[2][-1].weight.mean().item() == pytest.approx(1.0, abs=0.01)
+
+
+EVEN_INITS = ("equal", "resize", "bilinear")
+
+
+def upconv_of(init):
+    torch.manual_seed(0)
+    layer = UpConv(64, 128, depth=1)
+    init_weights(layer)
+    init_upconv(layer, init)
+    return layer
+
+
+def even_maps():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(16, 64, 1, 1, generator=generator).expand(-1, -1, 6, 6)
+
+
+@pytest.mark.parametrize("init", EVEN_INITS)
+def test_a_constant_input_gives_a_constant_output_apart_from_the_border(init):
+    inner = upconv_of(init)(even_maps())[..., 2:-2, 2:-2]
+
+    assert torch.allclose(inner, inner[..., :1, :1].expand_as(inner), atol=1e-6)
+
+
+def test_normal_sub_kernels_weave_a_constant_input():
+    inner = upconv_of("normal")(even_maps())[..., 2:-2, 2:-2]
+
+    assert inner.var((-2, -1)).mean() > 0.5 * inner.var()
+
+
+@pytest.mark.parametrize("init", EVEN_INITS)
+def test_the_output_for_a_constant_input_has_the_variance_of_a_normal_start(init):
+    inner, of_normal = (upconv_of(name)(even_maps())[..., 2:-2, 2:-2] for name in (init, "normal"))
+
+    assert inner.std().item() == pytest.approx(of_normal.std().item(), rel=0.05)
+
+
+def test_equal_sub_kernels_give_blocks_of_2x2_equal_pixels():
+    maps = torch.randn(2, 64, 6, 6, generator=torch.Generator().manual_seed(0))
+
+    blocks = upconv_of("equal")(maps)[..., 1:-1, 1:-1].unfold(2, 2, 2).unfold(3, 2, 2)
+
+    assert torch.allclose(blocks, blocks[..., :1, :1].expand_as(blocks), atol=1e-6)
+
+
+def test_a_resize_start_convolves_the_input_enlarged_to_nearest_neighbours():
+    layer, maps = upconv_of("resize"), torch.randn(2, 64, 6, 6)
+    kernel = 2 / 3 * upconv_of("normal").weight[..., :3, :3].transpose(0, 1).flip(-2, -1)
+
+    enlarged = functional.interpolate(maps, scale_factor=2, mode="nearest")
+
+    assert torch.allclose(layer(maps), functional.conv2d(enlarged, kernel, padding=1), atol=1e-5)
+
+
+def test_a_bilinear_start_mixes_the_channels_and_enlarges_them_bilinearly():
+    layer, maps = upconv_of("bilinear"), torch.randn(2, 64, 6, 6)
+    mixing = upconv_of("normal").weight[..., 1::2, 1::2].sum((-2, -1))
+
+    enlarged = functional.interpolate(maps, scale_factor=2, mode="bilinear")
+    expected = torch.einsum("nchw,cd->ndhw", enlarged, mixing)
+
+    difference = (layer(maps) - expected)[..., 1:-1, 1:-1]
+    assert difference.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("generator", ["unet", "resnet18_unet"])
+@pytest.mark.parametrize("init", EVEN_INITS)
+def test_only_transposed_convolutions_start_differently(generator, init):
+    networks, next_numbers = [], []
+    for name in (init, "normal"):
+        torch.manual_seed(0)
+        budget = change(BUDGETS["smoke"], {"generator": generator, "upconv_init": name})
+        networks.append(build_generator(budget))
+        next_numbers.append(torch.rand(1))
+
+    first, second = (network.state_dict() for network in networks)
+    upconvs = {
+        f"{name}.weight" for name, layer in networks[0].named_modules() if isinstance(layer, UpConv)
+    }
+    assert {name for name in first if not torch.equal(first[name], second[name])} == upconvs
+    assert torch.equal(*next_numbers)
 
 
 def test_the_first_layer_and_the_bottleneck_have_no_norm():
