@@ -28,6 +28,8 @@ THUMBNAIL_PX = 32
 # The other modes of `torch.cdist` use matrix products and give 1e-7 for equal images, not 0.
 EXACT_CDIST_MODE = "donot_use_mm_for_euclid_dist"
 AB_BINS, AB_RANGE = 32, 110.0  # bins per axis; both axes reach from -110 to 110
+# The part of the weave's protocol that states the constants of `pixel`.
+FLAT_PLACE = "5x5 px of a target within 2 grey levels, not white (250 or more)"
 
 PIXEL_METRICS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": pixel.mse,
@@ -90,6 +92,26 @@ class CappedPsnr(PerImageMetric):
             return [result]
         note = f"{n_capped} nearly perfect pictures count as {PSNR_CEILING_DB} dB"
         return [result.with_note(note)]
+
+
+class Weave(PerImageMetric):
+    """Averages the weave over the images whose targets have flat places, as `pixel.weave` does."""
+
+    def __init__(self) -> None:
+        super().__init__("weave", pixel.weave, lambda target: pixel.weave(target, target))
+
+    def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
+        """Returns the mean over images, with a note on the number of images left out."""
+        protocol = {**protocol, "flat_place": FLAT_PLACE}
+        scores = [None if math.isnan(score) else score for score in self._scores]
+        n_left_out = scores.count(None)
+        if n_left_out == len(scores):
+            return unavailable(self.names, protocol, "no target picture has a flat place")
+        reference = float(np.nanmean(self._target_scores))
+        result = mean_result(self.names[0], scores, protocol, reference)
+        if not n_left_out:
+            return [result]
+        return [result.with_note(f"{n_left_out} pictures without a flat place are left out")]
 
 
 class ColourDivergence:
@@ -220,7 +242,7 @@ def build_image_meters() -> list[Meter]:
     meters.append(
         PerImageMetric("colorfulness", lambda fake, _: pixel.colorfulness(fake), pixel.colorfulness)
     )
-    return [CappedPsnr(), *meters, ColourDivergence(), Diversity()]
+    return [CappedPsnr(), *meters, Weave(), ColourDivergence(), Diversity()]
 
 
 def _distances(thumbnails: Tensor) -> NDArray[np.float64]:

@@ -32,8 +32,8 @@ class MetricResult:
         missing: the reason for an absent value.
         note: a caution about the value.
         reference: the metric of the targets themselves, for metrics of single images.
-        per_picture: [N] values of single images, with None for a value that is not finite; None
-            for metrics of a whole set.
+        per_picture: [N] values of single images, with None for a value that is not finite and for
+            an image to which the metric does not apply; None for metrics of a whole set.
         halves: [B] values on random halves of the images.
     """
 
@@ -111,18 +111,22 @@ class UnavailableMetrics:
 
 def mean_result(
     name: str,
-    scores: Sequence[float],
+    scores: Sequence[float | None],
     protocol: Mapping[str, Any],
     reference: float | None = None,
 ) -> MetricResult:
     """Returns the mean of a metric over single images, with its 95 % interval.
 
-    The value is missing if the score of any image is not finite.
+    The value is missing if the score of any image is not finite. An image to which the metric does
+    not apply has the score None, and is left out.
     """
-    per_picture = [score if math.isfinite(score) else None for score in scores]
+    per_picture = [
+        score if score is not None and math.isfinite(score) else None for score in scores
+    ]
     finite_scores = [score for score in per_picture if score is not None]
-    if len(finite_scores) < len(per_picture):
-        reason = f"{len(per_picture) - len(finite_scores)} pictures have no finite value"
+    n_faulty = len(scores) - list(scores).count(None) - len(finite_scores)
+    if n_faulty:
+        reason = f"{n_faulty} pictures have no finite value"
         return MetricResult(name, None, 0, protocol, missing=reason, per_picture=per_picture)
     interval = intervals.mean_interval(finite_scores)
     halves = half_sampling.mean(per_picture, intervals.half_samples(len(scores), N_HALVES))

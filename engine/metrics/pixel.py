@@ -5,10 +5,12 @@ images, except that images on mps are moved to the CPU. Images with values outsi
 refused, because an image in 0..255 or [-1, 1] would result in a wrong number.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine.errors import RefusedMetricError
 from engine.images import color
@@ -17,6 +19,9 @@ SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 # The PSNR of an image that differs by half a grey level everywhere; more similar images count as
 # equal to the target.
 PSNR_CEILING_DB = 54.15
+# A place of 5x5 px is flat if no channel varies by more than 2 grey levels, and white if all of its
+# values are at least 250.
+FLAT_PX, FLAT_RANGE, WHITE = 5, 2 / 255, 250 / 255
 ROUNDING_TOLERANCE = 1e-6  # values up to this far outside [0, 1] are accepted
 
 
@@ -49,11 +54,7 @@ def ssim(fake: Tensor, target: Tensor) -> Tensor:
     Raises:
         RefusedMetricError: an image is smaller than 11 px on a side.
     """
-    if min(fake.shape[2:], default=0) < SSIM_WINDOW:
-        raise RefusedMetricError(
-            f"pictures of {tuple(fake.shape[2:])} px are smaller than the {SSIM_WINDOW} px window "
-            "of SSIM"
-        )
+    _require_side(fake, SSIM_WINDOW, "window of SSIM")
     return _per_image(lambda x, y: _ssim_of(x.double(), y.double()), fake, target)
 
 
@@ -70,6 +71,27 @@ def colorfulness(images: Tensor) -> Tensor:
 def colorfulness_gap(fake: Tensor, target: Tensor) -> Tensor:
     """Computes the absolute difference in colourfulness of image and target, 0 at best."""
     return (colorfulness(fake) - colorfulness(target)).abs()
+
+
+def weave(fake: Tensor, target: Tensor) -> Tensor:
+    """Computes how strongly each image is woven where its target is flat, in grey levels.
+
+    The weave of a pixel is its distance from the mean of its 3x3 neighbours with the binomial
+    weights (1, 2, 1) x (1, 2, 1) / 16. This mean is blind to the Nyquist frequencies: a
+    checkerboard that alternates by plus and minus A, and stripes of one pixel that do, have a weave
+    of A. An even colour and a linear gradient have a weave of 0, whatever the colour. The weave is
+    averaged over the channels and over all pixels whose 5x5 neighbours are flat in the target: the
+    blurred border of a line does not count. White places are left out, so that the value does not
+    depend on the size of the background.
+
+    Returns:
+        [N] float64 in [0, 255], 0 at best; NaN if the target has no flat place.
+
+    Raises:
+        RefusedMetricError: an image is smaller than 5 px on a side.
+    """
+    _require_side(fake, FLAT_PX, "places of the weave")
+    return _per_image(_weave_of, fake, target)
 
 
 def _per_image(measure: Callable[..., Tensor], *image_sets: Tensor) -> Tensor:
@@ -93,6 +115,13 @@ def _per_image(measure: Callable[..., Tensor], *image_sets: Tensor) -> Tensor:
     size = 1 if image_sets[0].device.type == "cpu" else max(1, len(first))
     batches = zip(*(torch.split(images, size) for images in image_sets), strict=True)
     return torch.cat([measure(*map(_require_unit_range, batch)) for batch in batches])
+
+
+def _require_side(images: Tensor, px: int, purpose: str) -> None:
+    if min(images.shape[2:], default=0) < px:
+        raise RefusedMetricError(
+            f"pictures of {tuple(images.shape[2:])} px are smaller than the {px} px {purpose}"
+        )
 
 
 def _require_unit_range(images: Tensor) -> Tensor:
@@ -121,6 +150,26 @@ def _colour_difference(x: Tensor, y: Tensor) -> Tensor:
     channels = zip(color.srgb_to_lab(x.double()), color.srgb_to_lab(y.double()), strict=True)
     squares = torch.stack([(one - other).square_() for one, other in channels])
     return squares.sum(0).sqrt_().mean((1, 2))
+
+
+def _weave_of(x: Tensor, y: Tensor) -> Tensor:
+    # Places of 5x5 px, [N, H - 4, W - 4].
+    highest, lowest = functional.max_pool2d(y, FLAT_PX, 1), -functional.max_pool2d(-y, FLAT_PX, 1)
+    is_flat = (highest - lowest <= FLAT_RANGE + ROUNDING_TOLERANCE).all(1)
+    is_flat &= (lowest < WHITE - ROUNDING_TOLERANCE).any(1)
+
+    # Distances of their centres from the means of 3x3 neighbours.
+    margin = FLAT_PX // 2
+    means = x[:, :, margin - 1 : 1 - margin, margin - 1 : 1 - margin].double()
+    for axis in (2, 3):
+        inner = means.shape[axis] - 2
+        before, centre, after = (means.narrow(axis, start, inner) for start in range(3))
+        means = (before + 2 * centre + after) / 4
+    distances = (x[:, :, margin:-margin, margin:-margin] - means).abs_().mean(1)
+
+    # The mean distance of each image in grey levels.
+    total, count = (distances * is_flat).sum((1, 2)), is_flat.sum((1, 2))
+    return torch.where(count > 0, 255 * total / count.clamp(min=1), math.nan)
 
 
 def _ssim_of(x: Tensor, y: Tensor) -> Tensor:

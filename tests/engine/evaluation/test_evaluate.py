@@ -7,7 +7,8 @@ from torch import nn
 
 from engine import weights
 from engine.evaluation import evaluate, feature_extractors
-from engine.evaluation.values import MetricResult
+from engine.evaluation.image_meters import Weave
+from engine.evaluation.values import Batch, MetricResult
 from engine.metrics import distribution, features, pixel
 from engine.metrics.catalog import QUALITY_METRICS, metrics_in
 from engine.networks.architectures import build_discriminator
@@ -109,6 +110,38 @@ def test_the_colourfulness_of_the_targets_is_the_reference_for_that_of_the_fakes
 
     assert results["colorfulness"].reference == pytest.approx(pixel.colorfulness(targets).mean())
     assert results["colorfulness"].value == pytest.approx(0, abs=0.5)  # the sketches are grey
+
+
+def batch_of(target, fake):
+    to_bytes = evaluate.to_bytes
+    return Batch(target, target, fake, to_bytes(target), to_bytes(fake))
+
+
+def test_pictures_whose_target_has_no_flat_place_are_left_out_of_the_weave():
+    meter = Weave()
+    noise = 2 * torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 1
+    flat = torch.zeros(3, 3, 32, 32)
+    meter.add(batch_of(torch.cat([noise, flat]), torch.cat([flat, noise])))
+
+    (result,) = meter.results({"split": "test"})
+
+    assert result.per_picture[:3] == [None] * 3
+    assert result.value == pytest.approx(np.mean(result.per_picture[3:]))
+    assert result.value > 10
+    assert result.n_pictures == 3
+    assert result.reference == 0
+    assert result.note == "3 pictures without a flat place are left out"
+
+
+def test_without_any_flat_place_the_weave_has_a_reason_instead_of_a_value():
+    meter = Weave()
+    white = torch.ones(2, 3, 32, 32)
+    meter.add(batch_of(white, white))
+
+    (result,) = meter.results({"split": "test"})
+
+    assert result.value is None
+    assert result.missing == "no target picture has a flat place"
 
 
 @pytest.mark.slow
