@@ -101,17 +101,13 @@ class Weave(PerImageMetric):
         super().__init__("weave", pixel.weave, lambda target: pixel.weave(target, target))
 
     def results(self, protocol: Mapping[str, Any]) -> list[MetricResult]:
-        """Returns the mean over images, with a note on the number of images left out."""
+        """Returns the mean over the images with a value; `n_pictures` is their number."""
         protocol = {**protocol, "flat_place": FLAT_PLACE}
         scores = [None if math.isnan(score) else score for score in self._scores]
-        n_left_out = scores.count(None)
-        if n_left_out == len(scores):
+        if scores.count(None) == len(scores):
             return unavailable(self.names, protocol, "no target picture has a flat place")
         reference = float(np.nanmean(self._target_scores))
-        result = mean_result(self.names[0], scores, protocol, reference)
-        if not n_left_out:
-            return [result]
-        return [result.with_note(f"{n_left_out} pictures without a flat place are left out")]
+        return [mean_result(self.names[0], scores, protocol, reference)]
 
 
 class ColourDivergence:

@@ -83,6 +83,12 @@ def test_unknown_keys_are_refused():
         build(Budget, {**BUDGETS["demo"].model_dump(), "colour": 1})
 
 
+def test_a_budget_that_was_stored_before_the_setting_starts_with_normal_weights():
+    stored = BUDGETS["demo"].model_dump(exclude={"upconv_init"})
+
+    assert build(Budget, stored).upconv_init == "normal"
+
+
 def test_a_configuration_cannot_be_changed_in_place():
     with pytest.raises(ValidationError):
         CONFIGURATIONS["standard"].lr_g = 1.0

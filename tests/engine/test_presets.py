@@ -48,6 +48,10 @@ def test_published_recipes_have_no_moving_average():
     assert {BUDGETS[name].ema for name in ("study1", "study2", "paper")} == {0.0}
 
 
+def test_published_recipes_start_with_normal_weights():
+    assert {BUDGETS[name].upconv_init for name in ("study1", "study2", "paper")} == {"normal"}
+
+
 def test_an_unknown_name_is_refused_with_the_names_that_exist():
     with pytest.raises(BadInputError, match=r"no budget 'huge'; there are smoke, demo"):
         get_budget("huge")
