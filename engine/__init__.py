@@ -5,8 +5,7 @@ run is), `training.loop` (the training loop), `evaluation.evaluate` (the metrics
 results are kept), `jobs` and `workers` (how a run becomes a process), `cli` (the commands).
 
 Modules:
-    loss_terms: the table of the loss terms.
-    config: the schema of a run: recipe, optimiser, budget, execution.
+    config: the schema of a run: recipe, output, optimiser, budget, execution.
     presets: the built-in configurations and budgets.
     overrides: `--set key=value`.
     annotations: rules for names, notes and tags.
@@ -15,11 +14,12 @@ Modules:
     errors: the errors that a user can act on.
 
 Packages:
+    options: the tables of loss terms, outputs and decodings.
     records: frozen records that the store takes and returns.
     system: files, disks and processes of the operating system.
     weights: files of pretrained weights: catalog, requirements of runs, downloads.
     images: decoding, colour spaces and sample grids.
-    networks: U-Net, ResNet-18 U-Net, PatchGAN, pretrained backbones.
+    networks: generators with their outputs, PatchGAN, pretrained backbones.
     metrics: metrics as pure functions of arrays.
     data: sources of image pairs, scans for faults, packing, batches.
     store: the database.

@@ -19,12 +19,15 @@ from pydantic import (
 )
 
 from engine.errors import BadInputError
+from engine.options.decodings import Decoding, parse_decoding
 from engine.options.loss_terms import LOSS_TERMS
+from engine.options.outputs import OUTPUTS, Output
 
 Auto = Literal["auto"]
 Switch = Literal["auto", "on", "off"]
 OptimizerName = Literal["adam", "adamw"]
 ScheduleName = Literal["linear", "cosine"]
+OutputName = Literal["rgb", "lab_ab", "line_fill", "palette"]
 SelectionMetric = Literal["kd_lite2", "fd_lite2", "kid", "fid", "psnr", "ssim", "mae", "delta_e"]
 UpconvInit = Literal["normal", "equal", "resize", "bilinear"]
 
@@ -105,6 +108,11 @@ class Recipe(FrozenModel):
         """Whether at least one term compares feature maps of a pretrained network."""
         return any(term.needs_features for term in self.terms)
 
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether a discriminator is trained; without the term `adversarial` there is none."""
+        return "adversarial" in self.names
+
     def with_terms(self, new_terms: Mapping[str, Term]) -> "Recipe":
         """Returns the recipe with some terms replaced or added.
 
@@ -121,10 +129,10 @@ class Recipe(FrozenModel):
 
 
 class Configuration(FrozenModel):
-    """One of the configurations that a study compares: a loss recipe and optimiser settings.
+    """One of the configurations that a study compares: loss recipe, output and optimiser settings.
 
     Attributes:
-        recipe: the loss of the generator.
+        recipe: the loss of the generator. Without the term `adversarial` there is no discriminator.
         lr_g: learning rate of the generator.
         lr_d: learning rate of the discriminator.
         beta1: decay rate of the first moment, of both optimisers.
@@ -141,6 +149,13 @@ class Configuration(FrozenModel):
             linearly. A run with fewer steps ends before its rates are reached.
         final_lr: with `cosine`, the learning rates at the last step, as a share of `lr_g` and
             `lr_d`. It has no effect with `linear`, where it must be 0.02, the default.
+        output: a key of `options.outputs.OUTPUTS`; `budget`: the output of the budget.
+        n_colours: colours of the palette of the output `palette`.
+        regions: whether the pixels of a region of the line art share an estimate; for `palette`.
+        source_features: the pretrained network that reads the source for the generator, or `none`;
+            for `palette`.
+        decoding: how a picture is read from a distribution over the palette, as in
+            `options.decodings`; for `palette`.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -154,6 +169,12 @@ class Configuration(FrozenModel):
     schedule: ScheduleName = "linear"
     warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 0
     final_lr: Share = DEFAULT_FINAL_LR
+
+    output: OutputName | Literal["budget"] = "budget"
+    n_colours: Annotated[int, Field(ge=2, le=256)] = 32
+    regions: bool = False
+    source_features: Literal["none", "efficientnet_lite0"] = "none"
+    decoding: str = "mean"
 
     @model_validator(mode="after")
     def _weight_decay_has_an_effect(self) -> Self:
@@ -173,6 +194,49 @@ class Configuration(FrozenModel):
             )
         return self
 
+    @field_validator("decoding")
+    @classmethod
+    def _decoding_can_be_parsed(cls, text: str) -> str:
+        return str(parse_decoding(text))
+
+    @model_validator(mode="after")
+    def _palette_settings_have_a_palette(self) -> Self:
+        if self.has_palette:
+            missing = {name for name, term in LOSS_TERMS.items() if term.needs == "theme"}
+            if self.source_features == "none" and (unusable := missing & set(self.recipe.names)):
+                raise ValueError(
+                    f"the term {min(unusable)} needs source_features=efficientnet_lite0, which "
+                    "estimates the colours of the whole drawing"
+                )
+            return self
+        if self.regions:
+            raise ValueError("regions=true needs output=palette")
+        if self.source_features != "none":
+            raise ValueError(f"source_features={self.source_features} needs output=palette")
+        for term in self.recipe.terms:
+            if LOSS_TERMS[term.name].needs in ("palette", "theme"):
+                raise ValueError(f"the term {term.name} needs output=palette")
+        return self
+
+    @property
+    def has_palette(self) -> bool:
+        """Whether the output is a distribution over the colours of a palette."""
+        return self.output != "budget" and OUTPUTS[self.output].has_palette
+
+    @property
+    def uses_regions(self) -> bool:
+        """Whether the generator needs the regions of the line art in training."""
+        return self.regions or self.source_features != "none"
+
+    @property
+    def parsed_decoding(self) -> Decoding:
+        """How a picture is read from a distribution over the palette."""
+        return parse_decoding(self.decoding)
+
+    def output_at(self, budget: "Budget") -> Output:
+        """Returns the output of the configuration's generator at a budget."""
+        return OUTPUTS[budget.output if self.output == "budget" else self.output]
+
 
 class Budget(FrozenModel):
     """The budget of a run: networks, duration and number of pairs.
@@ -181,8 +245,9 @@ class Budget(FrozenModel):
         px: side of the square pictures, a multiple of 32.
         base_channels: channels of the first layer of both networks.
         generator: `unet` or `resnet18_unet`.
-        output: the output of the generator: `rgb`, or `lab_ab`, the two colour channels of CIE Lab,
-            which are combined with the lightness of the grey source.
+        output: the output of generators whose configuration names none: `rgb`, `line_fill`, which
+            is multiplied by the lightness of the sketch, or `lab_ab`, the two colour channels of
+            CIE Lab, which are combined with the lightness of the grey source.
         discriminator: `conditional` (input: source and picture) or `unconditional` (input: only the
             picture).
         norm: `batch` (with running statistics in evaluation mode) or `instance`.
@@ -208,7 +273,7 @@ class Budget(FrozenModel):
     px: Annotated[int, Field(ge=32, le=1024)]
     base_channels: Annotated[int, Field(ge=1, le=512)]
     generator: Literal["unet", "resnet18_unet"] = "unet"
-    output: Literal["rgb", "lab_ab"] = "rgb"
+    output: Literal["rgb", "lab_ab", "line_fill"] = "rgb"
     discriminator: Literal["conditional", "unconditional"] = "conditional"
     norm: Literal["batch", "instance"] = "batch"
     upconv_init: UpconvInit = "normal"

@@ -37,10 +37,29 @@ _BUDGET_FIELDS = (
     *("jitter", "decay", "ema", "evaluations", "n_train", "n_val", "n_test"),
 )
 
-CONFIGURATIONS: dict[str, Configuration] = {
+# The best recipe for line art (docs/experiments.md, "Convincing colour").
+_VIVID = Configuration(
+    name="vivid",
+    recipe=_recipe(palette=1, l1=2, colourfulness=0.5, colour_shares=0.1),
+    lr_g=1e-3,
+    lr_d=1e-3,
+    beta1=0.9,
+    beta2=0.99,
+    optimizer="adamw",
+    weight_decay=0.02,
+    schedule="cosine",
+    warmup_steps=50,
+    output="palette",
+    regions=True,
+    source_features="efficientnet_lite0",
+    decoding="median:1+flat+steer",
+)
+
+PUBLISHED_CONFIGURATIONS: dict[str, Configuration] = {
     str(row[0]): Configuration.model_validate(dict(zip(_CONFIGURATION_FIELDS, row, strict=True)))
     for row in _CONFIGURATION_ROWS
 }
+CONFIGURATIONS = PUBLISHED_CONFIGURATIONS | {_VIVID.name: _VIVID}
 BUDGETS: dict[str, Budget] = {
     str(row[0]): Budget.model_validate(dict(zip(_BUDGET_FIELDS, row, strict=True)))
     for row in _BUDGET_ROWS

@@ -34,6 +34,7 @@ def max_loss_difference(
     device = execution.choose_device(config.execution.device)
     state, plain = build_state(config, device), PlainLoop(config, device, extract)
     plain.generator.load_state_dict(state.generator.state_dict())
+    assert state.discriminator is not None, "the plain loop trains adversarial recipes only"
     plain.discriminator.load_state_dict(state.discriminator.state_dict())
     for network in (state.generator, plain.generator):
         for module in network.modules():

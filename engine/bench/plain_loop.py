@@ -16,8 +16,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from engine.config import RunConfig
-from engine.networks.architectures import build_discriminator, build_generator
+from engine.networks.architectures import build_discriminator
 from engine.networks.layers import DownConv, UpConv
+from engine.networks.outputs import build_generator
+from engine.networks.palette_generator import Prediction
 from engine.training.losses import FeatureExtractor, LossInputs, generator_loss
 
 N_DECODING_PROCESSES = 2
@@ -43,7 +45,7 @@ class PlainLoop:
     ) -> None:
         configuration = config.configuration
         self.recipe, self.extract, self.two_forwards = configuration.recipe, extract, two_forwards
-        self.generator: nn.Module = build_generator(config.budget).to(device)
+        self.generator: nn.Module = build_generator(config.budget, config.configuration).to(device)
         self.discriminator: nn.Module = build_discriminator(config.budget).to(device)
         for layer in self.generator.modules():
             if isinstance(layer, DownConv | UpConv):
@@ -73,7 +75,8 @@ class PlainLoop:
         if self.two_forwards:
             fake = self.generator(source)
         logits = self.discriminator(source, fake)
-        g_loss, _ = generator_loss(self.recipe, LossInputs(target, fake, logits, self.extract))
+        inputs = LossInputs(source, target, Prediction(fake), logits, self.extract)
+        g_loss, _ = generator_loss(self.recipe, inputs)
         self.g_optimiser.zero_grad()
         g_loss.backward()  # type: ignore[no-untyped-call]
         self.g_optimiser.step()

@@ -24,6 +24,11 @@ from engine.records.runs import Run, Study
 from engine.settings import PROGRAM, Settings
 
 MAX_REPEATED_RUNS = 1000
+# The way out if an output needs another kind of source.
+OTHER_SOURCES = {
+    "grey": "Use photos:PATH or output=rgb.",
+    "sketch": "Use a source of line art, or a configuration with another output.",
+}
 MAX_RESULTS_BYTES = 200 * 2**20
 
 
@@ -280,11 +285,14 @@ def check_runs(configs: list[RunConfig], source: Source, settings: Settings) -> 
         )
     if budget.jitter >= budget.px:
         raise BadInputError(f"jitter must be less than px ({budget.px}), not {budget.jitter}.")
-    if budget.output == "lab_ab" and source.source_label != "grey":
-        raise BadInputError(
-            "output=lab_ab keeps the grey values of photographs and adds colours, but the source "
-            f"of {source.title} is a {source.source_label}. Use photos:PATH or output=rgb."
-        )
+    for config in configs:
+        output = config.configuration.output_at(budget)
+        if output.source_label not in ("", source.source_label):
+            raise BadInputError(
+                f"output={output.name} {output.needs}, but the source of {source.title} is a "
+                f"{source.source_label}. "
+                f"{OTHER_SOURCES[output.source_label]}"
+            )
     return configs
 
 

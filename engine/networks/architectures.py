@@ -6,6 +6,7 @@ Adversarial Networks", section 6.1. Pictures are [N, 3, H, W] in [-1, 1].
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -14,11 +15,10 @@ from torch.nn import functional
 from torchvision.models import ResNet
 
 from engine.config import Budget, UpconvInit
-from engine.images import color
 from engine.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, load_resnet18
 from engine.networks.layers import DownConv, UpConv, concat_skip
 
-AB_RANGE = 110.0  # All sRGB colours have an a and b between -110 and 110.
+NO_ADDITIONS: Mapping[int, Tensor] = MappingProxyType({})
 
 
 class UNetGenerator(nn.Module):
@@ -31,11 +31,22 @@ class UNetGenerator(nn.Module):
         widths: channels at each level, outermost first; each level halves the side.
         norm: `batch` or `instance`.
         out_channels: channels of the output.
+        has_dropout: whether the innermost decoder blocks have dropout.
+        last_layers: the layers after the last transposed convolution; None: tanh.
     """
 
-    def __init__(self, widths: Sequence[int], norm: str, out_channels: int) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        norm: str,
+        out_channels: int,
+        has_dropout: bool = True,
+        last_layers: Sequence[nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         n_levels = len(widths)
+        self.level_channels = {2 ** (level + 1): width for level, width in enumerate(widths)}
+        self.bottleneck_channels, self.feature_channels = widths[-1], out_channels
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
         for level, width in enumerate(widths):
@@ -44,30 +55,50 @@ class UNetGenerator(nn.Module):
             layers: list[nn.Module] = [] if is_outermost else [nn.LeakyReLU(0.2)]
             layers.append(DownConv(in_channels, width, depth=level + 1))
             if not is_innermost and not is_outermost:
-                layers.append(_norm(norm, width))
+                layers.append(build_norm(norm, width))
             self.down.append(nn.Sequential(*layers))
         for level in reversed(range(n_levels)):
             in_channels = widths[level] * (1 if level == n_levels - 1 else 2)
             if level == 0:
-                layers = [nn.ReLU(), UpConv(in_channels, out_channels, depth=1), nn.Tanh()]
+                last = [nn.Tanh()] if last_layers is None else last_layers
+                layers = [nn.ReLU(), UpConv(in_channels, out_channels, depth=1), *last]
             else:
                 width = widths[level - 1]
                 layers = [nn.ReLU(), UpConv(in_channels, width, depth=level + 1)]
-                layers += [_norm(norm, width)]
-                if level >= max(n_levels - 3, 1):
+                layers += [build_norm(norm, width)]
+                if has_dropout and level >= max(n_levels - 3, 1):
                     layers += [nn.Dropout(0.5)]
             self.up.append(nn.Sequential(*layers))
 
     def forward(self, source: Tensor) -> Tensor:
         """Source [N, 3, H, W] in [-1, 1] -> output [N, out_channels, H, W] in [-1, 1]."""
-        skips = []
+        return self.compute_features(source)[0]
+
+    def compute_features(
+        self,
+        source: Tensor,
+        additions: Mapping[int, Tensor] = NO_ADDITIONS,
+        drawing: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Computes the last layer's maps and the innermost maps.
+
+        Args:
+            source: [N, 3, H, W] in [-1, 1].
+            additions: stride -> maps that are added to the encoder's maps of this stride.
+            drawing: [N, bottleneck_channels], added to the innermost maps; None: nothing is added.
+
+        Returns:
+            [N, out_channels, H, W] and [N, bottleneck_channels, h, w].
+        """
+        skips: list[Tensor] = []
         x = source
-        for block in self.down:
-            x = block(x)
+        for stride, block in zip(self.level_channels, self.down, strict=True):
+            x = _add(block(x), additions.get(stride))
             skips.append(x)
+        x = bottleneck = _add(x, None if drawing is None else drawing[:, :, None, None])
         for block, skip in zip(self.up, [None, *skips[-2::-1]], strict=True):
             x = block(x if skip is None else concat_skip(x, skip))
-        return x
+        return x, bottleneck
 
 
 class ResNetUNetGenerator(nn.Module):
@@ -77,14 +108,18 @@ class ResNetUNetGenerator(nn.Module):
         encoder: a torchvision ResNet-18, pretrained or not.
         base_channels: channels of the decoder's last level, before the output layer.
         norm: `batch` or `instance`, for the decoder.
-        out_channels: channels of the output.
+        out_channels: channels of the output; None: the output is that of the decoder.
     """
 
-    def __init__(self, encoder: ResNet, base_channels: int, norm: str, out_channels: int) -> None:
+    def __init__(
+        self, encoder: ResNet, base_channels: int, norm: str, out_channels: int | None
+    ) -> None:
         super().__init__()
         # Buffers that are not persistent are not saved in checkpoints.
         self.mean = nn.Buffer(torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.std = nn.Buffer(torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.level_channels = {2: 64, 4: 64, 8: 128, 16: 256, 32: 512}
+        self.bottleneck_channels, self.feature_channels = 512, out_channels or base_channels
         stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.relu)
         first = nn.Sequential(encoder.maxpool, encoder.layer1)
         self.down = nn.ModuleList([stem, first, encoder.layer2, encoder.layer3, encoder.layer4])
@@ -94,7 +129,7 @@ class ResNetUNetGenerator(nn.Module):
         self.up = nn.ModuleList(
             nn.Sequential(
                 UpConv(in_width, in_width, depth=n_levels - index),
-                _norm(norm, in_width),
+                build_norm(norm, in_width),
                 nn.ReLU(),
             )
             for index, in_width in enumerate(in_widths)
@@ -102,49 +137,36 @@ class ResNetUNetGenerator(nn.Module):
         self.merge = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(in_width + skip_width, width, 3, 1, 1),
-                _norm(norm, width),
+                build_norm(norm, width),
                 nn.ReLU(),
             )
             for in_width, skip_width, width in zip(in_widths, skip_widths, widths, strict=True)
         )
-        self.head = nn.Sequential(nn.Conv2d(base_channels, out_channels, 3, 1, 1), nn.Tanh())
+        self.head: nn.Module = nn.Identity()
+        if out_channels is not None:
+            self.head = nn.Sequential(nn.Conv2d(base_channels, out_channels, 3, 1, 1), nn.Tanh())
 
     def forward(self, source: Tensor) -> Tensor:
         """Source [N, 3, H, W] in [-1, 1] -> output [N, out_channels, H, W] in [-1, 1]."""
-        skips = []
+        return self.compute_features(source)[0]
+
+    def compute_features(
+        self,
+        source: Tensor,
+        additions: Mapping[int, Tensor] = NO_ADDITIONS,
+        drawing: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Computes the last layer's maps and the innermost maps, as `UNetGenerator` does."""
+        skips: list[Tensor] = []
         x = ((source + 1) / 2 - self.mean) / self.std
-        for block in self.down:
-            x = block(x)
+        for stride, block in zip(self.level_channels, self.down, strict=True):
+            x = _add(block(x), additions.get(stride))
             skips.append(x)
+        x = bottleneck = _add(x, None if drawing is None else drawing[:, :, None, None])
         for up, merge, skip in zip(self.up, self.merge, [*skips[-2::-1], None], strict=True):
             x = up(x)
             x = merge(x if skip is None else concat_skip(x, skip))
-        return cast(Tensor, self.head(x))
-
-
-class LuminancePreserving(nn.Module):
-    """Adds colour to a grey picture: predicts a and b of CIE Lab, and keeps the lightness.
-
-    Colours outside the sRGB gamut are desaturated until they fit (`color.fit_to_gamut`).
-
-    Args:
-        network: source -> a and b divided by 110, [N, 2, H, W] in [-1, 1].
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, source: Tensor) -> Tensor:
-        """Grey source [N, 3, H, W] in [-1, 1] -> picture [N, 3, H, W] in [-1, 1]."""
-        output = self.network(source)
-        with torch.autocast(source.device.type, enabled=False):
-            grey = (source[:, :1].float() + 1) / 2
-            lightness = color.srgb_to_lab(grey.expand(-1, 3, -1, -1))[0][:, None]
-            a, b = (AB_RANGE * output.float()).split(1, dim=1)
-            linear = color.lab_to_linear(lightness, a, b)
-            fitted = torch.cat(color.fit_to_gamut(linear, color.srgb_to_linear(grey)), dim=1)
-            return color.linear_to_srgb(fitted.clamp(0, 1)) * 2 - 1
+        return cast(Tensor, self.head(x)), bottleneck
 
 
 class PatchDiscriminator(nn.Module):
@@ -163,7 +185,7 @@ class PatchDiscriminator(nn.Module):
         in_channels = 6 if is_conditional else 3
         layers: list[nn.Module] = [nn.Conv2d(in_channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
         for in_width, width, stride in zip(widths[:-1], widths[1:], (2, 2, 1), strict=True):
-            layers += [nn.Conv2d(in_width, width, 4, stride, 1), _norm(norm, width)]
+            layers += [nn.Conv2d(in_width, width, 4, stride, 1), build_norm(norm, width)]
             layers += [nn.LeakyReLU(0.2)]
         layers += [nn.Conv2d(widths[-1], 1, 4, 1, 1)]
         self.layers = nn.Sequential(*layers)
@@ -184,26 +206,41 @@ def build_encoder(budget: Budget, path: Path | None = None) -> ResNet | None:
     return load_resnet18(path) if budget.has_encoder else None
 
 
-def build_generator(budget: Budget, encoder: ResNet | None = None) -> nn.Module:
-    """Builds a budget's generator; initialises all weights randomly, except those of the encoder.
+def build_trunk(
+    budget: Budget, encoder: ResNet | None, out_channels: int, has_features: bool = False
+) -> UNetGenerator | ResNetUNetGenerator:
+    """Builds a budget's U-Net; initialises all weights randomly, except those of the encoder.
 
     Args:
         budget: the budget.
         encoder: the encoder of `build_encoder`; None: the encoder is initialised randomly, too.
+        out_channels: channels of the output.
+        has_features: whether the output is features for heads, [N, base_channels, H, W], instead
+            of values in [-1, 1]. This U-Net has no dropout.
     """
-    out_channels = 2 if budget.output == "lab_ab" else 3
-    generator: nn.Module
     if budget.has_encoder:
         encoder = load_resnet18(None) if encoder is None else encoder
-        generator = ResNetUNetGenerator(encoder, budget.base_channels, budget.norm, out_channels)
+        channels = None if has_features else out_channels
+        generator = ResNetUNetGenerator(encoder, budget.base_channels, budget.norm, channels)
         for part in (generator.up, generator.merge, generator.head):
             part.apply(init_weights)
+        _init_upconvs(generator, budget)
+        return generator
+    if has_features:
+        width = budget.base_channels
+        last_layers = (build_norm(budget.norm, width), nn.ReLU())
+        unet = UNetGenerator(budget.widths, budget.norm, width, False, last_layers)
     else:
-        generator = UNetGenerator(budget.widths, budget.norm, out_channels).apply(init_weights)
+        unet = UNetGenerator(budget.widths, budget.norm, out_channels)
+    unet.apply(init_weights)
+    _init_upconvs(unet, budget)
+    return unet
+
+
+def _init_upconvs(generator: nn.Module, budget: Budget) -> None:
     for layer in generator.modules():
         if isinstance(layer, UpConv):
             init_upconv(layer, budget.upconv_init)
-    return LuminancePreserving(generator) if budget.output == "lab_ab" else generator
 
 
 def build_discriminator(budget: Budget) -> PatchDiscriminator:
@@ -287,7 +324,12 @@ _UPCONV_WEIGHTS: Mapping[UpconvInit, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _norm(name: str, channels: int) -> nn.Module:
+def build_norm(name: str, channels: int) -> nn.Module:
+    """Builds a norm of feature maps: `batch` or `instance`."""
     if name == "batch":
         return nn.BatchNorm2d(channels)
     return nn.InstanceNorm2d(channels, affine=True)
+
+
+def _add(maps: Tensor, addition: Tensor | None) -> Tensor:
+    return maps if addition is None else maps + addition.to(maps.dtype)

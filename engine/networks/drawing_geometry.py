@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-N_REGIONS = 64
+from engine.images.regions import MAX_REGIONS
+
 N_LARGEST = 4
 N_FIGURES = 4 + N_LARGEST
 # A pixel of a lower lightness, in [0, 1], belongs to a line or to a black area.
@@ -55,7 +56,7 @@ def drawing_geometry(source: Tensor, labels: Tensor) -> Tensor:
 
 def _count_labels(labels: Tensor) -> Tensor:
     """Labels [N, P] -> the number of pixels of each label, [N, 64] float32."""
-    counts = torch.zeros(labels.shape[0], N_REGIONS, device=labels.device)
+    counts = torch.zeros(labels.shape[0], MAX_REGIONS, device=labels.device)
     return counts.scatter_add(1, labels, torch.ones_like(labels, dtype=torch.float32))
 
 

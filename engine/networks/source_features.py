@@ -201,6 +201,12 @@ def network_side(px: int) -> int:
     return 2 * px if px <= MAX_DOUBLED_PX else px
 
 
+def map_strides(px: int) -> tuple[int, int, int]:
+    """Returns the strides of the three maps in pixels of the source."""
+    enlargement = network_side(px) // px
+    return 8 // enlargement, 16 // enlargement, 32 // enlargement
+
+
 def map_shapes(px: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Returns the shapes [C, h, w] of the frozen maps of a source."""
     side = network_side(px)

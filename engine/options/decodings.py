@@ -69,8 +69,12 @@ class Decoding:
         return f"{self.rule}{strength}{options}"
 
 
-def parse_decoding(text: str) -> Decoding:
+def parse_decoding(text: str, seed: int = 0) -> Decoding:
     """Parses the text of a decoding, for example `median:1+flat+steer`.
+
+    Args:
+        text: the rule, its strength and options.
+        seed: the seed of random colours, for the rule `sample`.
 
     Raises:
         ValueError: the text is no decoding; the message is the end of a sentence.
@@ -86,15 +90,15 @@ def parse_decoding(text: str) -> Decoding:
     for option in options:
         if option not in OPTIONS or options.count(option) > 1:
             raise ValueError(
-                f"decoding has the options {' and '.join(OPTIONS)}, each at most once, not {option!r}"
+                f"decoding has the options {' and '.join(OPTIONS)}, each at most once, not "
+                f"{option!r}"
             )
     if "steer" in options and rule.name != "median":
         raise ValueError(
             f"decoding can be steered only with the rule median, not {rule.name}: remove +steer"
         )
-    return Decoding(
-        rule.name, _parse_strength(rule, match["strength"]), "flat" in options, "steer" in options
-    )
+    strength = _parse_strength(rule, match["strength"])
+    return Decoding(rule.name, strength, "flat" in options, "steer" in options, seed)
 
 
 def _parse_strength(rule: DecodingRule, text: str | None) -> float:

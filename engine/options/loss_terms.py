@@ -8,6 +8,8 @@ a row here and a function in `training.losses`.
 from dataclasses import dataclass
 from typing import Literal
 
+Needs = Literal["", "features", "palette", "theme"]
+
 
 @dataclass(frozen=True)
 class LossTerm:
@@ -19,7 +21,9 @@ class LossTerm:
         typical_weight: the weight in the recipes of study 1, which messages give as an example.
         better: `down` if a lower value means better images, else `none`.
         digits: decimals shown.
-        needs_features: whether the term compares the maps of a pretrained network.
+        needs: what the term compares: `features` for the maps of a pretrained network, `palette`
+            for distributions over palette colours, `theme` for estimates for the whole drawing;
+            "" for pictures.
         help: one sentence for a tooltip.
     """
 
@@ -28,8 +32,13 @@ class LossTerm:
     typical_weight: float
     better: Literal["down", "none"]
     digits: int
-    needs_features: bool
+    needs: Needs
     help: str
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the term compares the maps of a pretrained network."""
+        return self.needs == "features"
 
     @property
     def title(self) -> str:
@@ -38,12 +47,15 @@ class LossTerm:
 
 
 # fmt: off
-_ROWS: tuple[tuple[str, str, float, Literal["down", "none"], int, bool, str], ...] = (
-    # name              label              weight better digits features help
-    ("adversarial",     "adversarial",     1,   "none", 3, False, "Adversarial loss of the generator: 0 if the discriminator takes every fake for real."),
-    ("l1",              "L1",              100, "down", 4, False, "Mean absolute error of values in [-1, 1]."),
-    ("perceptual",      "perceptual",      10,  "down", 4, True,  "Distance between feature maps of fake and target."),
-    ("total_variation", "total variation", 0.1, "none", 4, False, "Mean absolute difference of neighbouring pixels."),
+_ROWS: tuple[tuple[str, str, float, Literal["down", "none"], int, Needs, str], ...] = (
+    # name              label              weight better digits needs       help
+    ("adversarial",     "adversarial",     1,   "none", 3, "",         "Adversarial loss of the generator: 0 if the discriminator takes every fake for real."),
+    ("l1",              "L1",              100, "down", 4, "",         "Mean absolute error of values in [-1, 1]."),
+    ("perceptual",      "perceptual",      10,  "down", 4, "features", "Distance between feature maps of fake and target."),
+    ("total_variation", "total variation", 0.1, "none", 4, "",         "Mean absolute difference of neighbouring pixels."),
+    ("palette",         "palette",         1,   "down", 3, "palette",  "Cross entropy of the palette colours, weighted by the squared lightness of the sketch, so that lines do not count."),
+    ("colourfulness",   "colourfulness",   0.5, "down", 3, "theme",    "Error of the colourfulness that is estimated for the whole drawing, divided by 50."),
+    ("colour_shares",   "colour shares",   0.1, "down", 3, "theme",    "Cross entropy of the shares of palette colours that are estimated for the whole drawing."),
 )
 # fmt: on
 

@@ -11,7 +11,7 @@ from engine.config import RunConfig, change, source_label
 from engine.errors import BadInputError, EngineError
 from engine.evaluation.evaluate import as_arrays, to_bytes
 from engine.metrics import features
-from engine.networks.architectures import build_generator
+from engine.networks.outputs import build_generator
 from engine.records.runs import Checkpoint, Run
 from engine.serve.compositing import Picture
 from engine.serve.ranking import served_checkpoint
@@ -98,7 +98,7 @@ def load_model(store: Store, settings: Settings, run_id: int, device: str = "aut
         raise BadInputError(f"Run {run_id} is {run.state} and has no checkpoint yet.")
     torch_device = execution.choose_device(device)
     config = _config_on_device(run.resolved, torch_device)
-    generator = build_generator(config.budget)
+    generator = build_generator(config.budget, config.configuration)
     try:
         state = checkpoint.load_from_record(settings.artifacts, saved)
     except OSError as error:

@@ -18,8 +18,8 @@ from engine.data import batches, packing
 from engine.data.sources.registry import parse_source
 from engine.errors import EngineError
 from engine.metrics import features
-from engine.networks.architectures import build_generator
 from engine.networks.layers import DownConv, UpConv
+from engine.networks.outputs import build_generator
 from engine.serve import model_cache
 from engine.serve.model_cache import Model
 from engine.settings import Settings, read_version
@@ -139,12 +139,11 @@ def _run_generator(generator: nn.Module) -> ForwardFn:
 def _write_safetensors(model: Model, path: Path, metadata: dict[str, str]) -> ForwardFn:
     """Writes only the weights, for the network that `build_generator` builds.
 
-    The metadata entry `config` has the budget that `build_generator` needs.
+    The metadata entry `config` has the budget and the configuration that `build_generator` needs.
     """
     weights = {name: tensor.contiguous() for name, tensor in model.generator.state_dict().items()}
     safetensors.torch.save_file(weights, path, metadata)
-    budget = model.config.budget
-    loaded = build_generator(budget)
+    loaded = build_generator(model.config.budget, model.config.configuration)
     loaded.load_state_dict(safetensors.torch.load_file(path))
     return _run_generator(loaded.eval())
 

@@ -6,6 +6,7 @@ Modules:
     losses: the functions of the loss terms.
     optimizers: builds the optimisers and sets their learning rates.
     schedules: the factor of the learning rates at each step.
+    preparation: fits a generator to the training split before the first step.
     state: networks, optimisers, moving average and random generators of a run.
     checkpoint: saves and loads a training state.
     execution: resolves `auto` settings (device, precision, threads, compile and others).

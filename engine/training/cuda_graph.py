@@ -98,10 +98,9 @@ def capture_on_gpu(step_fn: StepFn, batch: Batch) -> tuple[Callable[[], None], T
 def state_restored(state: TrainingState) -> Iterator[None]:
     """Restores weights, statistics, moments and random generators when the block ends, in place."""
     # Copy the state.
-    networks = (state.generator, state.discriminator)
-    tensors = [tensor for network in networks for tensor in network.state_dict().values()]
+    tensors = [tensor for network in state.networks for tensor in network.state_dict().values()]
     copies = [tensor.detach().clone() for tensor in tensors]
-    optimisers = (state.g_optimiser, state.d_optimiser)
+    optimisers = state.optimisers
     moments = {
         (weight, name): value.clone()
         for optimiser in optimisers

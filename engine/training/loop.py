@@ -22,11 +22,14 @@ from engine.config import Budget, RunConfig
 from engine.data.batches import Batch, PairSet, derive_seed, evaluation_batches, training_batches
 from engine.errors import DivergedError
 from engine.metrics import pixel
+from engine.networks.palette_generator import predict
+from engine.training import preparation
 from engine.training.distributed import SINGLE_PROCESS, ProcessGroup
 from engine.training.losses import FeatureExtractor, LossInputs, generator_loss
 from engine.training.machine_profile import synchronize
 from engine.training.optimizers import set_learning_rate
 from engine.training.schedules import lr_factor
+from engine.training.source_feature_cache import SourceFeatureCache
 from engine.training.state import TrainingState
 from engine.training.step import StepLosses, TrainingStep, autocast, require_finite
 from engine.training.target_features import TargetFeatureCache
@@ -89,6 +92,7 @@ def train(
     val_pairs: PairSet,
     extract: FeatureExtractor,
     group: ProcessGroup = SINGLE_PROCESS,
+    source_features: SourceFeatureCache | None = None,
 ) -> Iterator[Event]:
     """Trains a run from its current state to the last epoch of its budget.
 
@@ -100,6 +104,8 @@ def train(
         extract: pictures -> feature maps, for recipes with a perceptual term.
         group: the processes that train the run together. This process is the leader; the other
             processes call `follow`.
+        source_features: the cached features of the sources, for a generator that reads its sources
+            with a pretrained network; None: they are computed at every step.
 
     Yields:
         `StepsDone` about once a second and after the last step of an epoch; `EpochDone` after
@@ -110,7 +116,9 @@ def train(
         BadInputError: there are fewer training pairs than a batch holds.
     """
     budget = config.budget
-    training_step = build_training_step(config, state, extract, pairs, group)
+    training_step = build_training_step(config, state, extract, pairs, group, source_features)
+    if state.step == 0 and (warning := preparation.find_ink_warning(state, pairs)):
+        yield WarningEvent(warning)
 
     # Training loop.
     while state.epoch < budget.epochs:
@@ -126,7 +134,8 @@ def train(
         metrics["epoch_seconds"] = state.seconds
         metrics["images_per_second"] = state.batches * budget.batch / state.seconds
         metrics["peak_memory_mb"] = peak_memory_mb(pairs.device)
-        metrics |= learning_rates(config, state.step, epoch, len(pairs))
+        rates = learning_rates(config, state.step, epoch, len(pairs))
+        metrics |= {name: rates[name] for name in state.rate_names}
 
         # Let the caller save the state.
         state.epoch, state.batches, state.seconds = epoch, 0, 0.0
@@ -221,6 +230,7 @@ def follow(
     pairs: PairSet,
     extract: FeatureExtractor,
     group: ProcessGroup,
+    source_features: SourceFeatureCache | None = None,
 ) -> None:
     """Runs this process's part of every step until the leader sends the message to stop.
 
@@ -230,8 +240,9 @@ def follow(
         pairs: the training split.
         extract: pictures -> feature maps, for recipes with a perceptual term.
         group: the processes that train the run together.
+        source_features: the cached features of the sources, as in `train`.
     """
-    training_step = build_training_step(config, state, extract, pairs, group)
+    training_step = build_training_step(config, state, extract, pairs, group, source_features)
     while state.epoch < config.budget.epochs:
         _begin_epoch(config, state, group)
         is_pretraining = state.epoch < config.budget.pretrain
@@ -255,16 +266,20 @@ def build_training_step(
     extract: FeatureExtractor,
     pairs: PairSet,
     group: ProcessGroup = SINGLE_PROCESS,
+    source_features: SourceFeatureCache | None = None,
 ) -> TrainingStep:
     """Builds the training step of a run, with a cache of the targets' feature maps if possible.
 
-    The cache requires `keep_maps` and a whole training split on the training device.
+    The cache requires `keep_maps` and a whole training split on the training device. Before the
+    first step, the generator gets what it needs from the training split.
     """
+    preparation.prepare_generator(state, pairs, source_features)
     target_features = None
     if config.execution.keep_maps == "on" and pairs.is_on_device and pairs.rows is None:
         with autocast(config, pairs.device.type):
             target_features = TargetFeatureCache(extract, pairs)
-    return TrainingStep(config, state, extract, target_features, group)
+    source_inputs = preparation.build_source_inputs(state, pairs, source_features)
+    return TrainingStep(config, state, extract, target_features, group, source_inputs)
 
 
 def count_steps(budget: Budget, n_train: int) -> int:
@@ -325,8 +340,8 @@ def _begin_epoch(config: RunConfig, state: TrainingState, group: ProcessGroup) -
         state.restore_random()
     else:
         torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))
-    state.generator.train()
-    state.discriminator.train()
+    for network in state.networks:
+        network.train()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
@@ -334,8 +349,8 @@ def _begin_epoch(config: RunConfig, state: TrainingState, group: ProcessGroup) -
 def _set_learning_rates(config: RunConfig, state: TrainingState, step: int, n_train: int) -> None:
     """Sets the learning rates of a step of the epoch in progress."""
     rates = learning_rates(config, step, state.epoch + 1, n_train)
-    set_learning_rate(state.g_optimiser, rates["lr_g"])
-    set_learning_rate(state.d_optimiser, rates["lr_d"])
+    for name, optimiser in zip(state.rate_names, state.optimisers, strict=True):
+        set_learning_rate(optimiser, rates[name])
 
 
 class _Validation:
@@ -344,7 +359,8 @@ class _Validation:
     def __init__(self, config: RunConfig, state: TrainingState, extract: FeatureExtractor) -> None:
         self.config, self.extract = config, extract
         self.epoch = state.epoch + 1
-        self.sampler, self.discriminator = state.sampler.eval(), state.discriminator.eval()
+        self.sampler = state.sampler.eval()
+        self.discriminator = None if state.discriminator is None else state.discriminator.eval()
         self.losses: list[float] = []
         self.batch_sizes: list[int] = []
         self.psnr: list[Tensor] = []
@@ -353,14 +369,17 @@ class _Validation:
     def add_batch(self, source: Tensor, target: Tensor) -> None:
         """Evaluates the generator on a batch [N, 3, H, W] in [-1, 1]."""
         with autocast(self.config, source.device.type):
-            fake = self.sampler(source).float()
+            prediction = predict(self.sampler, source)
+            prediction = prediction._replace(picture=prediction.picture.float())
+            fake = prediction.picture
             if not fake.isfinite().all():
                 raise DivergedError(
                     f"the generator's values were not finite after epoch {self.epoch}"
                 )
-            logits = self.discriminator(source, fake)
+            logits = None if self.discriminator is None else self.discriminator(source, fake)
             loss, _ = generator_loss(
-                self.config.configuration.recipe, LossInputs(target, fake, logits, self.extract)
+                self.config.configuration.recipe,
+                LossInputs(source, target, prediction, logits, self.extract),
             )
         self.losses.append(float(loss))
         self.batch_sizes.append(len(source))

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from engine.config import RunConfig
 from engine.data.batches import derive_seed
-from engine.networks.architectures import build_discriminator, build_encoder, build_generator
+from engine.networks.architectures import build_discriminator, build_encoder
 from engine.networks.layers import set_memory_format
+from engine.networks.outputs import Pretrained, build_generator
+from engine.networks.palette_generator import parameter_groups
 from engine.training.optimizers import build_optimizer
 
 
@@ -22,9 +24,9 @@ class TrainingState:
 
     Attributes:
         generator: the generator that is trained.
-        discriminator: the discriminator.
+        discriminator: the discriminator; None: the recipe has no adversarial term.
         g_optimiser: the generator's optimiser.
-        d_optimiser: the discriminator's optimiser.
+        d_optimiser: the discriminator's optimiser; None: there is no discriminator.
         averaged: the generator's moving average; None: the run computes no average.
         epoch: number of epochs done.
         step: number of steps done.
@@ -36,9 +38,9 @@ class TrainingState:
     """
 
     generator: nn.Module
-    discriminator: nn.Module
+    discriminator: nn.Module | None
     g_optimiser: torch.optim.Adam
-    d_optimiser: torch.optim.Adam
+    d_optimiser: torch.optim.Adam | None
     averaged: nn.Module | None = None
     epoch: int = 0
     step: int = 0
@@ -55,6 +57,23 @@ class TrainingState:
     def sampler(self) -> nn.Module:
         """The network that is sampled and evaluated: the average, else the generator."""
         return self.generator if self.averaged is None else self.averaged
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks that are trained."""
+        both = (self.generator, self.discriminator)
+        return tuple(network for network in both if network is not None)
+
+    @property
+    def optimisers(self) -> tuple[torch.optim.Adam, ...]:
+        """The optimisers, in the order of `networks`."""
+        both = (self.g_optimiser, self.d_optimiser)
+        return tuple(optimiser for optimiser in both if optimiser is not None)
+
+    @property
+    def rate_names(self) -> tuple[str, ...]:
+        """The names of the learning rates, in the order of `optimisers`."""
+        return ("lr_g",) if self.d_optimiser is None else ("lr_g", "lr_d")
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the content of a checkpoint."""
@@ -116,7 +135,10 @@ def _match_memory_format(optimiser: torch.optim.Optimizer) -> None:
 
 
 def build_state(
-    config: RunConfig, device: torch.device, encoder_path: Path | None = None
+    config: RunConfig,
+    device: torch.device,
+    encoder_path: Path | None = None,
+    reader_weights: Path | None = None,
 ) -> TrainingState:
     """Builds new networks and optimisers, initialised from the run's seed.
 
@@ -125,6 +147,8 @@ def build_state(
         device: the training device.
         encoder_path: file of ImageNet weights for the generator's encoder; None: the
             encoder is initialised randomly.
+        reader_weights: file of weights for the network that reads the source; None: the network is
+            initialised randomly.
     """
     budget, execution = config.budget, config.execution
     is_channels_last = execution.channels_last == "on"
@@ -135,9 +159,13 @@ def build_state(
     torch.manual_seed(derive_seed(config.seed, 0, "encoder"))
     encoder = build_encoder(budget, encoder_path)
     torch.manual_seed(derive_seed(config.seed, 0, "weights"))
-    generator = build_generator(budget, encoder).to(device)
+    generator = build_generator(
+        budget, config.configuration, Pretrained(encoder, reader_weights)
+    ).to(device)
     set_memory_format(generator, memory_format, budget.px, budget.batch)
-    discriminator = build_discriminator(budget).to(device, memory_format=memory_format)  # type: ignore[call-overload]
+    discriminator = None
+    if config.configuration.recipe.is_adversarial:
+        discriminator = build_discriminator(budget).to(device, memory_format=memory_format)  # type: ignore[call-overload]
     averaged = None
     if budget.ema:
         averaged = copy.deepcopy(generator).eval().requires_grad_(False)
@@ -147,13 +175,12 @@ def build_state(
     has_graph = execution.graph == "on" and device.type == "cuda"
 
     def build_for(network: nn.Module, lr: float) -> torch.optim.Adam:
-        groups = [{"params": list(network.parameters())}]
-        return build_optimizer(configuration, lr, groups, device, has_graph)
+        return build_optimizer(configuration, lr, parameter_groups(network), device, has_graph)
 
     return TrainingState(
         generator=generator,
         discriminator=discriminator,
         g_optimiser=build_for(generator, configuration.lr_g),
-        d_optimiser=build_for(discriminator, configuration.lr_d),
+        d_optimiser=None if discriminator is None else build_for(discriminator, configuration.lr_d),
         averaged=averaged,
     )

@@ -2,8 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 from engine.config import Budget, RunConfig
 from engine.data.batches import Batch, make_images
 from engine.errors import DivergedError, EngineError
+from engine.networks.palette_generator import Prediction, SourceInputs, predict
 from engine.training.cuda_graph import CudaGraphStep
 from engine.training.distributed import SINGLE_PROCESS, ProcessGroup
 from engine.training.losses import (
@@ -30,7 +31,10 @@ PRETRAINING_LOSSES = ("l1",)
 MAX_EMA_SHARE = 0.05
 
 TargetFeatures = Callable[[Batch], FeatureMaps]
+# (batch, its sources) -> the generator's inputs that are computed from sources
+SourceInputsFn = Callable[[Batch, Tensor], SourceInputs | None]
 Network = Callable[..., Tensor]
+Predictor = Callable[[Tensor, SourceInputs | None], Prediction]
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class TrainingStep:
         extract: pictures -> feature maps, for recipes with a perceptual term.
         target_features: returns the cached feature maps of a batch's targets. If it is None,
             `extract` computes the feature maps at every step.
+        source_inputs: returns the generator's inputs that are computed from a batch's sources.
         group: the processes that train the run together.
     """
 
@@ -66,9 +71,11 @@ class TrainingStep:
         extract: FeatureExtractor,
         target_features: TargetFeatures | None = None,
         group: ProcessGroup = SINGLE_PROCESS,
+        source_inputs: SourceInputsFn = lambda batch, source: None,
     ) -> None:
         self.config, self.state, self.group = config, state, group
         self.extract, self.target_features = extract, target_features
+        self.source_inputs = source_inputs
         execution = config.execution
         is_channels_last = execution.channels_last == "on"
         self.memory_format = torch.channels_last if is_channels_last else torch.contiguous_format
@@ -77,11 +84,15 @@ class TrainingStep:
         # batches have other shapes.
         is_compiled = execution.compile == "on"
         compiled = partial(torch.compile, dynamic=False) if is_compiled else lambda network: network
-        self.generator: Network = compiled(group.data_parallel(state.generator))
-        self.discriminator: Network = compiled(group.data_parallel(state.discriminator))
-        # The generator's update needs no gradients of the discriminator: use the discriminator
-        # without DistributedDataParallel, which would average them.
-        self.discriminator_unwrapped: Network = compiled(state.discriminator)
+        self.generator: Predictor = compiled(
+            group.data_parallel(GeneratorTraining(state.generator))
+        )
+        self.discriminator: Network | None = None
+        if state.discriminator is not None:
+            self.discriminator = compiled(group.data_parallel(state.discriminator))
+            # The generator's update needs no gradients of the discriminator: use the discriminator
+            # without DistributedDataParallel, which would average them.
+            self.discriminator_unwrapped: Network = compiled(state.discriminator)
 
         # Capture the step as a CUDA graph at the first batch.
         self.graph_step: CudaGraphStep | None = None
@@ -90,19 +101,25 @@ class TrainingStep:
 
         self.average_tensors = None
         if state.averaged is not None:
-            self.average_tensors = (float_tensors(state.averaged), float_tensors(state.generator))
+            names = averaged_names(state.generator)
+            self.average_tensors = (
+                select_tensors(state.averaged, names),
+                select_tensors(state.generator, names),
+            )
         terms = config.configuration.recipe.names
-        self.loss_names = (
-            *("g_loss", "d_loss", *terms, "d_train_accuracy"),
-            *("g_grad_norm", "d_grad_norm"),
-        )
+        self.loss_names = ("g_loss", *terms, "g_grad_norm")
+        if self.discriminator is not None:
+            self.loss_names = (
+                *("g_loss", "d_loss", *terms, "d_train_accuracy"),
+                *("g_grad_norm", "d_grad_norm"),
+            )
         self.warnings: list[str] = []  # For the user; the training loop yields and removes them.
 
     def train(self, batch: Batch) -> Tensor:
         """Updates both networks on a batch.
 
         Returns:
-            [3 + terms] losses in the order of `loss_names`, without gradient norms, on the device.
+            The losses in the order of `loss_names`, without gradient norms, on the device.
         """
         losses = self.run_graph(batch) if self.graph_step is not None else self.run_step(batch)
         self.advance_counters()
@@ -115,9 +132,8 @@ class TrainingStep:
             [1] losses in the order of `PRETRAINING_LOSSES`, on the device.
         """
         source, target = self.to_memory_format(batch)
-        with autocast(self.config, source.device.type):
-            fake = self.generator(source)
-        loss = functional.l1_loss(fake.float(), target)
+        fake = self.generate(batch, source).picture
+        loss = functional.l1_loss(fake, target)
         self.backward_and_step(self.state.g_optimiser, loss)
         self.advance_counters()
         return self.group.mean(loss.detach()[None])
@@ -141,23 +157,25 @@ class TrainingStep:
         """Runs the tensor operations of a step, which can be captured as a CUDA graph.
 
         Returns:
-            [3 + terms] losses in the order of `loss_names`, without gradient norms, on the device.
+            The losses in the order of `loss_names`, without gradient norms, on the device.
         """
         # Make the images of the batch.
         source, target = self.to_memory_format(batch)
 
         # Generate one fake per source, for both updates.
-        fake = self.generate(source)
+        prediction = self.generate(batch, source)
 
-        # Update the discriminator.
-        d_loss, accuracy = self.update_discriminator(source, target, fake.detach())
+        # Update the discriminator, if the recipe has an adversarial term.
+        d_losses: tuple[Tensor, ...] = ()
+        if self.discriminator is not None:
+            d_losses = self.update_discriminator(source, target, prediction.picture.detach())
 
         # Update the generator.
         target_features = self.target_features(batch) if self.target_features is not None else None
-        g_loss, terms = self.update_generator(source, target, fake, target_features)
+        g_loss, terms = self.update_generator(source, target, prediction, target_features)
 
-        # Collect the losses.
-        losses = (g_loss, d_loss, *terms.values(), accuracy)
+        # Collect the losses, in the order of `loss_names`.
+        losses = (g_loss, *d_losses[:1], *terms.values(), *d_losses[1:])
         return torch.stack([loss.detach() for loss in losses])
 
     def to_memory_format(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -168,10 +186,11 @@ class TrainingStep:
             target.contiguous(memory_format=self.memory_format),
         )
 
-    def generate(self, source: Tensor) -> Tensor:
-        """Generates the fakes [B, 3, H, W] of sources; the fakes require gradients."""
+    def generate(self, batch: Batch, source: Tensor) -> Prediction:
+        """Generates the fakes of sources [B, 3, H, W]; the fakes require gradients."""
         with autocast(self.config, source.device.type):
-            return self.generator(source).float()
+            prediction = self.generator(source, self.source_inputs(batch, source))
+        return prediction._replace(picture=prediction.picture.float())
 
     def update_discriminator(
         self, source: Tensor, target: Tensor, fake: Tensor
@@ -181,6 +200,8 @@ class TrainingStep:
         Returns:
             The discriminator's loss, and the share of patches that it classified correctly.
         """
+        assert self.discriminator is not None
+        assert self.state.d_optimiser is not None
         # Classify the patches of targets and fakes.
         with autocast(self.config, source.device.type):
             target_logits = self.discriminator(source, target)
@@ -195,7 +216,11 @@ class TrainingStep:
         return loss, shares / 2
 
     def update_generator(
-        self, source: Tensor, target: Tensor, fake: Tensor, target_features: FeatureMaps | None
+        self,
+        source: Tensor,
+        target: Tensor,
+        prediction: Prediction,
+        target_features: FeatureMaps | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Updates the generator to lower the loss of the recipe.
 
@@ -203,18 +228,19 @@ class TrainingStep:
             The generator's loss, and each of its terms without its weight.
         """
         # Freeze the discriminator, so that the backward pass computes no gradients for it.
-        self.state.discriminator.requires_grad_(False)
-        try:
+        with frozen(self.state.discriminator):
             # Compute the loss of the recipe.
             with autocast(self.config, source.device.type):
-                logits = self.discriminator_unwrapped(source, fake)
-                inputs = LossInputs(target, fake, logits, self.extract, target_features)
+                logits = None
+                if self.discriminator is not None:
+                    logits = self.discriminator_unwrapped(source, prediction.picture)
+                inputs = LossInputs(
+                    source, target, prediction, logits, self.extract, target_features
+                )
                 loss, terms = generator_loss(self.config.configuration.recipe, inputs)
 
             # Update the weights.
             self.backward_and_step(self.state.g_optimiser, loss)
-        finally:
-            self.state.discriminator.requires_grad_(True)
         return loss, terms
 
     def backward_and_step(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -261,13 +287,44 @@ class TrainingStep:
         return tuple(fetched)
 
     def gradient_norms(self) -> Tensor:
-        """Computes the norms [2] of the last gradients of generator and discriminator."""
-        networks = (self.state.generator, self.state.discriminator)
+        """Computes the norms of the last gradients: of the generator, and of the discriminator.
+
+        Returns:
+            [2], or [1] if there is no discriminator.
+        """
         gradients = [
             [weight.grad for weight in network.parameters() if weight.grad is not None]
-            for network in networks
+            for network in self.state.networks
         ]
         return torch.stack([nn.utils.get_total_norm(tensors) for tensors in gradients])
+
+
+class GeneratorTraining(nn.Module):
+    """A generator whose forward pass computes everything that the loss compares.
+
+    Args:
+        generator: the generator, whose weights are shared.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, source: Tensor, inputs: SourceInputs | None) -> Prediction:
+        """Computes the prediction of sources [B, 3, H, W] in [-1, 1]."""
+        return predict(self.generator, source, inputs)
+
+
+@contextmanager
+def frozen(network: nn.Module | None) -> Iterator[None]:
+    """Switches off the gradients of a network's weights until the block ends."""
+    if network is not None:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        if network is not None:
+            network.requires_grad_(True)
 
 
 def require_finite(name: str, value: float, when: str) -> None:
@@ -283,9 +340,23 @@ def require_finite(name: str, value: float, when: str) -> None:
         raise DivergedError(f"{name} became {problem} {when}")
 
 
-def float_tensors(network: nn.Module) -> list[Tensor]:
-    """Returns the weights and running statistics of a network."""
-    return [value for value in network.state_dict().values() if value.is_floating_point()]
+def averaged_names(generator: nn.Module) -> list[str]:
+    """Returns the names of the tensors that the moving average follows.
+
+    These are the running statistics and all weights except frozen ones, which never change.
+    """
+    frozen = {name for name, weight in generator.named_parameters() if not weight.requires_grad}
+    return [
+        name
+        for name, value in generator.state_dict().items()
+        if value.is_floating_point() and name not in frozen
+    ]
+
+
+def select_tensors(network: nn.Module, names: Sequence[str]) -> list[Tensor]:
+    """Returns the named weights and buffers of a network."""
+    state = network.state_dict()
+    return [state[name] for name in names]
 
 
 def update_average(

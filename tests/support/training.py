@@ -11,5 +11,5 @@ def maps(pictures):
 
 def remove_dropout(network: nn.Module) -> None:
     for module in network.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = 0.0

@@ -2,9 +2,12 @@ import pytest
 import torchvision
 
 from engine.jobs import estimates
-from engine.networks.architectures import build_discriminator, build_generator
-from engine.presets import BUDGETS
+from engine.networks.architectures import build_discriminator
+from engine.networks.outputs import Pretrained, build_generator
+from engine.presets import BUDGETS, CONFIGURATIONS
 from tests.support.runs import tiny_config
+
+STANDARD = CONFIGURATIONS["standard"]
 
 N_PAIRS = {"train": 1600, "val": 200, "test": 200}
 
@@ -17,7 +20,9 @@ def test_the_counted_weights_are_those_of_the_built_networks(name):
     counts = estimates.count_weights(budget)
 
     for network, count in zip(
-        (build_generator(budget, encoder), build_discriminator(budget)), counts, strict=True
+        (build_generator(budget, STANDARD, Pretrained(encoder)), build_discriminator(budget)),
+        counts,
+        strict=True,
     ):
         assert count == pytest.approx(sum(part.numel() for part in network.parameters()), rel=0.1)
 

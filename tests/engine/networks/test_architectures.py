@@ -6,16 +6,17 @@ from torch.nn import functional
 from engine.config import change
 from engine.images import color
 from engine.networks.architectures import (
-    LuminancePreserving,
     PatchDiscriminator,
     ResNetUNetGenerator,
     build_discriminator,
-    build_generator,
     init_upconv,
     init_weights,
 )
 from engine.networks.layers import UpConv
-from engine.presets import BUDGETS
+from engine.networks.outputs import LuminancePreserving, build_generator
+from engine.presets import BUDGETS, CONFIGURATIONS
+
+STANDARD = CONFIGURATIONS["standard"]
 
 
 def budget_of(px, base_channels, **changes):
@@ -28,7 +29,7 @@ def count_weights(network):
 
 @pytest.mark.parametrize("px", [32, 64, 96, 160, 192, 256])
 def test_the_generator_keeps_any_multiple_of_32(px):
-    generator = build_generator(budget_of(px, 2)).eval()
+    generator = build_generator(budget_of(px, 2), STANDARD).eval()
 
     fake = generator(torch.zeros(1, 3, px, px))
 
@@ -39,13 +40,13 @@ def test_the_generator_keeps_any_multiple_of_32(px):
 @pytest.mark.parametrize(("px", "levels"), [(32, 5), (96, 5), (192, 6), (256, 8), (512, 8)])
 def test_the_unet_halves_while_the_side_is_even_at_most_8_times(px, levels):
     assert budget_of(px, 1).levels == levels
-    assert len(build_generator(budget_of(px, 1)).down) == levels
+    assert len(build_generator(budget_of(px, 1), STANDARD).down) == levels
 
 
 def test_at_256_px_the_networks_have_the_published_size():
     budget = BUDGETS["paper"]
 
-    assert count_weights(build_generator(budget)) == pytest.approx(54.4e6, rel=0.002)
+    assert count_weights(build_generator(budget, STANDARD)) == pytest.approx(54.4e6, rel=0.002)
     assert count_weights(build_discriminator(budget)) == pytest.approx(2.77e6, rel=0.002)
 
 
@@ -62,7 +63,7 @@ def test_a_patch_sees_70_by_70_pixels():
 
 
 def test_weights_start_normal_with_deviation_0_02():
-    generator = build_generator(BUDGETS["demo"])
+    generator = build_generator(BUDGETS["demo"], STANDARD)
 
     deepest = generator.down[-1][1].weight.detach()
     assert deepest.std().item() == pytest.approx(0.02, rel=0.02)
@@ -153,7 +154,7 @@ def test_only_transposed_convolutions_start_differently(generator, init):
 
 
 def test_the_first_layer_and_the_bottleneck_have_no_norm():
-    generator = build_generator(budget_of(64, 4, norm="batch"))
+    generator = build_generator(budget_of(64, 4, norm="batch"), STANDARD)
 
     has_norm = [
         any(isinstance(layer, torch.nn.BatchNorm2d) for layer in block) for block in generator.down
@@ -162,7 +163,7 @@ def test_the_first_layer_and_the_bottleneck_have_no_norm():
 
 
 def test_the_three_innermost_decoder_blocks_have_dropout():
-    generator = build_generator(budget_of(256, 1))
+    generator = build_generator(budget_of(256, 1), STANDARD)
 
     has_dropout = [
         any(isinstance(layer, torch.nn.Dropout) for layer in block) for block in generator.up
@@ -173,7 +174,7 @@ def test_the_three_innermost_decoder_blocks_have_dropout():
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 def test_in_evaluation_a_fake_does_not_depend_on_its_batch(norm):
     torch.manual_seed(0)
-    generator = build_generator(budget_of(32, 4, norm=norm)).eval()
+    generator = build_generator(budget_of(32, 4, norm=norm), STANDARD).eval()
     pictures = torch.randn(4, 3, 32, 32)
 
     together, alone = generator(pictures)[:1], generator(pictures[:1])
@@ -182,7 +183,7 @@ def test_in_evaluation_a_fake_does_not_depend_on_its_batch(norm):
 
 
 def test_the_resnet_generator_keeps_the_size():
-    generator = build_generator(BUDGETS["study2"]).eval()
+    generator = build_generator(BUDGETS["study2"], STANDARD).eval()
 
     assert isinstance(generator, ResNetUNetGenerator)
     assert generator(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 64, 64)
@@ -270,7 +271,7 @@ def test_gradients_reach_the_colours_at_every_lightness_and_are_finite():
 @pytest.mark.parametrize("generator", ["unet", "resnet18_unet"])
 def test_a_generator_of_two_colour_channels_keeps_the_lightness(generator):
     budget = change(BUDGETS["smoke"], {"output": "lab_ab", "generator": generator, "px": 64})
-    network = build_generator(budget).eval()
+    network = build_generator(budget, STANDARD).eval()
     source = grey_pictures(torch.randint(0, 256, (2, 1, 64, 64)).float())
 
     coloured = network(source)

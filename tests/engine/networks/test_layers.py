@@ -1,9 +1,12 @@
 import pytest
 import torch
 
-from engine.networks.architectures import build_generator
 from engine.networks.layers import MAX_GEMM_ROWS, DownConv, UpConv, concat_skip, set_memory_format
+from engine.networks.outputs import build_generator
+from engine.presets import CONFIGURATIONS
 from tests.support.runs import tiny_config
+
+STANDARD = CONFIGURATIONS["standard"]
 
 
 def forward_and_backward(layer, maps):
@@ -61,7 +64,7 @@ def test_the_gradients_of_a_skip_are_those_of_a_concatenation():
 @pytest.mark.parametrize("generator", ["unet", "resnet18_unet"])
 def test_the_depth_of_a_layer_is_how_often_the_picture_was_halved(generator):
     px = 64
-    network = build_generator(tiny_config(px=px, generator=generator).budget).eval()
+    network = build_generator(tiny_config(px=px, generator=generator).budget, STANDARD).eval()
     layers = [layer for layer in network.modules() if isinstance(layer, DownConv | UpConv)]
     sides = {}
     for layer in layers:
@@ -78,7 +81,7 @@ def test_the_depth_of_a_layer_is_how_often_the_picture_was_halved(generator):
 
 def test_only_the_weights_of_small_maps_stay_contiguous():
     budget = tiny_config(px=64, batch=2, base_channels=8).budget
-    generator = build_generator(budget)
+    generator = build_generator(budget, STANDARD)
     before = {name: value.clone() for name, value in generator.state_dict().items()}
 
     set_memory_format(generator, torch.channels_last, px=64, batch=2)

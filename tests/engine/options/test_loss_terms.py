@@ -7,8 +7,8 @@ import pytest
 
 from engine.config import Recipe, Term, build
 from engine.errors import BadInputError
-from engine.options.loss_terms import LOSS_TERMS
 from engine.metrics.catalog import CATALOG
+from engine.options.loss_terms import LOSS_TERMS
 from engine.overrides import TERM_KEYS, parse_setting
 from engine.presets import CONFIGURATIONS
 from engine.settings import PROJECT_ROOT
@@ -17,7 +17,7 @@ from engine.training.losses import TERM_FUNCTIONS
 WITH_A_NEW_TERM = """
 from engine.options.loss_terms import LOSS_TERMS, LossTerm
 
-LOSS_TERMS["edges"] = LossTerm("edges", "edge", 5, "down", 3, True, "Difference of edges.")
+LOSS_TERMS["edges"] = LossTerm("edges", "edge", 5, "down", 3, "features", "Difference.")
 
 from dashboard.components.launch.configurations_form import LABELS, as_row, build_configuration
 from engine.config import RunConfig
@@ -38,7 +38,7 @@ assert str(build_configuration("mine", row).recipe) == "2 edges"
 
 metric = CATALOG["edges"]
 assert (metric.label, metric.better, metric.digits) == ("Edge", "down", 3)
-assert metric.description == "Difference of edges."
+assert metric.description == "Difference."
 assert "edges" in CURVE_METRICS
 assert "edges" in CURVE_FIGURES
 
@@ -75,7 +75,9 @@ def test_the_published_recipes_of_the_sketch_study_have_the_typical_weights():
         for term in CONFIGURATIONS[name].recipe.terms
     }
 
-    assert weights == {name: term.typical_weight for name, term in LOSS_TERMS.items()}
+    typical = {name: LOSS_TERMS[name].typical_weight for name in weights}
+    assert weights == typical
+    assert set(weights) == {"adversarial", "l1", "perceptual", "total_variation"}
 
 
 def test_an_unknown_term_is_refused_with_the_most_similar_name():
@@ -84,7 +86,8 @@ def test_an_unknown_term_is_refused_with_the_most_similar_name():
 
     assert str(refusal.value) == (
         "There is no loss term 'perceptuel' (did you mean 'perceptual'?); "
-        "there are adversarial, l1, perceptual, total_variation."
+        "there are adversarial, l1, perceptual, total_variation, "
+        "palette, colourfulness, colour_shares."
     )
 
 

@@ -100,15 +100,22 @@ def train_together(size, config, pairs, val_pairs, stop_after=None):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes",
+    ("name", "changes"),
     [
-        {"pretrain": "1"},
-        {"optimizer": "adamw", "weight_decay": "0.02", "schedule": "cosine", "warmup_steps": "3"},
+        ("regularized", {"pretrain": "1"}),
+        (
+            "regularized",
+            {
+                **{"optimizer": "adamw", "weight_decay": "0.02"},
+                **{"schedule": "cosine", "warmup_steps": "3"},
+            },
+        ),
+        ("vivid", {}),
     ],
     ids=str,
 )
-def test_two_processes_have_the_losses_of_one(few_pairs, few_val_pairs, changes):
-    config = tiny_config("regularized", batch=4, epochs=3, norm="instance", threads=1, **changes)
+def test_two_processes_have_the_losses_of_one(few_pairs, few_val_pairs, name, changes):
+    config = tiny_config(name, batch=4, epochs=3, norm="instance", threads=1, **changes)
     state = build_deterministic_state(config)
     expected_losses, expected_psnr = lead(config, state, few_pairs, few_val_pairs, ProcessGroup())
 

@@ -1,0 +1,100 @@
+"""Reads colours from distributions over palette colours; pure functions of tensors.
+
+The rules are described in `options.decodings`. A distribution belongs to a pixel or to a region.
+"""
+
+import torch
+from torch import Tensor
+
+from engine.options.decodings import Decoding
+
+# Sharpness of the choice by the rule `median`: the temperature of its scores.
+MEDIAN_TEMPERATURE = 0.05
+# Difference in colourfulness that costs a colour as much as gamma times one nat of probability.
+COLOURFULNESS_SCALE = 40.0
+MIN_PROBABILITY = 1e-8
+# The quantiles of colourfulness among which a steered decoding chooses.
+STEERED_QUANTILES = tuple(round(0.25 + 0.05 * index, 2) for index in range(11))
+
+
+def palette_colourfulness(palette: Tensor) -> Tensor:
+    """Returns the distance of each palette colour from grey in Hasler and Suesstrunk's opponents.
+
+    Args:
+        palette: [K, 3] in [0, 1].
+
+    Returns:
+        [K] for values on a scale of 0 to 255, 0 for grey.
+    """
+    red, green, blue = (255 * palette).unbind(1)
+    return ((red - green).square() + ((red + green) / 2 - blue).square()).sqrt()
+
+
+def decode_mean(probabilities: Tensor, palette: Tensor) -> Tensor:
+    """Returns the mean colours [..., 3] of distributions [..., K]."""
+    return probabilities @ palette
+
+
+def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
+    """Divides the logarithms of distributions [..., K] by a temperature and normalises them."""
+    return (probabilities.clamp(min=MIN_PROBABILITY).log() / temperature).softmax(-1)
+
+
+def decode_median(
+    probabilities: Tensor, palette: Tensor, gamma: float, quantile: float = 0.5
+) -> Tensor:
+    """Returns the most probable colours whose colourfulness is near a quantile, [..., 3].
+
+    The score of a colour is its log probability minus gamma times the difference of its
+    colourfulness from the quantile of the distribution, divided by `COLOURFULNESS_SCALE`.
+
+    Args:
+        probabilities: [..., K].
+        palette: [K, 3] in [0, 1].
+        gamma: the weight of the colourfulness; 0 gives the most probable colour.
+        quantile: the quantile of the colourfulness under the distribution, in (0, 1).
+    """
+    colourfulness = palette_colourfulness(palette)
+    ascending, order = colourfulness.sort()
+    cumulative = probabilities[..., order].cumsum(-1)
+    # The first colour in ascending order at which the cumulative probability reaches the quantile.
+    n_below = (cumulative < quantile).sum(-1, keepdim=True).clamp(max=len(palette) - 1)
+    wanted = ascending[n_below]  # [..., 1]
+    scores = probabilities.clamp(min=MIN_PROBABILITY).log()
+    scores = scores - gamma * (colourfulness - wanted).abs() / COLOURFULNESS_SCALE
+    return (scores / MEDIAN_TEMPERATURE).softmax(-1) @ palette
+
+
+def decode_sample(probabilities: Tensor, palette: Tensor, noise: Tensor) -> Tensor:
+    """Returns random colours [..., 3] of distributions.
+
+    Args:
+        probabilities: [..., K], already sharpened.
+        palette: [K, 3] in [0, 1].
+        noise: standard Gumbel noise of the same shape as the probabilities.
+    """
+    scores = probabilities.clamp(min=MIN_PROBABILITY).log() + noise
+    return palette[scores.argmax(-1)]
+
+
+def gumbel_noise(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:
+    """Returns standard Gumbel noise that depends only on the shape and the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(shape, generator=generator).clamp(1e-20, 1 - 1e-7)
+    return -(-uniform.log()).log().to(device)
+
+
+def decode(
+    probabilities: Tensor, palette: Tensor, decoding: Decoding, quantile: float = 0.5
+) -> Tensor:
+    """Returns a colour [..., 3] in [0, 1] for each distribution [..., K] by a decoding's rule."""
+    match decoding.rule:
+        case "mean":
+            return decode_mean(probabilities, palette)
+        case "sharp":
+            return decode_mean(sharpen(probabilities, decoding.strength), palette)
+        case "sample":
+            noise = gumbel_noise(tuple(probabilities.shape), decoding.seed, probabilities.device)
+            return decode_sample(sharpen(probabilities, decoding.strength), palette, noise)
+        case _:
+            return decode_median(probabilities, palette, decoding.strength, quantile)
