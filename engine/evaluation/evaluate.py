@@ -77,7 +77,9 @@ class EvaluationSpec:
 
     def protocol(self, n_pictures: int) -> dict[str, Any]:
         """Returns the part of the protocol that all metrics of the evaluation share."""
-        return {
+        configuration = self.config.configuration
+        decoding = {"decoding": configuration.decoding} if configuration.has_palette else {}
+        return decoding | {
             "data": self.config.data,
             "data_fingerprint": self.data_fingerprint,
             "split": self.split,

@@ -38,8 +38,9 @@ UNIT_NOTES = {
 }
 NOT_EVALUATED = "not evaluated yet"
 NOT_MEASURED = "not measured yet"
-# The first words of a remark. The module `findings` searches for these words.
-TRAINED_AGAINST = "trained against"
+# The first words of two remarks. The module `findings` searches for these words.
+TRAINED_AGAINST, READS_WITH = "trained against", "reads its sources with"
+DECODING = "decoding"  # the entry of a protocol that may differ between configurations
 
 EpochCosts = dict[tuple[int, str], list[float]]  # (run, cost metric) -> value of each epoch
 
@@ -110,8 +111,13 @@ def build_comparison(
 
 
 def protocol_key(evaluation: Evaluation) -> str:
-    """Returns the protocol as text; values are comparable if the texts are equal."""
-    return json.dumps(dict(evaluation.protocol), sort_keys=True, default=str)
+    """Returns the protocol as text; values are comparable if the texts are equal.
+
+    The decoding is left out: like the loss, it belongs to the configuration, not to the
+    measurement.
+    """
+    protocol = {key: value for key, value in evaluation.protocol.items() if key != DECODING}
+    return json.dumps(protocol, sort_keys=True, default=str)
 
 
 @dataclass(frozen=True)
@@ -209,14 +215,18 @@ def _missing_reason(evaluations: Iterable[Evaluation], default: str) -> str:
 def _with_one_protocol(
     valued: Mapping[int, Evaluation], usual_protocol: str | None
 ) -> dict[int, Evaluation]:
-    """Returns seed -> evaluation, for the seeds with the usual protocol.
+    """Returns seed -> evaluation, for the seeds with the usual protocol and the same decoding.
 
-    If no seed has the usual protocol, the protocol of the first seed is used instead.
+    If no seed has the usual protocol, the protocol of the first seed is used instead. If seeds were
+    decoded differently, those with the most common decoding are used.
     """
     protocols = {seed: protocol_key(each) for seed, each in valued.items()}
     is_usual = usual_protocol in protocols.values()
     protocol = usual_protocol if is_usual else next(iter(protocols.values()))
-    return {seed: each for seed, each in valued.items() if protocols[seed] == protocol}
+    comparable = {seed: each for seed, each in valued.items() if protocols[seed] == protocol}
+    decodings = {seed: str(each.protocol.get(DECODING)) for seed, each in comparable.items()}
+    decoding = _most_common(list(decodings.values()))
+    return {seed: each for seed, each in comparable.items() if decodings[seed] == decoding}
 
 
 def _last_checkpoint_mean(
@@ -290,8 +300,14 @@ def _merge_remarks(remarks: Sequence[str], n_seeds: int) -> str | None:
 
 
 def _related_extractor_warning(runs: Sequence[Run], evaluation: Evaluation) -> str | None:
-    """Returns a warning if the perceptual loss used the metric's network or a related network."""
+    """Returns a warning if a run used the metric's network or a related network.
+
+    The network can be that of the perceptual loss, or the one that reads the source.
+    """
     extractor = str(evaluation.protocol.get("extractor", ""))
+    for reader in {run.config.configuration.source_features for run in runs}:
+        if extractor and reader.rpartition("_")[0] == extractor.rpartition("_")[0] != "":
+            return f"{READS_WITH} {reader}, a close relative of the network {extractor}"
     for teacher in {run.resolved.execution.perceptual_features for run in runs if run.resolved}:
         if teacher == extractor:
             return f"{TRAINED_AGAINST} the evaluation network {extractor}"

@@ -13,7 +13,7 @@ from typing import Literal
 from engine.metrics.catalog import CATALOG, FINDING_METRICS, KERNEL_METRICS
 from engine.records.comparison import Comparison, Contrast, Row
 from engine.records.runs import Run, RunState
-from engine.report.comparison import NOT_EVALUATED, TRAINED_AGAINST
+from engine.report.comparison import NOT_EVALUATED, READS_WITH, TRAINED_AGAINST
 
 Kind = Literal["difference", "same", "colour", "cost", "caution"]
 
@@ -259,10 +259,11 @@ def _metric_limits(comparison: Comparison) -> Iterator[str]:
             remark
             for name in ("fid", *KERNEL_METRICS, "fd_lite2")
             for remark in (row.cells[name].mark or "").split("; ")
-            if TRAINED_AGAINST in remark
+            if TRAINED_AGAINST in remark or READS_WITH in remark
         }
         for remark in sorted(remarks):
-            yield f"`{row.configuration}` was {remark}; this may lower its distances."
+            verb = "was " if TRAINED_AGAINST in remark else ""
+            yield f"`{row.configuration}` {verb}{remark}; this may lower its distances."
     for row, name, reason in _incomparable(comparison):
         yield f"`{row.configuration}` is not compared in {_label(name)}: {reason}."
     if missing := _shared_missing_reason(comparison, "fid"):

@@ -42,7 +42,7 @@ def measure(curves: Mapping[str, Sequence[float]], saturation: float | None) -> 
     statistics = {
         name: curve_stability(curve) for name, curve in curves.items() if len(curve) >= TREND_WINDOW
     }
-    ratio = collapse_ratio(curves["g_loss"], curves["d_loss"])
+    ratio = collapse_ratio(curves["g_loss"], curves["d_loss"]) if curves.get("d_loss") else None
     return RunStability(n_parts, statistics, finals, ratio, saturation)
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from engine.errors import EngineError
 from engine.images import grids
-from engine.options.loss_terms import LOSS_TERMS
 from engine.metrics.catalog import CATALOG, CURVE_METRICS, FIGURE_METRICS
+from engine.options.loss_terms import LOSS_TERMS
 from engine.records.comparison import Comparison, RunStability
 from engine.records.runs import Run, Study
 from engine.report import charts, html_report, stability, tables
