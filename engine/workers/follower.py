@@ -6,6 +6,7 @@ the artifacts folder, except for the log.
 
 import logging
 import signal
+from collections.abc import Callable
 
 from engine.config import RunConfig
 from engine.data import batches, packing
@@ -16,6 +17,7 @@ from engine.system import logs
 from engine.training import checkpoint, execution, loop
 from engine.training.distributed import ProcessGroup
 from engine.training.state import build_state
+from engine.workers import setup
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +49,23 @@ def _follow(
     execution.configure_process(config.execution)
     device = execution.choose_device(config.execution.device)
     packed = packing.load_packed(parse_source(config.data, settings), config.budget.px, settings)
-    pairs = batches.load_pair_set(packed, "train", config.budget.n_train, device)
-    state = build_state(config, device)  # DistributedDataParallel copies rank 0's weights
+    labels = setup.load_region_labels(config, packed, settings, _ignore_progress)
+    pairs = batches.load_pair_set(packed, "train", config.budget.n_train, device, labels)
+    # DistributedDataParallel copies rank 0's weights. Only the features of the sources are computed
+    # before, for which the network that reads them needs its own weights.
+    state = build_state(config, device, reader_weights=setup.reader_weights_path(config, settings))
+    features = setup.load_source_features(
+        config, state.generator, pairs, packed, settings, _ignore_progress
+    )
     if checkpoint_file is not None:
         path, sha256 = checkpoint_file
         state.load_state_dict(checkpoint.load(settings.artifacts / path, sha256))
-    for network in (state.generator, state.discriminator):
+    for network in state.networks:
         group.sync_batch_norm(network)
     extract = backbones.build_feature_extractor(config, settings, device)
-    loop.follow(config, state, pairs, extract, group)
+    loop.follow(config, state, pairs, extract, group, features)
+
+
+def _ignore_progress(phase: str, total: int) -> Callable[[int], None]:
+    """Discards the progress of a phase, which the leader reports."""
+    return lambda done: None

@@ -1,25 +1,35 @@
 """Prepares a training run: downloads its weights, packs its data and resolves its config."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
 from engine import weights
 from engine.config import RunConfig
-from engine.data import packing
+from engine.data import packing, region_labels
+from engine.data.batches import PairSet
 from engine.data.packing import PackedPairs
 from engine.data.sources.registry import parse_source
 from engine.data.survey import summary
 from engine.errors import EngineError, MissingWeightsError
 from engine.metrics.catalog import CATALOG
+from engine.networks.palette_generator import PaletteGenerator
 from engine.records.runs import Run
 from engine.settings import Settings
 from engine.store import DatabaseReplacedError, LostJobError, utc_now
-from engine.training import execution, loop
+from engine.training import execution, loop, source_feature_cache
 from engine.training.distributed import ProcessGroup
+from engine.training.source_feature_cache import SourceFeatureCache
 from engine.weights import download
 from engine.workers.recorder import Recorder
 
 logger = logging.getLogger(__name__)
+
+TrackProgress = Callable[[str, int], Callable[[int], None]]
 
 
 def fetch_weights(recorder: Recorder, config: RunConfig) -> None:
@@ -125,6 +135,82 @@ def encoder_weights_path(config: RunConfig, settings: Settings) -> Path | None:
     if not config.budget.has_encoder or config.execution.encoder_weights == "none":
         return None
     return weights.require("resnet18", settings)[0]
+
+
+def reader_weights_path(config: RunConfig, settings: Settings) -> Path | None:
+    """Returns the file of the weights of the network that reads the sources; None if there is none.
+
+    Raises:
+        MissingWeightsError: the file is not on this machine.
+    """
+    name = config.configuration.source_features
+    return None if name == "none" else weights.require(name, settings)[0]
+
+
+def load_region_labels(
+    config: RunConfig, packed: PackedPairs, settings: Settings, track_progress: TrackProgress
+) -> NDArray[np.uint8] | None:
+    """Returns the region labels of all packed pairs; None if the generator uses no regions.
+
+    Args:
+        config: the resolved config of the run.
+        packed: the run's packed pairs.
+        settings: the settings with the folder of packed data.
+        track_progress: (phase, number of pairs) -> function that is called with the pairs done.
+
+    Raises:
+        EngineError: the labels cannot be stored.
+        StoppedError: a stop was requested.
+    """
+    if not config.configuration.uses_regions:
+        return None
+    source = parse_source(config.data, settings)
+    on_progress = track_progress("finding regions", len(packed.pairs))
+    return region_labels.load_region_labels(
+        packed, source, settings, lambda done, _total: on_progress(done)
+    )
+
+
+def load_source_features(
+    config: RunConfig,
+    generator: nn.Module,
+    pairs: PairSet,
+    packed: PackedPairs,
+    settings: Settings,
+    track_progress: TrackProgress,
+) -> SourceFeatureCache | None:
+    """Returns the cached features of the training sources.
+
+    Args:
+        config: the resolved config of the run.
+        generator: the generator, on the device of the pairs.
+        pairs: the training split.
+        packed: the run's packed pairs.
+        settings: the locations of packed data and weights.
+        track_progress: (phase, number of pairs) -> function that is called with the pairs done.
+
+    Returns:
+        None if the generator reads no features, or if they are computed at every step because
+        pictures are shifted or the cache would be too large.
+
+    Raises:
+        EngineError: the features cannot be stored.
+        StoppedError: a stop was requested.
+    """
+    reader = generator.reader if isinstance(generator, PaletteGenerator) else None
+    is_whole = pairs.is_on_device and pairs.rows is None
+    if reader is None or not is_whole:
+        return None
+    if not source_feature_cache.should_cache(config.budget, len(pairs), pairs.device):
+        return None
+    source, name = parse_source(config.data, settings), config.configuration.source_features
+    path = source_feature_cache.feature_file(
+        packing.packed_dir(source, packed.px, settings), weights.require(name, settings)[1]
+    )
+    on_progress = track_progress("reading sources", len(pairs))
+    return source_feature_cache.prepare_source_features(
+        reader, pairs, packed, path, lambda done, _total: on_progress(done)
+    )
 
 
 def warm_up_phase(config: RunConfig) -> str | None:

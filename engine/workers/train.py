@@ -26,6 +26,7 @@ from engine.store import Store, utc_now
 from engine.training import checkpoint, execution, loop
 from engine.training.distributed import ProcessGroup
 from engine.training.losses import FeatureExtractor
+from engine.training.source_feature_cache import SourceFeatureCache
 from engine.training.state import TrainingState, build_state
 from engine.workers import follower, setup, worker_process
 from engine.workers.recorder import Recorder
@@ -127,8 +128,9 @@ class TrainingJob:
             packed.fingerprint,
             evaluate.load_feature_metrics(self.settings, device),
         )
+        labels = setup.load_region_labels(config, packed, self.settings, recorder.track_progress)
         pairs, val_pairs, test_pairs = (
-            batches.load_pair_set(packed, split, limit, device)
+            batches.load_pair_set(packed, split, limit, device, labels)
             for split, limit in (
                 ("train", config.budget.n_train),
                 ("val", config.budget.n_val),
@@ -136,7 +138,15 @@ class TrainingJob:
             )
         )
         extract = backbones.build_feature_extractor(config, self.settings, device)
-        state = build_state(config, device, setup.encoder_weights_path(config, self.settings))
+        state = build_state(
+            config,
+            device,
+            setup.encoder_weights_path(config, self.settings),
+            setup.reader_weights_path(config, self.settings),
+        )
+        features = setup.load_source_features(
+            config, state.generator, pairs, packed, self.settings, recorder.track_progress
+        )
 
         # Continue from the newest checkpoint, on all ranks.
         state, saved = recorder.load_latest(state, config.budget.epochs)
@@ -146,14 +156,14 @@ class TrainingJob:
                 "checkpoint": None if saved is None else (saved.path, saved.sha256),
             }
         )
-        for network in (state.generator, state.discriminator):
+        for network in state.networks:
             self.group.sync_batch_norm(network)
 
         # Train. If the last attempt ended before it validated its last epoch, validate that epoch.
         recorder.set_phase(setup.warm_up_phase(config) or "training")
         if state.epoch and not state.batches:
             self.validate(state, evaluator, val_pairs)
-        self.train(config, state, evaluator, pairs, val_pairs, extract)
+        self.train(config, state, evaluator, pairs, val_pairs, extract, features)
         self.group.stop_followers()
 
         # Evaluate on the test split.
@@ -170,6 +180,7 @@ class TrainingJob:
         pairs: PairSet,
         val_pairs: PairSet,
         extract: FeatureExtractor,
+        source_features: SourceFeatureCache | None,
     ) -> None:
         """Iterates the training loop and records its events.
 
@@ -182,6 +193,7 @@ class TrainingJob:
             pairs: the training split.
             val_pairs: the validation split.
             extract: images -> feature maps, for recipes with a perceptual term.
+            source_features: the cached features of the sources; None: there are none.
 
         Raises:
             StoppedError: a stop was requested.
@@ -190,7 +202,9 @@ class TrainingJob:
         saved_at = time.monotonic()
         is_warming_up = setup.warm_up_phase(config) is not None
         recorder.last_event_at = time.time()
-        for event in loop.train(config, state, pairs, val_pairs, extract, self.group):
+        for event in loop.train(
+            config, state, pairs, val_pairs, extract, self.group, source_features
+        ):
             if isinstance(event, loop.EpochDone):
                 self.record_epoch(event, evaluator, val_pairs)
                 saved_at, recorder.last_event_at = time.monotonic(), time.time()
