@@ -142,7 +142,7 @@ def test_only_transposed_convolutions_start_differently(generator, init):
     for name in (init, "normal"):
         torch.manual_seed(0)
         budget = change(BUDGETS["smoke"], {"generator": generator, "upconv_init": name})
-        networks.append(build_generator(budget))
+        networks.append(build_generator(budget, STANDARD))
         next_numbers.append(torch.rand(1))
 
     first, second = (network.state_dict() for network in networks)
