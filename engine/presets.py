@@ -52,7 +52,7 @@ _VIVID = Configuration(
     output="palette",
     regions=True,
     source_features="efficientnet_lite0",
-    decoding="median:1+flat+steer",
+    decoding="median:1.5+flat+steer",
 )
 
 PUBLISHED_CONFIGURATIONS: dict[str, Configuration] = {
