@@ -116,12 +116,14 @@ class Row:
         seeds: the number of finished runs, one per seed.
         runs: the number of all runs.
         cells: metric name -> cell.
+        generator: identifies the generator's design; equal designs have equal inference costs.
     """
 
     configuration: str
     seeds: int
     runs: int
     cells: Mapping[str, Cell]
+    generator: str
 
 
 @dataclass(frozen=True)

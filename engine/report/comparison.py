@@ -105,9 +105,21 @@ def build_comparison(
             cells[name][metric] = cell
 
     n_runs = Counter(run.configuration for run in runs)
-    rows = tuple(Row(name, len(finished_runs[name]), n_runs[name], cells[name]) for name in names)
+    generators = {run.configuration: _generator_design(run) for run in runs}
+    rows = tuple(
+        Row(name, len(finished_runs[name]), n_runs[name], cells[name], generators[name])
+        for name in names
+    )
     notes = _notes(study, runs, unit, finished)
     return Comparison(study, COMPARED_METRICS, rows, unit, tuple(contrasts), notes)
+
+
+def _generator_design(run: Run) -> str:
+    """Identifies the parts of a generator in which configurations of a study may differ."""
+    configuration = run.config.configuration
+    output = configuration.output_at(run.config.budget)
+    parts = (output.name, configuration.regions, configuration.source_features)
+    return " ".join(map(str, (*parts, configuration.decoding) if output.has_palette else parts))
 
 
 def protocol_key(evaluation: Evaluation) -> str:

@@ -187,10 +187,36 @@ def _costs(comparison: Comparison) -> Iterator[str]:
                 f"of `{fastest}` ({speed:,.0f} instead of {speeds[fastest]:,.0f} pictures/s"
                 f"{n_runs})."
             )
-    if len(comparison.column("inference_ms")) > 1:
+    measured = {name: cell.value for name, cell in comparison.column("inference_ms").items()}
+    generators = {row.configuration: row.generator for row in comparison.rows}
+    yield from _inference_costs(
+        {name: value for name, value in measured.items() if value is not None}, generators
+    )
+
+
+def _inference_costs(
+    milliseconds: Mapping[str, float], generators: Mapping[str, str]
+) -> Iterator[str]:
+    """Yields a sentence on equal or different inference costs.
+
+    Args:
+        milliseconds: configuration -> inference time of a picture.
+        generators: configuration -> design of the generator.
+    """
+    if len(milliseconds) < 2:
+        return
+    if len({generators[name] for name in milliseconds}) == 1:
         yield (
             "All configurations have the same generator, so their inference costs are equal by "
             "construction. Differences in the inference time are caused by the machine."
+        )
+        return
+    slowest = max(milliseconds, key=lambda name: milliseconds[name])
+    fastest = min(milliseconds, key=lambda name: milliseconds[name])
+    if generators[slowest] != generators[fastest]:
+        yield (
+            f"`{slowest}` has another generator than `{fastest}`: one picture takes "
+            f"{milliseconds[slowest]:.1f} ms instead of {milliseconds[fastest]:.1f} ms."
         )
 
 
