@@ -152,8 +152,7 @@ class Configuration(FrozenModel):
         output: a key of `options.outputs.OUTPUTS`; `budget`: the output of the budget.
         n_colours: colours of the palette of the output `palette`.
         regions: whether the pixels of a region of the line art share an estimate; for `palette`.
-        source_features: the pretrained network that reads the source for the generator, or `none`;
-            for `palette`.
+        source_features: the pretrained network that reads the source for the generator, or `none`.
         decoding: how a picture is read from a distribution over the palette, as in
             `options.decodings`; for `palette`.
     """
@@ -211,8 +210,6 @@ class Configuration(FrozenModel):
             return self
         if self.regions:
             raise ValueError("regions=true needs output=palette")
-        if self.source_features != "none":
-            raise ValueError(f"source_features={self.source_features} needs output=palette")
         for term in self.recipe.terms:
             if LOSS_TERMS[term.name].needs in ("palette", "theme"):
                 raise ValueError(f"the term {term.name} needs output=palette")
@@ -226,7 +223,7 @@ class Configuration(FrozenModel):
     @property
     def uses_regions(self) -> bool:
         """Whether the generator needs the regions of the line art in training."""
-        return self.regions or self.source_features != "none"
+        return self.has_palette and (self.regions or self.source_features != "none")
 
     @property
     def parsed_decoding(self) -> Decoding:

@@ -55,11 +55,27 @@ _VIVID = Configuration(
     decoding="median:1.5+flat+steer",
 )
 
+# The best recipe for photographs (docs/experiments.md, "Photographs: vivid_photo").
+_VIVID_PHOTO = Configuration(
+    name="vivid_photo",
+    recipe=_recipe(adversarial=1, l1=100),
+    lr_g=4e-4,
+    lr_d=4e-4,
+    beta1=0.5,
+    beta2=0.999,
+    schedule="cosine",
+    warmup_steps=50,
+    output="lab_ab",
+    source_features="efficientnet_lite0",
+)
+
 PUBLISHED_CONFIGURATIONS: dict[str, Configuration] = {
     str(row[0]): Configuration.model_validate(dict(zip(_CONFIGURATION_FIELDS, row, strict=True)))
     for row in _CONFIGURATION_ROWS
 }
-CONFIGURATIONS = PUBLISHED_CONFIGURATIONS | {_VIVID.name: _VIVID}
+CONFIGURATIONS = PUBLISHED_CONFIGURATIONS | {
+    preset.name: preset for preset in (_VIVID, _VIVID_PHOTO)
+}
 BUDGETS: dict[str, Budget] = {
     str(row[0]): Budget.model_validate(dict(zip(_BUDGET_FIELDS, row, strict=True)))
     for row in _BUDGET_ROWS

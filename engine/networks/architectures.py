@@ -207,7 +207,11 @@ def build_encoder(budget: Budget, path: Path | None = None) -> ResNet | None:
 
 
 def build_trunk(
-    budget: Budget, encoder: ResNet | None, out_channels: int, has_features: bool = False
+    budget: Budget,
+    encoder: ResNet | None,
+    out_channels: int,
+    has_features: bool = False,
+    has_dropout: bool = True,
 ) -> UNetGenerator | ResNetUNetGenerator:
     """Builds a budget's U-Net; initialises all weights randomly, except those of the encoder.
 
@@ -217,6 +221,8 @@ def build_trunk(
         out_channels: channels of the output.
         has_features: whether the output is features for heads, [N, base_channels, H, W], instead
             of values in [-1, 1]. This U-Net has no dropout.
+        has_dropout: whether the innermost decoder blocks of a U-Net without a ResNet encoder have
+            dropout.
     """
     if budget.has_encoder:
         encoder = load_resnet18(None) if encoder is None else encoder
@@ -231,7 +237,7 @@ def build_trunk(
         last_layers = (build_norm(budget.norm, width), nn.ReLU())
         unet = UNetGenerator(budget.widths, budget.norm, width, False, last_layers)
     else:
-        unet = UNetGenerator(budget.widths, budget.norm, out_channels)
+        unet = UNetGenerator(budget.widths, budget.norm, out_channels, has_dropout)
     unet.apply(init_weights)
     _init_upconvs(unet, budget)
     return unet

@@ -16,7 +16,8 @@ from engine.images import color
 from engine.networks.architectures import build_trunk
 from engine.networks.ink import apply_ink, ink_of
 from engine.networks.palette_generator import PaletteGenerator
-from engine.networks.source_conditioning import SourceConditioning
+from engine.networks.source_conditioning import ReadingUNet, SourceConditioning, SourceMaps
+from engine.networks.source_features import FrozenFeatures
 from engine.options.outputs import OUTPUTS
 
 AB_RANGE = 110.0  # All sRGB colours have an a and b between -110 and 110.
@@ -28,16 +29,17 @@ class LuminancePreserving(nn.Module):
     Colours outside the sRGB gamut are desaturated until they fit (`color.fit_to_gamut`).
 
     Args:
-        network: source -> a and b divided by 110, [N, 2, H, W] in [-1, 1].
+        network: source -> a and b divided by 110, [N, 2, H, W] in [-1, 1]. It receives all
+            arguments of `forward`.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, source: Tensor) -> Tensor:
+    def forward(self, source: Tensor, *features: FrozenFeatures) -> Tensor:
         """Grey source [N, 3, H, W] in [-1, 1] -> picture [N, 3, H, W] in [-1, 1]."""
-        output = self.network(source)
+        output = self.network(source, *features)
         with torch.autocast(source.device.type, enabled=False):
             grey = (source[:, :1].float() + 1) / 2
             lightness = color.srgb_to_lab(grey.expand(-1, 3, -1, -1))[0][:, None]
@@ -51,20 +53,20 @@ class LineFill(nn.Module):
     """Colours line art: paints a fill, and multiplies it by the lightness of the source.
 
     Args:
-        network: source -> fill [N, 3, H, W] in [-1, 1].
+        network: source -> fill [N, 3, H, W] in [-1, 1]. It receives all arguments of `forward`.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, source: Tensor) -> Tensor:
+    def forward(self, source: Tensor, *features: FrozenFeatures) -> Tensor:
         """Source [N, 3, H, W] in [-1, 1] -> picture [N, 3, H, W] in [-1, 1]."""
-        return apply_ink(self.decode_fill(source), ink_of(source.float()))
+        return apply_ink(self.decode_fill(source, *features), ink_of(source.float()))
 
-    def decode_fill(self, source: Tensor) -> Tensor:
+    def decode_fill(self, source: Tensor, *features: FrozenFeatures) -> Tensor:
         """Source [N, 3, H, W] in [-1, 1] -> fill [N, H, W, 3] in [0, 1], without lines."""
-        fill: Tensor = self.network(source)
+        fill: Tensor = self.network(source, *features)
         return (fill.float().permute(0, 2, 3, 1) + 1) / 2
 
 
@@ -80,20 +82,36 @@ class Pretrained(NamedTuple):
     reader_weights: Path | None = None
 
 
+def _build_network(
+    budget: Budget, configuration: Configuration, pretrained: Pretrained, out_channels: int
+) -> nn.Module:
+    """Builds a U-Net, which also reads pretrained features if the configuration names them.
+
+    A U-Net with pretrained features has no dropout.
+    """
+    reads_features = configuration.source_features != "none"
+    trunk = build_trunk(budget, pretrained.encoder, out_channels, has_dropout=not reads_features)
+    if not reads_features:
+        return trunk
+    return ReadingUNet(trunk, SourceMaps(trunk, budget.px, pretrained.reader_weights))
+
+
 def _build_rgb(budget: Budget, configuration: Configuration, pretrained: Pretrained) -> nn.Module:
-    return build_trunk(budget, pretrained.encoder, OUTPUTS["rgb"].channels)
+    return _build_network(budget, configuration, pretrained, OUTPUTS["rgb"].channels)
 
 
 def _build_lab_ab(
     budget: Budget, configuration: Configuration, pretrained: Pretrained
 ) -> nn.Module:
-    return LuminancePreserving(build_trunk(budget, pretrained.encoder, OUTPUTS["lab_ab"].channels))
+    channels = OUTPUTS["lab_ab"].channels
+    return LuminancePreserving(_build_network(budget, configuration, pretrained, channels))
 
 
 def _build_line_fill(
     budget: Budget, configuration: Configuration, pretrained: Pretrained
 ) -> nn.Module:
-    return LineFill(build_trunk(budget, pretrained.encoder, OUTPUTS["line_fill"].channels))
+    channels = OUTPUTS["line_fill"].channels
+    return LineFill(_build_network(budget, configuration, pretrained, channels))
 
 
 def _build_palette(
@@ -103,7 +121,7 @@ def _build_palette(
     n_colours = configuration.n_colours
     conditioning = None
     if configuration.source_features != "none":
-        conditioning = SourceConditioning(trunk, n_colours, budget.px, pretrained.reader_weights)
+        conditioning = SourceConditioning(trunk, budget.px, pretrained.reader_weights, n_colours)
     return PaletteGenerator(
         trunk, n_colours, configuration.regions, conditioning, configuration.parsed_decoding
     )

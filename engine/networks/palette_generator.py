@@ -99,11 +99,6 @@ class PaletteGenerator(nn.Module):
         """Whether training needs region labels."""
         return self.region_head is not None or self.conditioning is not None
 
-    @property
-    def reader(self) -> SourceReader | None:
-        """The pretrained network that reads the source; None if there is none."""
-        return None if self.conditioning is None else self.conditioning.reader
-
     def set_palette(self, colours: NDArray[np.uint8]) -> None:
         """Sets the palette, [K, 3] bytes."""
         self.palette.copy_(torch.from_numpy(colours.astype(np.float32) / 255))
@@ -130,7 +125,7 @@ class PaletteGenerator(nn.Module):
         if self.conditioning is not None:
             assert frozen is not None
             assert labels is not None
-            conditions = self.conditioning(frozen, source, labels)
+            conditions = self.conditioning.describe(frozen, source, labels)
 
         # Compute the features of pixels and drawing.
         ink = ink_of(source)
@@ -209,13 +204,19 @@ class PaletteGenerator(nn.Module):
         return regions.spread_to_pixels(colours, labels)
 
 
+def find_reader(generator: nn.Module) -> SourceReader | None:
+    """Returns the pretrained network with which a generator reads its sources, or None."""
+    readers = (module for module in generator.modules() if isinstance(module, SourceReader))
+    return next(readers, None)
+
+
 def parameter_groups(generator: nn.Module) -> list[dict[str, Any]]:
     """Groups the trained weights of a generator for its optimiser.
 
     The late blocks of a pretrained reader are trained at `READER_LR_SCALE` of the learning rate.
     """
     trained = [weight for weight in generator.parameters() if weight.requires_grad]
-    reader = generator.reader if isinstance(generator, PaletteGenerator) else None
+    reader = find_reader(generator)
     if reader is None:
         return [{"params": trained}]
     of_reader = set(reader.parameters())
@@ -234,8 +235,10 @@ def predict(generator: nn.Module, source: Tensor, inputs: SourceInputs | None = 
     Args:
         generator: a generator of `outputs.build_generator`.
         source: [N, 3, H, W] in [-1, 1].
-        inputs: the inputs of these sources, for a palette generator; None: they are computed.
+        inputs: the inputs of these sources; None: they are computed if the generator has any.
     """
     if isinstance(generator, PaletteGenerator):
         return generator.predict(source, inputs)
-    return Prediction(generator(source).float())
+    features = () if inputs is None or inputs.frozen is None else (inputs.frozen,)
+    picture: Tensor = generator(source, *features)
+    return Prediction(picture.float())

@@ -16,7 +16,7 @@ from engine.data.batches import CHUNK_PAIRS, Batch, PairSet, make_images, make_l
 from engine.networks import palette, region_labels
 from engine.networks.drawing_geometry import drawing_geometry
 from engine.networks.outputs import LineFill
-from engine.networks.palette_generator import PaletteGenerator, SourceInputs
+from engine.networks.palette_generator import PaletteGenerator, SourceInputs, find_reader
 from engine.training import source_feature_cache
 from engine.training.source_feature_cache import SourceFeatureCache
 from engine.training.state import TrainingState
@@ -30,20 +30,23 @@ LIGHTER_LEVELS, MAX_LIGHTER_SHARE = 8, 0.05
 def prepare_generator(
     state: TrainingState, pairs: PairSet, features: SourceFeatureCache | None = None
 ) -> None:
-    """Fits a palette generator and its average to the training split before the first step.
+    """Fits a generator and its average to the training split before the first step.
 
     Args:
         state: the training state; changed in place.
         pairs: the training split.
         features: the cached features of the sources; None: they are computed if they are needed.
     """
-    generator = state.generator
-    if state.step or not isinstance(generator, PaletteGenerator):
+    generator, reader = state.generator, find_reader(state.generator)
+    has_palette = isinstance(generator, PaletteGenerator)
+    if state.step or not (has_palette or reader is not None):
         return
-    generator.set_palette(find_palette(pairs, len(generator.palette)))
-    if generator.reader is not None:
-        source_feature_cache.fit_reader(generator.reader, pairs, features)
-        generator.reader.geometry_scale.fit(_measure_geometry(pairs))
+    if isinstance(generator, PaletteGenerator):
+        generator.set_palette(find_palette(pairs, len(generator.palette)))
+    if reader is not None:
+        source_feature_cache.fit_reader(reader, pairs, features)
+        if has_palette:
+            reader.geometry_scale.fit(_measure_geometry(pairs))
     if state.averaged is not None:
         state.averaged.load_state_dict(generator.state_dict())
 
@@ -110,13 +113,13 @@ def build_source_inputs(
         pairs: the training split.
         features: the cached features of the sources; None: they are computed at every step.
     """
-    generator = state.generator
-    if not isinstance(generator, PaletteGenerator):
+    generator, reader = state.generator, find_reader(state.generator)
+    uses_labels = isinstance(generator, PaletteGenerator) and generator.uses_labels
+    if reader is None and not uses_labels:
         return lambda batch, source: None
-    reader = generator.reader
 
     def read_inputs(batch: Batch, source: Tensor) -> SourceInputs:
-        labels = _labels_of(batch, source) if generator.uses_labels else None
+        labels = _labels_of(batch, source) if uses_labels else None
         if reader is None:
             return SourceInputs(labels)
         frozen = reader.read_frozen(source) if features is None else features(batch)

@@ -17,7 +17,7 @@ from engine.data.sources.registry import parse_source
 from engine.data.survey import summary
 from engine.errors import EngineError, MissingWeightsError
 from engine.metrics.catalog import CATALOG
-from engine.networks.palette_generator import PaletteGenerator
+from engine.networks.palette_generator import find_reader
 from engine.records.runs import Run
 from engine.settings import Settings
 from engine.store import DatabaseReplacedError, LostJobError, utc_now
@@ -197,7 +197,7 @@ def load_source_features(
         EngineError: the features cannot be stored.
         StoppedError: a stop was requested.
     """
-    reader = generator.reader if isinstance(generator, PaletteGenerator) else None
+    reader = find_reader(generator)
     is_whole = pairs.is_on_device and pairs.rows is None
     if reader is None or not is_whole:
         return None

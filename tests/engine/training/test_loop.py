@@ -6,6 +6,7 @@ import torch
 
 from engine.data.batches import training_batches
 from engine.errors import DivergedError
+from engine.networks.palette_generator import find_reader
 from engine.presets import CONFIGURATIONS
 from engine.training import checkpoint, loop, losses, step
 from engine.training.distributed import ProcessGroup
@@ -81,7 +82,7 @@ def test_every_configuration_takes_two_steps(name, few_pairs, few_val_pairs):
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("name", ["standard", "perceptual", "ganv3", "vivid"])
+@pytest.mark.parametrize("name", ["standard", "perceptual", "ganv3", "vivid", "vivid_photo"])
 def test_a_resumed_run_equals_an_uninterrupted_one(name, few_pairs, few_val_pairs, tmp_path):
     config = tiny_config(name, epochs=3, decay=0.5)
     all_events, uninterrupted = events_of(config, few_pairs, few_val_pairs)
@@ -102,6 +103,34 @@ def test_a_resumed_run_equals_an_uninterrupted_one(name, few_pairs, few_val_pair
         assert all(
             torch.equal(expected[network][key], actual[network][key]) for key in expected[network]
         )
+
+
+def test_a_recipe_without_a_discriminator_reports_no_rate_of_one(few_pairs, few_val_pairs):
+    events, _ = events_of(tiny_config("vivid"), few_pairs, few_val_pairs)
+
+    metrics = events[-1].metrics
+    assert "lr_g" in metrics
+    assert "lr_d" not in metrics
+
+
+@pytest.mark.parametrize("name", ["vivid", "vivid_photo"])
+def test_frozen_blocks_stay_and_late_blocks_train_at_their_share_of_the_rate(
+    name, few_pairs, few_val_pairs
+):
+    config = tiny_config(name)
+    state = build_state(config, CPU)
+    reader = find_reader(state.generator)
+    early, late = (
+        copy.deepcopy([*part.state_dict().values()]) for part in (reader.early, reader.late)
+    )
+
+    events_of(config, few_pairs, few_val_pairs, state)
+
+    assert all(map(torch.equal, early, reader.early.state_dict().values()))
+    assert not all(map(torch.equal, late, reader.late.state_dict().values()))
+    others, of_reader = state.g_optimiser.param_groups
+    assert of_reader["lr"] == pytest.approx(0.2 * others["lr"])
+    assert sum(map(torch.numel, of_reader["params"])) == sum(map(torch.numel, late))
 
 
 def test_the_generators_update_adds_no_gradient_to_the_discriminator(few_pairs):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.data.batches import training_batches
-from engine.networks.palette_generator import SourceInputs
+from engine.networks.palette_generator import SourceInputs, find_reader
 from engine.training import preparation
 from engine.training.loop import WarningEvent, train
 from engine.training.state import build_state
@@ -30,8 +30,8 @@ def test_generator_and_average_are_fitted_before_the_first_step_only(few_pairs):
     fitted = copy.deepcopy(state.generator.state_dict())
     assert all(map(torch.equal, fitted.values(), state.averaged.state_dict().values()))
     assert state.generator.palette.any()
-    assert state.generator.reader.code_components.any()
-    figures = state.generator.reader.geometry_scale
+    assert find_reader(state.generator).code_components.any()
+    figures = find_reader(state.generator).geometry_scale
     assert not torch.equal(figures.mean, torch.zeros_like(figures.mean))
 
     state.step = 1
