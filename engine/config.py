@@ -201,6 +201,11 @@ class Configuration(FrozenModel):
     @model_validator(mode="after")
     def _palette_settings_have_a_palette(self) -> Self:
         if self.has_palette:
+            if self.parsed_decoding.is_steered and self.source_features == "none":
+                raise ValueError(
+                    f"decoding={self.decoding} needs source_features=efficientnet_lite0, which "
+                    "estimates the colours of the whole drawing; remove +steer"
+                )
             missing = {name for name, term in LOSS_TERMS.items() if term.needs == "theme"}
             if self.source_features == "none" and (unusable := missing & set(self.recipe.names)):
                 raise ValueError(
@@ -229,6 +234,20 @@ class Configuration(FrozenModel):
     def parsed_decoding(self) -> Decoding:
         """How a picture is read from a distribution over the palette."""
         return parse_decoding(self.decoding)
+
+    def with_decoding(self, text: str) -> Self:
+        """Returns the configuration with another decoding, which needs no other training.
+
+        Raises:
+            BadInputError: the output has no palette, the text is no decoding, or the generator
+                cannot compute it.
+        """
+        if not self.has_palette:
+            raise BadInputError(
+                f"The configuration {self.name} has no palette, so it cannot be decoded as "
+                f"{text[:60]!r}; only configurations with output=palette have a decoding."
+            )
+        return change(self, {"decoding": text})
 
     def output_at(self, budget: "Budget") -> Output:
         """Returns the output of the configuration's generator at a budget."""
@@ -400,6 +419,20 @@ class RunConfig(FrozenModel):
     budget: Budget
     execution: Execution = Execution()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @property
+    def decoding(self) -> Decoding | None:
+        """How the run's pictures are read from its palette; None without a palette."""
+        configuration = self.configuration
+        return configuration.parsed_decoding if configuration.has_palette else None
+
+    def with_decoding(self, text: str) -> Self:
+        """Returns the settings with another decoding.
+
+        Raises:
+            BadInputError: see `Configuration.with_decoding`.
+        """
+        return self.model_copy(update={"configuration": self.configuration.with_decoding(text)})
 
     @property
     def label(self) -> str:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from engine.config import RunConfig
 from engine.data import packing
 from engine.data.sources.registry import parse_source
 from engine.environment import FILE_VARIABLE
@@ -24,6 +25,7 @@ from tests.support.runs import (
     NOW,
     kill_processes_of,
     load_pairs,
+    palette_config,
     prepare_data,
     share_prepared_data,
     tiny_config,
@@ -117,18 +119,41 @@ def pristine(shared_folder, packed_settings) -> Path:
     folder = shared_folder / "pristine"
     with only_process(folder) as must_prepare:
         if must_prepare:
-            train_study(folder, packed_settings)
+            configs = [tiny_config(name, epochs=3, evaluations=2) for name in ("standard", "gan")]
+            train_study(folder, packed_settings, "two <b>alike</b>", configs)
     return folder
 
 
-def train_study(folder: Path, packed_settings: Settings) -> None:
-    """Trains two configurations and stores the database and the runs in a folder."""
+@pytest.fixture(scope="session")
+def pristine_palettes(shared_folder, packed_settings) -> Path:
+    """A folder like `pristine` with two seeds of a configuration that has a palette."""
+    folder = shared_folder / "pristine_palettes"
+    with only_process(folder) as must_prepare:
+        if must_prepare:
+            configs = [palette_config(seed, evaluations=2) for seed in range(2)]
+            train_study(folder, packed_settings, "palettes", configs)
+    return folder
+
+
+@pytest.fixture
+def palettes(tiny_settings, pristine_palettes):
+    """A store with a copy of the trained study of `pristine_palettes`, which a test may change."""
+    shutil.copytree(pristine_palettes / "runs", tiny_settings.artifacts / "runs")
+    shutil.copy(pristine_palettes / "runs.db", database_path(tiny_settings.database_url))
+    store = Store(tiny_settings.database_url)
+    yield store
+    store.close()
+
+
+def train_study(
+    folder: Path, packed_settings: Settings, name: str, configs: Sequence[RunConfig]
+) -> None:
+    """Trains the runs of a study and stores the database and the runs in a folder."""
     shutil.rmtree(folder, ignore_errors=True)
     settings = Settings(f"sqlite:///{folder}/training.db", folder / "artifacts", slots=1)
     share_prepared_data(packed_settings, settings)
     store = Store(settings.database_url)
-    configs = [tiny_config(name, epochs=3, evaluations=2) for name in ("standard", "gan")]
-    store.studies.add("key", "two <b>alike</b>", configs, NOW)
+    store.studies.add("key", name, configs, NOW)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(folder))
         while (job := store.jobs.claim(NOW)) is not None:

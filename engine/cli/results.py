@@ -24,6 +24,7 @@ from engine.cli.inputs import (
 from engine.config import REPORTED_SPLIT
 from engine.errors import BadInputError, EngineError
 from engine.jobs import lifecycle, missing_metrics
+from engine.options.decodings import RULES
 from engine.records.runs import Job, RunState
 from engine.report import tables
 from engine.report.comparison import compare
@@ -62,6 +63,8 @@ def table(
     epilog="""
 Evaluate the last checkpoint of run 3:
   PROGRAM evaluate 3 --checkpoint last
+Read other colours from the palette of run 4, and keep them:
+  PROGRAM evaluate 4 --decoding median:4+flat
 Compute the metrics that study 1 lacks, and wait for them:
   PROGRAM evaluate --study 1 --wait
 """
@@ -103,6 +106,16 @@ def evaluate(
         Literal["all", "none", "inception", "efficientnet_lite2"] | None,
         typer.Option(help="Networks whose feature distances are computed.  [default: all]"),
     ] = None,
+    decoding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="How pictures are read from the palette of the run, for example median:4+flat. "
+            "With the best checkpoint and the test split, the results replace the stored ones, and "
+            "the model is used with these colours from now on.  [default: as the run does]",
+            autocompletion=lambda: list(RULES),
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> int:
     """Evaluates a checkpoint again, or computes the missing metrics of a study.
@@ -111,7 +124,12 @@ def evaluate(
     """
     settings = load_settings()
     if study is not None and run_id is None:
-        fixed = {"--checkpoint": checkpoint, "--split": split, "--features": features}
+        fixed = {
+            "--checkpoint": checkpoint,
+            "--split": split,
+            "--features": features,
+            "--decoding": decoding,
+        }
         refuse_options(
             fixed, "--study completes the stored evaluations; {options} cannot be chosen."
         )
@@ -137,7 +155,11 @@ def evaluate(
                 split or REPORTED_SPLIT,
                 features or "all",
                 on_progress,
+                decoding,
             )
+    if evaluation.is_new_decoding:
+        effect = "stored, and used from now on" if evaluation.is_stored else "not stored"
+        print_line(f"Run {run.id} decoded as {evaluation.decoding}: {effect}.")
     if as_json:
         values = [output.as_json(value, str(choice)) for value in evaluation.evaluations]
         print(json.dumps(values, indent=2))

@@ -180,7 +180,8 @@ def best_epoch(evaluations: Sequence[Evaluation], metric: str) -> int | None:
     """Returns the epoch with the best value of a metric; None if no evaluation has a value.
 
     Among equal values, the earliest epoch is the best. Only evaluations with the protocol of the
-    newest evaluation are compared: the protocol differs, for example, after a change of the data.
+    newest evaluation are compared: the protocol differs, for example, after a change of the data or
+    of the decoding.
     """
     valued = [each for each in evaluations if each.name == metric and each.value is not None]
     if not valued:

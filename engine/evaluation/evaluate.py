@@ -32,6 +32,8 @@ from engine.evaluation.values import (
 )
 from engine.metrics import features
 from engine.metrics.catalog import CATALOG
+from engine.networks.palette_generator import paint
+from engine.records.runs import DECODING
 from engine.settings import PROGRAM, Settings
 from engine.training.step import autocast
 
@@ -66,7 +68,8 @@ class EvaluationSpec:
     """The configuration and the split that are evaluated.
 
     Attributes:
-        config: the run's resolved configuration.
+        config: the run's resolved configuration. Its decoding is evaluated, whatever the decoding
+            of the generator.
         split: `val` or `test`.
         data_fingerprint: the hash of the packed pairs.
     """
@@ -77,8 +80,7 @@ class EvaluationSpec:
 
     def protocol(self, n_pictures: int) -> dict[str, Any]:
         """Returns the part of the protocol that all metrics of the evaluation share."""
-        configuration = self.config.configuration
-        decoding = {"decoding": configuration.decoding} if configuration.has_palette else {}
+        decoding = {} if self.config.decoding is None else {DECODING: str(self.config.decoding)}
         return decoding | {
             "data": self.config.data,
             "data_fingerprint": self.data_fingerprint,
@@ -267,7 +269,7 @@ def refuse_impossible(result: MetricResult) -> MetricResult:
 
 @torch.no_grad()
 def generate(config: RunConfig, generator: nn.Module, pairs: PairSet) -> Iterator[Batch]:
-    """Generates the fakes of all pairs, batch by batch.
+    """Generates the fakes of all pairs with the decoding of a configuration, batch by batch.
 
     Raises:
         RefusedMetricError: an output of the generator is outside [-1, 1] or not a number.
@@ -275,7 +277,7 @@ def generate(config: RunConfig, generator: nn.Module, pairs: PairSet) -> Iterato
     generator.eval()
     for source, target in evaluation_batches(pairs, BATCH_SIZE):
         with features.exact_float32(), autocast(config, source.device.type):
-            fake = generator(source).float()
+            fake = paint(generator, source, config.decoding).float()
         low, high = (float(value) for value in fake.aminmax())
         if not (low >= -1 - ROUNDING_TOLERANCE and high <= 1 + ROUNDING_TOLERANCE):
             raise RefusedMetricError(

@@ -3,6 +3,8 @@
 The rules are described in `options.decodings`. A distribution belongs to a pixel or to a region.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,9 @@ COLOURFULNESS_SCALE = 40.0
 MIN_PROBABILITY = 1e-8
 # The quantiles of colourfulness among which a steered decoding chooses.
 STEERED_QUANTILES = tuple(round(0.25 + 0.05 * index, 2) for index in range(11))
+# Constants of the noise of `sample`. All products of numbers below the prime fit into 64 bits.
+PRIME = 2**31 - 1
+KEY_FACTOR, POSITION_FACTOR, SEED_FACTOR = 1_103_515_245, 48_271, 69_621
 
 
 def palette_colourfulness(palette: Tensor) -> Tensor:
@@ -77,24 +82,74 @@ def decode_sample(probabilities: Tensor, palette: Tensor, noise: Tensor) -> Tens
     return palette[scores.argmax(-1)]
 
 
-def gumbel_noise(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:
-    """Returns standard Gumbel noise that depends only on the shape and the seed."""
-    generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(shape, generator=generator).clamp(1e-20, 1 - 1e-7)
-    return -(-uniform.log()).log().to(device)
+def gumbel_noise(shape: tuple[int, ...], seed: int, keys: Tensor) -> Tensor:
+    """Returns standard Gumbel noise that depends only on the seed, the key and the position.
+
+    Whole numbers are scrambled by powers modulo a prime, in place of a random generator of torch:
+    every device and every exported network computes the same noise, and the noise of a picture does
+    not depend on the other pictures of its batch.
+
+    Args:
+        shape: the shape [N, ...] of the noise.
+        seed: the seed, at least 0.
+        keys: [N] int64, one key for each picture, on the device of the noise.
+    """
+    stream = _scramble(keys.remainder(PRIME) * KEY_FACTOR + SEED_FACTOR * (seed + 1) % PRIME)
+    positions = torch.arange(math.prod(shape[1:]), device=keys.device) * POSITION_FACTOR % PRIME
+    numbers = _scramble(_scramble(positions[None] + stream[:, None]) + stream[:, None])
+    uniform = ((numbers.float() + 0.5) / PRIME).clamp(1e-20, 1 - 1e-7)
+    return -(-uniform.log()).log().view(-1, *shape[1:])
+
+
+def _scramble(numbers: Tensor) -> Tensor:
+    """Permutes whole numbers modulo `PRIME`: the fifth power has an inverse there."""
+    base = numbers.remainder(PRIME)
+    square = base * base % PRIME
+    return square * square % PRIME * base % PRIME
+
+
+def source_keys(source: Tensor) -> Tensor:
+    """Returns a number for each source, which other sources hardly ever have.
+
+    Args:
+        source: [N, 3, H, W] in [-1, 1]; multiples of 1/255 of this range.
+
+    Returns:
+        [N] int64.
+    """
+    levels = ((source.detach().float() + 1) * 127.5).round().long().flatten(1)
+    factors = torch.arange(1, levels.shape[1] + 1, device=source.device) * POSITION_FACTOR % PRIME
+    return (levels * factors).sum(1) % PRIME
 
 
 def decode(
-    probabilities: Tensor, palette: Tensor, decoding: Decoding, quantile: float = 0.5
+    probabilities: Tensor,
+    palette: Tensor,
+    decoding: Decoding,
+    quantile: float = 0.5,
+    keys: Tensor | None = None,
 ) -> Tensor:
-    """Returns a colour [..., 3] in [0, 1] for each distribution [..., K] by a decoding's rule."""
+    """Reads a colour from each distribution by the rule of a decoding.
+
+    Args:
+        probabilities: [N, ..., K].
+        palette: [K, 3] in [0, 1].
+        decoding: the rule and its strength.
+        quantile: the quantile of the colourfulness, for the rule `median`.
+        keys: [N] int64 keys of the noise, for the rule `sample`; None: 0 to N - 1.
+
+    Returns:
+        [N, ..., 3] in [0, 1].
+    """
     match decoding.rule:
         case "mean":
             return decode_mean(probabilities, palette)
         case "sharp":
             return decode_mean(sharpen(probabilities, decoding.strength), palette)
         case "sample":
-            noise = gumbel_noise(tuple(probabilities.shape), decoding.seed, probabilities.device)
+            if keys is None:
+                keys = torch.arange(len(probabilities), device=probabilities.device)
+            noise = gumbel_noise(tuple(probabilities.shape), decoding.seed, keys)
             return decode_sample(sharpen(probabilities, decoding.strength), palette, noise)
         case _:
             return decode_median(probabilities, palette, decoding.strength, quantile)

@@ -16,7 +16,7 @@ from engine.images import color
 from engine.networks import palette as palettes
 from engine.networks import region_labels, regions
 from engine.networks.architectures import ResNetUNetGenerator, UNetGenerator
-from engine.networks.decoding import STEERED_QUANTILES, decode
+from engine.networks.decoding import STEERED_QUANTILES, decode, source_keys
 from engine.networks.ink import apply_ink, ink_of
 from engine.networks.regions import RegionHead
 from engine.networks.source_conditioning import THEME_CHANNELS, SourceConditioning
@@ -69,7 +69,7 @@ class PaletteGenerator(nn.Module):
         n_colours: K, the colours of the palette.
         has_regions: whether the pixels of a region share logits of the region.
         conditioning: brings pretrained features of the source into the U-Net; None: none are used.
-        decoding: how `forward` reads colours from distributions.
+        decoding: how `forward` reads colours from distributions; `paint` takes another decoding.
     """
 
     def __init__(
@@ -107,9 +107,8 @@ class PaletteGenerator(nn.Module):
     @torch.no_grad()
     def read_inputs(self, source: Tensor) -> SourceInputs:
         """Computes the inputs of `predict` from sources [N, 3, H, W] in [-1, 1]."""
-        needs_labels = self.uses_labels or self.decoding.is_flat
         return SourceInputs(
-            region_labels.label_regions(source) if needs_labels else None,
+            region_labels.label_regions(source) if self.uses_labels else None,
             None if self.conditioning is None else self.conditioning.reader.read_frozen(source),
         )
 
@@ -159,34 +158,70 @@ class PaletteGenerator(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """Source [N, 3, H, W] in [-1, 1] -> decoded picture [N, 3, H, W] in [-1, 1]."""
-        return apply_ink(self.decode_fill(source), ink_of(source))
+        return self.paint(source, self.decoding)
 
-    def decode_fill(self, source: Tensor) -> Tensor:
-        """Source [N, 3, H, W] in [-1, 1] -> decoded fill [N, H, W, 3] in [0, 1], without lines."""
+    def paint(self, source: Tensor, decoding: Decoding) -> Tensor:
+        """Paints sources with any decoding, and does not change the generator.
+
+        Args:
+            source: [N, 3, H, W] in [-1, 1].
+            decoding: how colours are read from the distributions.
+
+        Returns:
+            Pictures [N, 3, H, W] in [-1, 1].
+        """
+        return apply_ink(self.decode_fill(source, decoding), ink_of(source))
+
+    def decode_fill(self, source: Tensor, decoding: Decoding | None = None) -> Tensor:
+        """Computes the fill, which is the picture without lines.
+
+        Args:
+            source: [N, 3, H, W] in [-1, 1].
+            decoding: how colours are read from the distributions; None: the generator's decoding.
+
+        Returns:
+            [N, H, W, 3] in [0, 1].
+        """
+        decoding = decoding or self.decoding
         inputs = self.read_inputs(source)
         prediction = self.predict(source, inputs)
         assert prediction.logits is not None
         with torch.autocast(source.device.type, enabled=False):
-            ink, labels = ink_of(source), inputs.labels
+            ink, labels = ink_of(source), None
             probabilities = prediction.logits.softmax(-1)
-            if self.decoding.is_flat:
-                assert labels is not None
+            if decoding.is_flat:
+                labels = inputs.labels
+                if labels is None:
+                    labels = region_labels.label_regions(source)
                 weights = ink.square() + regions.MIN_WEIGHT
                 probabilities = regions.region_means(probabilities, weights, labels)
-            if not self.decoding.is_steered or prediction.colourfulness is None:
-                return self._spread(decode(probabilities, self.palette, self.decoding), labels)
-            return self._steer(probabilities, ink, labels, prediction.colourfulness)
+            if decoding.is_steered and prediction.colourfulness is not None:
+                return self._steer(probabilities, ink, labels, prediction.colourfulness, decoding)
+            keys = source_keys(source) if decoding.rule == "sample" else None
+            return _spread(decode(probabilities, self.palette, decoding, keys=keys), labels)
 
     def _steer(
-        self, probabilities: Tensor, ink: Tensor, labels: Tensor | None, estimate: Tensor
+        self,
+        probabilities: Tensor,
+        ink: Tensor,
+        labels: Tensor | None,
+        estimate: Tensor,
+        decoding: Decoding,
     ) -> Tensor:
         """Decodes at the quantile that gives each picture about the estimated colourfulness.
 
         The wanted colourfulness is the mean of the estimate and of the median's colourfulness.
+
+        Args:
+            probabilities: [N, H, W, K], or [N, R, K] of regions.
+            ink: [N, H, W] in [0, 1].
+            labels: [N, H, W] region labels; None: each pixel has its own distribution.
+            estimate: [N], the estimated colourfulness of the pictures.
+            decoding: the rule and its strength.
         """
         fills = torch.stack(
             [
-                self._spread(decode(probabilities, self.palette, self.decoding, quantile), labels)
+                _spread(decode(probabilities, self.palette, decoding, quantile), labels)
                 for quantile in STEERED_QUANTILES
             ]
         )  # [Q, N, H, W, 3]
@@ -196,12 +231,28 @@ class PaletteGenerator(nn.Module):
         best = (reached - wanted).abs().argmin(0)  # [N]
         return fills[best, torch.arange(len(ink), device=ink.device)]
 
-    def _spread(self, colours: Tensor, labels: Tensor | None) -> Tensor:
-        """Gives pixels the colours of their regions, if the decoding is flat."""
-        if not self.decoding.is_flat:
-            return colours
-        assert labels is not None
-        return regions.spread_to_pixels(colours, labels)
+
+def _spread(colours: Tensor, labels: Tensor | None) -> Tensor:
+    """Gives pixels the colours of their regions [N, R, 3]; without labels, changes nothing."""
+    return colours if labels is None else regions.spread_to_pixels(colours, labels)
+
+
+def paint(generator: nn.Module, source: Tensor, decoding: Decoding | None) -> Tensor:
+    """Computes pictures with a generator of any output.
+
+    Args:
+        generator: a generator of `outputs.build_generator`.
+        source: [N, 3, H, W] in [-1, 1].
+        decoding: how a palette generator reads colours; None for generators without a palette.
+
+    Returns:
+        Pictures [N, 3, H, W] in [-1, 1].
+    """
+    if decoding is not None:
+        assert isinstance(generator, PaletteGenerator), "only a palette can be decoded"
+        return generator.paint(source, decoding)
+    picture: Tensor = generator(source)
+    return picture
 
 
 def find_reader(generator: nn.Module) -> SourceReader | None:

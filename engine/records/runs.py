@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from engine.config import Budget, RunConfig
 
+DECODING = "decoding"  # the entry of a protocol that may differ between configurations
 JobKind = Literal["train", "check", "probe", "evaluate", "export"]
 
 
@@ -170,6 +171,12 @@ class Evaluation:
     reference: float | None = None
     protocol: Mapping[str, Any] = field(default_factory=dict)
     halves: bytes | None = field(default=None, repr=False)
+
+    @property
+    def decoding(self) -> str | None:
+        """How the pictures were read from a palette; None if they were not."""
+        decoding = self.protocol.get(DECODING)
+        return None if decoding is None else str(decoding)
 
 
 @dataclass(frozen=True)

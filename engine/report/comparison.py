@@ -25,7 +25,7 @@ from engine.metrics.catalog import (
 )
 from engine.records.comparison import Cell, Comparison, Contrast, Row
 from engine.records.curves import MetricPoint
-from engine.records.runs import Evaluation, Run, RunState, Study
+from engine.records.runs import DECODING, Evaluation, Run, RunState, Study
 from engine.report import significance
 from engine.store import Store
 
@@ -40,7 +40,6 @@ NOT_EVALUATED = "not evaluated yet"
 NOT_MEASURED = "not measured yet"
 # The first words of two remarks. The module `findings` searches for these words.
 TRAINED_AGAINST, READS_WITH = "trained against", "reads its sources with"
-DECODING = "decoding"  # the entry of a protocol that may differ between configurations
 
 EpochCosts = dict[tuple[int, str], list[float]]  # (run, cost metric) -> value of each epoch
 
@@ -236,7 +235,7 @@ def _with_one_protocol(
     is_usual = usual_protocol in protocols.values()
     protocol = usual_protocol if is_usual else next(iter(protocols.values()))
     comparable = {seed: each for seed, each in valued.items() if protocols[seed] == protocol}
-    decodings = {seed: str(each.protocol.get(DECODING)) for seed, each in comparable.items()}
+    decodings = {seed: str(each.decoding) for seed, each in comparable.items()}
     decoding = _most_common(list(decodings.values()))
     return {seed: each for seed, each in comparable.items() if decodings[seed] == decoding}
 
@@ -247,9 +246,16 @@ def _last_checkpoint_mean(
     index: _EvaluationIndex,
     averaged: Mapping[int, Evaluation],
 ) -> float | None:
-    """Returns the mean of a metric over the last checkpoints; None if a value is missing."""
-    lasts = [index.last.get((run.id, metric)) for run in runs if run.seed in averaged]
-    values = [each.value for each in lasts if each is not None and each.value is not None]
+    """Returns the mean of a metric over the last checkpoints.
+
+    The mean is None if a value is missing, or belongs to another decoding than the averaged one.
+    """
+    lasts = {run.seed: index.last.get((run.id, metric)) for run in runs if run.seed in averaged}
+    values = [
+        each.value
+        for seed, each in lasts.items()
+        if each is not None and each.value is not None and each.decoding == averaged[seed].decoding
+    ]
     return intervals.mean_interval(values).mean if len(values) == len(averaged) else None
 
 

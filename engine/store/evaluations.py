@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from engine import weights
+from engine.config import RunConfig
 from engine.errors import BadInputError
 from engine.metrics.catalog import CATALOG
 from engine.records.runs import (
@@ -86,8 +87,16 @@ class Evaluations:
         with self._database.job_transaction(job, now) as connection:
             self._upsert(connection, evaluation)
 
-    def replace(self, run_id: int, evaluation: CheckpointEvaluation) -> None:
+    def replace(
+        self, run_id: int, evaluation: CheckpointEvaluation, resolved: RunConfig | None = None
+    ) -> None:
         """Stores an evaluation of a finished run like `add`; needs no job token.
+
+        Args:
+            run_id: the run.
+            evaluation: the evaluation of a checkpoint.
+            resolved: the settings of the run from now on, with the decoding of the evaluation;
+                None: the settings are not changed.
 
         Raises:
             BadInputError: the run is queued or running.
@@ -98,6 +107,9 @@ class Evaluations:
             if state is None or not RunState(state).is_finished():
                 raise BadInputError(f"Run {run_id} is {state}; it can be evaluated when it ended.")
             self._upsert(connection, evaluation)
+            if resolved is not None:
+                values = {"resolved": resolved.model_dump(mode="json")}
+                connection.execute(sa.update(runs).where(runs.c.id == run_id).values(values))
 
     def complete(self, job: Job, completed: Sequence[Evaluation], now: datetime) -> None:
         """Stores evaluations in the place of stored ones without a value.
@@ -114,6 +126,7 @@ class Evaluations:
                 connection.execute(update.values(values))
 
     def _upsert(self, connection: Connection, checkpoint: CheckpointEvaluation) -> None:
+        self._delete_other_decodings(connection, checkpoint.evaluations)
         kept_metrics = set()
         for evaluation in checkpoint.evaluations:
             _refuse_impossible(evaluation)
@@ -138,6 +151,28 @@ class Evaluations:
             connection.execute(
                 insert.on_conflict_do_update(index_elements=_CHECKPOINT_KEY, set_=values)
             )
+
+    def _delete_other_decodings(
+        self, connection: Connection, replacing: Sequence[Evaluation]
+    ) -> None:
+        """Deletes the stored values of a checkpoint's pictures that were decoded in another way.
+
+        Only one decoding of a checkpoint is stored. Otherwise a metric that the newer evaluation
+        did not compute would stand beside the metrics of other pictures.
+        """
+        decoded = next((each for each in replacing if each.decoding is not None), None)
+        if decoded is None:
+            return
+
+        def of_checkpoint(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+            return [table.c[column] == getattr(decoded, column) for column in _CHECKPOINT_KEY]
+
+        query = sa.select(evaluations).where(*of_checkpoint(evaluations))
+        stored = map(rows.evaluation, connection.execute(query).mappings())
+        names = [each.name for each in stored if each.decoding not in (None, decoded.decoding)]
+        for table in (evaluations, image_scores):
+            condition = (*of_checkpoint(table), table.c.name.in_(names))
+            connection.execute(sa.delete(table).where(*condition))
 
 
 def _values(evaluation: Evaluation) -> dict[str, Any]:

@@ -121,6 +121,11 @@ class _StudyCompletion:
             (each.run_id, each.epoch): each
             for each in store.evaluations.read_predictions(run_ids, REPORTED_SPLIT)
         }
+        self.decodings: Mapping[tuple[int, int], str] = {
+            (each.run_id, each.epoch): each.decoding
+            for each in store.evaluations.read(run_ids, REPORTED_SPLIT)
+            if each.decoding is not None
+        }
 
     def complete(self, incomplete: IncompleteEvaluation, n_complete: int) -> None:
         """Computes and stores the missing metrics of one checkpoint.
@@ -134,7 +139,7 @@ class _StudyCompletion:
             EngineError: the fakes are missing, or the pairs have changed since the run.
         """
         run = self.runs[incomplete.run_id]
-        config = _resolved(run)
+        config = self._config_of_fakes(run, incomplete.epoch)
         self.packed.require_unchanged(run.environment)
         fakes = self._load_fakes(run, incomplete.epoch)
         torch.set_num_threads(int(config.execution.threads))
@@ -177,6 +182,12 @@ class _StudyCompletion:
             DatabaseUnavailableError
         ):  # progress is not important enough to wait for the database
             self.store.jobs.set_progress(self.job, share, utc_now())
+
+    def _config_of_fakes(self, run: Run, epoch: int) -> RunConfig:
+        """Returns the settings of a run with the decoding of the stored fakes of a checkpoint."""
+        decoding = self.decodings.get((run.id, epoch))
+        config = _resolved(run)
+        return config if decoding is None else config.with_decoding(decoding)
 
     def _load_fakes(self, run: Run, epoch: int) -> NDArray[np.uint8]:
         """Opens the stored fakes of a checkpoint, [N, px, px, 3] uint8.

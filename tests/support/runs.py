@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import psutil
 import torch
 
-from engine.config import RunConfig
+from engine.config import RunConfig, change
 from engine.data import batches, packing
 from engine.data.sources.registry import parse_source
 from engine.overrides import apply_settings
@@ -62,6 +62,22 @@ def tiny_config(configuration="standard", seed=0, **changes) -> RunConfig:
         "perceptual_features": "efficientnet_lite0",
     }
     return apply_settings(config, {**fixed, **changes})
+
+
+def palette_config(seed=0, **changes) -> RunConfig:
+    """The config of a run like that of `tiny_config`, whose generator has a palette and regions."""
+    palette = {
+        "name": "palette",
+        "recipe": {"terms": [{"name": "palette", "weight": 1}, {"name": "l1", "weight": 2}]},
+        "output": "palette",
+        "n_colours": 8,
+        "regions": True,
+        "lr_g": 1e-3,
+        "decoding": "median:1+flat",
+    }
+    config = tiny_config(seed=seed, **{"epochs": 2, **changes})
+    configuration = change(config.configuration, palette)
+    return config.model_copy(update={"configuration": configuration})
 
 
 def wait_for(condition, timeout_s=TIMEOUT_S):

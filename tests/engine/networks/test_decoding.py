@@ -60,6 +60,36 @@ def test_a_higher_quantile_never_gives_a_less_colourful_answer():
     assert (steps >= -1e-3).all()
 
 
+def test_the_noise_of_a_picture_does_not_depend_on_its_batch():
+    keys = torch.tensor([5, 2**31 - 2, 123_456, 5])
+
+    noise = decoding.gumbel_noise((4, 10, 4), 7, keys)
+
+    assert torch.equal(noise[2:3], decoding.gumbel_noise((1, 10, 4), 7, keys[2:3]))
+    assert torch.equal(noise[0], noise[3])
+    assert not torch.equal(noise[0], noise[1])
+    assert not torch.equal(noise, decoding.gumbel_noise((4, 10, 4), 8, keys))
+
+
+def test_the_noise_has_the_moments_of_a_gumbel_distribution_without_correlation():
+    noise = decoding.gumbel_noise((200, 1000), 0, torch.arange(200))
+
+    assert noise.mean().item() == pytest.approx(0.5772, abs=0.01)
+    assert noise.var().item() == pytest.approx(torch.pi**2 / 6, abs=0.03)
+    standardised = (noise - noise.mean()) / noise.std()
+    for shift, axis in ((1, 0), (1, 1), (4, 1)):
+        correlation = (standardised * standardised.roll(shift, axis)).mean().item()
+        assert abs(correlation) < 0.01
+
+
+def test_sources_with_one_changed_value_have_other_keys():
+    source = torch.ones(3, 3, 8, 8)
+    source[1, 0, 2, 3] = -1
+    source[2, 0, 3, 2] = -1
+
+    assert len(decoding.source_keys(source).unique()) == 3
+
+
 def test_samples_follow_the_distribution_and_depend_only_on_the_seed():
     probabilities = torch.tensor([0.5, 0.3, 0.2, 0.0]).expand(20_000, 4)
 

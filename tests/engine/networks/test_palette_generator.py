@@ -7,7 +7,7 @@ from torch.utils._pytree import tree_map_only
 
 from engine.config import change
 from engine.images import color
-from engine.networks import palette
+from engine.networks import palette, region_labels
 from engine.networks.ink import apply_ink, fill_of, ink_of
 from engine.networks.outputs import build_generator
 from engine.options.decodings import parse_decoding
@@ -71,7 +71,7 @@ def test_a_flat_decoding_gives_every_region_one_colour():
 
     fill = network.decode_fill(source)
 
-    labels = network.read_inputs(source).labels
+    labels = region_labels.label_regions(source)
     assert len(labels.unique()) == 2
     for label in labels.unique():
         colours = fill[0][labels[0] == label]
@@ -84,8 +84,7 @@ def test_the_decoding_can_be_changed_without_changing_a_weight():
     pictures = []
 
     for text in ("mean", "sharp:0.1", "median:4+flat", "sample:1"):
-        network.decoding = parse_decoding(text)
-        pictures.append(network(source))
+        pictures.append(network.paint(source, parse_decoding(text)))
 
     assert all(not torch.equal(pictures[0], other) for other in pictures[1:])
     assert all(torch.equal(tensor, weights[name]) for name, tensor in network.state_dict().items())
@@ -96,12 +95,30 @@ def test_different_seeds_of_a_sample_are_different_answers_with_the_same_lines()
     answers = []
 
     for seed in (1, 2, 3):
-        network.decoding = parse_decoding("sample:1+flat", seed)
-        answers.append(network(source))
+        answers.append(network.paint(source, parse_decoding("sample:1+flat", seed)))
 
     assert not torch.equal(answers[0], answers[1])
     assert not torch.equal(answers[1], answers[2])
     assert all((answer[source < 0] == -1).all() for answer in answers)
+
+
+@pytest.mark.parametrize("text", ["mean", "sharp:0.1+flat", "median:4", "sample:1+flat"])
+def test_painting_with_a_decoding_equals_a_generator_that_has_it(text):
+    source, painter = drawing(), build(regions=True)
+
+    painted = painter.paint(source, parse_decoding(text))
+
+    assert torch.equal(painted, build(regions=True, decoding=text)(source))
+    assert painter.decoding == parse_decoding("mean"), "the generator is not changed"
+
+
+def test_a_sample_of_a_picture_does_not_depend_on_the_other_pictures():
+    network, source = build(decoding="sample:1+flat"), drawing()
+    source[1, :, 2, 2] = -1
+
+    both = network(source)
+
+    torch.testing.assert_close(network(source[1:]), both[1:])
 
 
 def test_a_mirrored_source_gives_the_mirrored_region_logits():
