@@ -7,6 +7,7 @@ Modules:
     color: converts between sRGB, linear light and CIE Lab, and measures colourfulness.
     regions: labels the regions of line art.
     grids: writes sample grids as PNG files.
+    region_fill: enlarges a flat fill without bleeding across lines.
 
 Not here: pairs of images and data sets (`data`).
 """

@@ -136,6 +136,19 @@ async def colorize(
             "a picture that is not line art; `as_is`: the picture is used unchanged."
         ),
     ] = "auto",
+    decoding: Annotated[
+        str | None,
+        Query(
+            max_length=100,
+            description="How the colours are chosen, for a model with a palette: `mean` (pale), "
+            "`sharp:0.1`, `median:4+flat` (vivid), or `sample:0.5+flat` (another answer for each "
+            "seed). As the model was evaluated if missing.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        Query(ge=0, lt=2**31, description="Seed of a decoding with the rule `sample`."),
+    ] = None,
 ) -> Response:
     """Colorizes the picture in the form's field `file`; the answer has the picture's size."""
     started_at, status, run_id = time.perf_counter(), 500, run
@@ -148,13 +161,20 @@ async def colorize(
         ):
             model = await service.get_model(run)
             run_id = model.run.id
-            content, prepared = await service.colorize(model, await file.read(), format, given)
+            try:
+                chosen = model.choose_decoding(decoding, seed)
+            except BadInputError as error:
+                raise HTTPException(422, str(error)) from error
+            content, prepared = await service.colorize(
+                model, await file.read(), format, given, chosen
+            )
         status = 200
         headers = {
             "X-Chromabench-Run": str(model.run.id),
             "X-Chromabench-Configuration": model.run.configuration,
             "X-Chromabench-Checkpoint": model.checkpoint.sha256,
             "X-Chromabench-Notes": quote(" ".join(prepared.notes)),
+            "X-Chromabench-Decoding": "" if chosen is None else str(chosen),
             "X-Chromabench-Given": "extracted" if prepared.is_extracted else "as_is",
             "Content-Disposition": f'inline; filename="coloured.{format}"',
         }
@@ -198,6 +218,7 @@ def _describe(candidate: Candidate) -> dict[str, Any]:
         "seed": candidate.run.seed,
         "px": config.budget.px,
         "expects": source_label(config.data),
+        "decoding": None if candidate.decoding is None else str(candidate.decoding),
         "epoch": candidate.checkpoint.epoch,
         "sha256": candidate.checkpoint.sha256,
         "mean_rank": candidate.mean_rank,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.serve.compositing import Picture
+from engine.options.decodings import Decoding
+from engine.serve.compositing import Answer, Picture
 from engine.serve.model_cache import Model
 
 MAX_BATCH = 16
@@ -17,7 +18,8 @@ MAX_BATCH = 16
 class _PendingSquare:
     model: Model
     square: Picture
-    answer: "asyncio.Future[Picture]" = field(repr=False)
+    decoding: Decoding | None
+    answer: "asyncio.Future[Answer]" = field(repr=False)
 
 
 class Batcher:
@@ -49,16 +51,24 @@ class Batcher:
             pending.answer.cancel()
         self._thread.shutdown(wait=True)
 
-    async def colorize(self, model: Model, square: Picture) -> Picture:
-        """Returns a model's answer to a square; both are [px, px, 3].
+    async def colorize(
+        self, model: Model, square: Picture, decoding: Decoding | None = None
+    ) -> Answer:
+        """Returns a model's answer to a square.
+
+        Args:
+            model: the model to use.
+            square: the source, [px, px, 3].
+            decoding: how the picture is read from the palette; None: as the run decodes it.
 
         Raises:
             EngineError: the model could not compute an answer.
         """
-        pending = _PendingSquare(model, square, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        pending = _PendingSquare(model, square, decoding, answer)
         self._pending.append(pending)
         self._arrived.set()
-        return await pending.answer
+        return await answer
 
     async def _run_batches(self) -> None:
         loop = asyncio.get_running_loop()
@@ -69,9 +79,12 @@ class Batcher:
                 self._arrived.clear()
                 continue
             self._on_batch(len(batch))
-            colorize, squares = batch[0].model.colorize, np.stack([item.square for item in batch])
+            model, decoding = batch[0].model, batch[0].decoding
+            squares = np.stack([item.square for item in batch])
             try:
-                answers = await loop.run_in_executor(self._thread, colorize, squares)
+                answers = await loop.run_in_executor(
+                    self._thread, model.colorize, squares, decoding
+                )
             except Exception as error:  # the caller of `colorize` gets the error
                 # One square can make the whole batch fail: retry each square alone.
                 if len(batch) > 1:
@@ -87,7 +100,7 @@ class Batcher:
         """Removes the squares of the next model call from the waiting squares and returns them.
 
         A square of a failed batch is returned alone. If there is none, the oldest square is
-        returned with other squares for the same model.
+        returned with other squares for the same model and decoding.
         """
         self._pending = [item for item in self._pending if not item.answer.done()]
         self._retries = [item for item in self._retries if not item.answer.done()]
@@ -95,8 +108,12 @@ class Batcher:
             return [self._retries.pop()]
         if not self._pending:
             return []
-        model = self._pending[0].model
-        batch = [item for item in self._pending if item.model is model][:MAX_BATCH]
+        oldest = self._pending[0]
+        batch = [
+            item
+            for item in self._pending
+            if item.model is oldest.model and item.decoding == oldest.decoding
+        ][:MAX_BATCH]
         batched = {id(item) for item in batch}
         self._pending = [item for item in self._pending if id(item) not in batched]
         return batch

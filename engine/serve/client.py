@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import requests
 
 from engine.errors import EngineError
+from engine.options.decodings import Decoding
 from engine.serve import discovery
 from engine.settings import Settings
 from engine.system import processes
@@ -98,7 +99,12 @@ def start_server(settings: Settings) -> None:
 
 
 def colorize(
-    settings: Settings, url: str, picture: bytes, run_id: int, given: str = "auto"
+    settings: Settings,
+    url: str,
+    picture: bytes,
+    run_id: int,
+    given: str = "auto",
+    decoding: Decoding | None = None,
 ) -> ColorizedImage:
     """Colorizes a picture with the model of a run.
 
@@ -108,15 +114,21 @@ def colorize(
         picture: bytes of the image file.
         run_id: the run whose model is used.
         given: `auto` or `as_is`; see `pipeline.prepare`.
+        decoding: how the colours are chosen; None: as the run decodes its pictures.
 
     Raises:
         EngineError: the server refused the picture (with the server's reason), or did not answer.
     """
     token = settings.server_token
+    parameters = {"run": str(run_id), "given": given}
+    if decoding is not None:
+        parameters["decoding"] = str(decoding)
+        if decoding.rule == "sample":
+            parameters["seed"] = str(decoding.seed)
     try:
         response = _session().post(
             f"{url}/api/v1/colorize",
-            params={"run": str(run_id), "given": given},
+            params=parameters,
             files={"file": ("picture", picture)},
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
             timeout=COLORIZE_TIMEOUT_S,

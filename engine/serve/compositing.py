@@ -5,7 +5,9 @@ answer are enlarged: a photograph keeps its own lightness and line art keeps its
 full resolution.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from engine.images import color
+from engine.images.region_fill import block_side, enlarge_flat_fill
 
 Picture = NDArray[np.uint8]  # [H, W, 3]
+PixelT = TypeVar("PixelT", bound=np.generic)
+# (start, stop) -> these rows of a fill at full size, [stop - start, W, 3] in [0, 1].
+FillRows = Callable[[int, int], NDArray[np.float32]]
 
 # Pictures are composed in strips of whole rows, so that memory does not grow with their size.
 PIXELS_PER_STRIP = 2**20
@@ -34,6 +40,21 @@ _LUMINANCE_WEIGHTS = np.array(color.LUMINANCE_WEIGHTS, dtype=np.float32)
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a model painted into its square.
+
+    Attributes:
+        picture: the generated picture, [px, px, 3] bytes.
+        fill: the picture without lines, [px, px, 3] in [0, 1]; None if the model paints no fill.
+        is_flat: whether the fill has one colour in each region of the line art.
+    """
+
+    picture: Picture
+    fill: NDArray[np.float32] | None = None
+    is_flat: bool = False
+
+
+@dataclass(frozen=True)
 class LetterboxedImage:
     """A picture that was scaled and padded to the model's square.
 
@@ -45,7 +66,7 @@ class LetterboxedImage:
     square: Picture
     box: tuple[int, int, int, int]
 
-    def crop(self, square: Picture) -> Picture:
+    def crop(self, square: NDArray[PixelT]) -> NDArray[PixelT]:
         """Cuts the picture's box out of a square of the same size, such as the model's answer."""
         left, top, width, height = self.box
         return square[top : top + height, left : left + width]
@@ -125,43 +146,98 @@ def keep_lightness(picture: Picture, colours: Picture) -> Picture:
     return composed
 
 
-def keep_lines(lines: Picture, colours: Picture, letterboxed: LetterboxedImage) -> Picture:
-    """Draws line art at full size over the colours of a smaller answer.
+def keep_lines(lines: Picture, answer: Answer, letterboxed: LetterboxedImage) -> Picture:
+    """Multiplies a fill at full size by the ink of line art at full size.
 
-    The answer also has the lines, which are small and blurred, and a fine texture in large areas.
-    Therefore every pixel of the answer gets the weighted mean of the colours around the pixel, in
-    which lines have no weight. The result is enlarged and multiplied by the line art at full size.
+    The fill is what a picture is without lines, and the ink is the lightness of the line art.
 
     Args:
         lines: the line art at full size, [H, W, 3].
-        colours: the model's answer, [px, px, 3], with its padding.
+        answer: the model's answer, with its padding.
         letterboxed: the model's input.
     """
-    # Weight of each pixel: the less of the pixel a line covers, the closer the ratio of the pixel's
-    # colour to the paper's colour is to 1.
-    border = _border_colour(letterboxed.crop(letterboxed.square))
-    paper = np.maximum(border, 1).astype(np.float32)
-    weight = (letterboxed.square / paper).min(axis=-1).clip(0, 1) ** COVER_EXPONENT
+    height, width = lines.shape[:2]
+    white = np.full(3, 255, np.uint8)
+    if answer.fill is None:
+        # The fill is estimated from a picture whose paper may be tinted.
+        paper = np.maximum(_border_colour(letterboxed.crop(letterboxed.square)), 1)
+        fill = _average_around(answer.picture / 255, _cover(letterboxed.square, paper))
+        return _multiply(_enlarger(letterboxed.crop(fill), width, height), lines, paper)
+    if not answer.is_flat:
+        fill = _average_around(answer.fill, _cover(letterboxed.square, white))
+        return _multiply(_enlarger(letterboxed.crop(fill), width, height), lines, white)
+    square = to_grey(letterboxed.square)[..., 0]
+    blocks = enlarge_flat_fill(_lightness_of(lines), square, letterboxed.box, answer.fill)
+    side = block_side(height, width)
 
-    # Weighted mean of the colours around each pixel.
+    def rows_of_blocks(start: int, stop: int) -> NDArray[np.float32]:
+        rows, columns = np.arange(start, stop) // side, np.arange(width) // side
+        return blocks[rows[:, None], columns]
+
+    return _multiply(rows_of_blocks, lines, white)
+
+
+def _lightness_of(lines: Picture) -> NDArray[np.uint8]:
+    """Returns the grey of equal lightness of line art, [H, W], computed strip by strip."""
+    height, width = lines.shape[:2]
+    lightness = np.empty((height, width), np.uint8)
+    rows_per_strip = max(1, PIXELS_PER_STRIP // width)
+    for start in range(0, height, rows_per_strip):
+        rows = np.s_[start : start + rows_per_strip]
+        channels = (lines[rows, :, channel] for channel in range(3))
+        lightness[rows] = color.grey_of_equal_lightness(*channels)
+    return lightness
+
+
+def _cover(square: Picture, paper: Picture) -> NDArray[np.float32]:
+    """Returns the weight of each pixel, [px, px]: the less of it a line covers, the closer to 1."""
+    weight: NDArray[np.float32] = (square / paper.astype(np.float32)).min(axis=-1).clip(0, 1)
+    return weight**COVER_EXPONENT
+
+
+def _average_around(
+    colours: NDArray[np.floating], weight: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Averages the colours around each pixel; pixels that lines cover have little weight.
+
+    Args:
+        colours: [h, w, 3].
+        weight: [h, w] in [0, 1].
+    """
     total_weight = gaussian_filter(weight, COLOUR_BLUR_SIGMA)[..., None]
     sigmas = (COLOUR_BLUR_SIGMA, COLOUR_BLUR_SIGMA, 0)
     weighted_colours = gaussian_filter(colours * weight[..., None], sigmas)
     means = weighted_colours / np.maximum(total_weight, 1e-3)
-    without_lines = letterboxed.crop(np.where(total_weight > 1e-3, means, colours))
+    return np.where(total_weight > 1e-3, means, colours).astype(np.float32)
 
-    # Enlarge the colours strip by strip and multiply them by the lines.
-    channels = without_lines.transpose(2, 0, 1)
-    planes = [Image.fromarray(plane.astype(np.float32)) for plane in channels]
+
+def _enlarger(fill: NDArray[np.float32], width: int, height: int) -> FillRows:
+    """Returns the function that gives the rows of a smoothly enlarged fill, [h, w, 3]."""
+    planes = [Image.fromarray(plane) for plane in np.ascontiguousarray(fill.transpose(2, 0, 1))]
+
+    def enlarged_rows(start: int, stop: int) -> NDArray[np.float32]:
+        rows = [_resize_rows(plane, (width, height), start, stop) for plane in planes]
+        return np.stack(rows, axis=-1)
+
+    return enlarged_rows
+
+
+def _multiply(fill_rows: FillRows, lines: Picture, paper: Picture) -> Picture:
+    """Multiplies a fill by the ink of line art strip by strip.
+
+    Args:
+        fill_rows: returns rows of the fill at full size.
+        lines: the line art at full size, [H, W, 3].
+        paper: the colour of the paper, [3] from 1 to 255; ink is the line art divided by it.
+    """
     height, width = lines.shape[:2]
     composed = np.empty_like(lines)
     rows_per_strip = max(1, PIXELS_PER_STRIP // width)
     for start in range(0, height, rows_per_strip):
-        stop = min(height, start + rows_per_strip)
-        ink = (lines[start:stop] / paper).clip(0, 1)
-        for channel, plane in enumerate(planes):
-            values = _resize_rows(plane, (width, height), start, stop) * ink[..., channel]
-            composed[start:stop, :, channel] = values.round().clip(0, 255).astype(np.uint8)
+        rows = np.s_[start : start + rows_per_strip]
+        ink = (lines[rows] / paper.astype(np.float32)).clip(0, 1)
+        fill = fill_rows(start, start + len(ink))
+        composed[rows] = (255 * fill.clip(0, 1) * ink).round().astype(np.uint8)
     return composed
 
 

@@ -2,18 +2,21 @@
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.config import RunConfig, change, source_label
 from engine.errors import BadInputError, EngineError
 from engine.evaluation.evaluate import as_arrays, to_bytes
 from engine.metrics import features
-from engine.networks.outputs import build_generator
+from engine.networks.ink import apply_ink, ink_of
+from engine.networks.outputs import LineFill, build_generator
+from engine.networks.palette_generator import PaletteGenerator
+from engine.options.decodings import Decoding
 from engine.records.runs import Checkpoint, Run
-from engine.serve.compositing import Picture
+from engine.serve.compositing import Answer, Picture
 from engine.serve.ranking import served_checkpoint
 from engine.settings import Settings
 from engine.store import Store
@@ -51,15 +54,40 @@ class Model:
         """Kind of source that the model was trained on, `sketch` or `grey`."""
         return source_label(self.config.data)
 
+    def choose_decoding(self, text: str | None, seed: int | None = None) -> Decoding | None:
+        """Chooses how pictures are read from the palette of the model.
+
+        Args:
+            text: the decoding; None: the decoding of the run.
+            seed: the seed of random colours, for the rule `sample`; None: 0.
+
+        Returns:
+            The decoding; None if the model has no palette.
+
+        Raises:
+            BadInputError: the model cannot be decoded in this way.
+        """
+        config = self.config if text is None else self.config.with_decoding(text)
+        decoding = config.decoding
+        if seed is None:
+            return decoding
+        if decoding is None or decoding.rule != "sample":
+            rule = "no palette" if decoding is None else f"the decoding {decoding}"
+            raise BadInputError(
+                f"A seed needs a decoding with the rule sample; this request has {rule}."
+            )
+        return replace(decoding, seed=seed)
+
     @torch.no_grad()
-    def colorize(self, squares: Picture) -> Picture:
-        """Generates colour pictures from sources.
+    def colorize(self, squares: Picture, decoding: Decoding | None = None) -> list[Answer]:
+        """Paints sources.
 
         Args:
             squares: sources, [N, px, px, 3] bytes.
+            decoding: how pictures are read from the palette; None: as the run decodes them.
 
         Returns:
-            The generated pictures in the same order, [N, px, px, 3] bytes.
+            The answers in the same order.
 
         Raises:
             EngineError: the device is out of memory, or the generator's output is not finite.
@@ -68,14 +96,30 @@ class Model:
             source = torch.from_numpy(squares).to(self.device).permute(0, 3, 1, 2)
             source = source.float().div(127.5).sub(1)
             with features.exact_float32(), autocast(self.config, self.device.type):
-                fake = self.generator(source).float()
+                fake, fill = self._paint(source, decoding or self.config.decoding)
         except RuntimeError as error:  # usually out of memory
             raise EngineError(f"The model of run {self.run.id} failed: {error}") from error
         if not bool(fake.isfinite().all()):
             raise EngineError(
                 f"The model of run {self.run.id} generated values that are not finite."
             )
-        return as_arrays(to_bytes(fake))
+        pictures = as_arrays(to_bytes(fake))
+        if fill is None:
+            return [Answer(picture) for picture in pictures]
+        decoding = decoding or self.config.decoding
+        is_flat = decoding is not None and decoding.is_flat
+        fills = fill.cpu().numpy()
+        return [Answer(*pair, is_flat) for pair in zip(pictures, fills, strict=True)]
+
+    def _paint(self, source: Tensor, decoding: Decoding | None) -> tuple[Tensor, Tensor | None]:
+        """Paints sources [N, 3, px, px]; returns pictures and, if there are any, their fills."""
+        if isinstance(self.generator, PaletteGenerator):
+            fill = self.generator.decode_fill(source, decoding)
+        elif isinstance(self.generator, LineFill):
+            fill = self.generator.decode_fill(source)
+        else:
+            return self.generator(source).float(), None
+        return apply_ink(fill, ink_of(source)), fill
 
 
 def load_model(store: Store, settings: Settings, run_id: int, device: str = "auto") -> Model:
@@ -131,18 +175,22 @@ class ModelCache:
 
     def __init__(self, store: Store, settings: Settings, device: str = "auto") -> None:
         self.store, self.settings, self.device = store, settings, device
-        self._models: OrderedDict[tuple[int, str], Model] = OrderedDict()
+        self._models: OrderedDict[tuple[int, str, str], Model] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, run_id: int) -> Model:
-        """Returns the model of a run's current checkpoint; loads it if it is not in the cache.
+        """Returns the model of a run's current checkpoint and decoding; loads it if necessary.
 
         Raises:
             BadInputError: the run does not exist or has no checkpoint.
             EngineError: the checkpoint cannot be loaded; see `load_model`.
         """
-        saved = served_checkpoint(self.store, run_id)
-        key = (run_id, "" if saved is None else saved.sha256)
+        saved, resolved = (
+            served_checkpoint(self.store, run_id),
+            self.store.runs.read(run_id).resolved,
+        )
+        decoding = "" if resolved is None else resolved.configuration.decoding
+        key = (run_id, "" if saved is None else saved.sha256, decoding)
         with self._lock:
             if key in self._models:
                 self._models.move_to_end(key)

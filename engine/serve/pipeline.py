@@ -14,7 +14,7 @@ from PIL import Image
 from engine.images import decoding
 from engine.images.faults import PictureFaultError
 from engine.serve import compositing, line_art
-from engine.serve.compositing import LetterboxedImage, Picture
+from engine.serve.compositing import Answer, LetterboxedImage, Picture
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 InputMode = Literal["auto", "as_is"]
@@ -114,18 +114,20 @@ def _is_coloured(picture: Picture) -> bool:
     return bool(saturation.mean() > MIN_MEAN_SATURATION)
 
 
-def compose(prepared: PreparedImage, answer: Picture) -> Picture:
+def compose(prepared: PreparedImage, answer: Answer) -> Picture:
     """Composes the coloured picture at full size, [H, W, 3].
 
     Args:
         prepared: the picture and the model's input.
-        answer: the model's answer, [px, px, 3].
+        answer: the model's answer.
     """
+    colours = prepared.letterboxed.crop(answer.picture)
     if prepared.expects == "grey":
-        return compositing.keep_lightness(prepared.whole, prepared.letterboxed.crop(answer))
+        return compositing.keep_lightness(prepared.whole, colours)
     # An answer that is not enlarged has lines as sharp as those of the picture.
-    if max(prepared.whole.shape[:2]) <= answer.shape[0]:
-        return compositing.resize_like(prepared.letterboxed.crop(answer), prepared.whole)
+    is_smaller = max(prepared.whole.shape[:2]) <= len(answer.picture)
+    if colours.shape == prepared.whole.shape or (is_smaller and answer.fill is None):
+        return compositing.resize_like(colours, prepared.whole)
     return compositing.keep_lines(prepared.whole, answer, prepared.letterboxed)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.config import REPORTED_SPLIT
 from engine.metrics.catalog import CATALOG, KERNEL_METRICS, RANKING_METRICS
+from engine.options.decodings import Decoding
 from engine.records.runs import Checkpoint, Evaluation, Run, RunState, Study
 from engine.report.comparison import protocol_key
 from engine.store import Store
@@ -33,6 +34,11 @@ class Candidate:
     run: Run
     checkpoint: Checkpoint
     mean_rank: float | None
+
+    @property
+    def decoding(self) -> Decoding | None:
+        """How the model's pictures are read from its palette by default; None without a palette."""
+        return (self.run.resolved or self.run.config).decoding
 
     @property
     def label(self) -> str:

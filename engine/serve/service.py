@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastapi import HTTPException
 
 from engine.errors import BadInputError, EngineError
+from engine.options.decodings import Decoding
 from engine.serve import pipeline
 from engine.serve.batching import Batcher
 from engine.serve.limits import PixelBudget, RequestLimits, RequestSlots
@@ -140,7 +141,12 @@ class ModelService:
             raise HTTPException(404, str(error)) from error
 
     async def colorize(
-        self, model: Model, content: bytes, file_format: OutputFormat, given: InputMode
+        self,
+        model: Model,
+        content: bytes,
+        file_format: OutputFormat,
+        given: InputMode,
+        decoding: Decoding | None = None,
     ) -> tuple[bytes, PreparedImage]:
         """Colorizes an uploaded picture.
 
@@ -150,6 +156,7 @@ class ModelService:
             file_format: image format of the answer.
             given: whether to extract lines from the picture, for a model that was trained on
                 sketches; see `pipeline.prepare`.
+            decoding: how the picture is read from the palette; None: as the run decodes it.
 
         Returns:
             Bytes of the coloured image file, and the model's input.
@@ -165,7 +172,7 @@ class ModelService:
                 self.image_threads,
                 lambda: pipeline.prepare(content, model.expects, model.px, given, max_pixels),
             )
-            answer = await self.batcher.colorize(model, prepared.letterboxed.square)
+            answer = await self.batcher.colorize(model, prepared.letterboxed.square, decoding)
             encoded = await loop.run_in_executor(
                 self.image_threads,
                 lambda: pipeline.encode(pipeline.compose(prepared, answer), file_format),

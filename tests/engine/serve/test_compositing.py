@@ -8,6 +8,7 @@ from skimage import data
 
 from engine.images import color
 from engine.serve import compositing
+from engine.serve.compositing import Answer
 from tests.support.uploads import drawing, photograph
 
 
@@ -27,7 +28,10 @@ def test_a_picture_of_any_shape_fits_into_the_square_and_back(width, height, px)
     answer = letterboxed.crop(letterboxed.square)
     assert compositing.resize_like(answer, picture).shape == picture.shape
     assert compositing.keep_lightness(picture, answer).shape == picture.shape
-    assert compositing.keep_lines(picture, letterboxed.square, letterboxed).shape == picture.shape
+    assert (
+        compositing.keep_lines(picture, Answer(letterboxed.square), letterboxed).shape
+        == picture.shape
+    )
 
 
 def test_a_square_of_the_models_size_is_not_changed():
@@ -67,12 +71,13 @@ def test_the_size_of_strips_changes_nothing(monkeypatch):
     picture, colours = photograph((331, 257)), photograph((32, 25), 3)
     letterboxed = compositing.letterbox(drawing(size=(331, 257)), 32, pad_with_border_colour=True)
     whole = compositing.keep_lightness(picture, colours)
-    lines = compositing.keep_lines(drawing(size=(331, 257)), photograph((32, 32), 4), letterboxed)
+    answer = Answer(photograph((32, 32), 4))
+    lines = compositing.keep_lines(drawing(size=(331, 257)), answer, letterboxed)
     monkeypatch.setattr(compositing, "PIXELS_PER_STRIP", 331 * 10)
 
     stripped = compositing.keep_lightness(picture, colours)
     assert np.abs(stripped.astype(int) - whole).max() <= 1
-    again = compositing.keep_lines(drawing(size=(331, 257)), photograph((32, 32), 4), letterboxed)
+    again = compositing.keep_lines(drawing(size=(331, 257)), answer, letterboxed)
     assert np.abs(again.astype(int) - lines).max() <= 1
 
 
@@ -81,7 +86,7 @@ def test_lines_are_sharp_and_do_not_darken_the_colours_beside_them():
     letterboxed = compositing.letterbox(lines, 64, pad_with_border_colour=True)
     ink = letterboxed.square / 255
     answer = (ink * (250, 200, 40)).round().astype(np.uint8)  # one colour, with the lines drawn in
-    composed = compositing.keep_lines(lines, answer, letterboxed)
+    composed = compositing.keep_lines(lines, Answer(answer), letterboxed)
     expected = lines / 255 * (250, 200, 40)
 
     assert np.abs(composed - expected).mean() < 1.0
@@ -92,7 +97,8 @@ def test_a_black_picture_can_be_composed():
     black = np.zeros((200, 100, 3), np.uint8)
     letterboxed = compositing.letterbox(black, 32, pad_with_border_colour=True)
 
-    assert compositing.keep_lines(black, photograph((32, 32)), letterboxed).shape == (200, 100, 3)
+    answer = Answer(photograph((32, 32)))
+    assert compositing.keep_lines(black, answer, letterboxed).shape == (200, 100, 3)
 
 
 def test_colours_that_were_fitted_to_the_gamut_keep_their_luminance():

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from engine.errors import BadInputError, EngineError
 from engine.serve import batching, compositing, pipeline
 from engine.serve.app import build_app
+from engine.serve.compositing import Answer
 from engine.serve.limits import RequestLimits
 from engine.serve.service import ModelSelection, ModelService
 from engine.store import Store
@@ -86,7 +87,7 @@ def test_a_conversion_of_the_picture_is_noted(client):
 def test_a_model_of_photographs_keeps_their_lightness(service):
     picture = photograph((200, 120))
     prepared = pipeline.prepare(as_file(picture), "grey", 32, "auto", 10**7)
-    composed = pipeline.compose(prepared, photograph((32, 32), 5))
+    composed = pipeline.compose(prepared, Answer(photograph((32, 32), 5)))
 
     square = prepared.letterboxed.square
     assert (square[..., 0] == square[..., 2]).all()
@@ -170,10 +171,10 @@ def test_a_square_that_cannot_be_colorized_does_not_affect_the_rest_of_its_batch
     model = service.default_model
     colorize = model.colorize
 
-    def refuse_sevens(squares):
+    def refuse_sevens(squares, decoding):
         if (squares == 7).all(axis=(1, 2, 3)).any():
             raise EngineError("refused")
-        return colorize(squares)
+        return colorize(squares, decoding)
 
     async def colorize_all():
         async with batching.Batcher() as batcher:
@@ -188,7 +189,7 @@ def test_a_square_that_cannot_be_colorized_does_not_affect_the_rest_of_its_batch
 
     answers = asyncio.run(colorize_all())
 
-    assert [isinstance(answer, np.ndarray) for answer in answers] == [True, False, True]
+    assert [isinstance(answer, Answer) for answer in answers] == [True, False, True]
     assert isinstance(answers[1], EngineError)
 
 
@@ -199,9 +200,9 @@ def test_a_request_without_a_free_slot_is_refused_with_a_retry_time(trained):
     may_continue = threading.Event()
     colorize = service.default_model.colorize
 
-    def wait_and_colorize(squares):
+    def wait_and_colorize(squares, decoding):
         may_continue.wait(60)
-        return colorize(squares)
+        return colorize(squares, decoding)
 
     object.__setattr__(service.default_model, "colorize", wait_and_colorize)
     with (
@@ -280,7 +281,7 @@ def test_waiting_requests_form_one_batch_and_each_gets_its_own_answer(service):
     assert len(batch_sizes) <= 3
     for square, answer in zip(squares, answers, strict=True):
         single = model.colorize(square[None])[0]
-        assert np.abs(answer.astype(int) - single).max() <= 1
+        assert np.abs(answer.picture.astype(int) - single.picture).max() <= 1
 
 
 def test_a_cancelled_request_does_not_affect_the_rest_of_its_batch(service):
@@ -296,7 +297,7 @@ def test_a_cancelled_request_does_not_affect_the_rest_of_its_batch(service):
 
     answers = asyncio.run(colorize_all())
 
-    assert [isinstance(answer, np.ndarray) for answer in answers] == [True, False, True, True, True]
+    assert [isinstance(answer, Answer) for answer in answers] == [True, False, True, True, True]
 
 
 def test_a_failure_of_one_model_does_not_affect_requests_to_another(service):
@@ -314,7 +315,7 @@ def test_a_failure_of_one_model_does_not_affect_requests_to_another(service):
     failed, answered = asyncio.run(colorize_both())
 
     assert isinstance(failed, TypeError)
-    assert isinstance(answered, np.ndarray)
+    assert isinstance(answered, Answer)
 
 
 def test_models_are_listed_best_first_with_what_they_expect(client, service):
