@@ -7,14 +7,20 @@ import streamlit as st
 from dashboard import actions
 from dashboard.components.configuration_label import configuration_label
 from dashboard.components.escape import escape_markdown
+from dashboard.components.pickers import choice
 from dashboard.components.swipe.swipe import swipe
 from dashboard.queries import colorize
 from engine.errors import EngineError
+from engine.options.decodings import Decoding, parse_decoding
 from engine.serve.ranking import Candidate
 
 STATUS_REFRESH_S = 1.0
 MIN_SIDE_PX, MAX_SIDE_PX = 256, 560  # longer side of a result on the page
 START_GRACE_S = 5.0  # a new process needs this time until its status can be read
+# Label -> decoding of the colours that a user can choose; None: the decoding of the run.
+COLOURS = {"Recommended": None, "Natural, pale": "mean", "Vivid": "median:4+flat"}
+OTHER_COLOURS, N_OTHER_ANSWERS = "sample:0.5+flat", 3
+COLOURS_WIDTH_PX, OTHER_ANSWER_PX = 200, 135
 STARTED_AT = "model_server_started"  # session state: the time when this session started a server
 
 
@@ -91,9 +97,10 @@ def show_result(
     run = model.run
     configuration_label(run.configuration, f", seed {run.seed} · run {run.id}")
     as_is = st.session_state.get(f"as_is_{run.id}", False)
+    decoding = None if model.decoding is None else _choose_colours(run.id)
     try:
         with st.spinner("Colorizing"):
-            result = colorize.colorize_picture(url, picture, model, as_is)
+            result = colorize.colorize_picture(url, picture, model, as_is, decoding)
             after, _ = colorize.preview(result.picture)
     except EngineError as error:
         st.error(escape_markdown(str(error)), icon=":material/error:")
@@ -118,6 +125,59 @@ def show_result(
             key=f"as_is_{run.id}",
             help="Uses the picture as it is, without extracting lines.",
         )
+    if model.decoding is not None:
+        _show_other_answers(url, picture, model, as_is)
+
+
+def _choose_colours(run_id: int) -> Decoding | None:
+    """Draws the choice of the colours of a model; returns None for the recommended colours."""
+    selected = choice(
+        f"colours_{run_id}",
+        list(COLOURS),
+        "Colours",
+        list_width=COLOURS_WIDTH_PX,
+        help_text="The model often finds several colours likely. Recommended: the colours that the "
+        "model was evaluated with. Natural, pale: a mixture of the likely colours. Vivid: one "
+        "strong colour for each area between lines.",
+    )
+    decoding = COLOURS[selected]
+    return None if decoding is None else parse_decoding(decoding)
+
+
+def _show_other_answers(url: str, picture: bytes, model: Candidate, as_is: bool) -> None:
+    """Shows a button and, once it was used for this picture, other colours with downloads."""
+    run_id = model.run.id
+    key = f"other_answers_of_{run_id}"
+    if st.button(
+        "Other answers",
+        key=f"other_answers_{run_id}",
+        icon=":material/palette:",
+        help=f"Shows {N_OTHER_ANSWERS} more pictures in other colours that the model finds likely.",
+    ):
+        st.session_state[key] = hash(picture)
+    if st.session_state.get(key) != hash(picture):
+        return
+    with st.container(horizontal=True):
+        for seed in range(1, N_OTHER_ANSWERS + 1):
+            decoding = parse_decoding(OTHER_COLOURS, seed)
+            try:
+                with st.spinner("Colorizing"):
+                    answer = colorize.colorize_picture(url, picture, model, as_is, decoding)
+                    shown, _ = colorize.preview(answer.picture)
+            except EngineError as error:
+                st.error(escape_markdown(str(error)), icon=":material/error:")
+                return
+            with st.container(width=OTHER_ANSWER_PX):
+                st.image(shown, width="stretch", alt=f"answer {seed} of run {run_id}")
+                st.download_button(
+                    f"Download {seed}",
+                    answer.picture,
+                    file_name=f"colorized-run-{run_id}-{seed}.png",
+                    mime="image/png",
+                    icon=":material/download:",
+                    on_click="ignore",
+                    key=f"download_{run_id}_{seed}",
+                )
 
 
 def _shown_size(size: tuple[int, int]) -> tuple[int, int]:

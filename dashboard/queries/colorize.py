@@ -16,6 +16,7 @@ from engine.data.pairs import split_channels
 from engine.data.sources.registry import parse_source
 from engine.errors import EngineError
 from engine.images import color, decoding
+from engine.options.decodings import Decoding
 from engine.records.runs import Run
 from engine.serve import client, discovery, ranking
 from engine.serve.client import ColorizedImage, ServerStatus
@@ -78,7 +79,9 @@ def server_log_tail() -> str:
     return load_tail(discovery.log_path(access.settings()))
 
 
-def colorize_picture(url: str, picture: bytes, model: Candidate, as_is: bool) -> ColorizedImage:
+def colorize_picture(
+    url: str, picture: bytes, model: Candidate, as_is: bool, decoding: Decoding | None = None
+) -> ColorizedImage:
     """Colorizes a picture; the result is cached for `CACHE_TTL_S` seconds.
 
     Args:
@@ -86,6 +89,7 @@ def colorize_picture(url: str, picture: bytes, model: Candidate, as_is: bool) ->
         picture: an image file.
         model: the model to use.
         as_is: whether the model gets the picture as it is, without line extraction.
+        decoding: how the colours are chosen; None: as the run decodes its pictures.
 
     Raises:
         EngineError: the server refused the request, with the reason, or did not answer.
@@ -93,7 +97,11 @@ def colorize_picture(url: str, picture: bytes, model: Candidate, as_is: bool) ->
     digest = hashlib.sha256(picture).hexdigest()
     given = "as_is" if as_is else "auto"
     sha256 = model.checkpoint.sha256
-    return _colorize_picture(access.database_id(), url, digest, sha256, given, picture, model)
+    used = decoding or model.decoding
+    colours = "" if used is None else f"{used} {used.seed}"
+    return _colorize_picture(
+        access.database_id(), url, digest, sha256, given, colours, picture, model, decoding
+    )
 
 
 @st.cache_resource(max_entries=CACHE_SIZE, ttl=CACHE_TTL_S, show_spinner=False)
@@ -103,10 +111,12 @@ def _colorize_picture(
     digest: str,
     sha256: str,
     given: str,
+    colours: str,
     _picture: bytes,
     _model: Candidate,
+    _decoding: Decoding | None,
 ) -> ColorizedImage:
-    return client.colorize(access.settings(), url, _picture, _model.run.id, given)
+    return client.colorize(access.settings(), url, _picture, _model.run.id, given, _decoding)
 
 
 @st.cache_data(max_entries=CACHE_SIZE, show_spinner=False)
