@@ -15,6 +15,7 @@ from dashboard.components.runs.run_log import show_log
 from dashboard.components.runs.status import study_progress, tab_title
 from dashboard.queries import curves, gallery_images, studies
 from engine.metrics.catalog import CATALOG
+from engine.report import charts
 
 REFRESH_S = 1.0
 MAX_SAMPLES = 2
@@ -50,6 +51,8 @@ def refresh() -> None:
         title=tab_title(study, members, "Live"),
     )
     st.caption(CATALOG[view.metric].description)
+    if missing_lines := charts.explain_missing_lines(runs, view.metric):
+        st.caption(missing_lines)
     if not was_over:
         study_progress(members, snapshot.progress)
     run_cards(runs, snapshot)

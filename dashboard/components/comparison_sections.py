@@ -127,7 +127,7 @@ def training_section(runs: Sequence[Run]) -> None:
         return
     figure = charts.training_curves(runs, curves, bundle.CURVE_FIGURES)
     st.plotly_chart(figure, key="training_curves", alt="training curves by loss term")
-    st.caption(bundle.CURVES_CAPTION)
+    st.caption(bundle.with_missing_lines(bundle.CURVES_CAPTION, runs))
 
 
 def stability_section(runs: Sequence[Run]) -> None:
@@ -150,7 +150,7 @@ def stability_section(runs: Sequence[Run]) -> None:
     )
     figure = charts.stability_panels(runs, stability, loss)
     st.plotly_chart(figure, key="stability_panels", alt="nine stability statistics")
-    st.caption(bundle.STABILITY_CAPTION)
+    st.caption(bundle.with_missing_lines(bundle.STABILITY_CAPTION, runs))
 
 
 def configurations_section(runs: Sequence[Run]) -> None:

@@ -29,12 +29,15 @@ def max_loss_difference(
     Returns:
         The largest relative difference of a loss (infinite if a loss is not finite), and the
         warnings of our training step.
+
+    Raises:
+        BadInputError: the recipe has no adversarial term.
     """
     # Give both loops the same weights and switch off dropout, whose random numbers differ.
     device = execution.choose_device(config.execution.device)
     state, plain = build_state(config, device), PlainLoop(config, device, extract)
     plain.generator.load_state_dict(state.generator.state_dict())
-    assert state.discriminator is not None, "the plain loop trains adversarial recipes only"
+    assert state.discriminator is not None  # `PlainLoop` has refused other recipes.
     plain.discriminator.load_state_dict(state.discriminator.state_dict())
     for network in (state.generator, plain.generator):
         for module in network.modules():

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from engine.config import RunConfig
+from engine.errors import BadInputError
 from engine.networks.architectures import build_discriminator
 from engine.networks.layers import DownConv, UpConv
 from engine.networks.outputs import build_generator
@@ -34,6 +35,9 @@ class PlainLoop:
         extract: pictures -> feature maps, for recipes with a perceptual term.
         two_forwards: whether each step runs the generator twice, once to update the discriminator
             and once to update the generator, as in the code published with study 1.
+
+    Raises:
+        BadInputError: the recipe has no adversarial term.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class PlainLoop:
         extract: FeatureExtractor,
         two_forwards: bool = False,
     ) -> None:
+        require_adversarial(config)
         configuration = config.configuration
         self.recipe, self.extract, self.two_forwards = configuration.recipe, extract, two_forwards
         self.generator: nn.Module = build_generator(config.budget, config.configuration).to(device)
@@ -81,6 +86,20 @@ class PlainLoop:
         g_loss.backward()  # type: ignore[no-untyped-call]
         self.g_optimiser.step()
         return g_loss.item(), d_loss.item()
+
+
+def require_adversarial(config: RunConfig) -> None:
+    """Refuses configurations that the plain loop cannot train.
+
+    Raises:
+        BadInputError: the recipe has no adversarial term.
+    """
+    configuration = config.configuration
+    if not configuration.recipe.is_adversarial:
+        raise BadInputError(
+            f"{configuration.name} has no adversarial term ({configuration.recipe}), and the plain "
+            "loop trains only recipes with one: choose another configuration, for example standard."
+        )
 
 
 def _bce(logits: Tensor, label: float) -> Tensor:

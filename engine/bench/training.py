@@ -64,7 +64,9 @@ def run(task: Task, on_progress: Callable[[str], None] = lambda text: None) -> l
 
     Raises:
         EngineError: the device does not exist, or a contender failed.
+        BadInputError: the plain loop cannot train the configuration.
     """
+    plain_loop.require_adversarial(task.config)
     device = execution.choose_device(task.config.execution.device)
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "pairs"

@@ -16,12 +16,16 @@ from engine.config import RunConfig
 from engine.data.batches import PairSet
 from engine.evaluation import evaluate, inference_cost
 from engine.evaluation.evaluate import FeatureMetrics
-from engine.evaluation.values import MetricResult
+from engine.evaluation.image_meters import DiscriminatorAccuracy
+from engine.evaluation.values import MetricResult, unavailable
 from engine.metrics.catalog import CATALOG
 from engine.records.runs import CheckpointEvaluation, Evaluation, ImageScore, Predictions
 from engine.settings import Settings
 from engine.system.files import replacing_array
 from engine.training.state import TrainingState
+
+# The reason for the missing accuracies of the discriminator.
+NO_DISCRIMINATOR = "no discriminator: the recipe has no adversarial term"
 
 
 @dataclass(frozen=True)
@@ -146,8 +150,9 @@ class CheckpointEvaluator:
                 accuracy.
             fakes_out: [N, px, px, 3] array that receives the fakes.
         """
-        return evaluate.evaluate(
-            evaluate.EvaluationSpec(self.config, split, self.data_fingerprint),
+        spec = evaluate.EvaluationSpec(self.config, split, self.data_fingerprint)
+        results = evaluate.evaluate(
+            spec,
             state.sampler,
             pairs,
             self.feature_metrics,
@@ -157,6 +162,10 @@ class CheckpointEvaluator:
             frechet_interval=in_full,
             on_progress=on_progress,
         )
+        if in_full and state.discriminator is None:
+            protocol = spec.protocol(len(pairs))
+            results += unavailable(DiscriminatorAccuracy.names, protocol, NO_DISCRIMINATOR)
+        return results
 
     def _record(self, result: MetricResult, split: str, epoch: int) -> Evaluation:
         return Evaluation(

@@ -150,6 +150,8 @@ COMPARED_METRICS = metrics_in("distance", "pixel", "colour", "adversary", "cost"
 EPOCH_COST_METRICS = metrics_for("epoch")
 # The metrics that training records, and that can therefore be drawn as curves.
 CURVE_METRICS = (*metrics_in("training"), *EPOCH_COST_METRICS)
+# The curves that only runs with a discriminator have.
+DISCRIMINATOR_CURVES = ("d_loss", "d_train_accuracy", "d_grad_norm", "lr_d")
 # The metrics that every single image has, and by which images can be ordered.
 PER_IMAGE_METRICS = metrics_for("image")
 # The kernel distances. Only one of them counts in findings and rankings.

@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from engine.metrics.catalog import CATALOG, MINUS
+from engine.metrics.catalog import CATALOG, DISCRIMINATOR_CURVES, MINUS
+from engine.options.loss_terms import LOSS_TERMS
 from engine.records.comparison import Comparison, RunStability
 from engine.records.runs import Run
 from engine.report import theme
@@ -127,6 +128,29 @@ def training_curves(runs: Sequence[Run], curves: Curves, names: Sequence[str]) -
     ticks = {"dtick": 1} if last <= 5 else {}
     figure.update_xaxes(title_text="epoch", range=[0, last * 1.02], **ticks)
     return figure
+
+
+def explain_missing_lines(runs: Sequence[Run], name: str) -> str:
+    """Says which configurations have no line in the figure of a curve because of their recipe.
+
+    Args:
+        runs: the runs in the figure.
+        name: the metric of the curve.
+
+    Returns:
+        One sentence; "" if every recipe has the curve.
+    """
+    recipes = {run.configuration: run.config.configuration.recipe for run in runs}
+    if name in DISCRIMINATOR_CURVES:
+        missing = [label for label, recipe in recipes.items() if not recipe.is_adversarial]
+        reason = "no discriminator, because the recipe has no adversarial term"
+    else:
+        term = name.removeprefix("val_")
+        missing = [label for label, recipe in recipes.items() if term not in recipe.names]
+        reason = f"the recipe has no term {term}"
+        if term not in LOSS_TERMS:
+            return ""
+    return f"No values of {', '.join(missing)}: {reason}." if missing else ""
 
 
 STABILITY_PANELS: tuple[tuple[str, str], ...] = (

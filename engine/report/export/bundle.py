@@ -165,12 +165,21 @@ def _add_figures(
     if curves:
         figure = charts.training_curves(runs, curves, CURVE_FIGURES)
         bundle.figures.append(
-            html_report.FigureGroup("Training curves", CURVES_CAPTION, {"training-curves": figure})
+            html_report.FigureGroup(
+                "Training curves",
+                with_missing_lines(CURVES_CAPTION, runs),
+                {"training-curves": figure},
+            )
         )
     if any(each.curves for each in stability_by_run.values()):
         figure = charts.stability_panels(runs, stability_by_run, "l1")
-        caption = f"Of the L1 term. {STABILITY_CAPTION}"
+        caption = with_missing_lines(f"Of the L1 term. {STABILITY_CAPTION}", runs)
         bundle.figures.append(html_report.FigureGroup("Stability", caption, {"stability": figure}))
+
+
+def with_missing_lines(caption: str, runs: Sequence[Run]) -> str:
+    """Adds to a caption which configurations have no discriminator."""
+    return " ".join(filter(None, (caption, charts.explain_missing_lines(runs, "d_loss"))))
 
 
 def _add_images(bundle: Bundle, store: Store, settings: Settings, study: Study) -> None:

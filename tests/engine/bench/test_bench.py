@@ -155,6 +155,8 @@ def test_measurements_after_the_time_limit_are_listed(tmp_path, settings, monkey
         (("--batch", "0"), "batch"),
         (("--device", "tpu"), "device"),
         (("--configuration", "none"), "There is no configuration 'none'"),
+        (("--configuration", "vivid"), "vivid has no adversarial term"),
+        (("--set", "adversarial=0"), "standard has no adversarial term"),
         (("--rounds", "0"), "--rounds must be from 1 to 100"),
         (("--set", "pace=1"), "no setting 'pace'"),
     ],

@@ -7,12 +7,14 @@ from torch import nn
 
 from engine import weights
 from engine.evaluation import evaluate, feature_extractors
-from engine.evaluation.image_meters import Weave
+from engine.evaluation.checkpoint_evaluator import NO_DISCRIMINATOR, CheckpointEvaluator
+from engine.evaluation.image_meters import DiscriminatorAccuracy, Weave
 from engine.evaluation.values import Batch, MetricResult
 from engine.metrics import distribution, features, pixel
 from engine.metrics.catalog import QUALITY_METRICS, metrics_in
 from engine.networks.architectures import build_discriminator
 from engine.settings import Settings
+from engine.training.state import build_state
 from tests.support.runs import load_pairs, tiny_config
 
 CPU = torch.device("cpu")
@@ -240,3 +242,17 @@ def test_an_impossible_value_becomes_a_reason_and_not_a_failed_run():
 
     assert refused.value is None
     assert "impossible" in refused.missing
+
+
+def test_a_recipe_without_a_discriminator_has_a_reason_instead_of_accuracies(packed, settings):
+    config = tiny_config("vivid")
+    state = build_state(config, torch.device("cpu"))
+    evaluator = CheckpointEvaluator(settings, 1, config, packed.fingerprint, [])
+
+    evaluations = evaluator.evaluate(
+        state, "test", load_pairs(packed, "test", 8), None, lambda done: None
+    ).evaluations
+
+    by_name = {each.name: each for each in evaluations}
+    for name in DiscriminatorAccuracy.names:
+        assert (by_name[name].value, by_name[name].missing) == (None, NO_DISCRIMINATOR)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from engine.metrics.catalog import DISCRIMINATOR_CURVES
 from engine.report import charts
 from tests.support.runs import NOW, tiny_config
 
@@ -49,3 +50,15 @@ def test_the_mean_over_seeds_that_recorded_different_steps_is_the_mean_at_each_s
     assert len(mean.x) == 100
     assert list(mean.y) == pytest.approx(expected)
     assert list(band.y) == pytest.approx([*expected, *reversed(expected)])
+
+
+def test_a_figure_of_the_discriminator_names_the_configurations_without_one(store):
+    _, runs = store.studies.add("key", "a", [tiny_config(), tiny_config("vivid")], NOW)
+
+    no_discriminator = "No values of vivid: no discriminator, because the recipe has no adversarial"
+    for name in DISCRIMINATOR_CURVES:
+        assert charts.explain_missing_lines(runs, name).startswith(no_discriminator)
+    missing = charts.explain_missing_lines(runs, "palette")
+    assert missing == "No values of standard: the recipe has no term palette."
+    for name in ("l1", "g_loss", "val_psnr", "lr_g", "epoch_seconds"):
+        assert charts.explain_missing_lines(runs, name) == ""
