@@ -66,4 +66,4 @@ def _erode(dark: Tensor, side: int) -> Tensor:
 
 
 def _odd_side(px: int) -> int:
-    return 2 * max(1, round(px * AREA_SIDE_SHARE / 2)) + 1
+    return 2 * max(1, round(int(px) * AREA_SIDE_SHARE / 2)) + 1

@@ -229,7 +229,7 @@ class PaletteGenerator(nn.Module):
         reached = color.colorfulness(pictures.flatten(0, 1)).view(len(fills), -1)  # [Q, N]
         wanted = (estimate + reached[STEERED_QUANTILES.index(0.5)]) / 2
         best = (reached - wanted).abs().argmin(0)  # [N]
-        return fills[best, torch.arange(len(ink), device=ink.device)]
+        return fills[best, torch.arange(ink.shape[0], device=ink.device)]
 
 
 def _spread(colours: Tensor, labels: Tensor | None) -> Tensor:

@@ -26,7 +26,7 @@ def region_sums(values: Tensor, labels: Tensor) -> Tensor:
     Returns:
         [N, MAX_REGIONS, C]; 0 for regions that do not exist.
     """
-    n, channels = len(values), values.shape[-1]
+    n, channels = values.shape[0], values.shape[-1]
     rows = _row_numbers(labels)
     sums = values.new_zeros(n * MAX_REGIONS, channels)
     sums = sums.index_add(0, rows.flatten(), values.flatten(0, 2))

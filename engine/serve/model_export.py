@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from engine.data import batches, packing
 from engine.data.sources.registry import parse_source
-from engine.errors import EngineError
+from engine.errors import BadInputError, EngineError
 from engine.metrics import features
 from engine.networks.layers import DownConv, UpConv
 from engine.networks.outputs import build_generator
+from engine.networks.palette_generator import PaletteGenerator
 from engine.serve import model_cache
 from engine.serve.model_cache import Model
 from engine.settings import Settings, read_version
@@ -73,12 +74,14 @@ def export_model(
         path: the file to write; an existing file is replaced.
 
     Raises:
-        BadInputError: the run has no checkpoint, or the packages for this format are missing.
+        BadInputError: the run has no checkpoint, the packages for this format are missing, or the
+            format cannot contain the decoding.
         EngineError: the file's outputs differ from the checkpoint's; nothing was written.
     """
     if file_format == "onnx":
         extras.require("onnx", "The format onnx")
     model = model_cache.load_model(store, settings, run_id, "cpu")
+    _require_repeatable_decoding(model, file_format)
     sources = _test_sources(model, settings)
     expected = _run_generator(model.generator)(sources)
     writers = {
@@ -101,6 +104,18 @@ def export_model(
     return ExportedModel(path, n_bytes, difference, len(sources))
 
 
+def _require_repeatable_decoding(model: Model, file_format: str) -> None:
+    """Refuses random colours inside a network, whose number of pictures is not known."""
+    generator = model.generator
+    if not isinstance(generator, PaletteGenerator) or file_format == "safetensors":
+        return
+    if generator.decoding.rule == "sample":
+        raise BadInputError(
+            f"A {file_format} file cannot contain the decoding {generator.decoding}, which draws "
+            "random colours: export safetensors, or use a decoding with another rule."
+        )
+
+
 def _test_sources(model: Model, settings: Settings) -> Tensor:
     """Loads the first sources of the test split, [N, 3, px, px] in [-1, 1]."""
     source = parse_source(model.config.data, settings)
@@ -112,7 +127,11 @@ def _test_sources(model: Model, settings: Settings) -> Tensor:
 def _metadata(model: Model) -> dict[str, str]:
     """Returns the metadata that every exported file contains."""
     run, config = model.run, model.config
-    return {
+    generator, of_palette = model.generator, {}
+    if isinstance(generator, PaletteGenerator):
+        colours = (255 * generator.palette).round().int().tolist()
+        of_palette = {"decoding": str(generator.decoding), "palette": json.dumps(colours)}
+    return of_palette | {
         "made_by": f"chromabench {read_version()}",
         "boundary": INTERFACE,
         "expects": model.expects,
@@ -122,6 +141,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "configuration": run.configuration,
         "seed": str(run.seed),
         "epoch": str(model.checkpoint.epoch),
+        "output": config.configuration.output_at(config.budget).name,
         "checkpoint_sha256": model.checkpoint.sha256,
         "config": config.model_dump_json(),
     }
