@@ -22,7 +22,7 @@ setup: $(DEV)  ## install the app, all extras and the development tools into .ve
 app: $(APP)  ## open the dashboard (PORT=8501)
 	@$(BIN)/python -m dashboard --port $(PORT)
 
-demo: $(APP)  ## train and compare three configurations on real pictures, in the terminal
+demo: $(APP)  ## train and compare four configurations on real pictures, in the terminal
 	@$(BIN)/python -m engine study --data openmoji --budget demo --wait
 
 test: $(DEV)  ## run the tests that take seconds, among them a whole small study (4 minutes)

@@ -11,7 +11,7 @@ from engine import annotations
 from engine.config import RunConfig
 from engine.data.sources import exclusions
 from engine.jobs import lifecycle, planning, reaping
-from engine.presets import DEFAULT_CONFIGURATIONS
+from engine.presets import default_configurations
 from engine.records.runs import RunState, Study
 from engine.serve import client
 from engine.store import utc_now
@@ -37,7 +37,7 @@ def start_study(configs: Sequence[RunConfig], name: str, form_key: str) -> int:
 
 def start_demo(form_key: str) -> int:
     """Starts the study that `make demo` runs; returns the id of the study."""
-    plan = launch.plan("openmoji", "demo", DEFAULT_CONFIGURATIONS, 1, ())
+    plan = launch.plan("openmoji", "demo", default_configurations("sketch"), 1, ())
     return start_study(plan.configs, plan.name, form_key)
 
 

@@ -27,6 +27,7 @@ Auto = Literal["auto"]
 Switch = Literal["auto", "on", "off"]
 OptimizerName = Literal["adam", "adamw"]
 ScheduleName = Literal["linear", "cosine"]
+SourceFeatures = Literal["none", "efficientnet_lite0"]
 OutputName = Literal["rgb", "lab_ab", "line_fill", "palette"]
 SelectionMetric = Literal["kd_lite2", "fd_lite2", "kid", "fid", "psnr", "ssim", "mae", "delta_e"]
 UpconvInit = Literal["normal", "equal", "resize", "bilinear"]
@@ -114,13 +115,17 @@ class Recipe(FrozenModel):
         return "adversarial" in self.names
 
     def with_terms(self, new_terms: Mapping[str, Term]) -> "Recipe":
-        """Returns the recipe with some terms replaced or added.
+        """Returns the recipe with some terms replaced or added; a weight of 0 leaves a term out.
 
         Args:
             new_terms: name -> term.
+
+        Raises:
+            BadInputError: all weights are 0.
         """
-        terms = {term.name: term for term in self.terms} | dict(new_terms)
-        return build(Recipe, {"terms": tuple(terms.values())})
+        terms = ({term.name: term for term in self.terms} | dict(new_terms)).values()
+        weighted = tuple(term for term in terms if term.weight or term.name not in new_terms)
+        return build(Recipe, {"terms": weighted or tuple(terms)})
 
     def __str__(self) -> str:
         return " + ".join(
@@ -172,7 +177,7 @@ class Configuration(FrozenModel):
     output: OutputName | Literal["budget"] = "budget"
     n_colours: Annotated[int, Field(ge=2, le=256)] = 32
     regions: bool = False
-    source_features: Literal["none", "efficientnet_lite0"] = "none"
+    source_features: SourceFeatures = "none"
     decoding: str = "mean"
 
     @model_validator(mode="after")
@@ -338,12 +343,6 @@ class Budget(FrozenModel):
     def has_encoder(self) -> bool:
         """Whether the generator has a ResNet-18 encoder, which can be pretrained."""
         return self.generator == "resnet18_unet"
-
-    @property
-    def workload_key(self) -> str:
-        """The budget's part of the key of measured speeds (`jobs.estimates.workload_key`)."""
-        networks = f"{self.generator} {self.output} {self.discriminator}"
-        return f"{networks} {self.px} px {self.base_channels} channels batch {self.batch}"
 
     @property
     def evaluated_epochs(self) -> tuple[int, ...]:

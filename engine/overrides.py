@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from engine.config import Execution, RunConfig, Term, build, change, unknown_name_message
+from pydantic import ValidationError
+
+from engine.config import (
+    Configuration,
+    Execution,
+    RunConfig,
+    Term,
+    build,
+    change,
+    unknown_name_message,
+)
 from engine.errors import BadInputError
 from engine.options.loss_terms import LOSS_TERMS
 from engine.presets import BUDGETS, CONFIGURATIONS
@@ -11,6 +21,7 @@ from engine.presets import BUDGETS, CONFIGURATIONS
 CONFIGURATION_KEYS = (
     *("lr_g", "lr_d", "beta1", "beta2"),
     *("optimizer", "weight_decay", "schedule", "warmup_steps", "final_lr"),
+    *("n_colours", "regions", "source_features", "decoding"),
 )
 BUDGET_KEYS = (
     *("epochs", "px", "batch", "base_channels", "generator", "output", "discriminator"),
@@ -73,9 +84,10 @@ def changed_settings(config: RunConfig) -> dict[str, str]:
                 changed[key] = str(getattr(part, key))
     preset_terms = preset_configuration.recipe.terms if preset_configuration is not None else ()
     preset_weights = {term.name: term.weight for term in preset_terms}
-    for term in config.configuration.recipe.terms:
-        if preset_weights.get(term.name) != term.weight:
-            changed[term.name] = f"{term.weight:g}"
+    weights = {term.name: term.weight for term in config.configuration.recipe.terms}
+    for name in {**preset_weights, **weights}:
+        if preset_weights.get(name) != weights.get(name):
+            changed[name] = f"{weights.get(name, 0):g}"
     # Leave out these two settings: by default they depend on the weights on this machine.
     for key in ("perceptual_features", "encoder_weights"):
         changed.pop(key, None)
@@ -83,7 +95,7 @@ def changed_settings(config: RunConfig) -> dict[str, str]:
 
 
 def flat_settings(config: RunConfig) -> dict[str, object]:
-    """Returns all settings of a run: name -> value."""
+    """Returns all settings of a run: name -> value; `output` is that of the run's generator."""
     configuration, budget, execution = config.configuration, config.budget, config.execution
     weights = {term.name: term.weight for term in configuration.recipe.terms}
     return {
@@ -93,6 +105,7 @@ def flat_settings(config: RunConfig) -> dict[str, object]:
         **{key: getattr(configuration, key) for key in CONFIGURATION_KEYS},
         "budget": budget.name,
         **budget.model_dump(exclude={"name"}),
+        "output": configuration.output_at(budget).name,
         **execution.model_dump(),
         "seed": config.seed,
     }
@@ -133,8 +146,21 @@ def apply_settings(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
     configuration_changes = {"recipe": recipe, **changes_of(CONFIGURATION_KEYS)}
     return config.model_copy(
         update={
-            "configuration": change(config.configuration, configuration_changes),
+            "configuration": _change_configuration(config.configuration, configuration_changes),
             "budget": change(config.budget, changes_of(BUDGET_KEYS)),
             "execution": change(config.execution, changes_of(EXECUTION_KEYS)),
         }
     )
+
+
+def _change_configuration(
+    configuration: Configuration, changes: Mapping[str, object]
+) -> Configuration:
+    """Changes a configuration; if two settings do not fit, the message names the configuration."""
+    try:
+        return change(configuration, changes)
+    except BadInputError as error:
+        cause = error.__cause__
+        if isinstance(cause, ValidationError) and not cause.errors()[0]["loc"]:
+            raise BadInputError(f"{configuration.name}: {error}") from error
+        raise

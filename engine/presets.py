@@ -80,19 +80,33 @@ BUDGETS: dict[str, Budget] = {
     str(row[0]): Budget.model_validate(dict(zip(_BUDGET_FIELDS, row, strict=True)))
     for row in _BUDGET_ROWS
 }
-DEFAULT_CONFIGURATIONS = ("standard", "perceptual", "regularized")
+SKETCH_STUDY_CONFIGURATIONS = ("standard", "perceptual", "regularized")
+# Kind of source -> configurations that a study compares unless the user chooses others.
+_DEFAULT_CONFIGURATIONS = {
+    "sketch": (*SKETCH_STUDY_CONFIGURATIONS, _VIVID.name),
+    "grey": SKETCH_STUDY_CONFIGURATIONS,
+}
 # Title -> (budget, configurations) of each published study.
 PUBLISHED_STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "Sketch study": ("study1", DEFAULT_CONFIGURATIONS),
+    "Sketch study": ("study1", SKETCH_STUDY_CONFIGURATIONS),
     "Photograph study": ("study2", ("gan", "ganv2", "ganv3")),
 }
 BUDGET_PURPOSES = {
     "smoke": "a few seconds, to check that everything works",
-    "demo": "a first impression: three configurations in about 4 minutes on 2 CPU cores",
+    "demo": "a first impression: four configurations in about 5 minutes on 2 CPU cores",
     "study1": "the sketch study as published",
     "study2": "the photograph study as published",
     "paper": "the pix2pix paper's own recipe",
 }
+
+
+def default_configurations(source_label: str) -> tuple[str, ...]:
+    """Returns the names of the configurations that a study compares by default.
+
+    Args:
+        source_label: the kind of the sources, `sketch` or `grey`.
+    """
+    return _DEFAULT_CONFIGURATIONS[source_label]
 
 
 def get_configurations(

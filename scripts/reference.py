@@ -62,8 +62,8 @@ def build_metrics() -> str:
 
 
 def build_configurations() -> str:
-    """Lists the published configurations with their recipes and optimisers."""
-    keys = overrides.CONFIGURATION_KEYS
+    """Lists the built-in configurations with their recipes, optimisers and outputs."""
+    keys = (*overrides.CONFIGURATION_KEYS, "output")
     rows = [
         (
             f"`{name}`",
@@ -100,7 +100,7 @@ def build_settings() -> str:
     ]
     tables = [("Generator loss", terms)]
     models: tuple[tuple[str, Sequence[str], type[BaseModel]], ...] = (
-        ("Optimisers", overrides.CONFIGURATION_KEYS, Configuration),
+        ("Optimisers and palettes", overrides.CONFIGURATION_KEYS, Configuration),
         ("Budget", overrides.BUDGET_KEYS, Budget),
         ("Execution", overrides.EXECUTION_KEYS, Execution),
     )
@@ -197,7 +197,9 @@ def _allowed_values(schema: dict[str, Any]) -> str:
         return " or ".join(_allowed_values(option) for option in schema["anyOf"])
     if "const" in schema or "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
-    kind = {"integer": "whole number", "number": "number"}[schema["type"]]
+    if schema["type"] == "boolean":
+        return "`true`, `false`"
+    kind = {"integer": "whole number", "number": "number", "string": "text"}[schema["type"]]
     bounds = (
         ("minimum", "from"),
         ("exclusiveMinimum", "above"),
@@ -211,6 +213,8 @@ def _allowed_values(schema: dict[str, Any]) -> str:
 def _setting_value(value: object) -> str:
     if value is None:
         return "all"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return _number(value) if isinstance(value, int | float) else f"`{value}`"
 
 

@@ -54,7 +54,7 @@ def find_study(store: Store, name: str) -> int | None:
 
 
 def train_once(store: Store, settings: Settings) -> int:
-    """Trains three configurations with two seeds unless they are trained; returns the study id."""
+    """Trains the default configurations with two seeds, once; returns the study id."""
     if find_study(store, TRAINED_STUDY) is None:
         run_engine(
             *(settings, "study", "--data", "openmoji", "--budget", "demo", "--seeds", "2"),

@@ -38,10 +38,11 @@ with form:
             query_params={"source": data},
         )
     published_studies()
+    label = source_label(data or "")
     configurations: list[Configuration] = []
     configurations_error: str | None = None
     try:
-        configurations = configurations_form()
+        configurations = configurations_form(label)
     except BadInputError as error:
         configurations_error = str(error)
     errors.add_slot("configurations")
@@ -53,7 +54,7 @@ with form:
         key="launch_budget",
         help="Sets picture size, width of the networks, epochs, batch size and number of pairs.",
     )
-    changes = changes_form(BUDGETS[budget], source_label(data or "") == "grey", errors)
+    changes = changes_form(BUDGETS[budget], label, errors)
     with st.container(horizontal=True):
         seeds = st.number_input(
             "Seeds",

@@ -27,7 +27,7 @@ from engine.data.batches import PairSet, evaluation_batches, training_batches
 from engine.metrics.features import exact_float32
 from engine.networks import backbones
 from engine.overrides import apply_settings
-from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
+from engine.presets import BUDGETS, CONFIGURATIONS, SKETCH_STUDY_CONFIGURATIONS
 from engine.settings import Settings
 from engine.training import execution, loop, machine_profile
 from engine.training.losses import FeatureExtractor
@@ -177,7 +177,7 @@ class _GpuBench:
                 ("CUDA graph", {"precision": "fp32", "graph": "on"}, MAX_FLOAT32_ERROR),
                 ("compiled", {"precision": "fp32", "compile": "on"}, MAX_COMPILED_ERROR),
             ]
-        for name in DEFAULT_CONFIGURATIONS:
+        for name in SKETCH_STUDY_CONFIGURATIONS:
             for variant, overrides, max_error in variants:
                 is_compiled = variant == "compiled"
                 if is_compiled and name != "standard":
@@ -210,7 +210,7 @@ class _GpuBench:
         """
         if compiled == "on" and self.device.type != "cuda":
             return
-        cases = itertools.product(self.sizes.px, DEFAULT_CONFIGURATIONS, self.sizes.batches)
+        cases = itertools.product(self.sizes.px, SKETCH_STUDY_CONFIGURATIONS, self.sizes.batches)
         for px, name, batch in cases:
             description = f"{name}, {px} px, batch {batch}, compile {compiled}"
             if self.begin(description, compiled == "on"):
@@ -287,7 +287,7 @@ class _GpuBench:
         budget = BUDGETS["study1"]
         px = budget.px if self.device.type == "cuda" else self.sizes.px[-1]
         batch = min(budget.batch, self.sizes.n_study_train)
-        for name in DEFAULT_CONFIGURATIONS:
+        for name in SKETCH_STUDY_CONFIGURATIONS:
             if not self.begin(f"study 1: {name}"):
                 continue
             config = self.build_config(name, px, batch, epochs=str(N_STUDY_EPOCHS))

@@ -31,7 +31,7 @@ from engine.data.sources.registry import SOURCE_KINDS, parse_source
 from engine.errors import BadInputError
 from engine.jobs import lifecycle, planning
 from engine.overrides import parse_settings
-from engine.presets import BUDGETS, CONFIGURATIONS, DEFAULT_CONFIGURATIONS
+from engine.presets import BUDGETS, CONFIGURATIONS, default_configurations
 from engine.records.runs import Run, RunState, Study
 from engine.settings import Settings
 from engine.store import Store, utc_now
@@ -88,7 +88,8 @@ def study(
         typer.Option(
             metavar="NAME,...",
             help=f"Comma-separated list of {', '.join(CONFIGURATIONS)}.  "
-            f"[default: {','.join(DEFAULT_CONFIGURATIONS)}]",
+            f"[default: {','.join(default_configurations('grey'))}; for line art "
+            f"{','.join(default_configurations('sketch'))}]",
             autocompletion=completion.complete_configurations,
         ),
     ] = None,
@@ -162,7 +163,7 @@ def study(
         configs = planning.plan_study(
             source,
             budget,
-            DEFAULT_CONFIGURATIONS if names is None else names,
+            default_configurations(source.source_label) if names is None else names,
             1 if seeds is None else seeds,
             overrides,
             plan_settings,

@@ -286,11 +286,13 @@ def check_runs(configs: list[RunConfig], source: Source, settings: Settings) -> 
     if budget.jitter >= budget.px:
         raise BadInputError(f"jitter must be less than px ({budget.px}), not {budget.jitter}.")
     for config in configs:
-        output = config.configuration.output_at(budget)
-        if output.source_label not in ("", source.source_label):
+        configuration = config.configuration
+        output = configuration.output_at(budget)
+        if not output.fits(source.source_label):
+            owner = "" if configuration.output == "budget" else f"{configuration.name}: "
             raise BadInputError(
-                f"output={output.name} {output.needs}, but the source of {source.title} is a "
-                f"{source.source_label}. "
+                f"{owner}output={output.name} {output.needs}, but the source of {source.title} "
+                f"is a {source.source_label}. "
                 f"{OTHER_SOURCES[output.source_label]}"
             )
     return configs
@@ -306,14 +308,19 @@ def resolve_weights(config: RunConfig, settings: Settings, may_wait: bool = Fals
             before it starts count as available.
 
     Raises:
-        MissingWeightsError: weights of the perceptual term, of the encoder or of the `choose_by`
-            metric are not available.
+        MissingWeightsError: weights of the perceptual term, of the encoder, of the network that
+            reads the sources or of the `choose_by` metric are not available.
     """
     network = CATALOG[config.budget.choose_by].network
     if network and not weights.is_available(network, settings, may_wait):
         raise MissingWeightsError(
             f"choose_by={config.budget.choose_by} cannot be measured: "
             f"{weights.missing_message(network)}."
+        )
+    reader = config.configuration.source_features
+    if reader != "none" and not weights.is_available(reader, settings, may_wait):
+        raise MissingWeightsError(
+            f"source_features={reader} cannot be computed: {weights.missing_message(reader)}."
         )
     execution = config.execution
     resolved = {"perceptual_features": "none", "encoder_weights": "none"}

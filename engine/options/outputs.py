@@ -32,6 +32,10 @@ class Output:
         """Whether the network computes a distribution over the colours of a palette."""
         return self.channels == 0
 
+    def fits(self, source_label: str) -> bool:
+        """Returns whether the output can be made from a kind of source, `sketch` or `grey`."""
+        return self.source_label in ("", source_label)
+
 
 # fmt: off
 _ROWS = (

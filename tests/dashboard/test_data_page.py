@@ -4,8 +4,10 @@ import shutil
 
 import pytest
 
+from dashboard.components.escape import escape_markdown
 from engine.data.sources.registry import parse_source
 from engine.data.survey.survey import load_survey, survey_dir
+from engine.presets import default_configurations
 from engine.records.runs import RunState
 from engine.workers import survey, worker_process
 from tests.support.image_files import write_photographs
@@ -145,7 +147,34 @@ def test_a_new_folder_is_launched_from_the_form(empty, photographs):
     (first, *_) = empty.runs.read_all()
     assert first.config.data == f"photos:{photographs}?limit=20"
     assert first.config.budget.output == "lab_ab"
+    names = tuple(run.configuration for run in empty.runs.read_all())
+    assert names == default_configurations("grey")
     assert empty.studies.read_all()[0].name == "photos my *photos* smoke"
+
+
+def test_vivid_is_refused_for_photographs_in_one_sentence(empty, photographs):
+    app = open_page("launch", source=f"photos:{photographs}")
+    selected = app.multiselect(key="launch_configurations")
+    assert "vivid" in selected.options
+    assert "vivid" not in selected.value
+
+    selected.set_value(["vivid"]).run()
+
+    (error,) = app.error
+    sentence = escape_markdown("vivid: output=palette multiplies the colours of a palette")
+    assert error.value.startswith(sentence)
+    assert app.button(key="launch_start").disabled
+
+
+def test_selected_configurations_are_kept_when_the_source_changes(empty, photographs):
+    app = open_page("launch")
+    assert tuple(app.multiselect(key="launch_configurations").value)[-1] == "vivid"
+    app.multiselect(key="launch_configurations").set_value(["gan"]).run()
+
+    app.selectbox(key="launch_source").select("photos").run()
+    app.text_input(key="launch_photos").input(str(photographs)).run()
+
+    assert app.multiselect(key="launch_configurations").value == ["gan"]
 
 
 def test_a_published_study_fills_budget_and_configurations(empty):

@@ -15,10 +15,11 @@ from dashboard.components.escape import escape_markdown
 from dashboard.components.gallery import gallery
 from dashboard.components.launch import configurations_form
 from dashboard.queries import launch
-from engine.config import RunConfig
+from engine.config import Configuration, RunConfig
 from engine.jobs import estimates
 from engine.jobs.estimates import MeasuredSpeed
-from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS, apply_settings
+from engine.overrides import TERM_KEYS, apply_settings
+from engine.presets import CONFIGURATIONS, default_configurations
 from engine.records.curves import Alert, MetricPoint, Probe
 from engine.records.runs import RunState
 from engine.settings import PROJECT_ROOT
@@ -28,12 +29,7 @@ from engine.system.processes import ProcessId
 from tests.support.pages import PAGES, open_page, texts
 from tests.support.runs import NOW, tiny_config
 
-ROW = {
-    **{"adversarial": 1.0, "l1": 100.0, "perceptual": 0.0, "total_variation": 0.0},
-    **{"lr_g": 2e-4, "lr_d": 2e-4, "beta1": 0.5, "beta2": 0.999},
-    **{"optimizer": "adam", "weight_decay": 0.0},
-    **{"schedule": "linear", "warmup_steps": 0, "final_lr": 0.02},
-}
+ROW = configurations_form.as_row(CONFIGURATIONS["standard"])
 STORES = ("empty", "queued", "running", "finished", "failed")
 
 
@@ -70,7 +66,7 @@ def test_the_demo_study_starts_from_an_empty_page_and_opens_live(empty):
     app.button[0].click().run()
 
     runs = empty.runs.read_all()
-    assert [run.configuration for run in runs] == ["standard", "perceptual", "regularized"]
+    assert tuple(run.configuration for run in runs) == default_configurations("sketch")
     assert {run.config.budget.name for run in runs} == {"demo"}
     assert not app.exception
     assert app.title[0].value == "Live"
@@ -176,6 +172,8 @@ def test_a_new_configuration_is_started_with_its_values(empty):
         ("mine", {"l1": None}, "l1 is empty; give it a value"),
         ("mine", {"weight_decay": 0.02}, "weight_decay=0.02 needs optimizer=adamw"),
         ("mine", {"l1": 0.0, "adversarial": 0.0}, "terms"),
+        ("mine", {"regions": True}, "regions=true needs output=palette"),
+        ("mine", {"output": "palette", "decoding": "best"}, "decoding must be one of"),
     ],
 )
 def test_an_invalid_configuration_is_refused_below_the_table(empty, name, changes, sentence):
@@ -190,9 +188,18 @@ def test_an_invalid_configuration_is_refused_below_the_table(empty, name, change
 
 
 def test_every_setting_of_a_configuration_is_in_a_table():
-    assert (*TERM_KEYS, *CONFIGURATION_KEYS) == configurations_form.KEYS
-    for key, column in configurations_form.OPTIMISER_COLUMNS.items():
-        assert column["help"], key
+    fields = [field for field in Configuration.model_fields if field not in ("name", "recipe")]
+    assert sorted(configurations_form.KEYS) == sorted([*TERM_KEYS, *fields])
+    for table in configurations_form.TABLES:
+        for key, column in table.columns.items():
+            assert column["help"], key
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_configuration_can_be_rebuilt_from_its_row(name):
+    row = configurations_form.as_row(CONFIGURATIONS[name])
+
+    assert configurations_form.build_configuration(name, row) == CONFIGURATIONS[name]
 
 
 def test_the_table_of_optimisers_shows_and_keeps_the_values_of_a_cloned_study(empty):
@@ -206,6 +213,40 @@ def test_the_table_of_optimisers_shows_and_keeps_the_values_of_a_cloned_study(em
     assert list(table.loc["gan"]) == ["adamw", 0.02, "cosine", 50, 0.02]
     app.button(key="launch_start").click().run()
     assert empty.runs.read_all()[-1].config.configuration == config.configuration
+
+
+def test_the_table_of_outputs_shows_and_keeps_the_values_of_a_cloned_study(empty):
+    config = tiny_config("vivid", n_colours="16", regions="false")
+    empty.studies.add("key", "of one", [config], NOW)
+
+    app = open_page("launch", clone_run=1)
+
+    (table,) = [each.value for each in app.dataframe if "decoding" in each.value.columns]
+    features, decoding = "efficientnet_lite0", config.configuration.decoding
+    assert list(table.loc["vivid"]) == ["palette", 16, False, features, decoding]
+    app.button(key="launch_start").click().run()
+    assert empty.runs.read_all()[-1].config.configuration == config.configuration
+
+
+def test_the_summary_says_how_each_configuration_makes_a_picture(empty):
+    app = open_page("launch")
+
+    vivid = CONFIGURATIONS["vivid"]
+    assert (
+        f"**vivid**: {vivid.recipe}; output palette; {vivid.n_colours} colours; regions; "
+        f"EfficientNet-Lite0 features of the source; decoding {vivid.decoding}; no discriminator"
+    ) in texts(app)
+    assert "**standard**: adversarial + 100 l1\n" in texts(app)
+
+
+def test_a_fill_is_offered_for_line_art(empty):
+    app = open_page("launch")
+
+    app.selectbox(key="launch_output").select("line_fill").run()
+    app.multiselect(key="launch_configurations").set_value(["standard"]).run()
+    app.button(key="launch_start").click().run()
+
+    assert empty.runs.read_all()[-1].config.budget.output == "line_fill"
 
 
 def test_a_run_is_cloned_into_the_form_with_its_values(empty):

@@ -116,6 +116,50 @@ def test_a_configuration_of_an_older_release_has_adam_and_a_linear_schedule():
     assert build(Configuration, document) == CONFIGURATIONS["ganv3"]
 
 
+def test_a_weight_of_0_leaves_a_term_out():
+    assert str(apply_settings(tiny_config(), {"adversarial": "0"}).configuration.recipe) == "100 l1"
+    assert apply_settings(tiny_config(), {"colourfulness": "0"}) == tiny_config()
+
+    changed = apply_settings(tiny_config("perceptual"), {"perceptual": "0"})
+
+    assert changed_settings(changed).items() >= {"perceptual": "0"}.items()
+    assert apply_settings(tiny_config("perceptual"), changed_settings(changed)) == changed
+
+
+def test_the_settings_of_a_palette_are_set_by_keys_and_differ_in_the_flat_settings():
+    plain = tiny_config("vivid")
+    settings = {
+        **{"n_colours": "16", "regions": "false", "source_features": "none", "decoding": "sharp"},
+        **{"colourfulness": "0", "colour_shares": "0"},
+    }
+
+    changed = apply_settings(plain, settings)
+
+    assert settings_differences(plain, changed) == {
+        "weight of colourfulness": (0.5, 0.0),
+        "weight of colour_shares": (0.1, 0.0),
+        "n_colours": (32, 16),
+        "regions": (True, False),
+        "source_features": ("efficientnet_lite0", "none"),
+        "decoding": (plain.configuration.decoding, "sharp:0.1"),
+    }
+    assert apply_settings(plain, changed_settings(changed)) == changed
+
+
+def test_the_flat_settings_name_the_output_of_the_generator():
+    differences = settings_differences(tiny_config(output="line_fill"), tiny_config("vivid"))
+
+    assert differences["output"] == ("line_fill", "palette")
+
+
+def test_a_setting_without_effect_is_possible_and_one_that_needs_a_palette_is_not():
+    assert apply_settings(tiny_config(), {"regions": "false"}) == tiny_config()
+    assert not apply_settings(tiny_config("vivid"), {"regions": "false"}).configuration.regions
+
+    with pytest.raises(BadInputError, match=r"^standard: regions=true needs output=palette"):
+        apply_settings(tiny_config(), {"regions": "true"})
+
+
 def test_the_optimiser_is_set_by_keys_and_differs_in_the_flat_settings():
     plain = tiny_config()
     settings = {

@@ -1,13 +1,20 @@
 import pytest
 
 from engine.errors import BadInputError
-from engine.presets import BUDGETS, CONFIGURATIONS, get_budget, get_configurations
+from engine.presets import (
+    BUDGETS,
+    PUBLISHED_CONFIGURATIONS,
+    PUBLISHED_STUDIES,
+    default_configurations,
+    get_budget,
+    get_configurations,
+)
 
 
 def test_the_six_configurations_are_the_published_ones():
     table = {
         name: (str(preset.recipe), preset.lr_g, preset.lr_d, preset.beta1, preset.beta2)
-        for name, preset in CONFIGURATIONS.items()
+        for name, preset in PUBLISHED_CONFIGURATIONS.items()
     }
 
     assert table == {
@@ -21,7 +28,7 @@ def test_the_six_configurations_are_the_published_ones():
 
 
 def test_the_six_configurations_train_with_adam_and_without_warm_up():
-    for preset in CONFIGURATIONS.values():
+    for preset in PUBLISHED_CONFIGURATIONS.values():
         assert (preset.optimizer, preset.weight_decay) == ("adam", 0)
         assert (preset.schedule, preset.warmup_steps) == ("linear", 0)
 
@@ -50,6 +57,17 @@ def test_published_recipes_have_no_moving_average():
 
 def test_published_recipes_start_with_normal_weights():
     assert {BUDGETS[name].upconv_init for name in ("study1", "study2", "paper")} == {"normal"}
+
+
+def test_vivid_is_compared_by_default_where_there_is_line_art():
+    published = PUBLISHED_STUDIES["Sketch study"][1]
+
+    assert default_configurations("sketch") == (*published, "vivid")
+    assert default_configurations("grey") == published == ("standard", "perceptual", "regularized")
+    for source_label in ("sketch", "grey"):
+        for configuration in get_configurations(default_configurations(source_label)):
+            output = configuration.output_at(BUDGETS["demo"])
+            assert output.source_label in ("", source_label)
 
 
 def test_an_unknown_name_is_refused_with_the_names_that_exist():

@@ -1,21 +1,37 @@
-"""Lets the user choose the configurations of a study and edit their values in two tables."""
+"""Lets the user choose the configurations of a study and edit their values in three tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import get_args
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import pandas as pd
 import streamlit as st
-from streamlit.column_config import NumberColumn, SelectboxColumn, TextColumn
+from streamlit.column_config import (
+    CheckboxColumn,
+    NumberColumn,
+    SelectboxColumn,
+    TextColumn,
+)
 
-from engine.config import Configuration, OptimizerName, ScheduleName, build
+from engine.config import (
+    Configuration,
+    OptimizerName,
+    OutputName,
+    ScheduleName,
+    SourceFeatures,
+    build,
+)
 from engine.errors import BadInputError
+from engine.options.decodings import OPTIONS, RULES
 from engine.options.loss_terms import LOSS_TERMS
-from engine.overrides import CONFIGURATION_KEYS, TERM_KEYS
-from engine.presets import CONFIGURATIONS, DEFAULT_CONFIGURATIONS
+from engine.options.outputs import OUTPUTS
+from engine.overrides import TERM_KEYS
+from engine.presets import CONFIGURATIONS, default_configurations
 
 # Keys of the session state:
 SELECTED = "launch_configurations"  # names of the selected configurations
 CHANGED_ROWS = "launch_values"  # name -> values of each configuration that differs from its preset
+DEFAULTS_OF = "launch_defaults_of"  # the kind of source whose defaults were selected
 TABLE_VERSION = "launch_values_version"  # part of the tables' keys; a new number redraws them
 
 TEMPLATE = "standard"  # the preset whose values a new configuration starts with
@@ -65,7 +81,68 @@ OPTIMISER_COLUMNS = {
         "in the table above.",
     ),
 }
-KEYS = (*LABELS, *OPTIMISER_COLUMNS)
+# The columns of the table of outputs and decodings, which has a row per configuration.
+OUTPUT_COLUMNS = {
+    "output": SelectboxColumn(
+        "Output",
+        options=("budget", *get_args(OutputName)),
+        required=True,
+        help="What the network computes. budget: as the budget says. "
+        + " ".join(f"{output.name}: {output.help}" for output in OUTPUTS.values()),
+    ),
+    "n_colours": NumberColumn(
+        "Palette colours",
+        format="%d",
+        min_value=2,
+        max_value=256,
+        step=1,
+        help="For the output palette: the number of colours, which are found in the fills of the "
+        "training pictures.",
+    ),
+    "regions": CheckboxColumn(
+        "Regions",
+        help="For the output palette: the pixels of an area that is enclosed by lines share an "
+        "estimate of their colour.",
+    ),
+    "source_features": SelectboxColumn(
+        "Pretrained features",
+        options=get_args(SourceFeatures),
+        required=True,
+        help="A pretrained network reads the source for the generator. "
+        "EfficientNet-Lite0 is a relative of EfficientNet-Lite2, whose distances judge the result.",
+    ),
+    "decoding": TextColumn(
+        "Decoding",
+        required=True,
+        help="For the output palette: how a colour is read from the estimated distribution, as "
+        f"RULE:NUMBER+OPTION. Rules: {', '.join(RULES)}. Options: {', '.join(OPTIONS)}.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SettingsTable:
+    """A table with a row per configuration.
+
+    Attributes:
+        key: the name of the table in the session state.
+        title: the title above the table.
+        icon: the icon beside the title.
+        columns: setting -> column.
+    """
+
+    key: str
+    title: str
+    icon: str
+    columns: Mapping[str, Any]
+
+
+TABLES = (
+    SettingsTable("optimisers", "Optimisers and schedules", ":material/tune:", OPTIMISER_COLUMNS),
+    SettingsTable("outputs", "Outputs and decodings", ":material/palette:", OUTPUT_COLUMNS),
+)
+KEYS = (*LABELS, *(key for table in TABLES for key in table.columns))
+SETTING_KEYS = tuple(name for name in Configuration.model_fields if name not in ("name", "recipe"))
 
 Row = dict[str, float | str]
 
@@ -86,27 +163,31 @@ def clear_changes() -> None:
     st.session_state[CHANGED_ROWS] = {}
 
 
-def configurations_form() -> list[Configuration]:
+def configurations_form(source_label: str) -> list[Configuration]:
     """Draws the fields and returns the selected configurations.
+
+    Args:
+        source_label: the kind of the sources, `sketch` or `grey`.
 
     Raises:
         BadInputError: a value is not allowed; the message begins with the configuration's name.
     """
-    st.session_state.setdefault(SELECTED, list(DEFAULT_CONFIGURATIONS))
+    _select_defaults(source_label)
     changed_rows: dict[str, Row] = st.session_state.setdefault(CHANGED_ROWS, {})
     names = st.multiselect(
         "Configurations",
         list(dict.fromkeys([*CONFIGURATIONS, *changed_rows, *st.session_state[SELECTED]])),
         key=SELECTED,
         accept_new_options=True,
-        help="Loss recipes and learning rates to compare. Type a new name to add your own "
+        help="Loss recipes, outputs and learning rates to compare. Type a new name to add your own "
         f"configuration; it starts with the values of {TEMPLATE}.",
     )
     if not names:
         return []
     rows = {name: _row(name, changed_rows) for name in names}
     _draw_values(rows)
-    _draw_optimisers(rows)
+    for table in TABLES:
+        _draw_settings(table, rows)
     changed_presets = [name for name in names if name in CONFIGURATIONS and name in changed_rows]
     if changed_presets:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -115,6 +196,17 @@ def configurations_form() -> list[Configuration]:
                 "Reset to presets", type="tertiary", icon=":material/undo:", on_click=_reset_presets
             )
     return [build_configuration(name, row) for name, row in rows.items()]
+
+
+def _select_defaults(source_label: str) -> None:
+    """Selects the defaults for a kind of source, unless the user has selected others."""
+    defaults_of = st.session_state.get(DEFAULTS_OF, source_label)
+    st.session_state[DEFAULTS_OF] = source_label
+    selected = st.session_state.get(SELECTED)
+    if selected is None or (
+        defaults_of != source_label and selected == list(default_configurations(defaults_of))
+    ):
+        st.session_state[SELECTED] = list(default_configurations(source_label))
 
 
 def _draw_values(rows: Mapping[str, Row]) -> None:
@@ -135,24 +227,24 @@ def _draw_values(rows: Mapping[str, Row]) -> None:
     st.caption("Edit any value. A weight of 0 removes its loss term.")
 
 
-def _draw_optimisers(rows: Mapping[str, Row]) -> None:
-    """Draws the table of optimisers and schedules, with a row per configuration."""
-    table = pd.DataFrame(
-        [[row[key] for key in OPTIMISER_COLUMNS] for row in rows.values()],
+def _draw_settings(table: SettingsTable, rows: Mapping[str, Row]) -> None:
+    """Draws a table of settings, with a row per configuration."""
+    values = pd.DataFrame(
+        [[row[key] for key in table.columns] for row in rows.values()],
         index=pd.Index(rows, name="configuration"),
-        columns=list(OPTIMISER_COLUMNS),
+        columns=list(table.columns),
     )
-    table_key = _table_key("optimisers", rows)
-    with st.expander("Optimisers and schedules", icon=":material/tune:"):
+    table_key = _table_key(table.key, rows)
+    with st.expander(table.title, icon=table.icon):
         st.data_editor(
-            table,
-            column_config={"configuration": TextColumn("Configuration"), **OPTIMISER_COLUMNS},
+            values,
+            column_config={"configuration": TextColumn("Configuration"), **table.columns},
             key=table_key,
-            on_change=_store_optimisers,
+            on_change=_store_settings,
             args=(table_key, list(rows)),
             width="stretch",
             height="content",
-            alt="optimisers and schedules of the selected configurations",
+            alt=f"{table.title.lower()} of the selected configurations",
         )
 
 
@@ -162,7 +254,7 @@ def as_row(configuration: Configuration) -> Row:
     weights: Mapping[str, float] = {term.name: term.weight for term in terms}
     return {
         **{name: weights.get(name, 0.0) for name in TERM_KEYS},
-        **{key: getattr(configuration, key) for key in CONFIGURATION_KEYS},
+        **{key: getattr(configuration, key) for key in SETTING_KEYS},
     }
 
 
@@ -174,8 +266,11 @@ def build_configuration(name: str, row: Mapping[str, float | str | None]) -> Con
     """
     if empty := [key for key in KEYS if row[key] is None]:
         raise BadInputError(f"{name}: {empty[0]} is empty; give it a value.")
-    terms = [{"name": key, "weight": row[key]} for key in TERM_KEYS if row[key]]
-    settings = {key: row[key] for key in CONFIGURATION_KEYS}
+    # The order of the terms is that of the preset, so that an unchanged preset stays equal.
+    preset = CONFIGURATIONS.get(name)
+    keys = dict.fromkeys([*(preset.recipe.names if preset is not None else ()), *TERM_KEYS])
+    terms = [{"name": key, "weight": row[key]} for key in keys if row[key]]
+    settings = {key: row[key] for key in SETTING_KEYS}
     try:
         return build(Configuration, {"name": name, "recipe": {"terms": terms}, **settings})
     except BadInputError as error:
@@ -196,8 +291,8 @@ def _store_values(table_key: str) -> None:
     _redraw_tables()
 
 
-def _store_optimisers(table_key: str, names: Sequence[str]) -> None:
-    """Stores the edited optimisers and schedules; Streamlit calls this after each edit."""
+def _store_settings(table_key: str, names: Sequence[str]) -> None:
+    """Stores the edited settings of configurations; Streamlit calls this after each edit."""
     for position, cells in st.session_state[table_key]["edited_rows"].items():
         _store(names[int(position)], cells)
     _redraw_tables()

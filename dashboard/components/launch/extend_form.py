@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import actions
 from dashboard.components.escape import escape_markdown
 from dashboard.queries.studies import StudyCard
-from engine.config import MAX_SEEDS_PER_STUDY
+from engine.config import MAX_SEEDS_PER_STUDY, source_label
 from engine.errors import EngineError
 from engine.jobs.planning import Extension
 from engine.presets import CONFIGURATIONS
@@ -16,6 +16,11 @@ EXTENDED_STUDY = "extended_study"  # session state: the id of the study whose fo
 def extend_form(card: StudyCard) -> None:
     """Draws fields with the study's present values; the button Add queues the additional runs."""
     study, existing = card.study, {run.configuration for run in card.runs}
+    fitting = [
+        name
+        for name, configuration in CONFIGURATIONS.items()
+        if configuration.output_at(study.budget).fits(source_label(study.data))
+    ]
     n_seeds = 1 + max(run.seed for run in card.runs)
     with st.container(border=True):
         st.markdown("**Extend this study.** Existing runs keep their results.")
@@ -38,7 +43,7 @@ def extend_form(card: StudyCard) -> None:
             )
             configurations = st.multiselect(
                 "More configurations",
-                [name for name in CONFIGURATIONS if name not in existing],
+                [name for name in fitting if name not in existing],
                 key=f"extend_configurations_{study.id}",
                 placeholder="None",
             )

@@ -7,6 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.components.escape import escape_markdown
 from engine.config import Budget
+from engine.options.outputs import OUTPUTS
 from engine.overrides import KEYS
 
 LABELS = {
@@ -18,6 +19,7 @@ LABELS = {
 OUTPUT_LABELS = {
     "rgb": "the whole picture",
     "lab_ab": "colours only; the grey stays exactly the same",
+    "line_fill": "a fill; the lines stay exactly the same",
 }
 MORE_SETTINGS = "more_settings"  # the text field for settings without a field of their own
 # Beginning of an error message -> field, for messages that do not begin with the name of a field.
@@ -80,30 +82,32 @@ def fill_changes(budget: str, changes: Mapping[str, str]) -> None:
     st.session_state[f"launch_extra_{budget}"] = " ".join(more)
 
 
-def changes_form(budget: Budget, is_grey: bool, errors: FieldErrors) -> list[str]:
+def changes_form(budget: Budget, source_label: str, errors: FieldErrors) -> list[str]:
     """Draws fields with the values of a budget.
 
     Args:
         budget: the budget.
-        is_grey: whether the sources are grey photographs, so that a model can keep their grey.
+        source_label: the kind of the sources, `sketch` or `grey`.
         errors: shows the errors of the fields.
 
     Returns:
         The settings that differ from the budget, as `key=value`.
     """
     changes = []
-    if is_grey:
-        output = st.selectbox(
-            "Model output",
-            list(OUTPUT_LABELS),
-            format_func=lambda name: OUTPUT_LABELS[name],
-            key="launch_output",
-            help="Colours only (`output=lab_ab`): the model predicts the two colour channels of "
-            "CIE Lab and takes the lightness from the source.",
-        )
-        if output != budget.output:
-            changes.append(f"output={output}")
-        errors.add_slot("output")
+    outputs = [name for name in OUTPUT_LABELS if OUTPUTS[name].fits(source_label)]
+    if st.session_state.get("launch_output") not in outputs:
+        st.session_state["launch_output"] = budget.output
+    output = st.selectbox(
+        "Model output",
+        outputs,
+        format_func=lambda name: OUTPUT_LABELS[name],
+        key="launch_output",
+        help="The output of configurations whose own output is `budget`. "
+        + " ".join(f"`output={name}`: {OUTPUTS[name].help}" for name in outputs),
+    )
+    if output != budget.output:
+        changes.append(f"output={output}")
+    errors.add_slot("output")
     columns = st.columns(4)
     for column, (key, label) in zip(columns, LABELS.items(), strict=True):
         default = getattr(budget, key)

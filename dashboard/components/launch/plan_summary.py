@@ -9,6 +9,7 @@ from dashboard.components.runs.action_menu import perform
 from dashboard.components.runs.status import format_duration
 from dashboard.queries import launch
 from dashboard.queries.launch import Plan
+from engine.config import Budget, Configuration
 from engine.records.runs import RunState
 
 PROBE_REFRESH_S = 1.0
@@ -26,12 +27,30 @@ def show_plan(plan: Plan) -> None:
             config.configuration.name: config.configuration for config in plan.configs
         }
         for configuration in configurations.values():
-            st.caption(f"**{configuration.name}**: {configuration.recipe}")
+            text = describe_configuration(configuration, plan.configs[0].budget)
+            st.caption(f"**{configuration.name}**: {text}")
         if plan.has_fid:
             st.caption(":material/check: FID will be recorded.")
         if not plan.is_packed:
             st.caption("The pairs are packed once in this size before the first run.")
         _show_networks(plan)
+
+
+def describe_configuration(configuration: Configuration, budget: Budget) -> str:
+    """Returns the recipe of a configuration and how its network makes a picture, in one line."""
+    output, parts = configuration.output_at(budget), [str(configuration.recipe)]
+    if output.name != "rgb":
+        parts.append(f"output {output.name}")
+    if output.has_palette:
+        parts.append(f"{configuration.n_colours} colours")
+        parts += ["regions"] if configuration.regions else []
+    if configuration.source_features != "none":
+        parts.append(f"{NETWORK_NAMES[configuration.source_features]} features of the source")
+    if output.has_palette:
+        parts.append(f"decoding {configuration.decoding}")
+    if not configuration.recipe.is_adversarial:
+        parts.append("no discriminator")
+    return "; ".join(parts)
 
 
 def _facts(plan: Plan) -> dict[str, str]:
@@ -95,9 +114,12 @@ def _show_networks(plan: Plan) -> None:
     if budget.has_encoder:
         weights = plan.configs[0].execution.encoder_weights
         st.caption(f"The ResNet-18 encoder starts {ENCODER_STARTS[weights]}.")
-    if budget.output == "lab_ab":
+    configurations = [config.configuration for config in plan.configs]
+    outputs = {configuration.output_at(budget).name for configuration in configurations}
+    if outputs == {"lab_ab"}:
         st.caption("The models predict **colours only** and keep the grey of the source.")
-    if budget.discriminator == "unconditional":
+    has_discriminator = any(each.recipe.is_adversarial for each in configurations)
+    if budget.discriminator == "unconditional" and has_discriminator:
         st.caption("The discriminator sees pictures **without their source**.")
     if budget.pretrain:
         epochs = f"{budget.pretrain} epoch{'s' * (budget.pretrain > 1)}"

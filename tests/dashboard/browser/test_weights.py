@@ -38,9 +38,9 @@ def app_settings(tiny_settings, server):
 
 
 def choose_one_run(page, address):
-    """Fills the form with the smoke budget and one of the three configurations."""
+    """Fills the form with the smoke budget and one of the default configurations."""
     choose_smoke(page, address)
-    for count in ("2 runs", "1 run"):
+    for count in ("3 runs", "2 runs", "1 run"):
         page.get_by_role("combobox", name="Configurations").press("Backspace")
         expect(page.get_by_text(f"{count} of")).to_be_visible()
 

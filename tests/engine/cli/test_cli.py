@@ -170,7 +170,7 @@ def test_study_prints_one_json_document(places, capsys):
 
     captured = capsys.readouterr()
     assert status == 0
-    assert json.loads(captured.out) == {"study": 1, "runs": [1, 2, 3, 4, 5, 6]}
+    assert json.loads(captured.out) == {"study": 1, "runs": [1, 2, 3, 4, 5, 6, 7, 8]}
     assert "perceptual" in captured.err
     assert "features: efficientnet_lite0" in captured.err
 

@@ -1,30 +1,69 @@
 import pytest
+import torch
 import torchvision
 
+from engine.config import Configuration, Recipe, Term, change
 from engine.jobs import estimates
 from engine.networks.architectures import build_discriminator
 from engine.networks.outputs import Pretrained, build_generator
 from engine.presets import BUDGETS, CONFIGURATIONS
+from engine.training.state import build_state
 from tests.support.runs import tiny_config
-
-STANDARD = CONFIGURATIONS["standard"]
 
 N_PAIRS = {"train": 1600, "val": 200, "test": 200}
 
+STANDARD, VIVID = CONFIGURATIONS["standard"], CONFIGURATIONS["vivid"]
+# A palette without pretrained features, with and without regions, and a fill.
+PALETTE = Configuration(
+    name="palette",
+    recipe=Recipe(terms=(Term(name="palette", weight=1),)),
+    **{key: getattr(VIVID, key) for key in ("lr_g", "lr_d", "beta1", "beta2", "output")},
+)
+REGIONS = change(PALETTE, {"name": "regions", "regions": True})
+LINE_FILL = change(STANDARD, {"name": "line_fill", "output": "line_fill"})
 
-@pytest.mark.parametrize("name", BUDGETS)
-def test_the_counted_weights_are_those_of_the_built_networks(name):
+
+@pytest.mark.parametrize(
+    ("name", "configuration"),
+    [
+        *((name, STANDARD) for name in BUDGETS),
+        *((name, VIVID) for name in ("smoke", "demo", "study2")),
+        *(("smoke", configuration) for configuration in (PALETTE, REGIONS, LINE_FILL)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_the_counted_weights_are_those_of_the_built_networks(name, configuration):
     budget = BUDGETS[name]
     encoder = torchvision.models.resnet18(weights=None)
 
-    counts = estimates.count_weights(budget)
+    counts = estimates.count_weights(budget, configuration)
 
-    for network, count in zip(
-        (build_generator(budget, STANDARD, Pretrained(encoder)), build_discriminator(budget)),
-        counts,
-        strict=True,
-    ):
-        assert count == pytest.approx(sum(part.numel() for part in network.parameters()), rel=0.1)
+    generator = build_generator(budget, configuration, Pretrained(encoder))
+    sizes = [weight.numel() for weight in generator.parameters()]
+    trained = [weight.numel() for weight in generator.parameters() if weight.requires_grad]
+    discriminator = [weight.numel() for weight in build_discriminator(budget).parameters()]
+    if not configuration.recipe.is_adversarial:
+        discriminator = []
+    expected = (sum(sizes), sum(trained), sum(discriminator))
+    assert counts == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("configuration", [STANDARD, VIVID], ids=lambda value: value.name)
+@pytest.mark.parametrize("ema", ["0", "32"])
+def test_a_checkpoint_has_about_the_estimated_size(tmp_path, configuration, ema):
+    config = tiny_config(configuration.name, ema=ema)
+    state = build_state(config, torch.device("cpu"))
+    for network, optimiser in zip(state.networks, state.optimisers, strict=True):
+        for weight in network.parameters():
+            weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
+        optimiser.step()
+
+    torch.save(state.state_dict(), tmp_path / "checkpoint.pt")
+
+    n_bytes = (tmp_path / "checkpoint.pt").stat().st_size
+    assert estimates.checkpoint_bytes(config.budget, configuration) == pytest.approx(
+        n_bytes, rel=0.15
+    )
 
 
 def test_a_measured_speed_replaces_the_guess():
@@ -57,3 +96,25 @@ def test_the_workload_follows_from_the_terms_and_not_from_names_or_weights():
     assert key() != key("perceptual")
     assert key() != key(px="64")
     assert key("regularized", total_variation="0") == key()
+
+
+def test_the_workload_follows_from_output_palette_regions_and_source_features():
+    def key(name="vivid", **changes):
+        return estimates.workload_key(tiny_config(name, **changes))
+
+    assert key() == key(decoding="mean") == key(lr_g="2e-3")
+    no_theme = {"colourfulness": "0", "colour_shares": "0", "decoding": "mean"}
+    keys = {
+        *(key(), key(n_colours="16"), key(regions="false"), key(adversarial="1")),
+        *(key(source_features="none", **no_theme), key("standard")),
+        *(key("standard", output="line_fill"), key("standard", adversarial="0")),
+    }
+    assert len(keys) == 8
+
+
+def test_a_slower_configuration_has_a_longer_rough_estimate():
+    def seconds(*arguments, **changes):
+        return estimates.estimate([tiny_config(*arguments, **changes)], N_PAIRS, {}, 0).seconds
+
+    no_theme = {"colourfulness": "0", "colour_shares": "0", "decoding": "mean"}
+    assert seconds() < seconds("vivid", source_features="none", **no_theme) < seconds("vivid")

@@ -3,7 +3,7 @@ import pytest
 from engine.data.sources.openmoji import OpenMoji
 from engine.errors import BadInputError, EngineError
 from engine.jobs import lifecycle, planning, spawn
-from engine.presets import DEFAULT_CONFIGURATIONS
+from engine.presets import SKETCH_STUDY_CONFIGURATIONS
 from tests.support.runs import NOW
 
 
@@ -15,7 +15,7 @@ def no_supervisor(monkeypatch):
 
 @pytest.fixture
 def configs(settings):
-    return planning.plan_study(OpenMoji(), "smoke", DEFAULT_CONFIGURATIONS, 1, {}, settings)
+    return planning.plan_study(OpenMoji(), "smoke", SKETCH_STUDY_CONFIGURATIONS, 1, {}, settings)
 
 
 def test_a_request_that_is_submitted_twice_queues_one_study(store, settings, configs):

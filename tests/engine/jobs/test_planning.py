@@ -1,13 +1,16 @@
 import json
+from dataclasses import replace
 
 import pytest
+from PIL import Image
 
+from engine import weights
 from engine.annotations import check_name
 from engine.data.sources.openmoji import OpenMoji
 from engine.data.sources.registry import parse_source
 from engine.errors import BadInputError, MissingWeightsError
 from engine.jobs import planning
-from engine.presets import DEFAULT_CONFIGURATIONS
+from engine.presets import SKETCH_STUDY_CONFIGURATIONS
 from engine.report.comparison import compare
 from engine.report.export.csv_files import results_json
 from tests.support.runs import NOW, tiny_config
@@ -18,7 +21,7 @@ def plan(settings, **changes):
     arguments = {
         "data": "openmoji",
         "budget": "smoke",
-        "configurations": DEFAULT_CONFIGURATIONS,
+        "configurations": SKETCH_STUDY_CONFIGURATIONS,
         "seeds": 1,
         "changes": {},
         **changes,
@@ -31,7 +34,7 @@ def test_a_plan_has_a_run_for_each_configuration_and_seed(settings):
     configs = plan(settings, seeds=2)
 
     assert [config.label for config in configs] == [
-        f"{name}, seed {seed}" for name in DEFAULT_CONFIGURATIONS for seed in (0, 1)
+        f"{name}, seed {seed}" for name in SKETCH_STUDY_CONFIGURATIONS for seed in (0, 1)
     ]
 
 
@@ -54,6 +57,8 @@ def test_the_perceptual_network_is_resolved_before_the_start(settings, monkeypat
         ({"changes": {"batch": "65"}}, "batch must be at most 64"),
         ({"changes": {"jitter": "32"}}, r"jitter must be less than px \(32\)"),
         ({"changes": {"lr_g": "nan"}}, "lr_g cannot be 'nan'"),
+        ({"changes": {"regions": "true"}}, "^standard: regions=true needs output=palette"),
+        ({"changes": {"decoding": "best"}}, "decoding must be one of mean, sharp, median, sample"),
     ],
 )
 def test_an_invalid_plan_is_refused_with_a_message(settings, changes, message):
@@ -144,6 +149,35 @@ def test_a_metric_without_its_weights_cannot_choose_the_checkpoint(settings, mon
 
     with pytest.raises(MissingWeightsError, match="choose_by=kid cannot be measured"):
         planning.resolve_weights(tiny_config(choose_by="kid"), settings)
+
+
+def test_regions_can_be_switched_off_in_a_study_with_and_without_a_palette(settings):
+    configs = plan(settings, configurations=["standard", "vivid"], changes={"regions": "false"})
+
+    assert [config.configuration.regions for config in configs] == [False, False]
+
+
+def test_vivid_is_refused_for_photographs(settings):
+    folder = settings.artifacts.parent / "photographs"
+    folder.mkdir()
+    for number in range(200):
+        colour = (number, 255 - number, 128)
+        Image.new("RGB", (64, 64), colour).save(folder / f"{number}.png")
+
+    with pytest.raises(
+        BadInputError, match=r"vivid: output=palette .* is a grey\. Use a source of line"
+    ):
+        plan(settings, data=f"photos:{folder}", configurations=["vivid"])
+
+
+def test_pretrained_features_of_the_source_need_their_weights(settings, monkeypatch):
+    entry = replace(weights.CATALOG["efficientnet_lite0"], package="missing_package")
+    monkeypatch.setitem(weights.CATALOG, "efficientnet_lite0", entry)
+
+    with pytest.raises(
+        MissingWeightsError, match=r"source_features=efficientnet_lite0 cannot be computed: .*pip"
+    ):
+        plan(settings, configurations=["vivid"])
 
 
 def test_feature_maps_cannot_be_kept_for_shifted_images(settings):

@@ -8,7 +8,6 @@ from engine.records.runs import RunState
 from engine.report.comparison import build_comparison
 from engine.report.findings import build_findings
 from tests.support.comparisons import NAMES, by_run, measured, noise, study_of
-from tests.support.runs import NOW, tiny_config
 
 COLOURFULNESS = {"standard": 45.0, "perceptual": 29.0, "regularized": 45.0}
 
@@ -158,17 +157,3 @@ def test_an_empty_study_has_no_findings(store):
 
     assert build_findings(build_comparison(study, runs, [], [])) == []
     assert len(NAMES) == 3
-
-
-def test_only_configurations_with_equal_generators_are_said_to_cost_the_same(store):
-    def costs(*names):
-        configs = [tiny_config(name) for name in names]
-        study, runs = store.studies.add("-".join(names), "a study", configs, NOW)
-        runs = [replace(run, state=RunState.DONE) for run in runs]
-        values = [measured(run, 2.0, "inference_ms") for run in runs]
-        return [text for text in texts(build_comparison(study, runs, values, [])) if "same" in text]
-
-    assert costs("standard", "gan")[0].startswith("All configurations have the same generator")
-    (of_two,) = costs("standard", "vivid", "gan")
-    assert of_two.startswith("`standard` and `gan` have the same generator")
-    assert costs("standard", "vivid") == []

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -10,9 +11,13 @@ import safetensors
 import torch
 
 from engine.cli.main import main
-from engine.errors import EngineError
-from engine.networks.architectures import LuminancePreserving, UNetGenerator
+from engine.errors import BadInputError, EngineError
+from engine.networks.architectures import UNetGenerator
+from engine.networks.outputs import LuminancePreserving, build_generator
+from engine.networks.palette_generator import PaletteGenerator
+from engine.options.decodings import parse_decoding
 from engine.serve import model_cache, model_export
+from tests.support.runs import tiny_config
 
 
 @pytest.fixture
@@ -105,6 +110,95 @@ def test_a_network_that_preserves_luminance_can_be_exported(trained, tmp_path, m
         path = tmp_path / file_format
         exported = model_export.export_model(trained.store, trained.settings, 1, file_format, path)
         assert exported.max_difference <= model_export.MAX_DIFFERENCE
+
+
+VARIANTS = {
+    "vivid": ("vivid", {}),
+    "without source features": (
+        "vivid",
+        {
+            **{"source_features": "none", "colourfulness": "0", "colour_shares": "0"},
+            **{"decoding": "sharp:0.2+flat"},
+        },
+    ),
+    "without regions": (
+        "vivid",
+        {
+            **{"source_features": "none", "colourfulness": "0", "colour_shares": "0"},
+            **{"regions": "false", "decoding": "mean"},
+        },
+    ),
+    "line fill": ("standard", {"output": "line_fill"}),
+}
+
+
+@pytest.fixture
+def line_art_model(request, trained, monkeypatch):
+    """A model with another output, random weights and a random palette, in place of run 1."""
+    model = model_cache.load_model(trained.store, trained.settings, 1, "cpu")
+    name, changes = VARIANTS[request.param]
+    config = tiny_config(name, **changes)
+    torch.manual_seed(0)
+    generator = build_generator(config.budget, config.configuration).eval()
+    if isinstance(generator, PaletteGenerator):
+        colours = np.random.default_rng(0).integers(0, 256, generator.palette.shape)
+        generator.set_palette(colours.astype(np.uint8))
+        torch.nn.init.normal_(generator.pixel_logits.weight)
+    model = replace(model, generator=generator, config=config)
+    monkeypatch.setattr(model_cache, "load_model", lambda *_: model)
+    return model
+
+
+@pytest.mark.parametrize("line_art_model", VARIANTS, indirect=True)
+def test_files_for_line_art_give_the_checkpoints_pictures(trained, tmp_path, line_art_model):
+    export = partial(model_export.export_model, trained.store, trained.settings, 1)
+    exported = export("safetensors", tmp_path / "model.safetensors")
+    assert exported.max_difference == 0
+
+    exported = export("torchscript", tmp_path / "model.pt")
+    assert exported.max_difference <= model_export.MAX_DIFFERENCE
+    files = {"about.json": ""}
+    with pytest.warns(FutureWarning):
+        network = torch.jit.load(tmp_path / "model.pt", _extra_files=files)
+    about, configuration = json.loads(files["about.json"]), line_art_model.config.configuration
+    assert about["output"] == configuration.output_at(line_art_model.config.budget).name
+    if configuration.has_palette:
+        assert about["decoding"] == configuration.decoding
+        assert np.shape(json.loads(about["palette"])) == (configuration.n_colours, 3)
+    sources = model_export._test_sources(line_art_model, trained.settings)
+    with torch.no_grad():
+        for count in (1, 7):
+            expected = line_art_model.generator(sources[:count])
+            assert (network(sources[:count]) - expected).abs().max() <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line_art_model", VARIANTS, indirect=True)
+def test_an_onnx_file_for_line_art_gives_the_checkpoints_pictures(
+    trained, tmp_path, line_art_model
+):
+    path = tmp_path / "model.onnx"
+    exported = model_export.export_model(trained.store, trained.settings, 1, "onnx", path)
+    assert exported.max_difference <= model_export.MAX_DIFFERENCE
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    sources = model_export._test_sources(line_art_model, trained.settings)
+    with torch.no_grad():
+        for count in (1, 7):
+            expected = line_art_model.generator(sources[:count]).numpy()
+            outputs = session.run(None, {"source": sources[:count].numpy()})[0]
+            assert np.abs(outputs - expected).max() <= 1e-4
+
+
+@pytest.mark.parametrize("line_art_model", ["vivid"], indirect=True)
+def test_random_colours_are_only_exported_without_the_network(trained, tmp_path, line_art_model):
+    export = partial(model_export.export_model, trained.store, trained.settings, 1)
+    line_art_model.generator.decoding = parse_decoding("sample")
+
+    for file_format in ("torchscript", "onnx"):
+        with pytest.raises(BadInputError, match=r"cannot contain the decoding sample:0\.5"):
+            export(file_format, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_names_the_file_after_the_run(trained, tmp_path, monkeypatch, capsys):

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("empty_torch_cache")
         ("perceptual", {"perceptual_features": "vgg19"}, ("inception", "vgg19")),
         ("perceptual", {"perceptual_features": "efficientnet_lite0"}, ("inception",)),
         ("standard", {"generator": "resnet18_unet"}, ("inception", "resnet18")),
+        ("vivid", {}, ("inception",)),
         ("standard", {"generator": "resnet18_unet", "encoder_weights": "none"}, ("inception",)),
     ],
 )

@@ -17,10 +17,12 @@ from tests.support.runs import NOW, tiny_config
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{}, {"generator": "resnet18_unet", "px": "64"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"jitter": "0"}, {"generator": "resnet18_unet", "px": "64"}]
+)
 def test_a_probe_stores_speed_and_memory(store, tiny_settings, monkeypatch, changes):
     monkeypatch.setattr(speed_probe, "MIN_SECONDS", 0.1)
-    configs = [tiny_config(name, **changes) for name in ("standard", "perceptual")]
+    configs = [tiny_config(name, **changes) for name in ("standard", "perceptual", "vivid")]
     subject = json.dumps([config.model_dump(mode="json") for config in configs])
     store.jobs.add("probe", subject, NOW)
     job = store.jobs.claim(NOW, "probe")
