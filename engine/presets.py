@@ -84,7 +84,7 @@ SKETCH_STUDY_CONFIGURATIONS = ("standard", "perceptual", "regularized")
 # Kind of source -> configurations that a study compares unless the user chooses others.
 _DEFAULT_CONFIGURATIONS = {
     "sketch": (*SKETCH_STUDY_CONFIGURATIONS, _VIVID.name),
-    "grey": SKETCH_STUDY_CONFIGURATIONS,
+    "grey": (*SKETCH_STUDY_CONFIGURATIONS, _VIVID_PHOTO.name),
 }
 # Title -> (budget, configurations) of each published study.
 PUBLISHED_STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -59,11 +59,12 @@ def test_published_recipes_start_with_normal_weights():
     assert {BUDGETS[name].upconv_init for name in ("study1", "study2", "paper")} == {"normal"}
 
 
-def test_vivid_is_compared_by_default_where_there_is_line_art():
+def test_by_default_the_published_configurations_are_compared_with_the_best_of_the_source():
     published = PUBLISHED_STUDIES["Sketch study"][1]
 
+    assert published == ("standard", "perceptual", "regularized")
     assert default_configurations("sketch") == (*published, "vivid")
-    assert default_configurations("grey") == published == ("standard", "perceptual", "regularized")
+    assert default_configurations("grey") == (*published, "vivid_photo")
     for source_label in ("sketch", "grey"):
         for configuration in get_configurations(default_configurations(source_label)):
             output = configuration.output_at(BUDGETS["demo"])

@@ -28,6 +28,7 @@ LINE_FILL = change(STANDARD, {"name": "line_fill", "output": "line_fill"})
     [
         *((name, STANDARD) for name in BUDGETS),
         *((name, VIVID) for name in ("smoke", "demo", "study2")),
+        *((name, CONFIGURATIONS["vivid_photo"]) for name in ("smoke", "demo", "study2")),
         *(("smoke", configuration) for configuration in (PALETTE, REGIONS, LINE_FILL)),
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
