@@ -9,10 +9,11 @@ import sys
 import time
 import urllib.request
 
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect
 
 from engine.system import child_environment
-from tests.support.runs import TIMEOUT_S
+from tests.support.runs import TIMEOUT_S, wait_for
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -20,6 +21,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 )
 TIMEOUT_MS = TIMEOUT_S * 1000
+OPTION_TIMEOUT_MS = 5_000
 VIEWPORT = {"width": 1280, "height": 1000}
 
 
@@ -81,22 +83,37 @@ def choose_smoke(page, address):
     page.goto(f"{address}/launch")
     expect(page.get_by_role("combobox", name="Budget")).to_be_visible()
     wait_until_idle(page)  # a running script closes an open list of options
-    page.get_by_role("combobox", name="Budget").click()
-    page.get_by_role("option", name=re.compile("^smoke")).click()
+    wait_for(lambda: _choose_option(page, "Budget", re.compile("^smoke")))
     expect(page.get_by_text("64 / 32 / 32")).to_be_visible()
+
+
+def _choose_option(page, list_name, option_name):
+    """Opens a list and clicks an option; returns False if a script closed the list before."""
+    page.get_by_role("combobox", name=list_name).click()
+    try:
+        page.get_by_role("option", name=option_name).click(timeout=OPTION_TIMEOUT_MS)
+    except PlaywrightTimeoutError:
+        page.keyboard.press("Escape")
+        return False
+    return True
 
 
 def choose_one_fast_run(page, address):
     """Fills the form with the smallest study, whose run measures nothing before it starts."""
     choose_smoke(page, address)
-    for name in ("regularized", "perceptual"):
-        # While a list of options is open, all other elements are hidden from screen readers.
-        page.get_by_role("button", name=f"Remove {name}", include_hidden=True).click()
-        expect(page.get_by_text(f"{name}: adversarial")).to_be_hidden()
+    for name in ("vivid", "regularized", "perceptual"):
+        remove_configuration(page, name)
     page.get_by_text("More settings").click()
     settings = page.get_by_role("textbox", name="Settings as key=value")
     settings.fill("threads=1 precision=fp32")
     settings.press("Enter")
+
+
+def remove_configuration(page, name):
+    """Removes a configuration from the form."""
+    # While a list of options is open, all other elements are hidden from screen readers.
+    page.get_by_role("button", name=f"Remove {name}", include_hidden=True).click()
+    expect(page.get_by_text(re.compile(f"^{name}: "))).to_be_hidden()
 
 
 def drawn_points(page):
