@@ -90,12 +90,8 @@ class UNetGenerator(nn.Module):
         Returns:
             [N, out_channels, H, W] and [N, bottleneck_channels, h, w].
         """
-        skips: list[Tensor] = []
-        x = source
-        for stride, block in zip(self.level_channels, self.down, strict=True):
-            x = _add(block(x), additions.get(stride))
-            skips.append(x)
-        x = bottleneck = _add(x, None if drawing is None else drawing[:, :, None, None])
+        skips, bottleneck = _encode(self, source, additions, drawing)
+        x = bottleneck
         for block, skip in zip(self.up, [None, *skips[-2::-1]], strict=True):
             x = block(x if skip is None else concat_skip(x, skip))
         return x, bottleneck
@@ -157,12 +153,9 @@ class ResNetUNetGenerator(nn.Module):
         drawing: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Computes the last layer's maps and the innermost maps, as `UNetGenerator` does."""
-        skips: list[Tensor] = []
-        x = ((source + 1) / 2 - self.mean) / self.std
-        for stride, block in zip(self.level_channels, self.down, strict=True):
-            x = _add(block(x), additions.get(stride))
-            skips.append(x)
-        x = bottleneck = _add(x, None if drawing is None else drawing[:, :, None, None])
+        normalised = ((source + 1) / 2 - self.mean) / self.std
+        skips, bottleneck = _encode(self, normalised, additions, drawing)
+        x = bottleneck
         for up, merge, skip in zip(self.up, self.merge, [*skips[-2::-1], None], strict=True):
             x = up(x)
             x = merge(x if skip is None else concat_skip(x, skip))
@@ -335,6 +328,20 @@ def build_norm(name: str, channels: int) -> nn.Module:
     if name == "batch":
         return nn.BatchNorm2d(channels)
     return nn.InstanceNorm2d(channels, affine=True)
+
+
+def _encode(
+    network: UNetGenerator | ResNetUNetGenerator,
+    x: Tensor,
+    additions: Mapping[int, Tensor],
+    drawing: Tensor | None,
+) -> tuple[list[Tensor], Tensor]:
+    """Computes the maps of each level, and the innermost maps with `drawing` added."""
+    skips: list[Tensor] = []
+    for stride, block in zip(network.level_channels, network.down, strict=True):
+        x = _add(block(x), additions.get(stride))
+        skips.append(x)
+    return skips, _add(x, None if drawing is None else drawing[:, :, None, None])
 
 
 def _add(maps: Tensor, addition: Tensor | None) -> Tensor:

@@ -64,9 +64,9 @@ def decode_median(
     cumulative = probabilities[..., order].cumsum(-1)
     # The first colour in ascending order at which the cumulative probability reaches the quantile.
     n_below = (cumulative < quantile).sum(-1, keepdim=True).clamp(max=len(palette) - 1)
-    wanted = ascending[n_below]  # [..., 1]
+    quantile_colourfulness = ascending[n_below]  # [..., 1]
     scores = probabilities.clamp(min=MIN_PROBABILITY).log()
-    scores = scores - gamma * (colourfulness - wanted).abs() / COLOURFULNESS_SCALE
+    scores = scores - gamma * (colourfulness - quantile_colourfulness).abs() / COLOURFULNESS_SCALE
     return (scores / MEDIAN_TEMPERATURE).softmax(-1) @ palette
 
 

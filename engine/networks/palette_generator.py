@@ -227,8 +227,8 @@ class PaletteGenerator(nn.Module):
         )  # [Q, N, H, W, 3]
         pictures = (fills * ink[..., None]).permute(0, 1, 4, 2, 3)
         reached = color.colorfulness(pictures.flatten(0, 1)).view(len(fills), -1)  # [Q, N]
-        wanted = (estimate + reached[STEERED_QUANTILES.index(0.5)]) / 2
-        best = (reached - wanted).abs().argmin(0)  # [N]
+        target_colourfulness = (estimate + reached[STEERED_QUANTILES.index(0.5)]) / 2
+        best = (reached - target_colourfulness).abs().argmin(0)  # [N]
         return fills[best, torch.arange(ink.shape[0], device=ink.device)]
 
 

@@ -191,12 +191,14 @@ def test_a_steered_picture_is_at_least_as_near_to_the_wanted_colourfulness_as_th
     estimate = network.predict(source).colourfulness
     network.decoding = parse_decoding("median:1+flat")
     median = color.colorfulness((network(source) + 1) / 2)
-    wanted = (estimate + median) / 2
+    target_colourfulness = (estimate + median) / 2
 
     network.decoding = parse_decoding("median:1+flat+steer")
     steered = color.colorfulness((network(source) + 1) / 2)
 
-    assert ((steered - wanted).abs() <= (median - wanted).abs() + 1e-3).all()
+    assert (
+        (steered - target_colourfulness).abs() <= (median - target_colourfulness).abs() + 1e-3
+    ).all()
 
 
 @pytest.mark.parametrize("changes", [{"regions": True}, VIVID], ids=["regions", "vivid"])
