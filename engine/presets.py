@@ -37,7 +37,7 @@ _BUDGET_FIELDS = (
     *("jitter", "decay", "ema", "evaluations", "n_train", "n_val", "n_test"),
 )
 
-# The best recipe for line art (docs/experiments.md, "Convincing colour").
+# The best recipe for line art (docs/experiments.md, "Line art: vivid").
 _VIVID = Configuration(
     name="vivid",
     recipe=_recipe(palette=1, l1=2, colourfulness=0.5, colour_shares=0.1),
@@ -52,7 +52,7 @@ _VIVID = Configuration(
     output="palette",
     regions=True,
     source_features="efficientnet_lite0",
-    decoding="median:1.5+flat+steer",
+    decoding="medoid:1+flat+steer",
 )
 
 # The best recipe for photographs (docs/experiments.md, "Photographs: vivid_photo").

@@ -12,7 +12,10 @@ from engine.options.decodings import Decoding
 
 # Sharpness of the choice by the rule `median`: the temperature of its scores.
 MEDIAN_TEMPERATURE = 0.05
-# Difference in colourfulness that costs a colour as much as gamma times one nat of probability.
+# The same by the rule `medoid`, and the temperature that sharpens its distribution.
+MEDOID_TEMPERATURE, MEDOID_SHARPENING = 0.01, 0.7
+# Difference in colourfulness that costs a colour gamma nats of probability (rule `median`), or as
+# much as an expected distance of gamma (rule `medoid`).
 COLOURFULNESS_SCALE = 40.0
 MIN_PROBABILITY = 1e-8
 # The quantiles of colourfulness among which a steered decoding chooses.
@@ -59,15 +62,55 @@ def decode_median(
         gamma: the weight of the colourfulness; 0 gives the most probable colour.
         quantile: the quantile of the colourfulness under the distribution, in (0, 1).
     """
+    difference = _colourfulness_difference(probabilities, palette, quantile)
+    scores = probabilities.clamp(min=MIN_PROBABILITY).log() - gamma * difference
+    return (scores / MEDIAN_TEMPERATURE).softmax(-1) @ palette
+
+
+def decode_medoid(
+    probabilities: Tensor, palette: Tensor, gamma: float, quantile: float = 0.5
+) -> Tensor:
+    """Returns the colours nearest to a distribution whose colourfulness is near a quantile.
+
+    The cost of a colour is its expected Euclidean distance in RGB from the colours of the
+    distribution, plus gamma times U times D. U is the entropy (in nats) of the distribution after
+    sharpening by `MEDOID_SHARPENING`. D is the difference of the colour's colourfulness from the
+    quantile of the sharpened distribution, divided by `COLOURFULNESS_SCALE`.
+
+    Args:
+        probabilities: [..., K].
+        palette: [K, 3] in [0, 1].
+        gamma: the weight of the colourfulness; 0 gives the medoid.
+        quantile: the quantile of the colourfulness under the distribution, in (0, 1).
+
+    Returns:
+        [..., 3] in [0, 1].
+    """
+    distances = (palette[:, None] - palette).square().sum(-1).sqrt()  # [K, K]
+    sharpened = sharpen(probabilities, MEDOID_SHARPENING)
+    entropy = torch.special.entr(sharpened).sum(-1, keepdim=True)
+    difference = _colourfulness_difference(sharpened, palette, quantile)
+    costs = probabilities @ distances + gamma * entropy * difference
+    return (-costs / MEDOID_TEMPERATURE).softmax(-1) @ palette
+
+
+def _colourfulness_difference(probabilities: Tensor, palette: Tensor, quantile: float) -> Tensor:
+    """Computes how far the colourfulness of each colour is from a quantile of a distribution.
+
+    Args:
+        probabilities: [..., K].
+        palette: [K, 3] in [0, 1].
+        quantile: the quantile of the colourfulness under the distribution, in (0, 1).
+
+    Returns:
+        [..., K] in units of `COLOURFULNESS_SCALE`.
+    """
     colourfulness = palette_colourfulness(palette)
     ascending, order = colourfulness.sort()
     cumulative = probabilities[..., order].cumsum(-1)
     # The first colour in ascending order at which the cumulative probability reaches the quantile.
     n_below = (cumulative < quantile).sum(-1, keepdim=True).clamp(max=len(palette) - 1)
-    quantile_colourfulness = ascending[n_below]  # [..., 1]
-    scores = probabilities.clamp(min=MIN_PROBABILITY).log()
-    scores = scores - gamma * (colourfulness - quantile_colourfulness).abs() / COLOURFULNESS_SCALE
-    return (scores / MEDIAN_TEMPERATURE).softmax(-1) @ palette
+    return (colourfulness - ascending[n_below]).abs() / COLOURFULNESS_SCALE
 
 
 def decode_sample(probabilities: Tensor, palette: Tensor, noise: Tensor) -> Tensor:
@@ -135,7 +178,7 @@ def decode(
         probabilities: [N, ..., K].
         palette: [K, 3] in [0, 1].
         decoding: the rule and its strength.
-        quantile: the quantile of the colourfulness, for the rule `median`.
+        quantile: the quantile of the colourfulness, for the rules `median` and `medoid`.
         keys: [N] int64 keys of the noise, for the rule `sample`; None: 0 to N - 1.
 
     Returns:
@@ -151,5 +194,7 @@ def decode(
                 keys = torch.arange(len(probabilities), device=probabilities.device)
             noise = gumbel_noise(tuple(probabilities.shape), decoding.seed, keys)
             return decode_sample(sharpen(probabilities, decoding.strength), palette, noise)
+        case "medoid":
+            return decode_medoid(probabilities, palette, decoding.strength, quantile)
         case _:
             return decode_median(probabilities, palette, decoding.strength, quantile)

@@ -1,6 +1,6 @@
 """Parses decodings: how a picture is read from a distribution over palette colours. Torch-free.
 
-A decoding is a text such as `median:1+flat+steer`: a rule with its strength, and options. It can be
+A decoding is a text such as `medoid:1+flat+steer`: a rule with its strength, and options. It can be
 changed after training without changing a weight. `networks.decoding` computes it.
 """
 
@@ -32,9 +32,12 @@ _RULE_ROWS = (
     ("mean",   "",            0.0,    "The mean colour of the distribution: the least error, but pale."),
     ("sharp",  "temperature", 0.1,    "The mean after dividing the logits by a temperature: near 0, the most probable colour."),
     ("median", "gamma",       1.0,    "The most probable colour whose colourfulness is near the median of the distribution; gamma weighs the colourfulness."),
+    ("medoid", "gamma",       1.0,    "The colour nearest to the whole distribution; gamma weighs how near its colourfulness is to the median, the more, the less certain the colour is."),
     ("sample", "temperature", 0.5,    "A random colour of the distribution after dividing the logits by a temperature: another seed, another answer."),
 )
 # fmt: on
+# Rules that choose at a quantile of the colourfulness.
+_STEERED_RULES = ("median", "medoid")
 
 RULES: dict[str, DecodingRule] = {row[0]: DecodingRule(*row) for row in _RULE_ROWS}
 OPTIONS = {
@@ -70,7 +73,7 @@ class Decoding:
 
 
 def parse_decoding(text: str, seed: int = 0) -> Decoding:
-    """Parses the text of a decoding, for example `median:1+flat+steer`.
+    """Parses the text of a decoding, for example `medoid:1+flat+steer`.
 
     Args:
         text: the rule, its strength and options.
@@ -84,7 +87,7 @@ def parse_decoding(text: str, seed: int = 0) -> Decoding:
     if match is None or rule is None:
         raise ValueError(
             f"decoding must be one of {', '.join(RULES)}, with a number and options as in "
-            f"median:1+flat+steer, not {text[:60]!r}"
+            f"medoid:1+flat+steer, not {text[:60]!r}"
         )
     options = match["options"].split("+")[1:]
     for option in options:
@@ -93,9 +96,10 @@ def parse_decoding(text: str, seed: int = 0) -> Decoding:
                 f"decoding has the options {' and '.join(OPTIONS)}, each at most once, not "
                 f"{option!r}"
             )
-    if "steer" in options and rule.name != "median":
+    if "steer" in options and rule.name not in _STEERED_RULES:
         raise ValueError(
-            f"decoding can be steered only with the rule median, not {rule.name}: remove +steer"
+            f"decoding can be steered only with the rules {' and '.join(_STEERED_RULES)}, not "
+            f"{rule.name}: remove +steer"
         )
     strength = _parse_strength(rule, match["strength"])
     return Decoding(rule.name, strength, "flat" in options, "steer" in options, seed)

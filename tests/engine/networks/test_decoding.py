@@ -11,7 +11,7 @@ PALETTE = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.6, 0.4, 0.4], [0.5,
 def test_a_certain_distribution_gives_its_colour_by_every_rule():
     certain = torch.eye(4).clamp(min=1e-12)
 
-    for rule in ("mean", "sharp:0.1", "median:1", "sample:0.5"):
+    for rule in ("mean", "sharp:0.1", "median:1", "medoid:1", "sample:0.5"):
         colours = decoding.decode(certain, PALETTE, parse_decoding(rule))
         torch.testing.assert_close(colours, PALETTE, atol=1e-3, rtol=0)
 
@@ -45,14 +45,39 @@ def test_the_median_prefers_a_colour_of_median_colourfulness():
     torch.testing.assert_close(by_median, PALETTE[2], atol=1e-3, rtol=0)
 
 
-def test_a_higher_quantile_never_gives_a_less_colourful_answer():
+def test_the_medoid_is_the_colour_with_the_least_expected_distance():
+    # Red is most probable, but the greys and the dull red are near each other.
+    probabilities = torch.tensor([[0.1, 0.35, 0.3, 0.25], [0.05, 0.8, 0.1, 0.05]])
+    distances = torch.cdist(PALETTE, PALETTE)
+
+    medoids = decoding.decode_medoid(probabilities, PALETTE, gamma=1e-6)
+
+    nearest = (probabilities @ distances).argmin(-1)
+    assert nearest.tolist() == [2, 1]
+    torch.testing.assert_close(medoids, PALETTE[nearest], atol=1e-2, rtol=0)
+
+
+def test_the_medoid_gives_colourfulness_the_more_weight_the_less_certain_the_colour_is():
+    # In both distributions the dull red is the medoid, and red has the median colourfulness.
+    more_certain = torch.tensor([0.0, 0.46, 0.15, 0.39])
+    less_certain = torch.tensor([0.19, 0.42, 0.20, 0.19])
+    both = torch.stack([more_certain, less_certain])
+
+    nearest = [
+        torch.cdist(decoding.decode_medoid(both, PALETTE, gamma), PALETTE).argmin(-1).tolist()
+        for gamma in (1e-6, 0.01, 5.0)
+    ]
+
+    assert nearest == [[2, 2], [2, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("decode", [decoding.decode_median, decoding.decode_medoid])
+def test_a_higher_quantile_never_gives_a_less_colourful_answer(decode):
     torch.manual_seed(0)
     probabilities = torch.rand(50, 4).softmax(-1)
 
     colourfulness = [
-        decoding.palette_colourfulness(
-            decoding.decode_median(probabilities, PALETTE, 100.0, quantile)
-        )
+        decoding.palette_colourfulness(decode(probabilities, PALETTE, 100.0, quantile))
         for quantile in decoding.STEERED_QUANTILES
     ]
 

@@ -83,7 +83,7 @@ def test_the_decoding_can_be_changed_without_changing_a_weight():
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     pictures = []
 
-    for text in ("mean", "sharp:0.1", "median:4+flat", "sample:1"):
+    for text in ("mean", "sharp:0.1", "median:4+flat", "medoid:1+flat", "sample:1"):
         pictures.append(network.paint(source, parse_decoding(text)))
 
     assert all(not torch.equal(pictures[0], other) for other in pictures[1:])
@@ -166,7 +166,7 @@ def test_ink_times_fill_is_the_target_where_the_ink_is_not_dark():
 VIVID = {
     **{"recipe": _recipe(palette=1, l1=2, colourfulness=0.5, colour_shares=0.1)},
     **{"regions": True, "source_features": "efficientnet_lite0"},
-    "decoding": "median:1+flat+steer",
+    "decoding": "medoid:1+flat+steer",
 }
 
 
@@ -189,11 +189,11 @@ def test_a_steered_picture_is_at_least_as_near_to_the_wanted_colourfulness_as_th
     torch.nn.init.normal_(network.pixel_logits.weight, std=5.0)
     source = drawing()
     estimate = network.predict(source).colourfulness
-    network.decoding = parse_decoding("median:1+flat")
+    network.decoding = parse_decoding("medoid:1+flat")
     median = color.colorfulness((network(source) + 1) / 2)
     target_colourfulness = (estimate + median) / 2
 
-    network.decoding = parse_decoding("median:1+flat+steer")
+    network.decoding = parse_decoding("medoid:1+flat+steer")
     steered = color.colorfulness((network(source) + 1) / 2)
 
     assert (

@@ -4,7 +4,8 @@ from engine.options.decodings import RULES, Decoding, parse_decoding
 
 
 @pytest.mark.parametrize(
-    "text", ["mean", "mean+flat", "sharp:0.1", "median:4+flat+steer", "sample:0.5+flat"]
+    "text",
+    ["mean", "mean+flat", "sharp:0.1", "median:4+flat+steer", "medoid:1+steer", "sample:0.5+flat"],
 )
 def test_a_decoding_is_written_as_it_is_parsed(text):
     assert str(parse_decoding(text)) == text
@@ -18,12 +19,15 @@ def test_a_rule_without_a_number_has_its_default(name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("vivid", "decoding must be one of mean, sharp, median, sample, with .* not 'vivid'"),
+        (
+            "vivid",
+            "decoding must be one of mean, sharp, median, medoid, sample, with .* not 'vivid'",
+        ),
         ("", "decoding must be one of"),
         ("median:1 +flat", "decoding must be one of"),
         ("median:1+shiny", "has the options flat and steer, each at most once, not 'shiny'"),
         ("median:1+flat+flat", "each at most once, not 'flat'"),
-        ("sharp:0.1+steer", "can be steered only with the rule median, not sharp"),
+        ("sharp:0.1+steer", "can be steered only with the rules median and medoid, not sharp"),
         ("mean:2", "decoding mean takes no number, not '2'"),
         ("sharp:0", "temperature of the decoding sharp must be more than 0 .* not '0'"),
         ("median:1e9", "gamma of the decoding median must be more than 0 and at most 100"),
