@@ -35,6 +35,7 @@ DEFAULTS_OF = "launch_defaults_of"  # the kind of source whose defaults were sel
 TABLE_VERSION = "launch_values_version"  # part of the tables' keys; a new number redraws them
 
 TEMPLATE = "standard"  # the preset whose values a new configuration starts with
+VALUE_WIDTH_PX = 110  # four columns of values fit beside their labels into a window of 1,280 px
 
 # The rows of the table: key -> label.
 LABELS = {
@@ -216,7 +217,10 @@ def _draw_values(rows: Mapping[str, Row]) -> None:
     table_key = _table_key("values", rows)
     st.data_editor(
         table,
-        column_config={name: NumberColumn(name, format="%.4g", min_value=0.0) for name in rows},
+        column_config={
+            name: NumberColumn(name, format="%.4g", min_value=0.0, width=VALUE_WIDTH_PX)
+            for name in rows
+        },
         key=table_key,
         on_change=_store_values,
         args=(table_key,),
