@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from engine.images.regions import MAX_REGIONS
 
 N_FIGURES = 7
-HIDDEN_CHANNELS = 96
+HIDDEN_CHANNELS = 512
 DROPOUT = 0.1
 # Pixels under a line count this little in a region's mean, so that no region is without weight.
 MIN_WEIGHT = 1e-3
