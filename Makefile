@@ -45,7 +45,7 @@ check: $(DEV)  ## check format, lint, types, contracts, documentation and all te
 chaos: $(DEV)  ## kill, stop and overload runs for a quarter of an hour, and verify their results
 	@$(BIN)/python -m tests.chaos
 
-screenshots: $(DEV)  ## save screenshots of every page in docs/img (trains for 8 minutes the first time)
+screenshots: $(DEV)  ## save screenshots of every page in docs/img (trains for 10 minutes the first time)
 	@$(BIN)/python -m scripts.screenshots
 
 bench: $(DEV)  ## measure speed: pages, metrics, packing, training, start, model server

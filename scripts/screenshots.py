@@ -1,6 +1,6 @@
 """Takes screenshots of every page in both themes, for the documentation (`make screenshots`).
 
-The first call trains a study (about 8 minutes on two cores), which is kept in build/screenshots.
+The first call trains a study (about 10 minutes on two cores), which is kept in build/screenshots.
 Every call starts a second study, so that the Live page shows runs that are training.
 """
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Literal
 
 from playwright.sync_api import Browser
 
@@ -17,10 +18,11 @@ from engine.settings import PROJECT_ROOT, Settings
 from engine.store import Store
 from engine.system.child_environment import build_child_environment
 from scripts.browser import chromium, run_engine, running_dashboard, stop_study, wait_until
+from scripts.drawings import write_drawings
 
 FOLDER = PROJECT_ROOT / "build" / "screenshots"
 OUT = PROJECT_ROOT / "docs" / "img"
-THEMES = ("light", "dark")
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTH = 1280
 TRAINED_STUDY, LIVE_STUDY = "Three losses on drawings", "Weaker and stronger L1"
 FOX_PICTURE = "1F98A"
@@ -35,6 +37,7 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with closing(Store(settings.database_url)) as store:
         trained_id = train_once(store, settings)
+        write_drawings(store, settings, trained_id, OUT / "drawings.png")
         live_id = start_live_study(store, settings)
         try:
             with (
@@ -83,7 +86,11 @@ def start_live_study(store: Store, settings: Settings) -> int:
 
 
 def take_screenshots(
-    browser: Browser, address: str, theme: str, trained_id: int, live_id: int
+    browser: Browser,
+    address: str,
+    theme: Literal["light", "dark"],
+    trained_id: int,
+    live_id: int,
 ) -> None:
     """Takes a screenshot of every page."""
     # name -> (address, height of the window, text to wait for)
@@ -99,7 +106,7 @@ def take_screenshots(
     }
     context = browser.new_context(
         viewport={"width": WIDTH, "height": 900}, color_scheme=theme, device_scale_factor=1.5
-    )  # type: ignore[arg-type]
+    )
     for name, (path, height, text) in pages.items():
         page = context.new_page()
         page.set_viewport_size({"width": WIDTH, "height": height})
