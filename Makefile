@@ -23,7 +23,7 @@ app: $(APP)  ## open the dashboard (PORT=8501)
 	@$(BIN)/python -m dashboard --port $(PORT)
 
 demo: $(APP)  ## train and compare four configurations on real pictures, in the terminal
-	@$(BIN)/python -m engine study --data openmoji --budget demo --wait
+	@CHROMABENCH_SLOTS=$${CHROMABENCH_SLOTS:-2} $(BIN)/python -m engine study --data openmoji --budget demo --wait
 
 test: $(DEV)  ## run the tests that take seconds, among them a whole small study (4 minutes)
 	@$(PYTEST) -m "not slow"

@@ -272,8 +272,9 @@ class Budget(FrozenModel):
         discriminator: `conditional` (input: source and picture) or `unconditional` (input: only the
             picture).
         norm: `batch` (with running statistics in evaluation mode) or `instance`.
-        upconv_init: the initial weights of the generator's transposed convolutions: `normal`,
-            `equal`, `resize` or `bilinear` (`architectures.init_upconv`).
+        upconv_init: the initial weights of the generator's transposed convolutions and of the
+            discriminator's convolutions with stride 2: `normal`, `equal`, `resize` or `bilinear`
+            (`architectures.init_upconv`).
         epochs: number of passes over all training pairs.
         batch: pictures per step; an incomplete last batch is left out.
         jitter: largest shift of a training picture, in pixels; drawn for each picture and epoch.

@@ -22,19 +22,19 @@ _CONFIGURATION_ROWS = (
 )
 
 _BUDGET_ROWS = (
-    # name     px  width generator       discriminator    norm       epochs batch jitter decay ema    n_eval n_train n_val n_test
-    ("smoke",   32,  8, "unet",          "conditional",   "batch",      1,    8,    2,   0.0, "auto",    1,    64,    32,    32),
-    ("demo",    64, 32, "unet",          "conditional",   "batch",      4,   16,    0,   0.0, "auto",    1,  2500,   300,   300),
-    ("study1", 192, 64, "unet",          "conditional",   "batch",     60,   16,    0,   0.0, 0.0,       6,  8000,  1000,  1000),
-    ("study2", 256, 64, "resnet18_unet", "unconditional", "batch",      5,   64,    0,   0.0, 0.0,       5,  None,  None,  None),
-    ("paper",  256, 64, "unet",          "conditional",   "instance", 200,    1,   15,   0.5, 0.0,      10,  None,  None,  None),
+    # name     px  width generator       discriminator    norm        upconv     epochs batch jitter decay ema    n_eval n_train n_val n_test
+    ("smoke",   32,  8, "unet",          "conditional",   "batch",    "bilinear",  1,    8,    2,   0.0, "auto",    1,    64,    32,    32),
+    ("demo",    64, 32, "unet",          "conditional",   "batch",    "bilinear",  4,   16,    0,   0.0, "auto",    1,  2500,   300,   300),
+    ("study1", 192, 64, "unet",          "conditional",   "batch",    "normal",   60,   16,    0,   0.0, 0.0,       6,  8000,  1000,  1000),
+    ("study2", 256, 64, "resnet18_unet", "unconditional", "batch",    "normal",    5,   64,    0,   0.0, 0.0,       5,  None,  None,  None),
+    ("paper",  256, 64, "unet",          "conditional",   "instance", "normal",   200,    1,   15,   0.5, 0.0,      10,  None,  None,  None),
 )
 # fmt: on
 
 _CONFIGURATION_FIELDS = ("name", "recipe", "lr_g", "lr_d", "beta1", "beta2")
 _BUDGET_FIELDS = (
-    *("name", "px", "base_channels", "generator", "discriminator", "norm", "epochs", "batch"),
-    *("jitter", "decay", "ema", "evaluations", "n_train", "n_val", "n_test"),
+    *("name", "px", "base_channels", "generator", "discriminator", "norm", "upconv_init"),
+    *("epochs", "batch", "jitter", "decay", "ema", "evaluations", "n_train", "n_val", "n_test"),
 )
 
 # The best recipe for line art (docs/experiments.md, "Line art: vivid").
@@ -93,7 +93,7 @@ PUBLISHED_STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 BUDGET_PURPOSES = {
     "smoke": "a few seconds, to check that everything works",
-    "demo": "a first impression: four configurations in about 5 minutes on 2 CPU cores",
+    "demo": "a first impression: four configurations in about 6 minutes on 2 CPU cores",
     "study1": "the sketch study as published",
     "study2": "the photograph study as published",
     "paper": "the pix2pix paper's own recipe",

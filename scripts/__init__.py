@@ -8,6 +8,7 @@ Modules:
     bench_startup: time from Start to the first loss on the screen.
     bench_serving: throughput and latency of the model server.
     screenshots: takes screenshots of every page for the documentation.
+    drawings: draws test pictures of a study side by side, for the README.
     reference: the tables of the documentation site, built from the code.
     mkdocs_hooks: hooks of the documentation site.
     browser: runs the dashboard and Chromium for the other scripts.

@@ -24,7 +24,7 @@ FOLDER = PROJECT_ROOT / "build" / "screenshots"
 OUT = PROJECT_ROOT / "docs" / "img"
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTH = 1280
-TRAINED_STUDY, LIVE_STUDY = "Three losses on drawings", "Weaker and stronger L1"
+TRAINED_STUDY, LIVE_STUDY = "Four recipes on drawings", "Weaker and stronger L1"
 FOX_PICTURE = "1F98A"
 DRAWING_MS = 5000
 # The screenshots are taken when the live study's first run has made this progress.

@@ -15,7 +15,7 @@ def no_studies() -> None:
         st.subheader("No studies yet", anchor=False, text_alignment="center")
         st.markdown(
             "The demo study trains four configurations on about 2,100 pairs of line art and "
-            "colour pictures and compares them. It takes about five minutes on two CPU cores.",
+            "colour pictures and compares them. It takes about six minutes on two CPU cores.",
             text_alignment="center",
         )
         form_key = st.session_state.setdefault("demo_key", uuid.uuid4().hex)

@@ -247,6 +247,9 @@ def build_discriminator(budget: Budget) -> PatchDiscriminator:
     is_conditional = budget.discriminator == "conditional"
     discriminator = PatchDiscriminator(budget.base_channels, budget.norm, is_conditional)
     discriminator.apply(init_weights)
+    for layer in discriminator.modules():
+        if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+            init_upconv(layer, budget.upconv_init)
     return discriminator
 
 
@@ -266,8 +269,11 @@ def init_weights(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def init_upconv(layer: UpConv, init: UpconvInit) -> None:
+def init_upconv(layer: UpConv | nn.Conv2d, init: UpconvInit) -> None:
     """Changes the initial weights of a transposed convolution, in place, so that it weaves less.
+
+    A convolution with stride 2 is changed in the same way: its gradient is the transposed
+    convolution with the same weights, and a discriminator passes this gradient to the generator.
 
     The layer computes each of the four phases of its output (even or odd row, even or odd column)
     with a sub-kernel of 2x2 weights of its own. With independent sub-kernels, a constant input
@@ -285,7 +291,8 @@ def init_upconv(layer: UpConv, init: UpconvInit) -> None:
     of a run do not depend on the initialisation.
 
     Args:
-        layer: a transposed convolution with weights of `init_weights`, [C, D, 4, 4].
+        layer: a transposed convolution [C, D, 4, 4], or a convolution with stride 2 [C, D, 4, 4],
+            with weights of `init_weights`.
         init: the initialisation.
     """
     layer.weight.copy_(_UPCONV_WEIGHTS[init](layer.weight))

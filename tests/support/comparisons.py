@@ -46,8 +46,8 @@ def add_study_without_inception(store):
     store.jobs.finish(job, RunState.DONE, None, NOW)
 
 
-def study_of(store, seeds):
-    configs = [tiny_config(name, seed) for name in NAMES for seed in range(seeds)]
+def study_of(store, seeds, names=NAMES):
+    configs = [tiny_config(name, seed) for name in names for seed in range(seeds)]
     study, runs = store.studies.add(f"key {seeds}", "a study", configs, NOW)
     return study, [replace(run, state=RunState.DONE) for run in runs]
 

@@ -153,6 +153,31 @@ def test_only_transposed_convolutions_start_differently(generator, init):
     assert torch.equal(*next_numbers)
 
 
+@pytest.mark.parametrize("init", EVEN_INITS)
+def test_a_discriminator_layer_passes_an_even_gradient_on_evenly(init):
+    torch.manual_seed(0)
+    layer, maps = torch.nn.Conv2d(16, 32, 4, 2, 1), torch.zeros(1, 16, 16, 16, requires_grad=True)
+    init_weights(layer)
+    init_upconv(layer, init)
+
+    (layer(maps) * torch.randn(1, 32, 1, 1)).sum().backward()
+
+    inner = maps.grad[..., 2:-2, 2:-2]
+    assert inner.abs().max() > 0
+    assert torch.allclose(inner, inner[..., :1, :1].expand_as(inner), atol=1e-6)
+
+
+def test_only_the_discriminators_layers_with_stride_2_start_differently():
+    networks = []
+    for name in ("bilinear", "normal"):
+        torch.manual_seed(0)
+        networks.append(build_discriminator(change(BUDGETS["smoke"], {"upconv_init": name})))
+
+    first, second = (network.state_dict() for network in networks)
+    different = {name for name in first if not torch.equal(first[name], second[name])}
+    assert different == {"layers.0.weight", "layers.2.weight", "layers.5.weight"}
+
+
 def test_the_first_layer_and_the_bottleneck_have_no_norm():
     generator = build_generator(budget_of(64, 4, norm="batch"), STANDARD)
 
