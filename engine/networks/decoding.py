@@ -88,7 +88,7 @@ def decode_medoid(
     """
     distances = (palette[:, None] - palette).square().sum(-1).sqrt()  # [K, K]
     sharpened = sharpen(probabilities, MEDOID_SHARPENING)
-    entropy = torch.special.entr(sharpened).sum(-1, keepdim=True)
+    entropy: Tensor = torch.special.entr(sharpened).sum(-1, keepdim=True)
     difference = _colourfulness_difference(sharpened, palette, quantile)
     costs = probabilities @ distances + gamma * entropy * difference
     return (-costs / MEDOID_TEMPERATURE).softmax(-1) @ palette
