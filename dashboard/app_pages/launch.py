@@ -25,7 +25,7 @@ from engine.presets import BUDGET_PURPOSES, BUDGETS
 st.title("Launch", anchor=False)
 source = prefill_from_url()
 errors = FieldErrors()
-form, summary = st.columns([3, 2], gap="large")
+form, summary = st.columns([2, 1], gap="large")
 
 with form:
     data = source_form("launch", source)

@@ -97,16 +97,19 @@ def show_result(
     run = model.run
     configuration_label(run.configuration, f", seed {run.seed} · run {run.id}")
     as_is = st.session_state.get(f"as_is_{run.id}", False)
+    # The colours are chosen below the picture, so that the pictures of all models are level.
+    picture_area = st.container()
     decoding = None if model.decoding is None else _choose_colours(run.id)
-    try:
-        with st.spinner("Colorizing"):
-            result = colorize.colorize_picture(url, picture, model, as_is, decoding)
-            after, _ = colorize.preview(result.picture)
-    except EngineError as error:
-        st.error(escape_markdown(str(error)), icon=":material/error:")
-        return
-    description = f"the picture colorized by run {run.id}, {run.configuration}"
-    swipe(f"swipe_{run.id}", before, after, _shown_size(size), description)
+    with picture_area:
+        try:
+            with st.spinner("Colorizing"):
+                result = colorize.colorize_picture(url, picture, model, as_is, decoding)
+                after, _ = colorize.preview(result.picture)
+        except EngineError as error:
+            st.error(escape_markdown(str(error)), icon=":material/error:")
+            return
+        description = f"the picture colorized by run {run.id}, {run.configuration}"
+        swipe(f"swipe_{run.id}", before, after, _shown_size(size), description)
     st.download_button(
         "Download",
         result.picture,

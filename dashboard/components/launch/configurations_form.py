@@ -35,13 +35,13 @@ DEFAULTS_OF = "launch_defaults_of"  # the kind of source whose defaults were sel
 TABLE_VERSION = "launch_values_version"  # part of the tables' keys; a new number redraws them
 
 TEMPLATE = "standard"  # the preset whose values a new configuration starts with
-VALUE_WIDTH_PX = 110  # four columns of values fit beside their labels into a window of 1,280 px
+VALUE_WIDTH_PX = 102  # four columns of values fit beside their labels into a window of 1,280 px
 
 # The rows of the table: key -> label.
 LABELS = {
     **{name: f"weight of {term.label}" for name, term in LOSS_TERMS.items()},
-    "lr_g": "learning rate, generator",
-    "lr_d": "learning rate, discriminator",
+    "lr_g": "rate of generator",
+    "lr_d": "rate of discriminator",
     "beta1": "Adam's beta 1",
     "beta2": "Adam's beta 2",
 }
@@ -228,7 +228,7 @@ def _draw_values(rows: Mapping[str, Row]) -> None:
         height="content",
         alt="weights, learning rates and betas of the selected configurations",
     )
-    st.caption("Edit any value. A weight of 0 removes its loss term.")
+    st.caption("Edit any value. A weight of 0 removes its loss term. A rate is a learning rate.")
 
 
 def _draw_settings(table: SettingsTable, rows: Mapping[str, Row]) -> None:
