@@ -34,7 +34,7 @@ READER_WEIGHTS, TRAINED_READER_WEIGHTS = 5_600_000, 2_250_000
 # The layers that bring its features into the U-Net, without those from and to the innermost maps.
 CONDITIONING_WEIGHTS = 200_000
 READER_CHANNELS, THEME_CHANNELS = 320, 64
-REGION_FIGURES, REGION_CHANNELS = 7, 96
+REGION_FIGURES, REGION_CHANNELS = 7, 512
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def test_two_dashboards_start_one_supervisor_that_outlives_them(
 
 def test_a_weight_can_be_edited_in_the_table_and_started(app, page):
     choose_smoke(page, app.address)
-    remove_configuration(page, "vivid")  # the table then has three columns of numbers
+    remove_configuration(page, "vivid")
     expect(page.get_by_text("standard: adversarial + 100 l1")).to_be_visible()
 
     # The table is a canvas, which is redrawn at times. The first number of its second row is the
@@ -134,7 +134,7 @@ def test_a_weight_can_be_edited_in_the_table_and_started(app, page):
 
     def open_editor():
         width = table.bounding_box()["width"]
-        table.dblclick(position={"x": width * 0.45, "y": 35 * 2 + 17})
+        table.dblclick(position={"x": width * 0.35, "y": 35 * 2 + 17})
         return editor.is_visible()
 
     wait_for(open_editor)

@@ -58,7 +58,10 @@ def test_the_perceptual_network_is_resolved_before_the_start(settings, monkeypat
         ({"changes": {"jitter": "32"}}, r"jitter must be less than px \(32\)"),
         ({"changes": {"lr_g": "nan"}}, "lr_g cannot be 'nan'"),
         ({"changes": {"regions": "true"}}, "^standard: regions=true needs output=palette"),
-        ({"changes": {"decoding": "best"}}, "decoding must be one of mean, sharp, median, sample"),
+        (
+            {"changes": {"decoding": "best"}},
+            "decoding must be one of mean, sharp, median, medoid, sample",
+        ),
     ],
 )
 def test_an_invalid_plan_is_refused_with_a_message(settings, changes, message):

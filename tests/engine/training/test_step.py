@@ -32,7 +32,10 @@ def all_batches(pairs, config, epochs):
 @pytest.mark.parametrize("name", ["standard", "perceptual", "regularized", "ganv3"])
 @pytest.mark.parametrize("channels_last", ["on", "off"])
 def test_twenty_steps_equal_twenty_steps_of_the_plain_loop(name, channels_last, few_pairs):
-    config = tiny_config(name, batch=4, channels_last=channels_last, keep_maps="off")
+    # With a bilinear start, rounding errors grow to 2e-5 within 20 steps.
+    config = tiny_config(
+        name, batch=4, channels_last=channels_last, keep_maps="off", upconv_init="normal"
+    )
     state = deterministic_state(config)
     plain = PlainLoop(config, CPU, maps)
     remove_dropout(plain.generator)
