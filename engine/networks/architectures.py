@@ -237,9 +237,14 @@ def build_trunk(
 
 
 def _init_upconvs(generator: nn.Module, budget: Budget) -> None:
-    for layer in generator.modules():
-        if isinstance(layer, UpConv):
-            init_upconv(layer, budget.upconv_init)
+    """Initialises the transposed convolutions of a generator as its budget says.
+
+    The input of the innermost one may be a single pixel, so an even start gives an even output. An
+    instance norm would turn that into rounding noise: with it, the layer keeps its weights.
+    """
+    layers = [layer for layer in generator.modules() if isinstance(layer, UpConv)]
+    for layer in layers[1:] if budget.norm == "instance" else layers:
+        init_upconv(layer, budget.upconv_init)
 
 
 def build_discriminator(budget: Budget) -> PatchDiscriminator:

@@ -153,6 +153,20 @@ def test_only_transposed_convolutions_start_differently(generator, init):
     assert torch.equal(*next_numbers)
 
 
+def test_with_an_instance_norm_the_innermost_level_is_not_constant_at_the_start():
+    torch.manual_seed(0)
+    budget = change(BUDGETS["smoke"], {"norm": "instance", "upconv_init": "bilinear"})
+    generator = build_generator(budget, STANDARD).eval()
+    maps = []
+    innermost = next(layer for layer in generator.modules() if isinstance(layer, UpConv))
+    innermost.register_forward_hook(lambda layer, inputs, output: maps.append(output))
+
+    generator(torch.rand(2, 3, 32, 32))
+
+    assert maps[0].shape[-2:] == (2, 2)
+    assert maps[0].std((2, 3)).min() > 1e-4
+
+
 @pytest.mark.parametrize("init", EVEN_INITS)
 def test_a_discriminator_layer_passes_an_even_gradient_on_evenly(init):
     torch.manual_seed(0)
